@@ -1,0 +1,59 @@
+"""Use Hugging Face datasets where the Hub is out of reach.
+
+    import hf_localize; hf_localize.install()
+    from datasets import load_dataset
+    load_dataset("openai/gsm8k", "main")   # local store → private S3 → public ZIPs → Hub
+
+Importing this package loads neither `datasets` nor `boto3`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_localize.api import (
+        DATASETS_STORE_PATH,
+        download_dataset,
+        list_local_datasets,
+        list_s3_datasets,
+        load_local_dataset,
+        register_dataset,
+        sync_local_dataset_to_s3,
+    )
+    from hf_localize.errors import HfLocalizeError
+    from hf_localize.shim import install, installed, is_installed, uninstall
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DATASETS_STORE_PATH",
+    "HfLocalizeError",
+    "download_dataset",
+    "install",
+    "installed",
+    "is_installed",
+    "list_local_datasets",
+    "list_s3_datasets",
+    "load_local_dataset",
+    "register_dataset",
+    "sync_local_dataset_to_s3",
+    "uninstall",
+]
+
+_HOMES = {
+    "HfLocalizeError": "errors",
+    **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"hf_localize.{_HOMES.get(name, 'api')}")
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

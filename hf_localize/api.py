@@ -1,0 +1,214 @@
+"""The public functions. Each asks the same resolver as a load under the shim."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hf_localize.entries import Entry, NotHere
+from hf_localize.refs import DatasetRef
+from hf_localize.session import Session, current_session
+from hf_localize.store import LocalEntry
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Result(NamedTuple):
+    """What a command did: unpacks as ``success, message_or_path``.
+
+    ``success`` is always True: what could not be done raises an error that says why.
+    """
+
+    success: bool
+    message_or_path: str
+
+
+def download_dataset(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+) -> Result:
+    """Bring a dataset into the local store, and publish it.
+
+    Asked in order: local store, private bucket, public ZIPs, Hub. Then, with credentials, it is
+    uploaded to the bucket if the bucket lacks it.
+
+    Args:
+        dataset_id: as on the Hub, such as ``"openai/gsm8k"``.
+        config_name: None is the dataset's default config.
+        revision: a branch, tag or commit SHA; None is ``main``.
+        trust_remote_code: run the dataset's loading script, where `datasets` is below 4.
+        make_public: share it as a public ZIP too.
+        skip_s3_upload: only fetch; it wins over *make_public*.
+
+    Returns:
+        ``(True, path of the entry in the local store)``.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: *make_public* without a bucket or credentials.
+        DatasetNotFoundError: no source has it; the message lists what each answered.
+        PublishError, ConflictError: it is in the local store, but could not be published.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    publish_publicly = make_public and not skip_s3_upload
+    if publish_publicly:
+        session.require_publisher()
+    entry = session.resolver(_Hub(trust_remote_code)).localize(ref)
+    if not skip_s3_upload and session.can_publish():
+        _publish(entry, session, replace=False, make_public=make_public)
+    return Result(True, str(entry.folder))
+
+
+def load_local_dataset(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None
+) -> datasets.Dataset | datasets.DatasetDict:
+    """Load a localized dataset from the local store, the private bucket or the public ZIPs.
+
+    The Hub is never asked. Arguments are as for :func:`download_dataset`.
+
+    Returns:
+        A ``DatasetDict`` with every split, as ``datasets.load_dataset`` gives.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: no source has it; the subclass and the message tell why.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    from hf_localize.loading import load_localized
+
+    return load_localized(ref)
+
+
+def register_dataset(
+    path_or_dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict,
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+) -> Result:
+    """Make own data a localized dataset, and publish it as :func:`download_dataset` does.
+
+    Args:
+        path_or_dataset: a folder that ``save_to_disk`` wrote, a folder of data files (parquet,
+            csv, json, text, images …), a ``Dataset`` or a ``DatasetDict``. It is copied.
+
+    Returns:
+        ``(True, path of the entry in the local store)``.
+
+    Raises:
+        InvalidRefError, SettingsError, PublishError: as for :func:`download_dataset`.
+        FileNotFoundError: there is no such folder, or it holds no data.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    if make_public and not skip_s3_upload:
+        session.require_publisher()
+    from hf_localize.registering import register
+
+    entry = register(path_or_dataset, ref, session.store)
+    if not skip_s3_upload and session.can_publish():
+        _publish(entry, session, replace=True, make_public=make_public)
+    return Result(True, str(entry.folder))
+
+
+def sync_local_dataset_to_s3(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    make_public: bool = False,
+) -> Result:
+    """Bring a dataset of the local store to the bucket, if the bucket lacks it or differs.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: the local store does not have it.
+        PublishError: something could not be uploaded.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    session.require_publisher()
+    entry = _only_local(ref, session)
+    if not entry.is_saved:
+        from hf_localize.registering import register
+
+        entry = register(entry.folder, ref, session.store)
+    done = _publish(entry, session, replace=True, make_public=make_public)
+    return Result(True, f"{ref}: {'; '.join(done)}")
+
+
+def list_local_datasets() -> list[dict[str, str | None]]:
+    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store."""
+    return [_as_dict(entry.manifest.ref) for entry in current_session().store.list()]
+
+
+def list_s3_datasets() -> list[dict[str, str | None]]:
+    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the bucket.
+
+    Without credentials it is what is shared publicly. Where data has no index (the original
+    tool's), the id is the folder's name: the true one is not known.
+
+    Raises:
+        SettingsError: no bucket is configured.
+        AccessDeniedError, UnreachableError: the bucket can't be listed.
+    """
+    session = current_session()
+    if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
+        from hf_localize.sources.public import PublicSource
+
+        refs = [record.ref for record in PublicSource(session.outside, 1).records() or ()]
+    else:
+        from hf_localize.sources.private import list_refs
+
+        refs = list_refs(session.bucket, session.settings.max_concurrency)
+    return [_as_dict(ref) for ref in sorted(refs, key=str)]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
+        return Path(current_session().settings.datasets_store_path)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _as_dict(ref: DatasetRef) -> dict[str, str | None]:
+    return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
+
+
+def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
+    return session.resolver(only=("local",)).localize(ref)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """The Hub, asked without a caller's own arguments. `datasets` is loaded when it is asked."""
+
+    trust_remote_code: bool
+    kind: str = "hub"
+    name: str = "Hugging Face Hub"
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        from hf_localize.loading import ask_hub
+
+        return ask_hub(ref, self.trust_remote_code)
+
+
+def _publish(entry: LocalEntry, session: Session, *, replace: bool, make_public: bool) -> list[str]:
+    """Upload *entry* and, where asked, share it publicly; return what was done, in words."""
+    from hf_localize import publishing
+
+    bucket = session.require_publisher()
+    sent = publishing.upload(entry, bucket, replace=replace, workers=session.settings.max_concurrency)
+    done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
+    if make_public:
+        shared = publishing.make_public(entry, bucket, session.outside, session.store.scratch())
+        done.append("shared publicly" if shared else "shared publicly already")
+    return done

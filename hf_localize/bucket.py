@@ -1,0 +1,407 @@
+"""The team's bucket: the only module that knows S3's clients.
+
+Keys are relative to the prefix. botocore's errors are translated here, once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
+
+import boto3
+import botocore.session
+from boto3.exceptions import S3UploadFailedError
+from botocore import exceptions as botoerrors
+from botocore.config import Config
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    ConflictError,
+    HfLocalizeError,
+    PreconditionFailedError,
+    SettingsError,
+    UnreachableError,
+)
+from hf_localize.manifest import parse_json
+from hf_localize.settings import Settings, current
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_UPDATE_TRIES = 30
+_BUFFER = 1 << 20
+_LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+_ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
+_NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+# How EC2 documents that an instance is told from other machines.
+_DMI_FILES = ("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_version")
+
+
+class NotPermittedError(AccessDeniedError):
+    """The credentials are good, but a right is missing.
+
+    A server says so for a missing key too where the ``ListBucket`` right is not granted.
+    """
+
+
+class AclsDisabledError(HfLocalizeError):
+    """The bucket refuses ACLs (the default on AWS since 2023)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """One listed object: its key, size in bytes and ETag (without quotes)."""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """Where a bucket is. It holds no credential, so it may be logged and pickled."""
+
+    name: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    prefix: str = ""
+
+    def key(self, key: str) -> str:
+        """Return *key* under the prefix."""
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    @property
+    def url(self) -> str:
+        """Return the URL under which the prefix is read without credentials."""
+        if self.endpoint_url:
+            base = f"{self.endpoint_url}/{self.name}"
+        elif "." in self.name:  # A dot breaks the certificate of the virtual-host form.
+            base = f"https://s3.{self.region or 'us-east-1'}.amazonaws.com/{self.name}"
+        else:
+            region = f".{self.region}" if self.region else ""
+            base = f"https://{self.name}.s3{region}.amazonaws.com"
+        return f"{base}/{quote(self.prefix)}" if self.prefix else base
+
+    def __str__(self) -> str:
+        prefix = f"/{self.prefix}" if self.prefix else ""
+        return f"s3://{self.name}{prefix} at {self.endpoint_url or 'AWS'}"
+
+
+def address_of(settings: Settings) -> BucketAddress | None:
+    """Return the address of the configured bucket, or None where none is configured."""
+    if not settings.s3_bucket_name:
+        return None
+    return BucketAddress(
+        settings.s3_bucket_name,
+        settings.s3_endpoint_url,
+        settings.aws_default_region,
+        settings.s3_data_prefix,
+    )
+
+
+class Bucket:
+    """The configured bucket, with credentials.
+
+    Pickles hold the address only: the process that unpickles takes its own credentials.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        address = address_of(settings)
+        if address is None:
+            raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: there is no bucket to use")
+        self.address = address
+        self._settings = settings
+        self._clients: dict[int, S3Client] = {}
+        self._lock = threading.Lock()
+        self._credentials = _credentials(settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.address,)
+
+    def __repr__(self) -> str:
+        return f"Bucket({self.address})"
+
+    @property
+    def has_credentials(self) -> bool:
+        """Tell whether any credentials were found."""
+        return self._credentials is not None
+
+    def get(self, key: str) -> bytes | None:
+        """Return the object's bytes, or None where there is no such key."""
+        found = self.get_with_etag(key)
+        return found[0] if found else None
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
+        """Return the object's bytes and its ETag, or None where there is no such key."""
+        try:
+            answer = self._call("get_object", key)
+            return answer["Body"].read(), answer["ETag"]
+        except _MissingKeyError:
+            return None
+        except botoerrors.BotoCoreError as exc:
+            raise self._translate(exc, key) from exc
+
+    def open(self, key: str) -> tuple[BinaryIO, int]:
+        """Return a stream over the object and its size in bytes.
+
+        Raises:
+            FileNotFoundError: there is no such key.
+        """
+        answer = self._call("get_object", key)
+        body = _Body(answer["Body"], lambda exc: self._translate(exc, key))
+        return io.BufferedReader(body, _BUFFER), answer["ContentLength"]
+
+    def sha256_of(self, key: str) -> str | None:
+        """Return the sha256 that the object's uploader recorded, or None."""
+        try:
+            recorded: str | None = self._call("head_object", key)["Metadata"].get("sha256")
+        except _MissingKeyError:
+            return None
+        return recorded
+
+    def put(
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        sha256: str | None = None,
+        public: bool = False,
+        only_if: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write one object.
+
+        Args:
+            sha256: recorded as metadata, so that an interrupted upload can resume.
+            public: give it the ``public-read`` ACL.
+            only_if: ``{"IfMatch": etag}`` or ``{"IfNoneMatch": "*"}``.
+
+        Raises:
+            PreconditionFailedError: *only_if* did not hold.
+            AclsDisabledError: the bucket refuses ACLs.
+        """
+        extra: dict[str, Any] = dict(only_if or {})
+        if sha256:
+            extra["Metadata"] = {"sha256": sha256}
+        if public:
+            extra["ACL"] = "public-read"
+        self._call("put_object", key, Body=data, **extra)
+
+    def upload(self, path: Path, key: str, *, sha256: str | None = None, public: bool = False) -> None:
+        """Write the file at *path* as one object, in parts where it is large."""
+        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}} if sha256 else {}
+        if public:
+            extra["ACL"] = "public-read"
+        try:
+            self._client().upload_file(str(path), self.address.name, self.address.key(key), ExtraArgs=extra)
+        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
+            raise self._translate(exc, key) from exc
+        except S3UploadFailedError as exc:  # The ClientError is its context.
+            raise self._translate(exc.__context__ or exc, key) from exc
+
+    def delete(self, key: str) -> None:
+        """Remove one object; success where there is none."""
+        self._call("delete_object", key)
+
+    def list(self, prefix: str) -> Iterator[KeyInfo]:
+        """Yield every object under *prefix*, at 1,000 a request."""
+        for page in self._pages(prefix):
+            for item in page.get("Contents", []):
+                yield KeyInfo(self._relative(item["Key"]), item["Size"], item["ETag"].strip('"'))
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names directly under the folder *prefix* (which ends in ``/`` or is empty)."""
+        return [
+            self._relative(item["Prefix"]).removeprefix(prefix).rstrip("/")
+            for page in self._pages(prefix, Delimiter="/")
+            for item in page.get("CommonPrefixes", [])
+        ]
+
+    def update_json(self, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
+        """Change a shared JSON object by compare-and-swap.
+
+        Args:
+            change: alters the document in place; returns False where nothing is to be changed.
+                It may be called several times, each time with what is in the bucket then.
+            public: write it ``public-read`` where the bucket takes ACLs.
+
+        Raises:
+            IntegrityError: what is in the bucket is not a JSON object. It is left as it is.
+            ConflictError: other writers kept winning.
+        """
+        quoted = True
+        for attempt in range(_UPDATE_TRIES):
+            document, etag = self._read_json(key)
+            if not change(document):
+                return
+            condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag if quoted else etag.strip('"')}
+            body = json.dumps(document, indent=1, ensure_ascii=False).encode()
+            try:
+                self._put_public(key, body, condition) if public else self.put(key, body, only_if=condition)
+            except (PreconditionFailedError, _MissingKeyError):
+                # Ceph's gateway compares the ETag without its quotes: use that form from now on
+                # if nobody has changed the object.
+                quoted = quoted and self._read_json(key)[1] != etag
+                time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
+            # The loop ends when a fresh read shows the change: an endpoint may ignore conditions.
+        raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
+
+    def _put_public(self, key: str, body: bytes, condition: Mapping[str, str]) -> None:
+        try:
+            self.put(key, body, public=True, only_if=condition)
+        except AclsDisabledError:
+            self.put(key, body, only_if=condition)
+
+    def _read_json(self, key: str) -> tuple[dict[str, Any], str | None]:
+        found = self.get_with_etag(key)
+        if found is None:
+            return {}, None
+        document = parse_json(found[0], f"{key} in {self.address}")
+        if not isinstance(document, dict):
+            raise ConflictError(f"{key} in {self.address} is not a JSON object; it is left as it is")
+        return document, found[1]
+
+    def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:
+        pages = self._client().get_paginator("list_objects_v2")
+        full = self.address.key(prefix) if prefix or not self.address.prefix else f"{self.address.prefix}/"
+        try:
+            yield from pages.paginate(Bucket=self.address.name, Prefix=full, **extra)
+        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
+            raise self._translate(exc, prefix) from exc
+
+    def _relative(self, key: str) -> str:
+        return key.removeprefix(f"{self.address.prefix}/") if self.address.prefix else key
+
+    def _call(self, operation: str, key: str, **arguments: Any) -> Any:
+        call = getattr(self._client(), operation)
+        try:
+            return call(Bucket=self.address.name, Key=self.address.key(key), **arguments)
+        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
+            raise self._translate(exc, key) from exc
+
+    def _client(self) -> S3Client:
+        # A connection must not be shared across fork, so each process has its own client.
+        with self._lock:
+            if os.getpid() not in self._clients:
+                self._clients[os.getpid()] = _connect(self._settings, self.address, self._credentials)
+            return self._clients[os.getpid()]
+
+    def _translate(self, exc: BaseException, key: str) -> HfLocalizeError | FileNotFoundError:
+        where = f"{key or 'the keys'} in {self.address}"
+        if not isinstance(exc, botoerrors.ClientError):
+            if isinstance(exc, (botoerrors.NoCredentialsError, botoerrors.CredentialRetrievalError)):
+                return AccessDeniedError(f"no usable credentials for {where}: {exc}")
+            return UnreachableError(f"{where}: {type(exc).__name__}: {exc}")
+        error, code = exc.response.get("Error", {}), str(exc.response.get("Error", {}).get("Code", ""))
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        answer = f"{status} {code} {error.get('Message', '')}".strip()
+        if code in _MISSING:
+            return _MissingKeyError(f"{where}: {answer}")
+        if code in _LOST_RACE or status in (409, 412):
+            return PreconditionFailedError(f"{where}: {answer}")
+        if code in _ACLS_OFF:
+            return AclsDisabledError(f"{where}: {answer}")
+        if code in _NOT_PERMITTED:
+            return NotPermittedError(f"{where}: {answer} ({exc.operation_name})")
+        if status in (401, 403):
+            return AccessDeniedError(f"{where}: {answer} ({exc.operation_name})")
+        return UnreachableError(f"{where}: {answer} ({exc.operation_name})")
+
+
+class _Body(io.RawIOBase):
+    """The body of an answer as a raw stream, with botocore's errors translated."""
+
+    def __init__(self, body: Any, translate: Callable[[BaseException], Exception]) -> None:
+        self._body = body
+        self._translate = translate
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            chunk = self._body.read(len(buffer))
+        except (botoerrors.BotoCoreError, OSError) as exc:
+            raise self._translate(exc) from exc
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
+
+class _MissingKeyError(HfLocalizeError, FileNotFoundError):
+    """There is no such key."""
+
+
+def _reopen(address: BucketAddress) -> Bucket:
+    return Bucket(
+        replace(
+            current(),
+            s3_bucket_name=address.name,
+            s3_endpoint_url=address.endpoint_url,
+            aws_default_region=address.region,
+            s3_data_prefix=address.prefix,
+        )
+    )
+
+
+def _connect(settings: Settings, address: BucketAddress, credentials: Any) -> S3Client:
+    session = botocore.session.get_session()
+    if credentials is not None:
+        session._credentials = credentials
+    budget = settings.timeout_seconds
+    config = Config(
+        connect_timeout=min(5.0, budget),
+        read_timeout=60,
+        max_pool_connections=settings.max_concurrency,
+        retries={"mode": "standard", "max_attempts": 4},
+        s3={"addressing_style": "path" if address.endpoint_url else "auto"},
+        # Checksum trailers break several servers that are not AWS, and ours are sha256 anyway.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    region = address.region or session.get_config_variable("region") or "us-east-1"
+    return boto3.Session(botocore_session=session).client(
+        "s3", endpoint_url=address.endpoint_url, region_name=region, config=config
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    """Return botocore credentials: ours, else AWS' chain, else None. Never waits for a network."""
+    session = botocore.session.get_session()
+    if settings.aws_access_key_id and settings.aws_secret_access_key:
+        session.set_credentials(
+            settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
+        )
+        return session.get_credentials()
+    if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
+        raise SettingsError("HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set")
+    resolver = session.get_component("credential_provider")
+    if settings.s3_endpoint_url or not _on_ec2():
+        resolver.remove("iam-role")
+    try:
+        return resolver.load_credentials()
+    except botoerrors.BotoCoreError as exc:
+        raise AccessDeniedError(f"AWS' credential chain failed: {exc}") from exc
+
+
+def _on_ec2() -> bool:
+    """Tell whether this machine is an EC2 instance, whose metadata service answers at once."""
+    for path in _DMI_FILES:
+        try:
+            if "amazon" in Path(path).read_text(encoding="utf-8").lower():
+                return True
+        except OSError:
+            continue
+    return False

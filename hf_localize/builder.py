@@ -1,0 +1,200 @@
+"""An entry as a `datasets` builder.
+
+With `capture` and `sources.hub` this is the only place that knows the insides of `datasets`.
+Written against 2.20 to 5.2; what differs between them is marked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets.naming import camelcase_to_snakecase, filenames_for_dataset_split
+from datasets.splits import SplitDict, SplitInfo
+
+from hf_localize.entries import StoredEntry
+from hf_localize.errors import HfLocalizeError
+from hf_localize.features import link_or_symlink
+from hf_localize.manifest import Manifest, Split
+from hf_localize.refs import DatasetRef
+from hf_localize.resolver import Resolver
+from hf_localize.store import LocalEntry
+
+_log = logging.getLogger(__name__)
+_SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
+_INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
+#: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
+_Key = getattr(datasets.builder, "Key", None)
+
+
+class LocalizedDataset(datasets.ArrowBasedBuilder):
+    """Build datasets from an entry instead of from the Hub.
+
+    ``info`` and ``splits`` come from the manifest. ``download_and_prepare()`` brings the entry
+    into the local store and links its shards into the cache folder of `datasets`, under the
+    names that stock's reader expects; from there on everything is stock code. Streaming reads
+    the shards where they lie. The cache folder is named by the entry's digest, so replaced
+    content never meets an old ``.map()`` cache.
+    """
+
+    def __init__(
+        self,
+        entry: StoredEntry,
+        ref: DatasetRef,
+        resolver: Resolver,
+        *,
+        cache_dir: str | None = None,
+        token: bool | str | None = None,
+        force: bool = False,
+    ) -> None:
+        manifest = entry.manifest
+        self._entry = entry
+        self._ref = ref
+        self._resolver = resolver
+        self._force = force
+        super().__init__(
+            cache_dir=cache_dir,
+            dataset_name=_dataset_name(manifest),
+            config_name=_config_name(manifest),
+            hash=entry.digest,
+            info=dataset_info(manifest),
+            token=token,
+            repo_id=manifest.canonical_id or manifest.dataset_id,
+            version=manifest.info.get("version") or "0.0.0",
+        )
+        self._restore_names()
+
+    def _info(self) -> datasets.DatasetInfo:
+        return dataset_info(self._entry.manifest)
+
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Bring the entry into the local store, then prepare it as stock does."""
+        self._adopt(self._resolver.localize_entry(self._entry, self._ref, force=self._force))
+        # Links take no room, so stock's check for free space must not refuse them.
+        self.info.size_in_bytes = None
+        super().download_and_prepare(*args, **self._repairing(kwargs))
+        self._restore_names()
+
+    def _download_and_prepare(self, dl_manager: Any, verification_mode: Any, **kwargs: Any) -> None:
+        plain = kwargs.get("file_format") == "arrow" and kwargs.get("max_shard_size") is None
+        if not plain or not isinstance(self._entry, LocalEntry) or not _is_local(self._fs):
+            super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
+            return
+        for split in self._entry.manifest.splits:
+            targets = self._shard_files(split, self._output_dir)
+            for shard, target in zip(split.shards, targets, strict=True):
+                link_or_symlink(self._entry.folder / shard.path, Path(target))
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        return [
+            datasets.SplitGenerator(name=split.name, gen_kwargs={"shards": [s.path for s in split.shards]})
+            for split in self._entry.manifest.splits
+        ]
+
+    def _generate_shards(self, shards: list[str]) -> Iterator[str]:
+        yield from shards
+
+    def _generate_tables(self, shards: list[str]) -> Iterator[tuple[Any, pa.Table]]:
+        for index, path in enumerate(shards):
+            with self._entry.open(path) as stream, pa.ipc.open_stream(stream) as reader:
+                for number, batch in enumerate(reader):
+                    key = _Key(index, number) if _Key else f"{index}_{number}"
+                    yield key, pa.Table.from_batches([batch])
+                stream.read(1)  # The read of a verified stream's end is what checks it.
+
+    def _adopt(self, entry: LocalEntry) -> None:
+        """Build from *entry* from now on; its content may differ from what was found before."""
+        self._entry = entry
+        if entry.digest == self.hash:
+            return
+        self.hash = entry.digest
+        self.info = dataset_info(entry.manifest)
+        self._restore_names()
+        self._cache_dir = self._output_dir = self._build_cache_dir()
+
+    def _restore_names(self) -> None:
+        # Stock names the builder after its module; users see "parquet", "json", … there.
+        self.info.builder_name = self._entry.manifest.info.get("builder_name") or self.info.builder_name
+
+    def _repairing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Have the cache folder written again where a link in it leads nowhere any more."""
+        if all(os.path.exists(path) for s in self._entry.manifest.splits for path in self._shard_files(s, self._cache_dir)):
+            return kwargs
+        if kwargs.get("download_mode") in (None, datasets.DownloadMode.REUSE_DATASET_IF_EXISTS):
+            return {**kwargs, "download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS}
+        return kwargs
+
+    def _shard_files(self, split: Split, folder: str) -> list[str]:
+        files: list[str] = filenames_for_dataset_split(
+            folder, self.dataset_name, split.name, "arrow", _shard_lengths(split)
+        )
+        return files
+
+
+def dataset_info(manifest: Manifest) -> datasets.DatasetInfo:
+    """Return the ``DatasetInfo`` that a manifest describes.
+
+    Raises:
+        HfLocalizeError: the installed `datasets` lacks a feature type of the dataset.
+    """
+    known = {key: value for key, value in manifest.info.items() if key in _INFO_FIELDS}
+    splits = [_split_info(split, _dataset_name(manifest)) for split in manifest.splits]
+    try:
+        features = datasets.Features.from_dict(manifest.features)
+    except ValueError as exc:
+        wrote = manifest.written_by.get("datasets", "a newer version")
+        raise HfLocalizeError(
+            f"{manifest.ref} has a feature type that datasets {datasets.__version__} lacks: {exc} "
+            f"It was written by datasets {wrote}."
+        ) from exc
+    return datasets.DatasetInfo(**{**known, "features": features, "splits": _split_dict(splits, manifest)})
+
+
+def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets.DatasetBuilder:
+    """Give *builder*, which stock made for a folder of data files, the dataset's own name."""
+    name = camelcase_to_snakecase(ref.dataset_id.rsplit("/", 1)[-1])
+    builder.dataset_name = builder.info.dataset_name = name
+    builder._cache_dir = builder._output_dir = builder._build_cache_dir()
+    return builder
+
+
+def _split_dict(splits: list[SplitInfo], manifest: Manifest) -> SplitDict:
+    found = SplitDict(dataset_name=_dataset_name(manifest))
+    for split in splits:
+        found.add(split)
+    return found
+
+
+def _split_info(split: Split, dataset_name: str) -> SplitInfo:
+    values: Mapping[str, Any] = {
+        "name": split.name,
+        "num_bytes": split.size_bytes,
+        "num_examples": split.rows,
+        "shard_lengths": _shard_lengths(split),
+        "original_shard_lengths": split.original_shard_rows and list(split.original_shard_rows),
+        "dataset_name": dataset_name,
+    }
+    return SplitInfo(**{key: value for key, value in values.items() if key in _SPLIT_FIELDS})
+
+
+def _shard_lengths(split: Split) -> list[int | None] | None:
+    return [shard.rows for shard in split.shards] if len(split.shards) > 1 else None
+
+
+def _dataset_name(manifest: Manifest) -> str:
+    name: str = camelcase_to_snakecase((manifest.canonical_id or manifest.dataset_id).rsplit("/", 1)[-1])
+    return name
+
+
+def _config_name(manifest: Manifest) -> str:
+    return manifest.resolved_config or manifest.config_name or "default"
+
+
+def _is_local(filesystem: Any) -> bool:
+    return not datasets.filesystems.is_remote_filesystem(filesystem)

@@ -1,0 +1,152 @@
+"""From what `datasets` has prepared or holds to the files of an entry."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pyarrow as pa
+from datasets.naming import filenames_for_dataset_split
+from datasets.utils.py_utils import asdict
+
+from hf_localize import __version__, layout
+from hf_localize.features import has_media, portable, write_portable_shard
+from hf_localize.manifest import Manifest, Shard, Split, files_below, hash_file
+from hf_localize.refs import DatasetRef
+from hf_localize.transfer import run_all
+
+_WRITERS = {
+    "hf_localize": __version__,
+    "datasets": datasets.__version__,
+    "huggingface_hub": huggingface_hub.__version__,
+    "pyarrow": pa.__version__,
+}
+
+
+def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: DatasetRef) -> Manifest:
+    """Write what *builder* has prepared into *folder* as an entry and return its manifest.
+
+    The Arrow shards are linked, unless a feature's values may lie in files of their own, which
+    are embedded then. *builder* must have run ``download_and_prepare()`` into its cache folder.
+    """
+    if has_media(portable(asdict(builder.info.features))):
+        builder.as_dataset().save_to_disk(str(folder))
+        splits = _normalise(folder)
+    else:
+        splits = tuple(_link_split(builder, name, folder) for name in builder.info.splits)
+    layout.write_dict_json(folder, [split.name for split in splits])
+    manifest = _manifest(folder, ref, builder.info, splits)
+    configs = tuple(builder.builder_configs) or (builder.config.name,)
+    default = builder.DEFAULT_CONFIG_NAME or (configs[0] if len(configs) == 1 else None)
+    return replace(
+        manifest,
+        origin="hub",
+        resolved_config=builder.config.name,
+        repository_configs=configs,
+        repository_default_config=default,
+        is_default_config=builder.config.name == default,
+    )
+
+
+def capture_dataset(
+    data: datasets.Dataset | datasets.DatasetDict, folder: Path, ref: DatasetRef
+) -> Manifest:
+    """Write *data* into *folder* as an entry and return its manifest.
+
+    A lone ``Dataset`` becomes the split that it says it is, else ``train``.
+    """
+    if isinstance(data, datasets.Dataset):
+        data = datasets.DatasetDict({str(data.split or "train"): data})
+    data.save_to_disk(str(folder))
+    splits = _normalise(folder)
+    info = next(iter(data.values())).info
+    manifest = _manifest(folder, ref, info, splits)
+    return replace(
+        manifest,
+        origin="registered",
+        resolved_config=ref.config_name or "default",
+        is_default_config=ref.config_name is None,
+        info={**manifest.info, "config_name": ref.config_name or "default", "dataset_name": _dataset_name(ref)},
+    )
+
+
+def _manifest(folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]) -> Manifest:
+    paths = list(files_below(folder))
+    files = run_all(lambda path: hash_file(folder / path, path), paths, workers=os.cpu_count() or 1)
+    return Manifest(
+        dataset_id=ref.dataset_id,
+        config_name=ref.config_name,
+        revision=ref.revision,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        written_by=_WRITERS,
+        license=info.license or None,
+        splits=splits,
+        features=portable(asdict(info.features)),
+        info=layout.info_of(_info_json(info)),
+        files=tuple(files),
+    )
+
+
+def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Split:
+    recorded = builder.info.splits[name]
+    sources = filenames_for_dataset_split(
+        builder._output_dir, builder.dataset_name, name, "arrow", recorded.shard_lengths
+    )
+    rows = recorded.shard_lengths if len(sources) > 1 else [recorded.num_examples]
+    names = [layout.shard_name(i, len(sources)) for i in range(len(sources))]
+    (folder / name).mkdir()
+    for source, target in zip(sources, names, strict=True):
+        write_portable_shard(Path(source), folder / name / target)
+    layout.write_split_json(folder / name, name, names, builder.hash or "", _portable_info(builder.info))
+    original = getattr(recorded, "original_shard_lengths", None)
+    return Split(
+        name,
+        recorded.num_examples,
+        recorded.num_bytes,
+        tuple(Shard(f"{name}/{n}", r) for n, r in zip(names, rows, strict=True)),
+        original_shard_rows=None if original is None else tuple(original),
+    )
+
+
+def _normalise(folder: Path) -> tuple[Split, ...]:
+    """Bring what ``save_to_disk`` wrote into the portable form, and return its splits."""
+    splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
+    for split in splits:
+        for shard in split.shards:
+            _rewrite(folder / shard.path)
+        info = datasets.DatasetInfo.from_directory(str(folder / split.name))
+        names = [Path(shard.path).name for shard in split.shards]
+        fingerprint = layout.read_fingerprint(folder / split.name)
+        layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))
+    return splits
+
+
+def _rewrite(shard: Path) -> None:
+    part = shard.with_name(f"{shard.name}.part")
+    write_portable_shard(shard, part)
+    os.replace(part, shard)
+
+
+def _portable_info(info: datasets.DatasetInfo) -> dict[str, Any]:
+    document = _info_json(info)
+    document["features"] = portable(document["features"])
+    document["download_checksums"] = None  # They may name files of the machine that wrote them.
+    return document
+
+
+def _info_json(info: datasets.DatasetInfo) -> dict[str, Any]:
+    document: dict[str, Any] = asdict(info)
+    version: Mapping[str, Any] | str | None = document.get("version")
+    document["version"] = version.get("version_str") if isinstance(version, Mapping) else version
+    return document
+
+
+def _dataset_name(ref: DatasetRef) -> str:
+    name: str = datasets.naming.camelcase_to_snakecase(ref.dataset_id.rsplit("/", 1)[-1])
+    return name

@@ -1,0 +1,154 @@
+"""The ``hg-localize`` command: options and rendering only.
+
+Results go to stdout, everything else to stderr; the exit status is 0 only if all was done.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from hf_localize import __version__
+from hf_localize.errors import HfLocalizeError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_name = click.option("--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config.")
+_revision = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
+_make_public = click.option(
+    "--make-public/--no-make-public", default=False, help="Also share it as a public ZIP, readable without credentials."
+)
+_no_upload = click.option(
+    "--no-s3-upload/--s3-upload", "skip_s3_upload", default=False, help="Do not publish anything. Wins over --make-public."
+)
+
+
+def _reporting(command: Callable[..., None]) -> Callable[..., None]:
+    """Show what goes wrong as one message on stderr and exit with 1."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
+            logging.getLogger(__name__).debug("the command failed", exc_info=True)
+            _fail(f"Error: {exc}")
+
+    return run
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="hg-localize")
+def main() -> None:
+    """Bring Hugging Face datasets to where the Hub is out of reach.
+
+    Settings are HGLOC_* environment variables, or lines of a .env file.
+    """
+    from hf_localize.settings import current
+
+    try:
+        level = current().log_level or "INFO"
+    except HfLocalizeError as exc:
+        _fail(f"Error: {exc}")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logging.getLogger("hf_localize").setLevel(level)
+
+
+@main.command()
+@click.argument("dataset_id")
+@_name
+@_revision
+@click.option(
+    "--trust-remote-code/--no-trust-remote-code", default=False, help="Run the dataset's loading script (datasets < 4)."
+)
+@_make_public
+@_no_upload
+@_reporting
+def download(dataset_id: str, **options: Any) -> None:
+    """Bring DATASET_ID into the local store, and publish it to the team's bucket.
+
+    Asked in order: local store, private bucket, public ZIPs, Hub. With credentials, the bucket
+    gets a copy if it lacks one. Prints the path of the local copy.
+
+    Example: hg-localize download openai/gsm8k --name main --make-public
+    """
+    from hf_localize.api import download_dataset
+
+    click.echo(download_dataset(dataset_id, **options).message_or_path)
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, file_okay=False))
+@click.argument("dataset_id")
+@_name
+@_revision
+@_make_public
+@_no_upload
+@_reporting
+def register(path: str, dataset_id: str, **options: Any) -> None:
+    """Make the folder PATH the localized dataset DATASET_ID, and publish it.
+
+    PATH is what save_to_disk wrote, or a folder of data files (parquet, csv, json, text,
+    images). It is copied. Prints the path of the local copy.
+
+    Example: hg-localize register ./my_corpus team/corpus --revision v2
+    """
+    from hf_localize.api import register_dataset
+
+    click.echo(register_dataset(path, dataset_id, **options).message_or_path)
+
+
+@main.command("sync-local-to-s3")
+@click.argument("dataset_id")
+@_name
+@_revision
+@_make_public
+@_reporting
+def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
+    """Bring DATASET_ID from the local store to the bucket, if it is missing there or differs.
+
+    Example: hg-localize sync-local-to-s3 team/corpus --make-public
+    """
+    from hf_localize.api import sync_local_dataset_to_s3
+
+    click.echo(sync_local_dataset_to_s3(dataset_id, **options).message_or_path)
+
+
+@main.command("list-local")
+@_reporting
+def list_local() -> None:
+    """List the datasets of the local store: dataset id, config name, revision.
+
+    Example: hg-localize list-local
+    """
+    from hf_localize.api import list_local_datasets
+
+    _show(list_local_datasets())
+
+
+@main.command("list-s3")
+@_reporting
+def list_s3() -> None:
+    """List the datasets of the bucket; without credentials, those that are shared publicly.
+
+    Example: hg-localize list-s3
+    """
+    from hf_localize.api import list_s3_datasets
+
+    _show(list_s3_datasets())
+
+
+def _show(found: list[dict[str, str | None]]) -> None:
+    """Print one line a dataset, columns divided by tabs; ``-`` stands for the default."""
+    click.echo("dataset_id\tconfig_name\trevision", err=True)
+    for item in found:
+        click.echo("\t".join(value or "-" for value in item.values()))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)

@@ -1,0 +1,64 @@
+"""What a source answers: an entry, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from hf_localize.manifest import Manifest
+from hf_localize.refs import DatasetRef
+
+
+class Entry(Protocol):
+    """A found dataset that can be brought into the local store."""
+
+    #: The source's name as users read it, such as ``private S3``.
+    source: str
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Write every file of the entry into *folder*, verified, and return its manifest.
+
+        Files that are in *folder* already and match the manifest are kept.
+        """
+
+
+@runtime_checkable
+class StoredEntry(Entry, Protocol):
+    """An entry whose manifest is known and whose files can be read where they lie."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the entry's manifest."""
+
+    @property
+    def digest(self) -> str:
+        """Return a hex name of the content, the same for the same bytes."""
+
+    def open(self, path: str) -> BinaryIO:
+        """Return a stream over the entry's file at *path*, for the caller to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotHere:
+    """The answer of a source that does not have the dataset."""
+
+    reason: str
+    #: What stock `datasets` raised, where the source is the Hub.
+    error: Exception | None = None
+
+
+class Source(Protocol):
+    """A place that may have datasets."""
+
+    #: As in ``HGLOC_SOURCES``.
+    kind: str
+    #: As users read it.
+    name: str
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return the entry for *ref*, or why it is not here.
+
+        Raises:
+            AccessDeniedError, UnreachableError, IntegrityError: the source can't tell.
+        """

@@ -1,0 +1,76 @@
+"""The errors that hf_localize raises.
+
+Each one also inherits the builtin that callers already catch for that situation, so
+``except FileNotFoundError`` around a load keeps working.
+"""
+
+from __future__ import annotations
+
+
+class HfLocalizeError(Exception):
+    """Base of every error that hf_localize raises."""
+
+
+class InvalidRefError(HfLocalizeError, ValueError):
+    """A dataset id, config name or revision that can't name a dataset."""
+
+
+class SettingsError(HfLocalizeError, ValueError):
+    """A setting is missing, or has a value that can't be used."""
+
+
+class AccessDeniedError(HfLocalizeError, PermissionError):
+    """A source was reached and refused."""
+
+
+class UnreachableError(HfLocalizeError, ConnectionError):
+    """A source could not be reached, or did not answer in time."""
+
+
+class IntegrityError(HfLocalizeError, OSError):
+    """Stored data is damaged: it differs from its manifest, or can't be read at all."""
+
+
+class UnsafeArchiveError(IntegrityError):
+    """An archive or a manifest names a place outside its own folder, or is otherwise hostile."""
+
+
+class PreconditionFailedError(HfLocalizeError):
+    """A conditional write lost to another writer (HTTP 412 or 409)."""
+
+
+class ConflictError(HfLocalizeError):
+    """Two copies of one dataset differ, or a shared file kept changing under a writer."""
+
+
+class PublishError(HfLocalizeError):
+    """An upload or a publication could not be completed; nothing of it is visible."""
+
+
+class NotAnswerableError(HfLocalizeError, ConnectionError):
+    """A call that only the Hub can answer (``data_files=``, …), and the Hub is out of reach."""
+
+
+class ScriptDatasetError(HfLocalizeError, RuntimeError):
+    """The dataset is a loading script, which the installed ``datasets`` does not run."""
+
+
+class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
+    """No source could give the dataset. The message lists what each one answered.
+
+    ``answers`` has the same as values, in the order in which the sources were asked.
+    """
+
+    answers: tuple[object, ...] = ()
+
+
+class DatasetDeniedError(DatasetNotFoundError, AccessDeniedError):
+    """No source could give the dataset, and at least one refused access."""
+
+
+class DatasetUnreachableError(DatasetNotFoundError, UnreachableError):
+    """No source could give the dataset, and at least one was out of reach."""
+
+
+class DatasetCorruptError(DatasetNotFoundError, IntegrityError):
+    """No source could give the dataset, and at least one has a damaged copy."""

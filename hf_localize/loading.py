@@ -1,0 +1,178 @@
+"""Answering a load: the resolver's entry as a builder, or stock's own builder from the Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import datasets
+
+from hf_localize.builder import LocalizedDataset, stock_builder
+from hf_localize.entries import Entry, NotHere, StoredEntry
+from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, NotAnswerableError
+from hf_localize.refs import DatasetRef
+from hf_localize.resolver import Answer, Resolver
+from hf_localize.session import Session, current_session
+from hf_localize.sources.hub import HubEntry, HubSource, is_unreachable
+from hf_localize.store import LocalEntry
+
+_log = logging.getLogger(__name__)
+OpenBuilder = Callable[..., datasets.DatasetBuilder]
+
+
+#: What the Hub answered during the ``load_dataset`` under way, to be captured after it.
+_hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar("hf_localize_hits", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderRequest:
+    """A call of ``load_dataset_builder`` that an entry may answer.
+
+    ``open_stock`` is stock's ``load_dataset_builder``, and ``call_stock`` calls it with exactly
+    the caller's arguments.
+    """
+
+    ref: DatasetRef
+    open_stock: OpenBuilder
+    call_stock: Callable[[], datasets.DatasetBuilder]
+    cache_dir: str | None = None
+    token: bool | str | None = None
+    force: bool = False
+
+
+def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.DatasetBuilder:
+    """Return a builder for the first source that has the dataset. No data is moved.
+
+    Raises:
+        DatasetNotFoundError: no source has it. Where the Hub has said so itself, its error has
+            the type and the first line of stock's.
+    """
+    session = current_session()
+    hub = HubSource(request.call_stock, request.token, session.settings.hub_offline)
+    resolver = session.resolver(hub if with_hub else None)
+    try:
+        entry = resolver.find(request.ref, skip_local=request.force)
+    except DatasetNotFoundError as exc:
+        raise _as_stock_raises(exc) from _cause(exc)
+    if isinstance(entry, HubEntry):
+        hits = _hits.get()
+        if hits is not None:
+            hits.append(entry)
+        return entry.builder
+    if isinstance(entry, LocalEntry) and not entry.is_saved:
+        stock = request.open_stock(str(entry.folder), request.ref.config_name, cache_dir=request.cache_dir)
+        return stock_builder(stock, request.ref)
+    if not isinstance(entry, StoredEntry):  # A ZIP without manifest tells nothing before it is unpacked.
+        entry = resolver.localize_entry(entry, request.ref)
+    return LocalizedDataset(
+        entry, request.ref, _without_hub(resolver), cache_dir=request.cache_dir, token=request.token, force=request.force
+    )
+
+
+def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
+    """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
+    stock = stock_function()
+    request = BuilderRequest(ref, stock, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision))
+    builder = open_builder(request, with_hub=False)
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
+    """Return what the Hub has for *ref*, with no other arguments than these."""
+    stock = stock_function()
+    arguments: dict[str, object] = {"revision": ref.revision}
+    if "trust_remote_code" in inspect.signature(stock).parameters:  # datasets < 4
+        arguments["trust_remote_code"] = trust_remote_code
+    offline = current_session().settings.hub_offline
+    return HubSource(lambda: stock(ref.dataset_id, ref.config_name, **arguments), offline=offline).find(ref)
+
+
+def stock_function() -> OpenBuilder:
+    """Return stock's ``load_dataset_builder``, also where wrappers lie around it."""
+    stock: OpenBuilder = inspect.unwrap(datasets.load.load_dataset_builder)
+    return stock
+
+
+def only_stock(
+    call_stock: Callable[[], datasets.DatasetBuilder], dataset_id: str, arguments: list[str]
+) -> datasets.DatasetBuilder:
+    """Return stock's builder for a call that no entry can answer.
+
+    Raises:
+        NotAnswerableError: the Hub is out of reach; it says which *arguments* call for the Hub.
+    """
+    asked = f"{', '.join(arguments)} of {dataset_id} can't be answered from a localized dataset"
+    if not current_session().hub_enabled():
+        raise NotAnswerableError(f"{asked}, and the Hub is not among the enabled sources")
+    try:
+        return call_stock()
+    except Exception as exc:
+        if is_unreachable(exc):
+            raise NotAnswerableError(f"{asked}, and the Hub is out of reach: {type(exc).__name__}: {exc}") from exc
+        raise
+
+
+@contextlib.contextmanager
+def capturing() -> Iterator[None]:
+    """Capture into the local store what the Hub answers and stock prepares meanwhile.
+
+    It never fails the caller's load: what can't be captured is logged.
+    """
+    hits: list[HubEntry] = []
+    token = _hits.set(hits)
+    try:
+        yield
+    finally:
+        _hits.reset(token)
+    for entry in hits:
+        session = current_session()
+        # Stock names a format once it has prepared the data; a streamed dataset has none.
+        if session.settings.write_back != "off" and entry.builder._file_format == "arrow":
+            _capture(entry, session)
+
+
+def _capture(entry: HubEntry, session: Session) -> None:
+    try:
+        store = session.store
+        with store.staging(f"{entry.ref.suffix[1:]}-hub") as folder:
+            home = store.commit(folder, entry.capture_into(folder))
+        _log.info("%s ← %s, kept in %s", entry.ref, entry.source, home.folder)
+        if session.settings.write_back == "s3" and session.can_publish():
+            from hf_localize.publishing import upload
+
+            upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
+    except (HfLocalizeError, OSError, ValueError) as exc:
+        _log.warning("%s was loaded from the Hub, but could not be kept: %s: %s", entry.ref, type(exc).__name__, exc)
+
+
+def _without_hub(resolver: Resolver) -> Resolver:
+    """Return the resolver for a builder to keep: stock's call can't be repeated from a pickle."""
+    sources = tuple(source for source in resolver.sources if source.kind != "hub")
+    return Resolver(resolver.store, sources, resolver.timeout_seconds)
+
+
+def _cause(exc: DatasetNotFoundError) -> BaseException | None:
+    errors = [a.error for a in exc.answers if isinstance(a, Answer) and a.error is not None]
+    return errors[-1] if errors else exc.__cause__
+
+
+def _as_stock_raises(exc: DatasetNotFoundError) -> Exception:
+    """Return *exc* as an error that callers of stock `datasets` catch.
+
+    It is a ``datasets`` ``DatasetNotFoundError`` too, and a ``ConnectionError`` where a source
+    was out of reach. Where the Hub has answered, its message comes first.
+    """
+    said = [a.error for a in exc.answers if isinstance(a, Answer) and isinstance(a.error, _STOCK)]
+    first = f"{said[-1]}\n" if said else ""
+    kind = type(exc).__name__
+    error: Exception = type(kind, (type(exc), _STOCK), {"__module__": type(exc).__module__})(f"{first}{exc}")
+    error.answers = exc.answers  # type: ignore[attr-defined]
+    return error
+
+
+_STOCK = datasets.exceptions.DatasetNotFoundError

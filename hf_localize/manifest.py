@@ -1,0 +1,287 @@
+"""The manifest of an entry, as a value: what files it has, and what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hf_localize.errors import IntegrityError, InvalidRefError, UnsafeArchiveError
+from hf_localize.refs import MANIFEST_NAME, DatasetRef, same_revision
+
+FORMAT_VERSION = 1
+#: A manifest of 100,000 files has some 20 MB; more is refused before it is parsed.
+MAX_MANIFEST_BYTES = 64 << 20
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of an entry: its path inside the entry, its size and its sha256 (hex).
+
+    ``sha256`` is empty where nobody has computed it: in the description of a folder or of
+    bucket keys that have no manifest.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One Arrow stream file of a split; ``rows`` is None where only reading it would tell."""
+
+    path: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split: its name, rows, size of its data in bytes, and shards in order.
+
+    ``original_shard_rows`` are the rows of each source file, as newer `datasets` record them.
+    """
+
+    name: str
+    rows: int
+    size_bytes: int
+    shards: tuple[Shard, ...]
+    original_shard_rows: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an entry is, as asked for and as resolved, and the closed list of its files.
+
+    It holds no bucket, endpoint, host, credential or local path. ``features`` and ``info`` are
+    JSON as `datasets` writes it (``info`` without features, splits and checksums).
+    """
+
+    dataset_id: str
+    config_name: str | None = None
+    revision: str | None = None
+    canonical_id: str | None = None
+    resolved_config: str | None = None
+    is_default_config: bool = False
+    commit: str | None = None
+    repository_configs: tuple[str, ...] = ()
+    repository_default_config: str | None = None
+    origin: str = "registered"
+    created: str | None = None
+    written_by: Mapping[str, str] = field(default_factory=dict)
+    license: str | None = None
+    gated: bool = False
+    private: bool = False
+    splits: tuple[Split, ...] = ()
+    features: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[FileRecord, ...] = ()
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return the ref under which the entry was stored."""
+        return DatasetRef(self.dataset_id, self.config_name, self.revision)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of all files, in bytes."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 (hex) over the sorted (path, size, sha256) of all files."""
+        whole = hashlib.sha256()
+        for file in sorted(self.files, key=lambda f: f.path):
+            whole.update(f"{file.path}\0{file.size_bytes}\0{file.sha256}\n".encode())
+        return whole.hexdigest()
+
+    def answers(self, ref: DatasetRef) -> bool:
+        """Tell whether this entry is what *ref* names.
+
+        No config is the dataset's default config, no revision is ``main``, a commit SHA is the
+        entry that recorded it, and the id may be the canonical one. Nothing else is equivalent.
+        """
+        return ref == self.ref or (
+            ref.dataset_id in (self.dataset_id, self.canonical_id)
+            and self._has_config(ref.config_name)
+            and (same_revision(ref.revision, self.revision) or self._is_commit(ref))
+        )
+
+    def equivalents(self) -> tuple[DatasetRef, ...]:
+        """Return the other refs that this entry answers, for pointers to it."""
+        ids = dict.fromkeys(i for i in (self.dataset_id, self.canonical_id) if i)
+        configs = dict.fromkeys((self.config_name, self.resolved_config or self.config_name))
+        if self.is_default_config:
+            configs[None] = None
+        revisions = dict.fromkeys((self.revision, self.commit or self.revision))
+        refs = (DatasetRef(i, c, r) for i in ids for c in configs for r in revisions)
+        return tuple(ref for ref in refs if ref.index_key != self.ref.index_key)
+
+    def file(self, path: str) -> FileRecord:
+        """Return the record of the file at *path*; raises KeyError where there is none."""
+        for record in self.files:
+            if record.path == path:
+                return record
+        raise KeyError(path)
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as UTF-8 JSON, always the same for the same manifest."""
+        return json.dumps(_to_json(self), indent=1, ensure_ascii=False, sort_keys=False).encode()
+
+    def verify_folder(self, folder: Path) -> None:
+        """Check every file of *folder* against this manifest by size and sha256.
+
+        Raises:
+            IntegrityError: a file is absent or differs.
+        """
+        for record in self.files:
+            if hash_file(folder / record.path, record.path) != record:
+                raise IntegrityError(f"{record.path} in {folder} differs from the entry's manifest")
+
+    def _has_config(self, config_name: str | None) -> bool:
+        if config_name is None:
+            return self.config_name is None or self.is_default_config
+        return config_name in (self.config_name, self.resolved_config)
+
+    def _is_commit(self, ref: DatasetRef) -> bool:
+        return self.commit is not None and ref.revision == self.commit
+
+
+def read_manifest(data: bytes, where: str) -> Manifest:
+    """Return the manifest that *data* (JSON) holds; *where* names its place in errors.
+
+    Raises:
+        IntegrityError: it is not a manifest, or of a format version that is not known here.
+        UnsafeArchiveError: it names a path that leads outside the entry.
+    """
+    document = parse_json(data, where)
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise IntegrityError(f"{where} is not a manifest")
+    if document["format_version"] != FORMAT_VERSION:
+        raise IntegrityError(
+            f"{where} has format version {document['format_version']!r}; this version of "
+            f"hf_localize reads version {FORMAT_VERSION}. Upgrade hf_localize."
+        )
+    try:
+        manifest = _from_json(document)
+        _ = manifest.ref
+    except (TypeError, KeyError, ValueError, AttributeError) as exc:
+        if isinstance(exc, InvalidRefError):
+            raise UnsafeArchiveError(f"{where} names a dataset that is refused: {exc}") from exc
+        raise IntegrityError(f"{where} is not a manifest: {exc!r}") from exc
+    paths = check_paths((file.path for file in manifest.files), where)
+    if missing := [s.path for split in manifest.splits for s in split.shards if s.path not in paths]:
+        raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
+    return manifest
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """Return the JSON value that *data* holds.
+
+    Raises:
+        IntegrityError: it is too large, not UTF-8, not JSON, or nested too deep.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise IntegrityError(f"{where} has {len(data)} bytes, more than {MAX_MANIFEST_BYTES}")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise IntegrityError(f"{where} is not JSON: {exc}") from exc
+
+
+def check_paths(paths: Iterable[str], where: str) -> set[str]:
+    """Return *paths* as a set when each is a plain relative path inside an entry.
+
+    Raises:
+        UnsafeArchiveError: a path is absolute, has ``..``, a backslash, a drive or a control
+            character, is the manifest's own, or stands twice (also when only case differs).
+    """
+    checked: set[str] = set()
+    folded: set[str] = {MANIFEST_NAME}
+    for path in paths:
+        pure = PurePosixPath(path)
+        plain = path == str(pure) and not pure.is_absolute() and path != "."
+        if not plain or ".." in pure.parts or any(c in path for c in "\\:") or not path.isprintable():
+            raise UnsafeArchiveError(f"{where} names a path that is refused: {path[:200]!r}")
+        if path.casefold() in folded:
+            raise UnsafeArchiveError(f"{where} names {path!r} twice, or in place of the manifest")
+        folded.add(path.casefold())
+        checked.add(path)
+    return checked
+
+
+def hash_file(path: Path, name: str) -> FileRecord:
+    """Return the record (size, sha256) of the file at *path*, under the name *name*.
+
+    Raises:
+        IntegrityError: there is no such file.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except FileNotFoundError as exc:
+        raise IntegrityError(f"{path} is missing") from exc
+    return FileRecord(name, size, digest.hexdigest())
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the relative path of each file in *folder*, sorted, without dotfiles."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            yield relative.as_posix()
+
+
+def _to_json(manifest: Manifest) -> dict[str, Any]:
+    document: dict[str, Any] = {"format_version": FORMAT_VERSION, "digest": manifest.digest}
+    for item in fields(manifest):
+        document[item.name] = getattr(manifest, item.name)
+    document["repository_configs"] = list(manifest.repository_configs)
+    document["files"] = [
+        {"path": f.path, "size_bytes": f.size_bytes, "sha256": f.sha256}
+        for f in sorted(manifest.files, key=lambda f: f.path)
+    ]
+    document["splits"] = [_split_to_json(split) for split in manifest.splits]
+    return document
+
+
+def _split_to_json(split: Split) -> dict[str, Any]:
+    shards = [{"path": s.path, "rows": s.rows} for s in split.shards]
+    document = {"name": split.name, "rows": split.rows, "size_bytes": split.size_bytes, "shards": shards}
+    if split.original_shard_rows is not None:
+        document["original_shard_rows"] = list(split.original_shard_rows)
+    return document
+
+
+def _from_json(document: dict[str, Any]) -> Manifest:
+    known = {item.name for item in fields(Manifest)}
+    values = {key: value for key, value in document.items() if key in known}
+    values["repository_configs"] = tuple(values.get("repository_configs") or ())
+    values["files"] = tuple(_file_from_json(f) for f in values["files"])
+    values["splits"] = tuple(_split_from_json(s) for s in values["splits"])
+    return Manifest(**values)
+
+
+def _file_from_json(document: dict[str, Any]) -> FileRecord:
+    record = FileRecord(str(document["path"]), int(document["size_bytes"]), str(document["sha256"]))
+    if record.size_bytes < 0 or len(record.sha256) != 64:
+        raise ValueError(f"file {record.path!r} has no usable size or sha256")
+    return record
+
+
+def _split_from_json(document: dict[str, Any]) -> Split:
+    original = document.get("original_shard_rows")
+    return Split(
+        name=str(document["name"]),
+        rows=int(document["rows"]),
+        size_bytes=int(document["size_bytes"]),
+        shards=tuple(Shard(str(s["path"]), s.get("rows")) for s in document["shards"]),
+        original_shard_rows=None if original is None else tuple(map(int, original)),
+    )

@@ -1,0 +1,182 @@
+"""What is asked for (`DatasetRef`) and where it may lie: folders, keys, ZIP names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from hf_localize.errors import InvalidRefError
+
+DEFAULT_CONFIG = "default_config"
+DEFAULT_REVISION = "default_revision"
+MANIFEST_NAME = ".hgloc.json"
+PUBLIC_RECORDS_KEY = "public_datasets.json"
+PUBLIC_ZIP_FOLDER = "public_datasets_zip"
+_INDEX = ".hgloc/index"
+_ALIASES = ".hgloc/alias"
+
+_UNSAFE = re.compile(r'[/\\:*?"<>| ]')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SHA = re.compile(r"[0-9a-f]{40}")
+#: A folder name may have 255 bytes on common file systems; 9 are kept for ``~`` and a hash.
+_MAX_PART_BYTES = 246
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRef:
+    """Name one dataset: an id, and optionally a config and a revision.
+
+    Raises:
+        InvalidRefError: a part is empty, holds control characters, has a segment that begins
+            with a dot, or is too long for a folder name. Nothing has been read or written then.
+    """
+
+    dataset_id: str
+    config_name: str | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("dataset id", self.dataset_id)
+        if self.dataset_id.count("/") > 1 or "\\" in self.dataset_id:
+            raise InvalidRefError(
+                f"dataset id {self.dataset_id!r} is refused: write 'name' or 'owner/name'"
+            )
+        if self.config_name is not None:
+            _check("config name", self.config_name)
+        if self.revision is not None:
+            _check("revision", self.revision)
+
+    def __str__(self) -> str:
+        config = f" [{self.config_name}]" if self.config_name else ""
+        return f"{self.dataset_id}{config}{'@' + self.revision if self.revision else ''}"
+
+    @property
+    def is_commit(self) -> bool:
+        """Tell whether the revision is a full commit SHA."""
+        return self.revision is not None and _SHA.fullmatch(self.revision) is not None
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Return the folders that this very ref may have, the usual one first.
+
+        Different refs can meet in one folder name (``a/b_c`` and ``a_b/c``); the one that comes
+        later lives in the first of its own folders that is still free.
+        """
+        safe_id, config, revision = self._safe_parts()
+        tail = f"{config}/{revision}"
+        by_id = f"{safe_id}~{_hash8(self.dataset_id)}"
+        by_ref = f"{safe_id}~{_hash8(self.record_key)}"
+        return (f"{safe_id}/{tail}", f"{by_id}/{tail}", f"{by_ref}/{tail}")
+
+    @property
+    def id_folder_prefix(self) -> str:
+        """Return the name with which every folder of this dataset id begins."""
+        return safe_part(self.dataset_id)
+
+    @property
+    def index_key(self) -> str:
+        """Return the key of the entry's commit mark in a bucket (relative to the prefix)."""
+        return f"{_INDEX}/{self._quoted()}.json"
+
+    @property
+    def alias_key(self) -> str:
+        """Return the key of a pointer from this ref to the equivalent one that is stored."""
+        return f"{_ALIASES}/{self._quoted()}.json"
+
+    @property
+    def record_key(self) -> str:
+        """Return this ref's usual key in ``public_datasets.json``."""
+        return "---".join(
+            (self.dataset_id, self.config_name or DEFAULT_CONFIG, self.revision or DEFAULT_REVISION)
+        )
+
+    @property
+    def zip_key(self) -> str:
+        """Return the usual key of this ref's public ZIP (relative to the prefix)."""
+        return f"{PUBLIC_ZIP_FOLDER}/{'---'.join(self._safe_parts())}.zip"
+
+    @property
+    def suffix(self) -> str:
+        """Return what is appended to a key that another ref already holds."""
+        return f"~{_hash8(self.record_key)}"
+
+    def _safe_parts(self) -> tuple[str, str, str]:
+        return (
+            safe_part(self.dataset_id),
+            safe_part(self.config_name or DEFAULT_CONFIG),
+            safe_part(self.revision or DEFAULT_REVISION),
+        )
+
+    def _quoted(self) -> str:
+        # "no revision" and "main" are the same revision, so they share one key.
+        revision = None if self.revision == "main" else self.revision
+        parts = (self.dataset_id, self.config_name or DEFAULT_CONFIG, revision or DEFAULT_REVISION)
+        return "/".join(quote(part, safe="") for part in parts)
+
+
+def ref_of_index_key(key: str) -> DatasetRef | None:
+    """Return the ref that *key* is the commit mark of, or None where it is another kind of key."""
+    parts = key.removeprefix(f"{_INDEX}/").removesuffix(".json").split("/")
+    if not key.startswith(f"{_INDEX}/") or not key.endswith(".json") or len(parts) != 3:
+        return None
+    try:
+        return _ref_of_parts(*map(unquote, parts))
+    except InvalidRefError:
+        return None
+
+
+def ref_of_folder(folder: str) -> DatasetRef:
+    """Return the ref as which a folder ``<id>/<config>/<revision>`` without manifest is shown.
+
+    Its id is the folder's name: which characters became ``_`` is not known.
+
+    Raises:
+        InvalidRefError: a part can't name anything.
+    """
+    return _ref_of_parts(*folder.split("/"))
+
+
+def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
+    return DatasetRef(
+        dataset_id,
+        None if config == DEFAULT_CONFIG else config,
+        None if revision == DEFAULT_REVISION else revision,
+    )
+
+
+def index_prefix() -> str:
+    """Return the key prefix under which every commit mark lies."""
+    return f"{_INDEX}/"
+
+
+def same_revision(one: str | None, other: str | None) -> bool:
+    """Tell whether two revisions are the same by name: no revision means ``main``."""
+    return (one or "main") == (other or "main")
+
+
+def safe_part(part: str) -> str:
+    """Return *part* as a single folder name: ``/ \\ : * ? " < > |`` and space become ``_``."""
+    return _UNSAFE.sub("_", part)
+
+
+def _hash8(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _check(what: str, part: str) -> None:
+    if not isinstance(part, str):
+        raise InvalidRefError(f"{what} must be a string, got {type(part).__name__}")
+    if _CONTROL.search(part):
+        raise InvalidRefError(f"{what} {part!r} is refused: it holds control characters")
+    if any(not segment or segment.startswith(".") for segment in re.split(r"[/\\]", part)):
+        raise InvalidRefError(
+            f"{what} {part!r} is refused: no segment may be empty or begin with a dot"
+        )
+    try:
+        size = len(part.encode())
+    except UnicodeEncodeError as exc:
+        raise InvalidRefError(f"{what} {part!r} is refused: it is not valid Unicode") from exc
+    if size > _MAX_PART_BYTES:
+        raise InvalidRefError(f"{what} of {size} bytes is refused: at most {_MAX_PART_BYTES} fit a folder name")

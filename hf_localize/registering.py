@@ -1,0 +1,45 @@
+"""Own data as an entry: a saved dataset, a folder of data files, or a dataset in memory."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import datasets
+
+from hf_localize import layout
+from hf_localize.capture import capture_dataset
+from hf_localize.loading import stock_function
+from hf_localize.manifest import files_below
+from hf_localize.refs import DatasetRef
+from hf_localize.store import LocalEntry, Store
+
+
+def register(
+    path_or_dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict,
+    ref: DatasetRef,
+    store: Store,
+) -> LocalEntry:
+    """Copy own data into the store as the entry for *ref*.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
+    """
+    data = path_or_dataset
+    if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
+        data = _open(Path(data).expanduser())
+    with store.staging(f"register-{uuid.uuid4().hex}") as folder:
+        return store.commit(folder, capture_dataset(data, folder, ref))
+
+
+def _open(path: Path) -> datasets.Dataset | datasets.DatasetDict:
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is not a folder; give one that save_to_disk wrote, or one of data files")
+    if layout.is_saved_dataset(path):
+        return datasets.load_from_disk(str(path))
+    if next(files_below(path), None) is None:
+        raise FileNotFoundError(f"{path} holds no data files")
+    builder = stock_function()(str(path.absolute()))
+    builder.download_and_prepare()
+    return builder.as_dataset()

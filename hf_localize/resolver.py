@@ -1,0 +1,194 @@
+"""The order in which sources are asked, and what each kind of answer leads to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hf_localize.entries import Entry, NotHere, Source, StoredEntry
+from hf_localize.errors import (
+    AccessDeniedError,
+    DatasetCorruptError,
+    DatasetDeniedError,
+    DatasetNotFoundError,
+    DatasetUnreachableError,
+    IntegrityError,
+    UnreachableError,
+)
+from hf_localize.manifest import Manifest
+from hf_localize.refs import DatasetRef
+from hf_localize.store import LocalEntry, Store
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_SOURCE_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
+_warned: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one source answered: why it could not give the dataset."""
+
+    source: str
+    reason: str
+    error: Exception | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Ask the sources in order; the first that has the dataset wins.
+
+    ``timeout_seconds`` bounds what all remote stores of one resolution may take to answer.
+    """
+
+    store: Store
+    sources: tuple[Source, ...]
+    timeout_seconds: float
+
+    def find(self, ref: DatasetRef, *, skip_local: bool = False) -> Entry:
+        """Return the first source's entry for *ref*. No data is moved.
+
+        Args:
+            skip_local: pass over the local store.
+
+        Raises:
+            DatasetNotFoundError: no source has it; the subclass tells why.
+        """
+        return self._first(ref, self._usable(skip_local), lambda entry: entry)
+
+    def localize(self, ref: DatasetRef, *, skip_local: bool = False) -> LocalEntry:
+        """Return the entry for *ref* in the local store, fetched there if need be.
+
+        A source that fails while its entry is fetched is passed over like one that fails to
+        answer.
+
+        Raises:
+            DatasetNotFoundError: no source could give it; the subclass tells why.
+        """
+        return self._first(ref, self._usable(skip_local), lambda entry: self._bring_home(entry, ref, skip_local))
+
+    def localize_entry(self, entry: Entry, ref: DatasetRef, *, force: bool = False) -> LocalEntry:
+        """Return *entry* in the local store; if it can't be fetched, another source's entry.
+
+        Args:
+            force: fetch it also where the store has the same content.
+
+        Raises:
+            DatasetNotFoundError: no source could give it; the subclass tells why.
+        """
+        try:
+            return self._bring_home(entry, ref, force)
+        except _SOURCE_FAILURES as exc:
+            self._report(Answer(entry.source, str(exc), exc), ref)
+        return self.localize(ref)
+
+    def _usable(self, skip_local: bool) -> Sequence[Source]:
+        return [source for source in self.sources if not (skip_local and source.kind == "local")]
+
+    def _first(self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry], _T]) -> _T:
+        answers: list[Answer] = []
+        deadline = time.monotonic() + self.timeout_seconds
+        for source in sources:
+            try:
+                found = self._ask(source, ref, deadline)
+                if not isinstance(found, NotHere):
+                    return use(found)
+                answers.append(Answer(source.name, found.reason, found.error))
+                _log.debug("%s: %s: %s", ref, source.name, found.reason)
+            except _SOURCE_FAILURES as exc:
+                answers.append(Answer(source.name, str(exc), exc))
+                self._report(answers[-1], ref)
+        raise not_found(ref, answers)
+
+    def _ask(self, source: Source, ref: DatasetRef, deadline: float) -> Entry | NotHere:
+        if source.kind not in ("s3", "public"):
+            return source.find(ref)
+        return _within(deadline, lambda: source.find(ref))
+
+    def _bring_home(self, entry: Entry, ref: DatasetRef, force: bool) -> LocalEntry:
+        if isinstance(entry, LocalEntry):
+            return entry
+        started = time.monotonic()
+        key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
+        with self.store.staging(key) as folder:
+            home = None if force else self._home_of(entry, ref)
+            if home is None:
+                home = self.store.commit(folder, entry.fetch_into(folder))
+        _log_resolution(ref, entry.source, home.manifest, time.monotonic() - started)
+        return home
+
+    def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
+        """Return what another process has stored while this one waited for the staging folder."""
+        try:
+            home = self.store.find(ref)
+        except IntegrityError:
+            return None
+        same = isinstance(entry, StoredEntry) and home is not None and home.digest == entry.digest
+        return home if same else None
+
+    def _report(self, answer: Answer, ref: DatasetRef) -> None:
+        """Warn of a failing source once in a process; say it again at DEBUG."""
+        key = (answer.source, type(answer.error).__name__)
+        level = logging.DEBUG if key in _warned else logging.WARNING
+        _warned.add(key)
+        _log.log(level, "%s: %s failed and is passed over: %s", ref, answer.source, answer.reason)
+
+
+def not_found(ref: DatasetRef, answers: Sequence[Answer]) -> DatasetNotFoundError:
+    """Return the error for *ref*, of the class that the worst answer calls for."""
+    errors = [answer.error for answer in answers]
+    kind: type[DatasetNotFoundError] = DatasetNotFoundError
+    for failure, wanted in (
+        (UnreachableError, DatasetUnreachableError),
+        (AccessDeniedError, DatasetDeniedError),
+        (IntegrityError, DatasetCorruptError),
+    ):
+        if any(isinstance(error, failure) for error in errors):
+            kind = wanted
+    asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
+    error = kind(
+        f"Dataset {ref} could not be found.\nAsked, in this order:\n{asked}\n"
+        f"To publish it, run where the Hub and the bucket are in reach: hg-localize download {ref.dataset_id}"
+        + (f" --name '{ref.config_name}'" if ref.config_name else "")
+        + (f" --revision '{ref.revision}'" if ref.revision else "")
+    )
+    error.answers = tuple(answers)
+    return error
+
+
+def _within(deadline: float, work: Callable[[], _T]) -> _T:
+    """Return what *work* returns, or raise UnreachableError once *deadline* has passed.
+
+    The work goes on in a daemon thread then, until its own time-outs end it: a thread can't be
+    ended from outside, and a process must be able to exit while one hangs.
+    """
+    remaining = deadline - time.monotonic()
+    result: list[_T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as exc:
+            failure.append(exc)
+
+    thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)
+    thread.start()
+    thread.join(max(remaining, 0))
+    if failure:
+        raise failure[0]
+    if not result:
+        raise UnreachableError("no answer within the time budget (HGLOC_TIMEOUT_SECONDS)")
+    return result[0]
+
+
+def _log_resolution(ref: DatasetRef, source: str, manifest: Manifest, seconds: float) -> None:
+    size = manifest.size_bytes / 1e6
+    _log.info("%s ← %s, %d files, %.1f MB, %.1f s", ref, source, len(manifest.files), size, seconds)

@@ -1,0 +1,139 @@
+"""From settings to working parts: the store, the bucket, the sources, the resolver."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hf_localize.entries import Entry, NotHere, Source
+from hf_localize.errors import SettingsError
+from hf_localize.refs import DatasetRef
+from hf_localize.resolver import Resolver
+from hf_localize.settings import Settings, current
+from hf_localize.sources.local import LocalSource
+from hf_localize.store import Store
+
+if TYPE_CHECKING:
+    from hf_localize.bucket import Bucket
+    from hf_localize.web import PublicFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The parts that one setting of everything calls for.
+
+    Parts that need a network library are made at first use, so that a local hit loads neither
+    boto3 nor requests.
+    """
+
+    settings: Settings
+
+    @property
+    def store(self) -> Store:
+        """Return the local store."""
+        return Store(self.settings.datasets_store_path)
+
+    @property
+    def bucket(self) -> Bucket:
+        """Return the team's bucket; raises SettingsError where none is configured."""
+        return _bucket(self.settings)
+
+    @property
+    def outside(self) -> PublicFiles:
+        """Return the public files, as somebody without credentials reads them."""
+        from hf_localize.bucket import address_of
+        from hf_localize.web import PublicFiles
+
+        address = address_of(self.settings)
+        url = self.settings.public_url or (address.url if address else None)
+        if url is None:
+            raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
+        return PublicFiles(url, self.settings.timeout_seconds)
+
+    def require_publisher(self) -> Bucket:
+        """Return the bucket where publishing to it can be tried.
+
+        Raises:
+            SettingsError: there is no bucket, or there are no credentials.
+        """
+        if not self.bucket.has_credentials:
+            raise SettingsError(
+                f"publishing to {self.bucket.address} needs credentials: set HGLOC_AWS_ACCESS_KEY_ID and "
+                "HGLOC_AWS_SECRET_ACCESS_KEY, or configure AWS' own (profile, role, …)"
+            )
+        return self.bucket
+
+    def can_publish(self) -> bool:
+        """Tell whether there are a bucket and credentials for it."""
+        return bool(self.settings.s3_bucket_name) and self.bucket.has_credentials
+
+    def resolver(self, hub: Source | None = None, *, only: tuple[str, ...] | None = None) -> Resolver:
+        """Return the resolver over the enabled sources.
+
+        Args:
+            hub: the Hub as a source, which only the caller can make; None leaves it out.
+            only: these kinds of sources, in place of the enabled ones.
+        """
+        kinds = self._enabled() if only is None else only
+        sources = (hub if kind == "hub" else self._source(kind) for kind in kinds)
+        return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds)
+
+    def hub_enabled(self) -> bool:
+        """Tell whether the Hub may be asked."""
+        return "hub" in self._enabled()
+
+    def _enabled(self) -> tuple[str, ...]:
+        return ("local",) if self.settings.offline else self.settings.sources
+
+    def _source(self, kind: str) -> Source | None:
+        if kind == "local":
+            return LocalSource(self.store)
+        if kind == "s3" and self.settings.s3_bucket_name:
+            return RemoteSource("s3", "private S3", self)
+        if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):
+            return RemoteSource("public", "public ZIP", self)
+        return None
+
+
+class RemoteSource:
+    """A source whose network library is loaded when it is first asked.
+
+    A pickle of it holds no settings: the process that unpickles takes its own, so that no
+    credential travels with a dataset to a worker.
+    """
+
+    def __init__(self, kind: str, name: str, session: Session) -> None:
+        self.kind = kind
+        self.name = name
+        self._session = session
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.kind, self.name)
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return what the bucket, or the public records, have for *ref*."""
+        workers = self._session.settings.max_concurrency
+        if self.kind == "s3":
+            from hf_localize.sources.private import PrivateSource
+
+            return PrivateSource(self._session.bucket, workers).find(ref)
+        from hf_localize.sources.public import PublicSource
+
+        return PublicSource(self._session.outside, workers).find(ref)
+
+
+def _reopen(kind: str, name: str) -> RemoteSource:
+    return RemoteSource(kind, name, current_session())
+
+
+@functools.lru_cache(maxsize=8)
+def _bucket(settings: Settings) -> Bucket:
+    from hf_localize.bucket import Bucket
+
+    return Bucket(settings)
+
+
+def current_session() -> Session:
+    """Return the session for the settings in force now."""
+    return Session(current())

@@ -1,0 +1,182 @@
+"""Settings: the only reader of the process environment and of ``.env``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hf_localize.errors import SettingsError
+
+SOURCE_NAMES = ("local", "s3", "public", "hub")
+WRITE_BACK_MODES = ("off", "local", "s3")
+_PREFIX = "HGLOC_"
+_AWS_NAMES = (
+    ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"),
+    ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    ("AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION"),
+    ("AWS_DEFAULT_REGION", "AWS_REGION"),
+)
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured. Each field is ``HGLOC_<FIELD IN CAPITALS>``."""
+
+    s3_bucket_name: str | None = None
+    s3_endpoint_url: str | None = None
+    s3_data_prefix: str = ""
+    aws_access_key_id: str | None = field(default=None, repr=False)
+    aws_secret_access_key: str | None = field(default=None, repr=False)
+    aws_session_token: str | None = field(default=None, repr=False)
+    aws_default_region: str | None = None
+    datasets_store_path: Path
+    sources: tuple[str, ...] = SOURCE_NAMES
+    offline: bool = False
+    write_back: str = "local"
+    public_url: str | None = None
+    log_level: str | None = None
+    #: Seconds that asking the private bucket and the public files may take in one resolution.
+    timeout_seconds: float = 20.0
+    #: Files that are moved at the same time.
+    max_concurrency: int = 16
+    #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
+    hub_offline: bool = False
+
+
+_overrides: dict[str, Any] = {}
+
+
+def current() -> Settings:
+    """Return the settings in force now.
+
+    Looked up, first wins: :func:`override` (the arguments of ``install()``), the environment,
+    ``.env`` in the working directory or a parent, the default.
+
+    Raises:
+        SettingsError: a value can't be used.
+    """
+    # AWS' own variables serve where ours are not set.
+    values = {f"{_PREFIX}{name}": os.environ[aws] for name, aws in _AWS_NAMES if aws in os.environ}
+    values |= _dotenv() | {k: v for k, v in os.environ.items() if k.startswith(_PREFIX)}
+    found: dict[str, Any] = {
+        "datasets_store_path": _default_store_path(),
+        "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
+    }
+    for item in fields(Settings):
+        raw = values.get(_PREFIX + item.name.upper())
+        if raw:
+            found[item.name] = _parse(item.name, raw)
+    return replace(Settings(**found), **_overrides)
+
+
+def override(**values: Any) -> dict[str, Any]:
+    """Replace the overrides by *values* and return the former ones.
+
+    Raises:
+        SettingsError: a name is not a setting, or a value can't be used.
+    """
+    known = {item.name for item in fields(Settings)}
+    if unknown := sorted(set(values) - known):
+        raise SettingsError(f"no such setting: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
+    parsed = {k: _parse(k, v) if isinstance(v, str) else v for k, v in values.items()}
+    if "datasets_store_path" in parsed:
+        parsed["datasets_store_path"] = Path(parsed["datasets_store_path"]).expanduser().absolute()
+    former = dict(_overrides)
+    _overrides.clear()
+    _overrides.update(parsed)
+    return former
+
+
+def auto_install_requested() -> bool:
+    """Tell whether ``HGLOC_AUTO_INSTALL`` asks for activation (environment only, not ``.env``)."""
+    return _flag("HGLOC_AUTO_INSTALL", os.environ)
+
+
+def _parse(name: str, raw: str) -> Any:
+    variable = _PREFIX + name.upper()
+    if name == "datasets_store_path":
+        return Path(raw).expanduser().absolute()
+    if name == "sources":
+        return _parse_sources(variable, raw)
+    if name in ("offline", "hub_offline"):
+        return _flag(variable, {variable: raw})
+    if name == "write_back":
+        return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
+    if name == "log_level":
+        return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    if name in ("timeout_seconds", "max_concurrency"):
+        return _positive(variable, raw, int if name == "max_concurrency" else float)
+    if name == "s3_data_prefix":
+        return _parse_prefix(variable, raw)
+    if name in ("s3_endpoint_url", "public_url"):
+        return _parse_url(variable, raw)
+    return raw
+
+
+def _parse_sources(variable: str, raw: str) -> tuple[str, ...]:
+    names = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
+    for name in names:
+        _one_of(variable, name, SOURCE_NAMES)
+    return names
+
+
+def _parse_prefix(variable: str, raw: str) -> str:
+    prefix = raw.strip("/")
+    if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
+        raise SettingsError(f"{variable}={raw!r} is not a key prefix: empty, '.' and '..' parts are refused")
+    return prefix
+
+
+def _parse_url(variable: str, raw: str) -> str:
+    if not raw.startswith(("http://", "https://")):
+        raise SettingsError(f"{variable} must begin with http:// or https://, got {raw!r}")
+    return raw.rstrip("/")
+
+
+def _one_of(variable: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise SettingsError(f"{variable}: {value!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+def _positive(variable: str, raw: str, kind: type[int] | type[float]) -> int | float:
+    try:
+        value = kind(raw)
+    except ValueError:
+        value = kind(0)
+    if not value > 0:
+        raise SettingsError(f"{variable} must be a number above 0, got {raw!r}")
+    return value
+
+
+def _flag(variable: str, values: Mapping[str, str]) -> bool:
+    raw = values.get(variable, "").strip().lower()
+    if raw in _TRUE:
+        return True
+    if raw in _FALSE:
+        return False
+    raise SettingsError(f"{variable}={raw!r} is neither yes ({', '.join(sorted(_TRUE))}) nor no (0, false, no, off)")
+
+
+def _dotenv() -> dict[str, str]:
+    from dotenv import dotenv_values, find_dotenv
+
+    path = find_dotenv(usecwd=True)
+    if not path:
+        return {}
+    return {k: v for k, v in dotenv_values(path).items() if k.startswith(_PREFIX) and v is not None}
+
+
+def _default_store_path() -> Path:
+    beside = Path.cwd() / "datasets_store"
+    if beside.is_dir():
+        return beside
+    # The rule of huggingface_hub for HF_HOME.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    home = os.environ.get("HF_HOME")
+    return (Path(home).expanduser() if home else cache / "huggingface").absolute() / "datasets_store"

@@ -1,0 +1,194 @@
+"""Putting the resolver under `datasets`: install, uninstall, activation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from hf_localize import settings
+from hf_localize.refs import DatasetRef
+
+_log = logging.getLogger(__name__)
+_lock = threading.RLock()
+_installed = False
+_hooked = False
+#: {function: wrapper} of what is wrapped now.
+_wrappers: dict[str, wrapt.FunctionWrapper] = {}
+#: Arguments that make a call ask for something else than the dataset as it is.
+_NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kwargs")
+
+
+def install(**overrides: Any) -> None:
+    """Have `datasets` ask the resolver first, in this process, until :func:`uninstall`.
+
+    Works before and after ``import datasets``, and for names that were imported from it before.
+    `datasets` is not imported by this. A second call only replaces the settings.
+
+    Args:
+        overrides: settings that win over the environment, such as ``s3_bucket_name="team"``;
+            the names are those of the variables, without ``HGLOC_`` and in small letters.
+
+    Raises:
+        SettingsError: a name is not a setting, or a value can't be used.
+    """
+    _activate(overrides)
+
+
+def uninstall() -> None:
+    """Give every name in `datasets` and in loaded modules its original back."""
+    global _installed
+    with _lock:
+        _installed = False
+        settings.override()
+        for wrapper in _wrappers.values():
+            _rebind(wrapper, wrapper.__wrapped__)
+        _wrappers.clear()
+
+
+def is_installed() -> bool:
+    """Tell whether loads ask the resolver now."""
+    return _installed
+
+
+@contextlib.contextmanager
+def installed(**overrides: Any) -> Iterator[None]:
+    """Install for the length of a ``with`` block, and restore what was before."""
+    was_installed = _installed
+    former = _activate(overrides)
+    try:
+        yield
+    finally:
+        if was_installed:
+            settings.override(**former)
+        else:
+            uninstall()
+
+
+def auto_install() -> None:
+    """Install if ``HGLOC_AUTO_INSTALL`` asks for it. Never raises: a program must always start."""
+    try:
+        if settings.auto_install_requested():
+            install()
+    except Exception:
+        _log.exception("hf_localize could not be activated; datasets loads from the Hub as usual")
+
+
+def _activate(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Install with *overrides* and return those that were in force before."""
+    global _installed, _hooked
+    with _lock:
+        former = settings.override(**overrides)
+        _set_up_logging(settings.current().log_level)
+        _installed = True
+        if not _hooked:
+            _hooked = True
+            wrapt.register_post_import_hook(_wrap_load, "datasets.load")
+        elif "datasets.load" in sys.modules:
+            _wrap_load(sys.modules["datasets.load"])
+    return former
+
+
+def _wrap_load(module: ModuleType) -> None:
+    """Wrap the seam: ``load_dataset`` looks ``load_dataset_builder`` up in its module when called."""
+    with _lock:
+        if _installed:
+            _wrap(module, "load_dataset_builder", _load_dataset_builder)
+            _wrap(module, "load_dataset", _load_dataset)
+
+
+class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is not typed strictly.
+    """A wrapper that pickles by name, as the function itself does."""
+
+    def __reduce_ex__(self, protocol: Any) -> str:
+        name: str = self.__wrapped__.__qualname__
+        return name
+
+
+def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
+    if name in _wrappers:
+        return
+    original = getattr(module, name, None)
+    if original is None:
+        _log.error("datasets has no %s.%s any more: loads go to the Hub as usual", module.__name__, name)
+        return
+    wrapper = _Wrapper(original, behaviour, enabled=is_installed)
+    _wrappers[name] = wrapper
+    _rebind(original, wrapper)
+
+
+def _rebind(old: object, new: object) -> None:
+    """Replace *old* by *new* wherever a loaded module has it as a global."""
+    for module in list(sys.modules.values()):
+        if isinstance(module, ModuleType):
+            for name in [n for n, value in list(vars(module).items()) if value is old]:
+                setattr(module, name, new)
+
+
+def _load_dataset(stock: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    from hf_localize.loading import capturing
+
+    with capturing():
+        return stock(*args, **kwargs)
+
+
+def _load_dataset_builder(stock: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    try:
+        call = _signature(stock).bind(*args, **kwargs).arguments
+    except TypeError:
+        return stock(*args, **kwargs)  # Stock says what is wrong with the arguments.
+    if not _names_a_dataset(call["path"]):
+        return stock(*args, **kwargs)
+    from hf_localize.loading import BuilderRequest, open_builder, only_stock
+
+    others = [name for name in _NOT_OURS if call.get(name)]
+    if others:
+        return only_stock(lambda: stock(*args, **kwargs), call["path"], [*others, *call.get("config_kwargs", {})])
+    revision = call.get("revision")
+    request = BuilderRequest(
+        DatasetRef(call["path"], call.get("name"), None if revision is None else str(revision)),
+        open_stock=stock,
+        call_stock=lambda: stock(*args, **kwargs),
+        cache_dir=call.get("cache_dir"),
+        token=call.get("token"),
+        force=str(call.get("download_mode") or "").lower().endswith("force_redownload"),
+    )
+    return open_builder(request)
+
+
+def _names_a_dataset(path: object) -> bool:
+    """Tell whether stock would look for *path* on the Hub: no packaged builder, no local path."""
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    if not isinstance(path, str) or not path or path in _PACKAGED_DATASETS_MODULES:
+        return False
+    if "://" in path or path.startswith("buckets/") or path.endswith(".py") or os.path.isabs(path):
+        return False
+    script = os.path.join(path, f"{os.path.basename(path)}.py")
+    return path.count("/") <= 1 and not os.path.isdir(path) and not os.path.isfile(script)
+
+
+@functools.lru_cache(maxsize=4)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _set_up_logging(level: str | None) -> None:
+    """Show hf_localize's log on stderr where ``HGLOC_LOG_LEVEL`` asks for it and nobody listens."""
+    if level is None:
+        return
+    logger = logging.getLogger("hf_localize")
+    logger.setLevel(level)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)

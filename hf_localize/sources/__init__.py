@@ -1,0 +1,1 @@
+"""The places that may have a dataset, one module each."""

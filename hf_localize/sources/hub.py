@@ -1,0 +1,140 @@
+"""The Hugging Face Hub as a source: stock `datasets` answers, and what it prepares is captured."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from hf_localize import layout
+from hf_localize.capture import capture_builder
+from hf_localize.entries import Entry, NotHere
+from hf_localize.errors import ScriptDatasetError, UnreachableError
+from hf_localize.manifest import Manifest, hash_file
+from hf_localize.refs import DatasetRef
+
+_log = logging.getLogger(__name__)
+NAME = "Hugging Face Hub"
+_NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
+OpenBuilder = Callable[[], datasets.DatasetBuilder]
+
+
+@dataclass(frozen=True, slots=True)
+class HubEntry:
+    """A dataset that stock `datasets` found: its builder, which has downloaded no data yet."""
+
+    builder: datasets.DatasetBuilder
+    ref: DatasetRef
+    token: bool | str | None = None
+    source: str = NAME
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Let stock download and prepare every split, and capture the result into *folder*."""
+        self.builder.download_and_prepare()
+        return self.capture_into(folder)
+
+    def capture_into(self, folder: Path) -> Manifest:
+        """Write what the builder has prepared into *folder* as an entry."""
+        shutil.rmtree(folder)
+        folder.mkdir()
+        manifest = capture_builder(self.builder, folder, self.ref)
+        return _with_facts(manifest, self.builder, folder, self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """Answer from the Hub, by calling stock `datasets` as the caller would have.
+
+    ``open_builder`` is stock's ``load_dataset_builder`` with the caller's own arguments.
+    """
+
+    open_builder: OpenBuilder
+    token: bool | str | None = None
+    offline: bool = False
+    kind: str = "hub"
+    name: str = NAME
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return stock's builder for *ref*, or that stock found no such dataset.
+
+        Errors of stock that say something of the dataset itself (an unknown config, say) are
+        the answer and are raised as they are.
+
+        Raises:
+            UnreachableError: the Hub is out of reach.
+            ScriptDatasetError: the dataset is a script, which the installed `datasets` refuses.
+        """
+        if self.offline and ref.revision is not None:
+            return NotHere("left out: offline, stock can't tell one revision from another")
+        try:
+            return HubEntry(self.open_builder(), ref, self.token)
+        except StockNotFoundError as exc:
+            return NotHere(str(exc), exc)
+        except Exception as exc:
+            if is_unreachable(exc):
+                raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
+            if isinstance(exc, RuntimeError) and "scripts are no longer supported" in str(exc):
+                raise ScriptDatasetError(
+                    f"{ref} is a loading script, and datasets {datasets.__version__} does not run scripts. "
+                    "Localize it once on a machine with 'datasets<4': "
+                    f"hg-localize download {ref.dataset_id} --trust-remote-code; every version can load it then."
+                ) from exc
+            raise
+
+
+def is_unreachable(exc: BaseException) -> bool:
+    """Tell whether stock raised *exc* because the Hub was out of reach, or off by a setting.
+
+    huggingface_hub's HTTP client is requests or httpx, by its version; so their errors are known
+    by name.
+    """
+    if isinstance(exc, (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError)):
+        return True
+    return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)
+
+
+def _with_facts(manifest: Manifest, builder: datasets.DatasetBuilder, folder: Path, token: Any) -> Manifest:
+    """Return *manifest* with what the Hub says of the repository, and add its card to *folder*."""
+    commit = _commit_of(builder)
+    revision = commit or manifest.revision
+    api = huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
+    facts = api.dataset_info(manifest.dataset_id, revision=revision)
+    files = manifest.files
+    try:
+        card = api.hf_hub_download(facts.id, layout.CARD_FILE, repo_type="dataset", revision=facts.sha)
+    except EntryNotFoundError:
+        _log.debug("%s has no dataset card", facts.id)
+    else:
+        shutil.copyfile(card, folder / layout.CARD_FILE)
+        files = (*files, hash_file(folder / layout.CARD_FILE, layout.CARD_FILE))
+    return replace(
+        manifest,
+        canonical_id=facts.id,
+        commit=commit or facts.sha,
+        gated=bool(facts.gated),
+        private=bool(facts.private),
+        license=_license(facts) or manifest.license,
+        files=files,
+    )
+
+
+def _commit_of(builder: datasets.DatasetBuilder) -> str | None:
+    """Return the commit SHA that stock pinned while it resolved the dataset."""
+    for text in (builder.base_path or "", builder.hash or ""):
+        if found := re.search(r"(?:@|^)([0-9a-f]{40})(?:/|$)", text):
+            return found.group(1)
+    return None
+
+
+def _license(facts: huggingface_hub.DatasetInfo) -> str | None:
+    declared = getattr(getattr(facts, "card_data", None), "license", None)
+    return ", ".join(declared) if isinstance(declared, list) else declared

@@ -1,0 +1,220 @@
+"""The team's private bucket as a source."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from hf_localize import layout
+from hf_localize.bucket import Bucket, NotPermittedError
+from hf_localize.entries import Entry, NotHere
+from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.manifest import FileRecord, Manifest, parse_json, read_manifest
+from hf_localize.refs import (
+    MANIFEST_NAME,
+    PUBLIC_ZIP_FOLDER,
+    DatasetRef,
+    index_prefix,
+    ref_of_folder,
+    ref_of_index_key,
+)
+from hf_localize.transfer import fetch_files, run_all, verified
+
+NAME = "private S3"
+
+
+@dataclass(frozen=True, slots=True)
+class BucketEntry:
+    """An entry in the bucket. ``is_indexed`` is False where the original tool wrote it."""
+
+    bucket: Bucket
+    folder: str
+    manifest: Manifest
+    digest: str
+    workers: int
+    is_indexed: bool = True
+    source: str = NAME
+
+    def open(self, path: str) -> BinaryIO:
+        """Return a stream over one file; the read of its end raises if it was not as recorded."""
+        return verified(self._open_raw(path), self.manifest.file(path), self.source)
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Fetch every file, verified. If one differs, the manifest is read again, once."""
+        try:
+            return self._fetch(folder)
+        except IntegrityError:
+            newer = find_indexed(self.bucket, self.manifest.ref, self.workers) if self.is_indexed else None
+            if newer is None or newer.digest == self.digest:
+                raise
+            return newer._fetch(folder)
+
+    def _fetch(self, folder: Path) -> Manifest:
+        fetch_files(self.manifest.files, self._open_raw, folder, workers=self.workers)
+        if self.is_indexed:
+            return self.manifest
+        return layout.describe_folder(folder, self.manifest.ref, hashed=True)
+
+    def _open_raw(self, path: str) -> BinaryIO:
+        try:
+            return self.bucket.open(f"{self.folder}/{path}")[0]
+        except FileNotFoundError as exc:
+            raise IntegrityError(f"{path} is missing: {exc}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateSource:
+    """Answer from the bucket, by the credentials' rights."""
+
+    bucket: Bucket
+    workers: int
+    kind: str = "s3"
+    name: str = NAME
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return the bucket's entry for *ref*: by its index, a pointer, or the original layout."""
+        if not self.bucket.has_credentials:
+            return NotHere("not asked: there are no credentials")
+        reason = f"not in {self.bucket.address}"
+        steps: tuple[Callable[[], BucketEntry | None], ...] = (
+            lambda: find_indexed(self.bucket, ref, self.workers),
+            lambda: self._find_by_alias(ref),
+            lambda: self._find_unindexed(ref),
+        )
+        for step in steps:
+            try:
+                entry = step()
+            except NotPermittedError as exc:
+                reason = f"not here, or not permitted: {exc}"
+                continue
+            if entry is not None:
+                return entry
+        return NotHere(reason)
+
+    def _find_by_alias(self, ref: DatasetRef) -> BucketEntry | None:
+        data = self.bucket.get(ref.alias_key)
+        if data is None:
+            return None
+        target = read_pointer(data, ref.alias_key)
+        entry = find_indexed(self.bucket, target, self.workers)
+        return entry if entry is not None and entry.manifest.answers(ref) else None
+
+    def _find_unindexed(self, ref: DatasetRef) -> BucketEntry | None:
+        """Find data that has no index key, as the original tool or a person leaves it."""
+        folder = ref.folders[0]
+        try:
+            keys = {k.key.removeprefix(f"{folder}/"): k for k in self.bucket.list(f"{folder}/")}
+        except NotPermittedError:
+            return self._find_unlisted(ref, folder)
+        if MANIFEST_NAME in keys:
+            return self._find_by_manifest(ref, folder)
+        if not keys.keys() & {layout.DICT_FILE, layout.INFO_FILE}:
+            return None
+        manifest = layout.describe(self._reader(folder, keys), ref, folder)
+        if missing := [f.path for f in manifest.files if f.path not in keys]:
+            raise IntegrityError(f"{folder} in {self.bucket.address} is incomplete: {missing[0]} is missing")
+        files = tuple(FileRecord(f.path, keys[f.path].size_bytes) for f in manifest.files)
+        etags = "".join(keys[f.path].etag for f in manifest.files)
+        return self._unindexed(folder, replace(manifest, files=files), etags)
+
+    def _find_unlisted(self, ref: DatasetRef, folder: str) -> BucketEntry | None:
+        """Find the same where keys may be read but not listed."""
+        read = self._reader(folder)
+        if read(layout.DICT_FILE) is None and read(layout.INFO_FILE) is None:
+            return None
+        return self._find_by_manifest(ref, folder) or self._unindexed(folder, layout.describe(read, ref, folder))
+
+    def _find_by_manifest(self, ref: DatasetRef, folder: str) -> BucketEntry | None:
+        data = self._reader(folder)(MANIFEST_NAME)
+        if data is None:
+            return None
+        manifest = read_manifest(data, f"{folder}/{MANIFEST_NAME}")
+        if not manifest.answers(ref):
+            return None
+        return BucketEntry(self.bucket, folder, manifest, manifest.digest, self.workers)
+
+    def _reader(self, folder: str, keys: Container[str] | None = None) -> layout.ReadFile:
+        def read(path: str) -> bytes | None:
+            if keys is not None and path not in keys:
+                return None
+            try:
+                return self.bucket.get(f"{folder}/{path}")
+            except NotPermittedError:  # So a missing key is answered where keys may not be listed.
+                return None
+
+        return read
+
+    def _unindexed(self, folder: str, manifest: Manifest, etags: str = "") -> BucketEntry:
+        digest = hashlib.sha256(f"{manifest.digest}{etags}".encode()).hexdigest()
+        return BucketEntry(self.bucket, folder, manifest, digest, self.workers, is_indexed=False)
+
+
+def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:
+    """Return the entry whose commit mark is at *ref*'s index key, by one request."""
+    data = bucket.get(ref.index_key)
+    if data is None:
+        return None
+    manifest, folder = read_index(data, f"{ref.index_key} in {bucket.address}")
+    if not manifest.answers(ref):
+        raise IntegrityError(f"{ref.index_key} in {bucket.address} describes {manifest.ref}, not {ref}")
+    return BucketEntry(bucket, folder, manifest, manifest.digest, workers)
+
+
+def list_refs(bucket: Bucket, workers: int) -> list[DatasetRef]:
+    """Return the refs of all entries: those of the index, and folders that no index names.
+
+    One request lists 1,000 index keys; folders without index cost a request for each level.
+    """
+    indexed = [ref for info in bucket.list(index_prefix()) if (ref := ref_of_index_key(info.key))]
+    known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
+    others = [name for name in bucket.list_folders("") if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
+    found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
+    return [*indexed, *(ref for refs in found for ref in refs)]
+
+
+def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:
+    refs = []
+    for config in bucket.list_folders(f"{name}/"):
+        for revision in bucket.list_folders(f"{name}/{config}/"):
+            with contextlib.suppress(InvalidRefError):
+                refs.append(ref_of_folder(f"{name}/{config}/{revision}"))
+    return refs
+
+
+def index_document(manifest: Manifest, folder: str) -> bytes:
+    """Return the commit mark: the manifest, and the folder (relative to the prefix) of its files."""
+    document = json.loads(manifest.to_bytes())
+    return json.dumps({**document, "folder": folder}, indent=1, ensure_ascii=False).encode()
+
+
+def read_index(data: bytes, where: str) -> tuple[Manifest, str]:
+    """Return the manifest and the folder that a commit mark holds.
+
+    Raises:
+        IntegrityError: it is not a commit mark, or names a folder that is not the entry's.
+    """
+    manifest = read_manifest(data, where)
+    folder = parse_json(data, where).get("folder")
+    if folder not in manifest.ref.folders:
+        raise IntegrityError(f"{where} names the folder {folder!r}, which can't be its entry's")
+    return manifest, folder
+
+
+def pointer_document(ref: DatasetRef) -> bytes:
+    """Return a pointer to the entry that is stored as *ref*."""
+    document = {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
+    return json.dumps(document).encode()
+
+
+def read_pointer(data: bytes, where: str) -> DatasetRef:
+    """Return the ref to which a pointer leads; raises IntegrityError where it is damaged."""
+    document = parse_json(data, where)
+    try:
+        return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
+    except (TypeError, KeyError, InvalidRefError) as exc:
+        raise IntegrityError(f"{where} is not a pointer: {exc!r}") from exc

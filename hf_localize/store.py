@@ -1,0 +1,297 @@
+"""The local store: find, stage, commit, list and remove entries.
+
+A reader takes no lock and writes nothing. A writer stages a whole entry in ``.hgloc/staging``
+and publishes it by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock
+
+from hf_localize import layout
+from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.manifest import Manifest, read_manifest
+from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
+
+_log = logging.getLogger(__name__)
+_WORK = ".hgloc"
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEntry:
+    """An entry in the local store.
+
+    ``is_saved`` is False for a folder of data files (parquet, csv, …) that a person put there,
+    which stock `datasets` has to prepare; its manifest has no splits, features and files.
+    """
+
+    folder: Path
+    manifest: Manifest
+    has_manifest: bool = True
+    is_saved: bool = True
+    source: str = "local store"
+
+    @property
+    def digest(self) -> str:
+        """Return the manifest's digest, or one by sizes and times where there is no manifest."""
+        if self.has_manifest:
+            return self.manifest.digest
+        return layout.stat_signature(self.folder, self.manifest)
+
+    def open(self, path: str) -> BinaryIO:
+        """Return the entry's file at *path*, opened for reading."""
+        return open(self.folder / path, "rb")
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Copy the entry's files into *folder* and return a manifest with their hashes."""
+        manifest = self.hashed_manifest()
+        for file in manifest.files:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / file.path, target)
+        manifest.verify_folder(folder)
+        return manifest
+
+    def hashed_manifest(self) -> Manifest:
+        """Return the manifest; it is computed, which reads all data, where there is none."""
+        if self.has_manifest:
+            return self.manifest
+        return layout.describe_folder(self.folder, self.manifest.ref, hashed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The folder that holds this machine's localized datasets."""
+
+    path: Path
+
+    def find(self, ref: DatasetRef) -> LocalEntry | None:
+        """Return the entry for *ref*, or None.
+
+        Raises:
+            IntegrityError: the entry is damaged: its manifest can't be read, or a file is
+                absent or has another size.
+        """
+        for folder in ref.folders:
+            entry = self._open(folder, ref)
+            if entry is not None and entry.manifest.answers(ref):
+                return _checked(entry)
+        for folder in self._folders_of_id(ref):
+            with contextlib.suppress(IntegrityError):
+                entry = self._open(folder, None)
+                if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
+                    return _checked(entry)
+        return None
+
+    def manifests_of(self, ref: DatasetRef) -> list[Manifest]:
+        """Return the manifests of all entries that have the dataset id of *ref*."""
+        found = []
+        for folder in self._folders_of_id(ref):
+            manifest = self._read_present(folder)
+            if manifest is not None and manifest.dataset_id == ref.dataset_id:
+                found.append(manifest)
+        return found
+
+    def list(self) -> list[LocalEntry]:
+        """Return all entries, sorted by folder. Damaged ones are logged and left out.
+
+        Where a folder has no manifest, its id is the folder's name: the true one is not known.
+        """
+        entries = []
+        for folder in sorted(self._all_folders()):
+            try:
+                entry = self._open(folder, None)
+            except (IntegrityError, InvalidRefError) as exc:
+                _log.warning("%s is left out of the list: %s", self.path / folder, exc)
+                continue
+            if entry is not None:
+                entries.append(entry)
+        return entries
+
+    @contextlib.contextmanager
+    def staging(self, key: str) -> Iterator[Path]:
+        """Lend a private folder on the store's file system for building the entry *key*.
+
+        One process at a time has it. It outlives a failure, so that the next try resumes with
+        the files that are there; what nobody has touched for a day is removed.
+        """
+        work = self._work()
+        folder = self.scratch() / key
+        (work / "locks").mkdir(exist_ok=True)
+        self._remove_stale()
+        with FileLock(work / "locks" / f"{key}.lock"):
+            folder.mkdir(exist_ok=True)
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def scratch(self) -> Path:
+        """Return a private folder on the store's file system for temporary files."""
+        folder = self._work() / "staging"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def commit(self, staging: Path, manifest: Manifest) -> LocalEntry:
+        """Publish the verified folder *staging* as the entry for the manifest's ref.
+
+        The folder is renamed, so a reader sees the whole entry or none. Losing a race to a
+        writer of the same content is success; an older entry of other content is replaced.
+        """
+        (staging / MANIFEST_NAME).write_bytes(manifest.to_bytes())
+        _sync_tree(staging)
+        for folder in manifest.ref.folders:
+            target = self.path / folder
+            present = self._read_present(folder)
+            if present is not None and present.ref != manifest.ref:
+                continue
+            if present is not None and present.digest == manifest.digest and _is_whole(target, present):
+                return LocalEntry(target, present)
+            if target.exists():
+                self.set_aside(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(staging, target)
+            _sync_folder(target.parent)
+            return LocalEntry(target, manifest)
+        raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
+
+    def set_aside(self, folder: str) -> Path:
+        """Move the entry at *folder* out of sight and return where it is now.
+
+        An entry goes to ``.hgloc/set-aside``, which is emptied after a day. A folder without
+        manifest is somebody's own: it goes to ``.hgloc/kept``, which is never emptied.
+        """
+        kind = "set-aside" if (self.path / folder / MANIFEST_NAME).exists() else "kept"
+        aside = self._work() / kind / f"{uuid.uuid4().hex[:8]}-{folder.replace('/', '-')}"
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        os.rename(self.path / folder, aside)
+        os.utime(aside)
+        _log.info("%s was set aside as %s", self.path / folder, aside)
+        return aside
+
+    def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
+        path = self.path / folder
+        try:
+            manifest = read_manifest((path / MANIFEST_NAME).read_bytes(), str(path / MANIFEST_NAME))
+        except (FileNotFoundError, NotADirectoryError):
+            return self._open_without_manifest(path, ref or ref_of_folder(folder))
+        return LocalEntry(path, manifest)
+
+    def _open_without_manifest(self, path: Path, ref: DatasetRef) -> LocalEntry | None:
+        if not path.is_dir() or path != self.path / ref.folders[0]:
+            return None
+        if layout.is_saved_dataset(path):
+            manifest = layout.describe_folder(path, ref, hashed=False)
+            return LocalEntry(path, manifest, has_manifest=False) if _may_be(manifest, ref) else None
+        if not any(child.is_file() and not child.name.startswith(".") for child in path.rglob("*")):
+            return None
+        manifest = Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
+        return LocalEntry(path, manifest, has_manifest=False, is_saved=False)
+
+    def _read_present(self, folder: str) -> Manifest | None:
+        try:
+            entry = self._open(folder, None)
+        except IntegrityError:
+            return None
+        return entry.manifest if entry is not None and entry.has_manifest else None
+
+    def _folders_of_id(self, ref: DatasetRef) -> Iterator[str]:
+        prefix = ref.id_folder_prefix
+        for name in _subfolders(self.path):
+            if name == prefix or name.startswith(f"{prefix}~"):
+                yield from self._folders_below(name)
+
+    def _all_folders(self) -> Iterator[str]:
+        for name in _subfolders(self.path):
+            yield from self._folders_below(name)
+
+    def _folders_below(self, first: str) -> Iterator[str]:
+        for second in _subfolders(self.path / first):
+            for third in _subfolders(self.path / first / second):
+                yield f"{first}/{second}/{third}"
+
+    def _work(self) -> Path:
+        work = self.path / _WORK
+        work.mkdir(parents=True, exist_ok=True)
+        return work
+
+    def _remove_stale(self) -> None:
+        limit = time.time() - _STALE_SECONDS
+        for kind in ("staging", "set-aside"):
+            for folder in (self.path / _WORK / kind).glob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if folder.stat().st_mtime < limit:
+                        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:
+    """Tell whether a folder without manifest can be *ref* by the dataset name it recorded.
+
+    ``a/b_c`` and ``a_b/c`` share the folder ``a_b_c``; stock records ``b_c`` or ``c``.
+    """
+    recorded = manifest.info.get("dataset_name")
+    words = ref.id_folder_prefix.split("_")
+    readings = {"_".join(words[start:]) for start in range(len(words))}
+    own = ref.dataset_id.rsplit("/", 1)[-1]
+    return "/" not in ref.dataset_id or recorded not in readings or recorded == own
+
+
+def _checked(entry: LocalEntry) -> LocalEntry:
+    if not entry.has_manifest:
+        return entry
+    for file in entry.manifest.files:
+        try:
+            size = os.stat(entry.folder / file.path).st_size
+        except FileNotFoundError as exc:
+            raise IntegrityError(f"{entry.folder / file.path} is missing") from exc
+        if size != file.size_bytes:
+            raise IntegrityError(
+                f"{entry.folder / file.path} has {size} bytes; its manifest says {file.size_bytes}"
+            )
+    return entry
+
+
+def _is_whole(folder: Path, manifest: Manifest) -> bool:
+    try:
+        _checked(LocalEntry(folder, manifest))
+    except IntegrityError:
+        return False
+    return True
+
+
+def _subfolders(path: Path) -> Iterator[str]:
+    try:
+        with os.scandir(path) as items:
+            yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            _sync_file(Path(root) / name)
+        _sync_folder(Path(root))
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

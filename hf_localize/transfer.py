@@ -1,0 +1,137 @@
+"""Moving many files at once, each checked against the manifest while it moves."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hf_localize.errors import IntegrityError, UnreachableError
+from hf_localize.manifest import FileRecord, hash_file
+
+_log = logging.getLogger(__name__)
+_CHUNK = 1 << 20
+_TRIES = 4
+
+
+def fetch_files(
+    files: Iterable[FileRecord],
+    open_file: Callable[[str], BinaryIO],
+    folder: Path,
+    *,
+    workers: int,
+) -> list[FileRecord]:
+    """Write *files* into *folder*, several at a time, and return their records with hashes.
+
+    A file that is there already and matches is kept. A file without a recorded sha256 is taken
+    as it comes. Each file appears under its name only when it is whole and right.
+
+    Args:
+        open_file: opens the file of that relative path for one sequential read.
+        workers: files that are moved at the same time.
+
+    Raises:
+        IntegrityError: a file does not have the size or sha256 of its record.
+        UnreachableError: a file could not be read to its end in several tries.
+    """
+    records = list(files)
+    return run_all(lambda record: _fetch_one(record, open_file, folder), records, workers=workers)
+
+
+def run_all(work: Callable[[Any], Any], items: Iterable[Any], *, workers: int) -> list[Any]:
+    """Return ``work(item)`` for each item in order, run in *workers* threads.
+
+    The first error is raised once the work under way has ended; the rest is not started.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="hf_localize") as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def verified(stream: BinaryIO, record: FileRecord, where: str) -> BinaryIO:
+    """Return *stream* so that reading its end raises unless it matched *record*.
+
+    Raises:
+        IntegrityError: from the read that finds the end of bytes that differ from the record.
+    """
+    if not record.sha256:
+        return stream
+    return io.BufferedReader(_Verifier(stream, record, where), _CHUNK)
+
+
+class _Verifier(io.RawIOBase):
+    def __init__(self, stream: BinaryIO, record: FileRecord, where: str) -> None:
+        self._stream = stream
+        self._record = record
+        self._where = where
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._stream.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._digest.update(chunk)
+        self._size_bytes += len(chunk)
+        if not chunk or self._size_bytes >= self._record.size_bytes:
+            self._check()
+        return len(chunk)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _check(self) -> None:
+        got = FileRecord(self._record.path, self._size_bytes, self._digest.hexdigest())
+        if got != self._record:
+            raise IntegrityError(f"{self._record.path} of {self._where} differs from its manifest")
+
+
+def _fetch_one(record: FileRecord, open_file: Callable[[str], BinaryIO], folder: Path) -> FileRecord:
+    target = folder / record.path
+    if record.sha256 and target.exists() and hash_file(target, record.path) == record:
+        return record
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return _copy_verified(record, open_file, target)
+        except UnreachableError as exc:
+            if attempt == _TRIES:
+                raise
+            _log.debug("%s: try %d of %d failed: %s", record.path, attempt, _TRIES, exc)
+            time.sleep(random.uniform(0.1, 0.3) * 2**attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+def _copy_verified(record: FileRecord, open_file: Callable[[str], BinaryIO], target: Path) -> FileRecord:
+    part = target.with_name(f"{target.name}.part")
+    digest, size = hashlib.sha256(), 0
+    with open_file(record.path) as source, open(part, "wb") as sink:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            if record.sha256 and size > record.size_bytes:
+                break
+            sink.write(chunk)
+    got = FileRecord(record.path, size, digest.hexdigest())
+    if record.sha256 and got != record:
+        os.unlink(part)
+        raise IntegrityError(
+            f"{record.path} differs from its manifest: {size} bytes, sha256 {got.sha256[:12]}…; "
+            f"expected {record.size_bytes} bytes, sha256 {record.sha256[:12]}…"
+        )
+    os.replace(part, target)
+    return got
