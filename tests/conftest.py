@@ -1,0 +1,169 @@
+"""Real servers for every test: a Hub on loopback, an S3 server, and what stands between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig.hub import LoopbackHub
+from tests.rig.s3 import S3Server, chosen_kind, start_server
+from tests.rig.s3_proxy import RecordingProxy
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests" / "data"
+_HOME = Path(tempfile.mkdtemp(prefix="hf_localize-tests-"))
+_HUB = LoopbackHub(DATA).start()
+_FOREIGN = ("HGLOC_", "AWS_", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN")
+
+# `datasets` and `huggingface_hub` read these once, when they are imported.
+for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+    del os.environ[_name]
+os.environ.update(
+    HF_HOME=str(_HOME / "hf"),
+    HF_ENDPOINT=_HUB.url,
+    HF_UPDATE_DOWNLOAD_COUNTS="0",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+)
+
+SECRET = "SECRET-canary-0b9d1f"
+
+
+def pytest_sessionfinish() -> None:
+    _HUB.close()
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """Return the running Hub, which serves ``tests/data``, with nothing recorded yet."""
+    _HUB.start().clear()
+    yield _HUB
+    _HUB.faults = []
+    for changed in (_HUB.private, _HUB.gated, _HUB.redirects, _HUB.tags):
+        changed.clear()
+    _HUB.start()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Return the S3 server that ``HGLOC_TEST_S3`` names (moto by default)."""
+    folder = _HOME / "s3"
+    folder.mkdir()
+    server = start_server(chosen_kind(), folder)
+    yield server
+    server.stop()
+
+
+class Desk:
+    """A person's machine: a store, and rights. One test plays several people in turn."""
+
+    def __init__(self, folder: Path, server: S3Server, proxy: RecordingProxy, patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.server = server
+        self.s3 = proxy
+        self.bucket = f"team-{uuid.uuid4().hex[:12]}"
+        self.store = folder
+        self._patch = patch
+
+    def sit_down(self, who: str, *, key: str | None = None, secret: str | None = None) -> Desk:
+        """Start with an empty store as *who*; without *key* there are no credentials."""
+        self.store = self.folder / f"store-{who}-{uuid.uuid4().hex[:6]}"
+        self._patch.setenv("HGLOC_DATASETS_STORE_PATH", str(self.store))
+        self._patch.setenv("HGLOC_S3_BUCKET_NAME", self.bucket)
+        self._patch.setenv("HGLOC_S3_ENDPOINT_URL", self.s3.url)
+        for name, value in (("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)):
+            if value:
+                self._patch.setenv(f"HGLOC_{name}", value)
+            else:
+                self._patch.delenv(f"HGLOC_{name}", raising=False)
+        return self
+
+    def publisher(self) -> Desk:
+        """Sit down as somebody who may write to the bucket."""
+        return self.sit_down("publisher", key=self.server.access_key, secret=self.server.secret_key)
+
+    def teammate(self) -> Desk:
+        """Sit down as somebody with credentials, at another machine with an empty store."""
+        key, secret = self.server.reader_access_key, self.server.reader_secret_key
+        return self.sit_down(
+            "teammate", key=key or self.server.access_key, secret=secret or self.server.secret_key
+        )
+
+    def outsider(self) -> Desk:
+        """Sit down as somebody without credentials, at another machine with an empty store."""
+        return self.sit_down("outsider")
+
+    def set(self, **variables: str) -> None:
+        """Set environment variables until the test ends."""
+        for name, value in variables.items():
+            self._patch.setenv(name, value)
+
+    def client(self):  # type: ignore[no-untyped-def]
+        """Return a boto3 client with the publisher's rights, past the proxy."""
+        return self.server.client()
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys in the bucket."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def open_public_places(self) -> None:
+        """Have the server honour ``--make-public``: by a policy, where it has no ACLs."""
+        if not self.server.supports_acl:
+            from hf_localize import publishing
+            from hf_localize.session import current_session
+
+            policy = publishing.public_policy(current_session().bucket)
+            self.client().put_bucket_policy(Bucket=self.bucket, Policy=policy)
+
+
+@pytest.fixture
+def desk(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    """Return a desk with an empty bucket, in an empty working folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    proxy = RecordingProxy(s3_server.endpoint_url)
+    proxy.start()
+    desk = Desk(tmp_path, s3_server, proxy, monkeypatch)
+    s3_server.create_bucket(desk.bucket)
+    yield desk
+    proxy.close()
+
+
+@pytest.fixture(autouse=True)
+def _uninstalled() -> Iterator[None]:
+    yield
+    if "hf_localize.shim" in sys.modules:
+        sys.modules["hf_localize.shim"].uninstall()
+
+
+def run_python(code: str, *, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run *code* in a fresh interpreter with this process's environment and *env*."""
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+    )
+
+
+def run_cli(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``hg-localize`` with this process's environment and *env*."""
+    return subprocess.run(
+        [sys.executable, "-m", "hf_localize", *arguments],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -1,0 +1,897 @@
+"""Serve folders of dataset repositories as a Hugging Face Hub on loopback.
+
+The real `datasets` and `huggingface_hub` talk to it through ``HF_ENDPOINT``; nothing of theirs
+is patched. On disk: ``<root>/<owner>/<name>/<revision, percent-quoted>/<files>``. An id of one
+segment cannot be told from an owner's folder, so it is named with `LoopbackHub.add`.
+
+Content makes the commit SHA: two revisions with the same files are the same commit, and a copy
+of an old state kept as another revision keeps that state's SHA reachable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import re
+import signal
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+__all__ = [
+    "Fault",
+    "LoopbackHub",
+    "Repository",
+    "Request",
+    "make_repository",
+]
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+# Another *name* for the same machine: huggingface_hub follows a redirect to the same host and
+# then misses X-Repo-Commit, so large files must lead elsewhere.
+LARGE_FILE_HOST = "localhost"
+LFS_FROM_BYTES = 10_000
+POINTER_BYTES = 134
+CHUNK_BYTES = 1 << 20
+DATE = "2024-01-01T00:00:00.000Z"
+
+
+# --- repositories on disk ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RepoFile:
+    """Describe one file of a commit; `blob_id` is git's SHA-1, `sha256` the one that LFS uses."""
+
+    path: str
+    source: Path
+    size_bytes: int
+    blob_id: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Hold one commit: its 40-digit SHA and its files by path, sorted."""
+
+    commit: str
+    files: Mapping[str, RepoFile]
+
+    def folders(self) -> set[str]:
+        """Return the path of each folder, without the top one."""
+        parents = {str(parent) for path in self.files for parent in Path(path).parents}
+        return parents - {"."}
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Name a dataset repository and the folder whose subfolders are its revisions."""
+
+    dataset_id: str
+    folder: Path
+
+    def revisions(self) -> dict[str, Path]:
+        """Return the folder of each revision by the revision's (unquoted) name."""
+        folders = sorted(path for path in self.folder.iterdir() if path.is_dir())
+        return {unquote(path.name): path for path in folders if not path.name.startswith(".")}
+
+
+def make_repository(
+    root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]
+) -> Repository:
+    """Write a made-up revision under *root*; hand the result to `LoopbackHub.add` if one-segment.
+
+    Files that the revision already has and *files* does not name stay.
+    """
+    repository = Repository(dataset_id, root / dataset_id)
+    folder = repository.folder / quote(revision, safe="")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return repository
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """Hash every file below *folder* into a commit."""
+    sources = {
+        source.relative_to(folder).as_posix(): source
+        for source in folder.rglob("*")
+        if source.is_file()
+    }
+    files = {path: _read_file(path, sources[path]) for path in sorted(sources)}
+    commit = hashlib.sha1(b"commit\0")
+    for path, file in files.items():
+        commit.update(f"{path}\0{file.sha256}\n".encode())
+    return Snapshot(commit.hexdigest(), files)
+
+
+def _read_file(path: str, source: Path) -> RepoFile:
+    size_bytes = source.stat().st_size
+    blob = hashlib.sha1(f"blob {size_bytes}\0".encode())
+    content = hashlib.sha256()
+    with source.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            blob.update(chunk)
+            content.update(chunk)
+    return RepoFile(path, source, size_bytes, blob.hexdigest(), content.hexdigest())
+
+
+# --- what is asked, and what can go wrong -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Record one request: *path* is raw, with its query; header names are lower-case.
+
+    `bytes_sent` counts the body. `status` is 0 if the connection was reset before an answer.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    status: int = 0
+    bytes_sent: int = 0
+
+
+@dataclass(slots=True)
+class Fault:
+    """Break the answers to requests whose ``"METHOD path"`` *match* is found in (a regex).
+
+    Args:
+        match: searched for, not anchored.
+        action: a status (a JSON error with *headers*), or
+            ``reset``: send *after_bytes* of the body (None: not even the headers), then RST;
+            ``truncate``: announce the full length, send *after_bytes* (None: half), then close;
+            ``stall``: wait *seconds* after *after_bytes* (None: before the headers), then go on;
+            ``corrupt``: flip the byte at *after_bytes* (None: the middle one).
+        times: how often it strikes; None: always. `used` counts.
+    """
+
+    match: str
+    action: int | Literal["reset", "truncate", "stall", "corrupt"]
+    times: int | None = None
+    after_bytes: int | None = None
+    seconds: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    used: int = field(default=0, init=False)
+
+    def applies(self, request: Request) -> bool:
+        """Tell whether this strikes *request* now."""
+        spent = self.times is not None and self.used >= self.times
+        return not spent and re.search(self.match, f"{request.method} {request.path}") is not None
+
+    def body_limit(self, body_bytes: int) -> int:
+        """Return how many bytes of a body get through."""
+        if self.action not in ("reset", "truncate"):
+            return body_bytes
+        half = body_bytes // 2 if self.action == "truncate" else 0
+        return min(half if self.after_bytes is None else self.after_bytes, body_bytes)
+
+
+FaultRule = Callable[[Request], Fault | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Hold a status, headers, and a body: bytes, or a part of a file."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes | Path
+    start: int
+    length: int
+
+    def chunks(self, begin: int, end: int) -> Iterator[bytes]:
+        """Yield the body's bytes from *begin* up to *end*."""
+        if isinstance(self.content, bytes):
+            yield self.content[begin:end]
+            return
+        with self.content.open("rb") as stream:
+            stream.seek(self.start + begin)
+            left = end - begin
+            while left > 0 and (chunk := stream.read(min(CHUNK_BYTES, left))):
+                left -= len(chunk)
+                yield chunk
+
+
+class _RefusalError(Exception):
+    """Carry an error answer; over http:// clients need its code in a header."""
+
+    def __init__(self, status: int, code: str | None, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+    def answer(self) -> _Answer:
+        named = {name.replace("_", "-"): value for name, value in self.headers.items()}
+        if self.code is not None:
+            named["X-Error-Code"] = self.code
+        named["X-Error-Message"] = self.message.encode("ascii", "replace").decode()
+        return _json({"error": self.message}, self.status, named)
+
+
+def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> _Answer:
+    body = json.dumps(value).encode()
+    named = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    return _Answer(status, named, body, 0, len(body))
+
+
+# --- the hub ----------------------------------------------------------------------------------
+
+
+class LoopbackHub:
+    """Answer like a Hugging Face Hub on 127.0.0.1, from folders.
+
+    Settings are plain attributes and may be changed while it runs. Files are hashed when first
+    asked for and then taken as unchanged until `refresh`; new repositories and new revisions
+    are seen at once.
+
+    Args:
+        root: holds ``<owner>/<name>/<revision>/``.
+        redirect_large_bytes: files this large answer 302 to a second port; None: none do.
+        lfs_from_bytes: files this large are described as LFS files; so are redirected ones.
+        tree_page_size: entries of a tree in one answer.
+        port: 0 picks a free one, which later starts keep.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        redirect_large_bytes: int | None = None,
+        lfs_from_bytes: int = LFS_FROM_BYTES,
+        tree_page_size: int = 1000,
+        port: int = 0,
+    ) -> None:
+        self.root = root
+        self.redirect_large_bytes = redirect_large_bytes
+        self.lfs_from_bytes = lfs_from_bytes
+        self.tree_page_size = tree_page_size
+        self.private: dict[str, set[str]] = {}
+        self.gated: dict[str, set[str]] = {}
+        self.redirects: dict[str, str] = {}
+        self.tags: dict[tuple[str, str], str] = {}
+        self.faults: Sequence[Fault] | FaultRule = []
+        self._added: dict[str, Repository] = {}
+        self._snapshots: dict[Path, Snapshot] = {}
+        self._objects: dict[str, Path] = {}
+        self._requests: list[Request] = []
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._listeners = (_Listener(self, _ROUTES, port), _Listener(self, _OBJECT_ROUTES, 0))
+        self._running = False
+
+    def start(self) -> LoopbackHub:
+        """Listen; after a `stop`, on the same port. Does nothing while it runs."""
+        if not self._running:
+            self._stopping.clear()
+            for listener in self._listeners:
+                listener.start()
+            self._running = True
+        return self
+
+    def stop(self) -> None:
+        """Refuse connections and close those that are open. The port stays reserved."""
+        if self._running:
+            self._running = False
+            self._stopping.set()
+            for listener in self._listeners:
+                listener.stop()
+
+    def __enter__(self) -> LoopbackHub:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and give the ports back."""
+        self.stop()
+        for listener in self._listeners:
+            listener.release()
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint, ``http://127.0.0.1:PORT``; valid after the first start."""
+        return f"http://{HOST}:{self._listeners[0].port}"
+
+    @property
+    def requests(self) -> list[Request]:
+        """Return what was asked so far, in the order in which answers began.
+
+        A request is listed before its client can see the end of the answer.
+        """
+        with self._lock:
+            return list(self._requests)
+
+    def clear(self) -> None:
+        """Forget the recorded requests."""
+        with self._lock:
+            self._requests.clear()
+
+    def add(self, repository: Repository) -> None:
+        """Serve *repository* too, wherever it lies; the way to a one-segment id."""
+        with self._lock:
+            self._added[repository.dataset_id] = repository
+
+    def refresh(self) -> None:
+        """Hash the files anew at the next request."""
+        with self._lock:
+            self._snapshots.clear()
+
+    def commit(self, dataset_id: str, revision: str = "main") -> str:
+        """Return the commit SHA of *revision*.
+
+        Raises:
+            LookupError: there is no such repository or revision.
+        """
+        repository = self._find(dataset_id)
+        snapshot = None if repository is None else self._find_snapshot(repository, revision)
+        if snapshot is None:
+            raise LookupError(f"{dataset_id}@{revision} is not under {self.root}")
+        return snapshot.commit
+
+    def _find(self, dataset_id: str) -> Repository | None:
+        with self._lock:
+            if dataset_id in self._added:
+                return self._added[dataset_id]
+        parts = dataset_id.split("/")
+        if len(parts) != 2 or any(not part or part.startswith(".") for part in parts):
+            return None
+        folder = self.root.joinpath(*parts)
+        return Repository(dataset_id, folder) if folder.is_dir() else None
+
+    def _snapshot(self, folder: Path) -> Snapshot:
+        with self._lock:
+            if folder not in self._snapshots:
+                self._snapshots[folder] = read_snapshot(folder)
+            return self._snapshots[folder]
+
+    def _find_snapshot(self, repository: Repository, revision: str) -> Snapshot | None:
+        """Look *revision* up as branch, tag, SHA, then unique SHA prefix of 7 digits and more."""
+        revision = self.tags.get((repository.dataset_id, revision), revision)
+        folders = repository.revisions()
+        if revision in folders:
+            return self._snapshot(folders[revision])
+        if not re.fullmatch("[0-9a-f]{7,40}", revision):
+            return None
+        snapshots = {shot.commit: shot for shot in map(self._snapshot, folders.values())}
+        found = [shot for commit, shot in snapshots.items() if commit.startswith(revision)]
+        return found[0] if len(found) == 1 else None
+
+    def _is_lfs(self, file: RepoFile) -> bool:
+        return file.size_bytes >= self.lfs_from_bytes or self._is_redirected(file)
+
+    def _is_redirected(self, file: RepoFile) -> bool:
+        limit = self.redirect_large_bytes
+        return limit is not None and file.size_bytes >= limit
+
+    def _etag(self, file: RepoFile) -> str:
+        return f'"{file.sha256 if self._is_lfs(file) else file.blob_id}"'
+
+    def _pick_fault(self, request: Request) -> Fault | None:
+        with self._lock:
+            faults = [self.faults(request)] if callable(self.faults) else self.faults
+            for fault in faults:
+                if fault is not None and fault.applies(request):
+                    fault.used += 1
+                    return fault
+        return None
+
+    def _record(self, request: Request) -> None:
+        with self._lock:
+            self._requests.append(request)
+
+    def _correct(self, recorded: Request, truth: Request) -> None:
+        with self._lock:
+            self._requests = [truth if one is recorded else one for one in self._requests]
+
+
+# --- routes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Hand a request to a route: unquoted parts of its path, query, body."""
+
+    hub: LoopbackHub
+    request: Request
+    parts: Mapping[str, str]
+    query: Mapping[str, list[str]]
+    body: bytes
+
+    @property
+    def token(self) -> str | None:
+        kind, _, token = self.request.headers.get("authorization", "").partition(" ")
+        return token.strip() if kind.lower() == "bearer" and token.strip() else None
+
+    def flag(self, name: str) -> bool:
+        return _is_true(self.query.get(name, [""])[-1])
+
+    def repository(self) -> Repository:
+        """Return the repository that is asked for, if the token may know that it exists."""
+        dataset_id = self.parts["id"]
+        found = self.hub._find(dataset_id)
+        allowed = self.hub.private.get(dataset_id)
+        if found is None or (allowed is not None and self.token not in allowed):
+            if self.token is None:
+                raise _RefusalError(401, "RepoNotFound", "Invalid username or password.")
+            raise _RefusalError(404, "RepoNotFound", "Repository not found")
+        return found
+
+    def snapshot(self, repository: Repository) -> Snapshot:
+        revision = self.parts.get("rev") or "main"
+        found = self.hub._find_snapshot(repository, revision)
+        if found is None:
+            raise _RefusalError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: str
+    pattern: str
+    reply: Callable[[_Call], _Answer]
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in {"1", "true", "yes"}
+
+
+def _serve_file(call: _Call) -> _Answer:
+    repository = call.repository()
+    allowed = call.hub.gated.get(repository.dataset_id)
+    # Only files are behind the gate; what the API tells about the repository is not.
+    if allowed is not None and call.token not in allowed:
+        reason = f"Access to dataset {repository.dataset_id} is restricted."
+        raise _RefusalError(401 if call.token is None else 403, "GatedRepo", reason)
+    snapshot = call.snapshot(repository)
+    file = snapshot.files.get(call.parts["path"])
+    if file is None:
+        raise _RefusalError(404, "EntryNotFound", "Entry not found", X_Repo_Commit=snapshot.commit)
+    headers = {"X-Repo-Commit": snapshot.commit, "ETag": call.hub._etag(file)}
+    if call.hub._is_redirected(file):
+        return _redirect_to_object(call.hub, file, headers)
+    return _send_part(call.request, file.source, file.size_bytes, headers)
+
+
+def _redirect_to_object(hub: LoopbackHub, file: RepoFile, headers: dict[str, str]) -> _Answer:
+    hub._objects[file.sha256] = file.source
+    address = f"http://{LARGE_FILE_HOST}:{hub._listeners[1].port}/objects/{file.sha256}"
+    linked = {
+        "Location": address,
+        "X-Repo-Commit": headers["X-Repo-Commit"],
+        "X-Linked-ETag": headers["ETag"],
+        "X-Linked-Size": str(file.size_bytes),
+        "Content-Type": "text/plain",
+    }
+    body = f"Found. Redirecting to {address}".encode()
+    return _Answer(302, linked, body, 0, len(body))
+
+
+def _serve_object(call: _Call) -> _Answer:
+    digest = call.parts["digest"]
+    source = call.hub._objects.get(digest)
+    if source is None:
+        raise _RefusalError(403, None, "Access denied")
+    return _send_part(call.request, source, source.stat().st_size, {"ETag": f'"{digest}"'})
+
+
+def _send_part(
+    request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]
+) -> _Answer:
+    named = {**headers, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+    part = _parse_range(request.headers.get("range", ""), size_bytes)
+    if part is None or request.method == "HEAD":
+        return _Answer(200, named, source, 0, size_bytes)
+    start, end = part
+    named["Content-Range"] = f"bytes {start}-{end - 1}/{size_bytes}"
+    return _Answer(206, named, source, start, end - start)
+
+
+def _parse_range(value: str, size_bytes: int) -> tuple[int, int] | None:
+    """Return begin and end (excluded) of a range; None for the whole, also for several ranges."""
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", value.strip())
+    if found is None or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if first:
+        start, end = int(first), min(int(last) + 1 if last else size_bytes, size_bytes)
+    else:
+        start, end = max(size_bytes - int(last), 0), size_bytes
+    if start >= end:
+        unsatisfied = f"bytes */{size_bytes}"
+        raise _RefusalError(416, None, "Range not satisfiable", Content_Range=unsatisfied)
+    return start, end
+
+
+def _serve_info(call: _Call) -> _Answer:
+    repository = call.repository()
+    snapshot = call.snapshot(repository)
+    dataset_id, blobs = repository.dataset_id, call.flag("blobs")
+    siblings = [_sibling(call.hub, file, blobs) for file in snapshot.files.values()]
+    return _json(
+        {
+            "_id": snapshot.commit[:24],
+            "id": dataset_id,
+            "author": dataset_id.partition("/")[0] if "/" in dataset_id else None,
+            "sha": snapshot.commit,
+            "lastModified": DATE,
+            "createdAt": DATE,
+            "private": dataset_id in call.hub.private,
+            "gated": "auto" if dataset_id in call.hub.gated else False,
+            "disabled": False,
+            "downloads": 0,
+            "likes": 0,
+            "tags": [],
+            "siblings": siblings,
+        }
+    )
+
+
+def _sibling(hub: LoopbackHub, file: RepoFile, blobs: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"rfilename": file.path}
+    if blobs:
+        found.update(size=file.size_bytes, blobId=file.blob_id)
+        if hub._is_lfs(file):
+            lfs = {"sha256": file.sha256, "size": file.size_bytes, "pointerSize": POINTER_BYTES}
+            found["lfs"] = lfs
+    return found
+
+
+def _serve_tree(call: _Call) -> _Answer:
+    snapshot = call.snapshot(call.repository())
+    folder = (call.parts.get("path") or "").strip("/")
+    if folder and folder not in snapshot.folders():
+        raise _RefusalError(404, "EntryNotFound", "Entry not found", X_Repo_Commit=snapshot.commit)
+    paths = _list_folder(snapshot, folder, recursive=call.flag("recursive"))
+    begin = int(call.query.get("cursor", ["0"])[-1])
+    end = begin + call.hub.tree_page_size
+    expand = call.flag("expand")
+    page = [_describe(call.hub, snapshot, path, expand) for path in paths[begin:end]]
+    headers = {"X-Repo-Commit": snapshot.commit}
+    if end < len(paths):
+        headers["Link"] = f'<{_next_page(call, end)}>; rel="next"'
+    return _json(page, headers=headers)
+
+
+def _list_folder(snapshot: Snapshot, folder: str, *, recursive: bool) -> list[str]:
+    prefix = f"{folder}/" if folder else ""
+    below = [p for p in {*snapshot.files, *snapshot.folders()} if p.startswith(prefix)]
+    return sorted(p for p in below if recursive or "/" not in p[len(prefix) :])
+
+
+def _next_page(call: _Call, cursor: int) -> str:
+    path = urlsplit(call.request.path).path
+    query = urlencode({**call.query, "cursor": [str(cursor)]}, doseq=True)
+    return f"{call.hub.url}{path}?{query}"
+
+
+def _describe(hub: LoopbackHub, snapshot: Snapshot, path: str, expand: bool) -> dict[str, Any]:
+    """Return what tree and paths-info tell of a file or a folder."""
+    found: dict[str, Any]
+    file = snapshot.files.get(path)
+    if file is None:
+        below = [one.blob_id for one in snapshot.files.values() if one.path.startswith(f"{path}/")]
+        oid = hashlib.sha1("\n".join([path, *below]).encode()).hexdigest()
+        found = {"type": "directory", "oid": oid, "size": 0, "path": path}
+    else:
+        found = {"type": "file", "oid": file.blob_id, "size": file.size_bytes, "path": path}
+        if hub._is_lfs(file):
+            lfs = {"oid": file.sha256, "size": file.size_bytes, "pointerSize": POINTER_BYTES}
+            found["lfs"] = lfs
+    if expand:
+        found["lastCommit"] = {"id": snapshot.commit, "title": "Add files", "date": DATE}
+    if expand and file is not None:
+        found["securityFileStatus"] = {
+            "status": "safe",
+            "avScan": {"status": "safe"},
+            "pickleImportScan": None,
+        }
+    return found
+
+
+def _serve_paths_info(call: _Call) -> _Answer:
+    snapshot = call.snapshot(call.repository())
+    if call.request.headers.get("content-type", "").startswith("application/json"):
+        asked = json.loads(call.body or b"{}")
+        paths, expand = list(asked.get("paths", [])), _is_true(asked.get("expand"))
+    else:
+        form = parse_qs(call.body.decode())
+        paths, expand = form.get("paths", []), _is_true(form.get("expand", [""])[-1])
+    known = {*snapshot.files, *snapshot.folders()}
+    found = [path.strip("/") for path in paths if path.strip("/") in known]
+    return _json([_describe(call.hub, snapshot, path, expand) for path in found])
+
+
+def _serve_refs(call: _Call) -> _Answer:
+    hub, repository = call.hub, call.repository()
+    refs: dict[str, list[dict[str, str]]] = {
+        "branches": [],
+        "converts": [],
+        "tags": [],
+        "pullRequests": [],
+    }
+    kinds = {"refs/convert/": "converts", "refs/pr/": "pullRequests"}
+    for name, folder in repository.revisions().items():
+        prefix = next((one for one in kinds if name.startswith(one)), "")
+        ref = name if prefix else f"refs/heads/{name}"
+        entry = {"name": name[len(prefix) :], "ref": ref}
+        entry["targetCommit"] = hub._snapshot(folder).commit
+        refs[kinds.get(prefix, "branches")].append(entry)
+    for (dataset_id, tag), target in sorted(hub.tags.items()):
+        snapshot = hub._find_snapshot(repository, target)
+        if dataset_id == repository.dataset_id and snapshot is not None:
+            entry = {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": snapshot.commit}
+            refs["tags"].append(entry)
+    return _json(refs)
+
+
+def _serve_whoami(call: _Call) -> _Answer:
+    known = set().union(*call.hub.private.values(), *call.hub.gated.values())
+    if call.token not in known:
+        raise _RefusalError(401, None, "Invalid credentials in Authorization header")
+    access = {"type": "access_token", "accessToken": {"displayName": "rig", "role": "read"}}
+    return _json({"type": "user", "name": "rig-user", "orgs": [], "auth": access})
+
+
+_ID = r"(?P<id>[^/]+(?:/[^/]+)??)"
+_REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
+# The first full match wins. What writes (commit, LFS batch, repos/create) is added here.
+_ROUTES = (
+    _Route("GET", rf"/datasets/{_ID}/resolve/{_REV}/(?P<path>.+)", _serve_file),
+    _Route("GET", rf"/api/datasets/{_ID}/revision/{_REV}", _serve_info),
+    _Route("GET", rf"/api/datasets/{_ID}/tree/{_REV}(?:/(?P<path>.*))?", _serve_tree),
+    _Route("POST", rf"/api/datasets/{_ID}/paths-info/{_REV}", _serve_paths_info),
+    _Route("GET", rf"/api/datasets/{_ID}/refs", _serve_refs),
+    _Route("GET", rf"/api/datasets/{_ID}", _serve_info),
+    _Route("GET", r"/api/whoami-v2", _serve_whoami),
+)
+_OBJECT_ROUTES = (_Route("GET", r"/objects/(?P<digest>[0-9a-f]{64})", _serve_object),)
+
+
+def _reply(hub: LoopbackHub, routes: Sequence[_Route], request: Request, body: bytes) -> _Answer:
+    """Find the route for *request* and let it answer; a refusal is an answer too."""
+    split = urlsplit(request.path)
+    method = "GET" if request.method == "HEAD" else request.method
+    try:
+        for route in routes:
+            found = re.fullmatch(route.pattern, split.path)
+            if found is None or route.method != method:
+                continue
+            parts = {name: unquote(text) for name, text in found.groupdict().items() if text}
+            if parts.get("id") in hub.redirects:
+                return _redirect_renamed(request.path, found.span("id"), hub.redirects[parts["id"]])
+            query = parse_qs(split.query, keep_blank_values=True)
+            return route.reply(_Call(hub, request, parts, query, body))
+        raise _RefusalError(404, None, f"No route for {request.method} {split.path}")
+    except _RefusalError as refusal:
+        return refusal.answer()
+
+
+def _redirect_renamed(path: str, span: tuple[int, int], dataset_id: str) -> _Answer:
+    location = path[: span[0]] + quote(dataset_id) + path[span[1] :]
+    body = f"Temporary Redirect. Redirecting to {location}".encode()
+    return _Answer(307, {"Location": location, "Content-Type": "text/plain"}, body, 0, len(body))
+
+
+# --- HTTP -------------------------------------------------------------------------------------
+
+
+class _Server(ThreadingHTTPServer):
+    """Know the open connections, so that a stop can close those that are kept alive."""
+
+    request_queue_size = 128
+
+    def __init__(self, hub: LoopbackHub, routes: Sequence[_Route], port: int) -> None:
+        self.hub, self.routes = hub, routes
+        self._open: set[Any] = set()
+        self._open_lock = threading.Lock()
+        super().__init__((HOST, port), _Handler)
+
+    def server_bind(self) -> None:
+        # http.server's own asks DNS for the host's full name, which can take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, self.server_address[1]
+
+    # The base class leaves the type of a request open, hence Any.
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("connection from %s broke", client_address, exc_info=True)
+
+    def close_connections(self) -> None:
+        with self._open_lock:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    logger.debug("a client had left already")
+
+
+class _Listener:
+    """Own one port over starts and stops."""
+
+    def __init__(self, hub: LoopbackHub, routes: Sequence[_Route], port: int) -> None:
+        self.port = port
+        self._hub, self._routes = hub, routes
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self._reserve: socket.socket | None = None
+
+    def start(self) -> None:
+        self.release()
+        self._server = _Server(self._hub, self._routes, self.port)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), name="loopback-hub", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.close_connections()
+        self._server = self._thread = None
+        self._keep_port()
+
+    def release(self) -> None:
+        """Give the port back."""
+        if self._reserve is not None:
+            self._reserve.close()
+            self._reserve = None
+
+    def _keep_port(self) -> None:
+        """Bind without listening: connections are refused, and nobody else is given the port."""
+        self._reserve = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._reserve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserve.bind((HOST, self.port))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answer the requests of one connection, and break what a `Fault` says."""
+
+    protocol_version = "HTTP/1.1"
+    # Header and body are two writes; with Nagle a kept-alive client waits 40 ms for the second.
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def _respond(self) -> None:
+        hub = self.server.hub
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.command, self.path, headers)
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        fault = hub._pick_fault(request)
+        answer = self._answer(request, body, fault)
+        length = 0 if self.command == "HEAD" else answer.length
+        limit = length if fault is None else fault.body_limit(length)
+        silent = fault is not None and fault.action == "reset" and fault.after_bytes is None
+        status = 0 if silent else answer.status
+        record = replace(request, status=status, bytes_sent=limit)
+        # Before the answer: whoever has seen its end finds it in the list.
+        hub._record(record)
+        self._sent = 0
+        try:
+            self._send(answer, fault, limit)
+        except OSError:
+            self.close_connection = True
+            hub._correct(record, replace(record, bytes_sent=self._sent))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _respond  # noqa: N815
+
+    def _answer(self, request: Request, body: bytes, fault: Fault | None) -> _Answer:
+        if fault is not None and isinstance(fault.action, int):
+            return _json({"error": "Fault on purpose"}, fault.action, fault.headers)
+        try:
+            return _reply(self.server.hub, self.server.routes, request, body)
+        except Exception as error:
+            logger.exception("the rig failed on %s %s", request.method, request.path)
+            return _json({"error": f"the rig failed: {error!r}"}, 500)
+
+    def _send(self, answer: _Answer, fault: Fault | None, limit: int) -> None:
+        action = None if fault is None else fault.action
+        at = None if fault is None else fault.after_bytes
+        if action == "reset" and at is None:
+            self._reset()
+            return
+        if action == "stall" and at is None:
+            self._pause(fault)
+        self._send_head(answer)
+        if action == "stall" and at is not None:
+            self._send_body(answer, 0, min(at, limit))
+            self._pause(fault)
+            self._send_body(answer, min(at, limit), limit)
+        elif action == "corrupt":
+            self._send_body(answer, 0, limit, flip=limit // 2 if at is None else at)
+        else:
+            self._send_body(answer, 0, limit)
+        if action == "reset":
+            self._reset()
+        if action == "truncate":
+            self.close_connection = True
+
+    def _send_head(self, answer: _Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(answer.length))
+        self.end_headers()
+
+    def _send_body(self, answer: _Answer, begin: int, end: int, flip: int = -1) -> None:
+        at = begin
+        for chunk in answer.chunks(begin, end):
+            if at <= flip < at + len(chunk):
+                spoilt = bytearray(chunk)
+                spoilt[flip - at] ^= 0xFF
+                chunk = bytes(spoilt)
+            self.wfile.write(chunk)
+            at += len(chunk)
+            self._sent += len(chunk)
+
+    def _pause(self, fault: Fault | None) -> None:
+        if self.server.hub._stopping.wait(0 if fault is None else fault.seconds):
+            raise ConnectionAbortedError("the hub was stopped while it stalled")
+
+    def _reset(self) -> None:
+        """Close with RST: linger 0, and no shutdown before, which would send FIN."""
+        self.close_connection = True
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.rfile.close()
+        self.connection.close()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        logger.debug(format, *args)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve a folder until SIGTERM or SIGINT, after writing the URL to stdout."""
+    parser = argparse.ArgumentParser(description="Serve a folder as a Hugging Face Hub.")
+    parser.add_argument("--root", type=Path, required=True, help="holds <owner>/<name>/<revision>")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--redirect-large-bytes", type=int, help="answer 302 from this size on")
+    options = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    hub = LoopbackHub(
+        options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port
+    )
+    with hub:
+        sys.stdout.write(f"{hub.url}\n")
+        sys.stdout.flush()
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()
