@@ -148,7 +148,7 @@ def sync_local_dataset_to_s3(
 
 def list_local_datasets() -> list[dict[str, str | None]]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store."""
-    return [_as_dict(entry.manifest.ref) for entry in current_session().store.list()]
+    return [_as_dict(entry.manifest.ref) for entry in current_session().store.entries()]
 
 
 def list_s3_datasets() -> list[dict[str, str | None]]:

@@ -61,7 +61,9 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
         UnsafeArchiveError: a name leads outside, stands twice, or is no regular file.
     """
     infos = [info for info in archive.infolist() if not info.is_dir() and info.filename != MANIFEST_NAME]
-    check_paths((info.filename.rstrip("/") for info in archive.infolist() if info.filename != MANIFEST_NAME), where)
+    check_paths(
+        (info.filename.rstrip("/") for info in archive.infolist() if info.filename != MANIFEST_NAME), where
+    )
     for info in infos:
         mode = info.external_attr >> 16
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -71,7 +73,9 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
     return {info.filename: info for info in infos}
 
 
-def unpack(path: Path, folder: Path, records: tuple[FileRecord, ...] | None, *, limit_bytes: int, workers: int) -> list[FileRecord]:
+def unpack(
+    path: Path, folder: Path, records: tuple[FileRecord, ...] | None, *, limit_bytes: int, workers: int
+) -> list[FileRecord]:
     """Unpack the ZIP at *path* into *folder* and return the files' records with hashes.
 
     Args:

@@ -212,7 +212,7 @@ class Bucket:
         """Remove one object; success where there is none."""
         self._call("delete_object", key)
 
-    def list(self, prefix: str) -> Iterator[KeyInfo]:
+    def list_keys(self, prefix: str) -> Iterator[KeyInfo]:
         """Yield every object under *prefix*, at 1,000 a request."""
         for page in self._pages(prefix):
             for item in page.get("Contents", []):
@@ -243,7 +243,9 @@ class Bucket:
             document, etag = self._read_json(key)
             if not change(document):
                 return
-            condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag if quoted else etag.strip('"')}
+            condition = (
+                {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag if quoted else etag.strip('"')}
+            )
             body = json.dumps(document, indent=1, ensure_ascii=False).encode()
             try:
                 self._put_public(key, body, condition) if public else self.put(key, body, only_if=condition)
@@ -359,7 +361,7 @@ def _reopen(address: BucketAddress) -> Bucket:
 def _connect(settings: Settings, address: BucketAddress, credentials: Any) -> S3Client:
     session = botocore.session.get_session()
     if credentials is not None:
-        session._credentials = credentials
+        session._credentials = credentials  # type: ignore[attr-defined]  # No public way sets resolved ones.
     budget = settings.timeout_seconds
     config = Config(
         connect_timeout=min(5.0, budget),
@@ -386,7 +388,9 @@ def _credentials(settings: Settings) -> Any:
         )
         return session.get_credentials()
     if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
-        raise SettingsError("HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set")
+        raise SettingsError(
+            "HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set"
+        )
     resolver = session.get_component("credential_provider")
     if settings.s3_endpoint_url or not _on_ec2():
         resolver.remove("iam-role")

@@ -33,7 +33,7 @@ _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.Dat
 _Key = getattr(datasets.builder, "Key", None)
 
 
-class LocalizedDataset(datasets.ArrowBasedBuilder):
+class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets has no types.
     """Build datasets from an entry instead of from the Hub.
 
     ``info`` and ``splits`` come from the manifest. ``download_and_prepare()`` brings the entry
@@ -54,7 +54,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):
         force: bool = False,
     ) -> None:
         manifest = entry.manifest
-        self._entry = entry
+        self._entry: StoredEntry = entry
         self._ref = ref
         self._resolver = resolver
         self._force = force
@@ -91,7 +91,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):
             for shard, target in zip(split.shards, targets, strict=True):
                 link_or_symlink(self._entry.folder / shard.path, Path(target))
 
-    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:  # noqa: ARG002
         return [
             datasets.SplitGenerator(name=split.name, gen_kwargs={"shards": [s.path for s in split.shards]})
             for split in self._entry.manifest.splits
@@ -113,7 +113,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):
         self._entry = entry
         if entry.digest == self.hash:
             return
-        self.hash = entry.digest
+        self.hash: str = entry.digest
         self.info = dataset_info(entry.manifest)
         self._restore_names()
         self._cache_dir = self._output_dir = self._build_cache_dir()
@@ -124,7 +124,11 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):
 
     def _repairing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Have the cache folder written again where a link in it leads nowhere any more."""
-        if all(os.path.exists(path) for s in self._entry.manifest.splits for path in self._shard_files(s, self._cache_dir)):
+        if all(
+            os.path.exists(path)
+            for s in self._entry.manifest.splits
+            for path in self._shard_files(s, self._cache_dir)
+        ):
             return kwargs
         if kwargs.get("download_mode") in (None, datasets.DownloadMode.REUSE_DATASET_IF_EXISTS):
             return {**kwargs, "download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -54,9 +54,7 @@ def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: Dataset
     )
 
 
-def capture_dataset(
-    data: datasets.Dataset | datasets.DatasetDict, folder: Path, ref: DatasetRef
-) -> Manifest:
+def capture_dataset(data: datasets.Dataset | datasets.DatasetDict, folder: Path, ref: DatasetRef) -> Manifest:
     """Write *data* into *folder* as an entry and return its manifest.
 
     A lone ``Dataset`` becomes the split that it says it is, else ``train``.
@@ -72,18 +70,24 @@ def capture_dataset(
         origin="registered",
         resolved_config=ref.config_name or "default",
         is_default_config=ref.config_name is None,
-        info={**manifest.info, "config_name": ref.config_name or "default", "dataset_name": _dataset_name(ref)},
+        info={
+            **manifest.info,
+            "config_name": ref.config_name or "default",
+            "dataset_name": _dataset_name(ref),
+        },
     )
 
 
-def _manifest(folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]) -> Manifest:
+def _manifest(
+    folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]
+) -> Manifest:
     paths = list(files_below(folder))
     files = run_all(lambda path: hash_file(folder / path, path), paths, workers=os.cpu_count() or 1)
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
         revision=ref.revision,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         written_by=_WRITERS,
         license=info.license or None,
         splits=splits,

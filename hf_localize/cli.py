@@ -17,13 +17,20 @@ from hf_localize import __version__
 from hf_localize.errors import HfLocalizeError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_name = click.option("--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config.")
+_name = click.option(
+    "--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config."
+)
 _revision = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
 _make_public = click.option(
-    "--make-public/--no-make-public", default=False, help="Also share it as a public ZIP, readable without credentials."
+    "--make-public/--no-make-public",
+    default=False,
+    help="Also share it as a public ZIP, readable without credentials.",
 )
 _no_upload = click.option(
-    "--no-s3-upload/--s3-upload", "skip_s3_upload", default=False, help="Do not publish anything. Wins over --make-public."
+    "--no-s3-upload/--s3-upload",
+    "skip_s3_upload",
+    default=False,
+    help="Do not publish anything. Wins over --make-public.",
 )
 
 
@@ -63,7 +70,9 @@ def main() -> None:
 @_name
 @_revision
 @click.option(
-    "--trust-remote-code/--no-trust-remote-code", default=False, help="Run the dataset's loading script (datasets < 4)."
+    "--trust-remote-code/--no-trust-remote-code",
+    default=False,
+    help="Run the dataset's loading script (datasets < 4).",
 )
 @_make_public
 @_no_upload

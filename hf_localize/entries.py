@@ -13,8 +13,9 @@ from hf_localize.refs import DatasetRef
 class Entry(Protocol):
     """A found dataset that can be brought into the local store."""
 
-    #: The source's name as users read it, such as ``private S3``.
-    source: str
+    @property
+    def source(self) -> str:
+        """Return the source's name as users read it, such as ``private S3``."""
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Write every file of the entry into *folder*, verified, and return its manifest.
@@ -51,10 +52,13 @@ class NotHere:
 class Source(Protocol):
     """A place that may have datasets."""
 
-    #: As in ``HGLOC_SOURCES``.
-    kind: str
-    #: As users read it.
-    name: str
+    @property
+    def kind(self) -> str:
+        """Return the kind of source, as in ``HGLOC_SOURCES``."""
+
+    @property
+    def name(self) -> str:
+        """Return the source's name as users read it."""
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the entry for *ref*, or why it is not here.

@@ -16,9 +16,7 @@ from typing import Any
 from hf_localize.errors import IntegrityError
 
 #: Types whose values may be paths to files beside the data, which an entry must embed.
-_MEDIA_TYPES = frozenset(
-    {"Audio", "Image", "Video", "Pdf", "Nifti", "Mesh", "BioSequence", "BioStructure"}
-)
+_MEDIA_TYPES = frozenset({"Audio", "Image", "Video", "Pdf", "Nifti", "Mesh", "BioSequence", "BioStructure"})
 _METADATA_KEY = b"huggingface"
 
 
@@ -85,7 +83,7 @@ def link_or_symlink(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        os.symlink(source, target)
+        target.symlink_to(source)
 
 
 def _portable_head(source: Path) -> tuple[bytes, int] | None:

@@ -131,9 +131,11 @@ def shard_name(index: int, count: int) -> str:
     return f"data-{index:05d}-of-{count:05d}.arrow"
 
 
-def write_split_json(folder: Path, split: str, shard_names: Sequence[str], fingerprint: str, info: Mapping[str, Any]) -> None:
+def write_split_json(
+    folder: Path, split: str, shard_names: Sequence[str], fingerprint: str, info: Mapping[str, Any]
+) -> None:
     """Write ``state.json`` and ``dataset_info.json`` of one split folder."""
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in shard_names],
         "_fingerprint": fingerprint,
         "_format_columns": None,

@@ -25,7 +25,9 @@ OpenBuilder = Callable[..., datasets.DatasetBuilder]
 
 
 #: What the Hub answered during the ``load_dataset`` under way, to be captured after it.
-_hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar("hf_localize_hits", default=None)
+_hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
+    "hf_localize_hits", default=None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +68,24 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     if isinstance(entry, LocalEntry) and not entry.is_saved:
         stock = request.open_stock(str(entry.folder), request.ref.config_name, cache_dir=request.cache_dir)
         return stock_builder(stock, request.ref)
-    if not isinstance(entry, StoredEntry):  # A ZIP without manifest tells nothing before it is unpacked.
-        entry = resolver.localize_entry(entry, request.ref)
+    # A ZIP without manifest tells nothing before it is unpacked.
+    stored = entry if isinstance(entry, StoredEntry) else resolver.localize_entry(entry, request.ref)
     return LocalizedDataset(
-        entry, request.ref, _without_hub(resolver), cache_dir=request.cache_dir, token=request.token, force=request.force
+        stored,
+        request.ref,
+        _without_hub(resolver),
+        cache_dir=request.cache_dir,
+        token=request.token,
+        force=request.force,
     )
 
 
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
     """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
     stock = stock_function()
-    request = BuilderRequest(ref, stock, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision))
+    request = BuilderRequest(
+        ref, stock, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision)
+    )
     builder = open_builder(request, with_hub=False)
     builder.download_and_prepare()
     return builder.as_dataset()
@@ -113,7 +122,9 @@ def only_stock(
         return call_stock()
     except Exception as exc:
         if is_unreachable(exc):
-            raise NotAnswerableError(f"{asked}, and the Hub is out of reach: {type(exc).__name__}: {exc}") from exc
+            raise NotAnswerableError(
+                f"{asked}, and the Hub is out of reach: {type(exc).__name__}: {exc}"
+            ) from exc
         raise
 
 
@@ -147,7 +158,9 @@ def _capture(entry: HubEntry, session: Session) -> None:
 
             upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
     except (HfLocalizeError, OSError, ValueError) as exc:
-        _log.warning("%s was loaded from the Hub, but could not be kept: %s: %s", entry.ref, type(exc).__name__, exc)
+        _log.warning(
+            "%s was loaded from the Hub, but could not be kept: %s: %s", entry.ref, type(exc).__name__, exc
+        )
 
 
 def _without_hub(resolver: Resolver) -> Resolver:

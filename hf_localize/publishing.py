@@ -78,7 +78,11 @@ def _free_folder(bucket: Bucket, ref: DatasetRef) -> str:
 
 
 def _withdraw(bucket: Bucket, ref: DatasetRef, folder: str) -> None:
-    for key in (ref.index_key, f"{folder}/{MANIFEST_NAME}", *(f"{folder}/{m}" for m in sorted(_LEGACY_MARKS))):
+    for key in (
+        ref.index_key,
+        f"{folder}/{MANIFEST_NAME}",
+        *(f"{folder}/{m}" for m in sorted(_LEGACY_MARKS)),
+    ):
         bucket.delete(key)
 
 
@@ -102,7 +106,7 @@ def _upload_files(source: Path, manifest: Manifest, bucket: Bucket, folder: str,
 
 def _listed(bucket: Bucket, prefix: str) -> list[Any]:
     try:
-        return list(bucket.list(prefix))
+        return list(bucket.list_keys(prefix))
     except NotPermittedError:
         return []  # Without the right to list, everything is uploaded anew.
 
@@ -123,9 +127,9 @@ def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, scratch
     manifest = entry.hashed_manifest()
     records = _records(bucket)
     key, zip_key = _free_names(records, manifest.ref)
-    if records.get(key, {}).get("digest") == manifest.digest and outside.is_readable(zip_key):
-        if outside.is_readable(PUBLIC_RECORDS_KEY):
-            return False
+    same = records.get(key, {}).get("digest") == manifest.digest
+    if same and all(map(outside.is_readable, (zip_key, PUBLIC_RECORDS_KEY))):
+        return False
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "public.zip"
         with open(path, "wb") as target:
@@ -133,7 +137,9 @@ def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, scratch
         made = hash_file(path, zip_key)
         _upload_public(bucket, outside, path, made)
     record = _record(manifest, made, bucket)
-    bucket.update_json(PUBLIC_RECORDS_KEY, lambda document: _put_record(document, manifest.ref, record), public=True)
+    bucket.update_json(
+        PUBLIC_RECORDS_KEY, lambda document: _put_record(document, manifest.ref, record), public=True
+    )
     if not outside.is_readable(PUBLIC_RECORDS_KEY):
         raise _not_public(bucket, PUBLIC_RECORDS_KEY)
     return True

@@ -40,9 +40,7 @@ class DatasetRef:
     def __post_init__(self) -> None:
         _check("dataset id", self.dataset_id)
         if self.dataset_id.count("/") > 1 or "\\" in self.dataset_id:
-            raise InvalidRefError(
-                f"dataset id {self.dataset_id!r} is refused: write 'name' or 'owner/name'"
-            )
+            raise InvalidRefError(f"dataset id {self.dataset_id!r} is refused: write 'name' or 'owner/name'")
         if self.config_name is not None:
             _check("config name", self.config_name)
         if self.revision is not None:
@@ -157,7 +155,7 @@ def same_revision(one: str | None, other: str | None) -> bool:
 
 
 def safe_part(part: str) -> str:
-    """Return *part* as a single folder name: ``/ \\ : * ? " < > |`` and space become ``_``."""
+    r"""Return *part* as a single folder name: ``/ \ : * ? " < > |`` and space become ``_``."""
     return _UNSAFE.sub("_", part)
 
 
@@ -171,12 +169,12 @@ def _check(what: str, part: str) -> None:
     if _CONTROL.search(part):
         raise InvalidRefError(f"{what} {part!r} is refused: it holds control characters")
     if any(not segment or segment.startswith(".") for segment in re.split(r"[/\\]", part)):
-        raise InvalidRefError(
-            f"{what} {part!r} is refused: no segment may be empty or begin with a dot"
-        )
+        raise InvalidRefError(f"{what} {part!r} is refused: no segment may be empty or begin with a dot")
     try:
         size = len(part.encode())
     except UnicodeEncodeError as exc:
         raise InvalidRefError(f"{what} {part!r} is refused: it is not valid Unicode") from exc
     if size > _MAX_PART_BYTES:
-        raise InvalidRefError(f"{what} of {size} bytes is refused: at most {_MAX_PART_BYTES} fit a folder name")
+        raise InvalidRefError(
+            f"{what} of {size} bytes is refused: at most {_MAX_PART_BYTES} fit a folder name"
+        )

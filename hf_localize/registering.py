@@ -35,7 +35,9 @@ def register(
 
 def _open(path: Path) -> datasets.Dataset | datasets.DatasetDict:
     if not path.is_dir():
-        raise FileNotFoundError(f"{path} is not a folder; give one that save_to_disk wrote, or one of data files")
+        raise FileNotFoundError(
+            f"{path} is not a folder; give one that save_to_disk wrote, or one of data files"
+        )
     if layout.is_saved_dataset(path):
         return datasets.load_from_disk(str(path))
     if next(files_below(path), None) is None:

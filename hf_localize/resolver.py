@@ -72,7 +72,9 @@ class Resolver:
         Raises:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
-        return self._first(ref, self._usable(skip_local), lambda entry: self._bring_home(entry, ref, skip_local))
+        return self._first(
+            ref, self._usable(skip_local), lambda entry: self._bring_home(entry, ref, skip_local)
+        )
 
     def localize_entry(self, entry: Entry, ref: DatasetRef, *, force: bool = False) -> LocalEntry:
         """Return *entry* in the local store; if it can't be fetched, another source's entry.
@@ -176,7 +178,7 @@ def _within(deadline: float, work: Callable[[], _T]) -> _T:
     def run() -> None:
         try:
             result.append(work())
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
             failure.append(exc)
 
     thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)

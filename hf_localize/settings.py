@@ -160,7 +160,9 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
         return True
     if raw in _FALSE:
         return False
-    raise SettingsError(f"{variable}={raw!r} is neither yes ({', '.join(sorted(_TRUE))}) nor no (0, false, no, off)")
+    raise SettingsError(
+        f"{variable}={raw!r} is neither yes ({', '.join(sorted(_TRUE))}) nor no (0, false, no, off)"
+    )
 
 
 def _dotenv() -> dict[str, str]:

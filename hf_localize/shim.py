@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +24,7 @@ _lock = threading.RLock()
 _installed = False
 _hooked = False
 #: {function: wrapper} of what is wrapped now.
-_wrappers: dict[str, wrapt.FunctionWrapper] = {}
+_wrappers: dict[str, _Wrapper] = {}
 #: Arguments that make a call ask for something else than the dataset as it is.
 _NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kwargs")
 
@@ -79,7 +80,7 @@ def auto_install() -> None:
     try:
         if settings.auto_install_requested():
             install()
-    except Exception:
+    except Exception:  # noqa: BLE001
         _log.exception("hf_localize could not be activated; datasets loads from the Hub as usual")
 
 
@@ -106,7 +107,7 @@ def _wrap_load(module: ModuleType) -> None:
             _wrap(module, "load_dataset", _load_dataset)
 
 
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is not typed strictly.
+class _Wrapper(wrapt.FunctionWrapper[..., Any]):
     """A wrapper that pickles by name, as the function itself does."""
 
     def __reduce_ex__(self, protocol: Any) -> str:
@@ -134,25 +135,27 @@ def _rebind(old: object, new: object) -> None:
                 setattr(module, name, new)
 
 
-def _load_dataset(stock: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+def _load_dataset(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
     from hf_localize.loading import capturing
 
     with capturing():
         return stock(*args, **kwargs)
 
 
-def _load_dataset_builder(stock: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
     try:
         call = _signature(stock).bind(*args, **kwargs).arguments
     except TypeError:
         return stock(*args, **kwargs)  # Stock says what is wrong with the arguments.
     if not _names_a_dataset(call["path"]):
         return stock(*args, **kwargs)
-    from hf_localize.loading import BuilderRequest, open_builder, only_stock
+    from hf_localize.loading import BuilderRequest, only_stock, open_builder
 
     others = [name for name in _NOT_OURS if call.get(name)]
     if others:
-        return only_stock(lambda: stock(*args, **kwargs), call["path"], [*others, *call.get("config_kwargs", {})])
+        return only_stock(
+            lambda: stock(*args, **kwargs), call["path"], [*others, *call.get("config_kwargs", {})]
+        )
     revision = call.get("revision")
     request = BuilderRequest(
         DatasetRef(call["path"], call.get("name"), None if revision is None else str(revision)),
@@ -171,7 +174,7 @@ def _names_a_dataset(path: object) -> bool:
 
     if not isinstance(path, str) or not path or path in _PACKAGED_DATASETS_MODULES:
         return False
-    if "://" in path or path.startswith("buckets/") or path.endswith(".py") or os.path.isabs(path):
+    if "://" in path or path.startswith("buckets/") or path.endswith(".py") or Path(path).is_absolute():
         return False
     script = os.path.join(path, f"{os.path.basename(path)}.py")
     return path.count("/") <= 1 and not os.path.isdir(path) and not os.path.isfile(script)

@@ -104,7 +104,7 @@ class Store:
                 found.append(manifest)
         return found
 
-    def list(self) -> list[LocalEntry]:
+    def entries(self) -> list[LocalEntry]:
         """Return all entries, sorted by folder. Damaged ones are logged and left out.
 
         Where a folder has no manifest, its id is the folder's name: the true one is not known.

@@ -39,8 +39,7 @@ class PublicFiles:
         with self._request(key) as answer:
             if answer.status_code == 404:
                 return None
-            data = b"".join(self._chunks(answer, key, limit_bytes))
-        return data
+            return b"".join(self._chunks(answer, key, limit_bytes))
 
     def stream(self, key: str, *, start: int = 0) -> Iterator[bytes]:
         """Yield the file's bytes from offset *start* on."""
@@ -158,7 +157,9 @@ def _problem(answer: requests.Response, url: str) -> HfLocalizeError | None:
         return AccessDeniedError(f"{url}: {status} {answer.reason}")
     if 300 <= status < 400:
         target = urlsplit(answer.headers.get("Location", ""))
-        return UnreachableError(f"{url} redirects to {target.scheme}://{target.netloc}, which is not followed")
+        return UnreachableError(
+            f"{url} redirects to {target.scheme}://{target.netloc}, which is not followed"
+        )
     if status >= 400 and status not in (404, 416):
         return UnreachableError(f"{url}: {status} {answer.reason}")
     return None

@@ -24,7 +24,7 @@ _HUB = LoopbackHub(DATA).start()
 _FOREIGN = ("HGLOC_", "AWS_", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN")
 
 # `datasets` and `huggingface_hub` read these once, when they are imported.
-for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+for _name in [n for n in os.environ if n.startswith(_FOREIGN) and not n.startswith("HGLOC_TEST_")]:
     del os.environ[_name]
 os.environ.update(
     HF_HOME=str(_HOME / "hf"),
@@ -67,7 +67,9 @@ def s3_server() -> Iterator[S3Server]:
 class Desk:
     """A person's machine: a store, and rights. One test plays several people in turn."""
 
-    def __init__(self, folder: Path, server: S3Server, proxy: RecordingProxy, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, folder: Path, server: S3Server, proxy: RecordingProxy, patch: pytest.MonkeyPatch
+    ) -> None:
         self.folder = folder
         self.server = server
         self.s3 = proxy
@@ -128,14 +130,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk(
-    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Desk]:
+def desk(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """Return a desk with an empty bucket, in an empty working folder."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    proxy = RecordingProxy(s3_server.endpoint_url)
+    proxy = RecordingProxy(s3_server.endpoint_url, {s3_server.access_key: s3_server.secret_key})
     proxy.start()
     desk = Desk(tmp_path, s3_server, proxy, monkeypatch)
     s3_server.create_bucket(desk.bucket)
@@ -153,7 +153,12 @@ def _uninstalled() -> Iterator[None]:
 def run_python(code: str, *, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run *code* in a fresh interpreter with this process's environment and *env*."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 

@@ -294,7 +294,7 @@ from pathlib import Path
 get = lambda: hf_hub_download("openai/gsm8k", "main/train-00000-of-00001.parquet", repo_type="dataset")
 for attempt in ("first", "second"):
     tell(attempt, lambda: Path(get()).stat().st_size)
-"""  # noqa: E501
+"""
 
 
 def test_a_download_that_was_reset_halfway_fails_and_then_succeeds(

@@ -86,7 +86,8 @@ class HubSource:
                 raise ScriptDatasetError(
                     f"{ref} is a loading script, and datasets {datasets.__version__} does not run scripts. "
                     "Localize it once on a machine with 'datasets<4': "
-                    f"hg-localize download {ref.dataset_id} --trust-remote-code; every version can load it then."
+                    f"hg-localize download {ref.dataset_id} --trust-remote-code. "
+                    "Every version can load it then."
                 ) from exc
             raise
 

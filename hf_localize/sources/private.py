@@ -108,7 +108,7 @@ class PrivateSource:
         """Find data that has no index key, as the original tool or a person leaves it."""
         folder = ref.folders[0]
         try:
-            keys = {k.key.removeprefix(f"{folder}/"): k for k in self.bucket.list(f"{folder}/")}
+            keys = {k.key.removeprefix(f"{folder}/"): k for k in self.bucket.list_keys(f"{folder}/")}
         except NotPermittedError:
             return self._find_unlisted(ref, folder)
         if MANIFEST_NAME in keys:
@@ -127,7 +127,9 @@ class PrivateSource:
         read = self._reader(folder)
         if read(layout.DICT_FILE) is None and read(layout.INFO_FILE) is None:
             return None
-        return self._find_by_manifest(ref, folder) or self._unindexed(folder, layout.describe(read, ref, folder))
+        return self._find_by_manifest(ref, folder) or self._unindexed(
+            folder, layout.describe(read, ref, folder)
+        )
 
     def _find_by_manifest(self, ref: DatasetRef, folder: str) -> BucketEntry | None:
         data = self._reader(folder)(MANIFEST_NAME)
@@ -170,7 +172,7 @@ def list_refs(bucket: Bucket, workers: int) -> list[DatasetRef]:
 
     One request lists 1,000 index keys; folders without index cost a request for each level.
     """
-    indexed = [ref for info in bucket.list(index_prefix()) if (ref := ref_of_index_key(info.key))]
+    indexed = [ref for info in bucket.list_keys(index_prefix()) if (ref := ref_of_index_key(info.key))]
     known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
     others = [name for name in bucket.list_folders("") if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
     found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)

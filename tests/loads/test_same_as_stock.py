@@ -26,8 +26,13 @@ LOADS: dict[str, Callable[[], Any]] = {
     "in memory": lambda: datasets.load_dataset(GSM8K, "main", split="test", keep_in_memory=True),
     "lists as features": lambda: datasets.load_dataset(MBPP, "full"),
 }
-PUBLISHED = ((GSM8K, "main", None), (GSM8K, "socratic", None), (GSM8K, "main", "v1.0"), (MBPP, "full", None),
-             (MBPP, "sanitized", None))
+PUBLISHED = (
+    (GSM8K, "main", None),
+    (GSM8K, "socratic", None),
+    (GSM8K, "main", "v1.0"),
+    (MBPP, "full", None),
+    (MBPP, "sanitized", None),
+)
 
 
 def as_snapshots(loaded: Any) -> Any:

@@ -35,16 +35,19 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
-    from typing import Self  # Python 3.11
+    from typing_extensions import Self
 
 KIND_VARIABLE = "HGLOC_TEST_S3"
 REGION = "us-east-1"
+
+_CHOSEN_KIND = os.environ.get(KIND_VARIABLE) or "moto"  # now: tests clear HGLOC_* afterwards
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _START_ATTEMPTS = 3
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _PORTS = range(20_000, 32_000)  # below Linux's ephemeral ports: no outgoing connection takes one
+_SOCKETS = Path("/tmp")  # fixed in weed
 _choose = random.SystemRandom().choice  # test plugins seed `random` alike in each worker
 
 
@@ -52,24 +55,43 @@ class S3Server(Protocol):
     """Serve S3 from a process of its own; each start begins empty, on new ports."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def supports_acl(self) -> bool: ...
-    @property
-    def enforces_auth(self) -> bool: ...
-    @property
-    def endpoint_url(self) -> str: ...
-    @property
-    def access_key(self) -> str: ...
-    @property
-    def secret_key(self) -> str: ...
-    @property
-    def reader_access_key(self) -> str | None: ...
-    @property
-    def reader_secret_key(self) -> str | None: ...
+    def name(self) -> str:
+        """Give the kind: what HGLOC_TEST_S3 calls it."""
 
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    @property
+    def supports_acl(self) -> bool:
+        """Tell whether an object's ACL has any effect."""
+
+    @property
+    def enforces_auth(self) -> bool:
+        """Tell whether wrong keys and signatures are refused."""
+
+    @property
+    def endpoint_url(self) -> str:
+        """Give the URL of the running server."""
+
+    @property
+    def access_key(self) -> str:
+        """Give the publisher's key: all rights."""
+
+    @property
+    def secret_key(self) -> str:
+        """Give the publisher's secret."""
+
+    @property
+    def reader_access_key(self) -> str | None:
+        """Give the key of who may get objects only; None without identities."""
+
+    @property
+    def reader_secret_key(self) -> str | None:
+        """Give the reader's secret."""
+
+    def start(self) -> None:
+        """Start, empty, and wait until the server answers."""
+
+    def stop(self) -> None:
+        """End the process that was started, and wait until it is gone."""
+
     def client(
         self,
         anonymous: bool = False,
@@ -79,8 +101,12 @@ class S3Server(Protocol):
         endpoint_url: str | None = None,
         read_timeout_seconds: float = 60,
         max_attempts: int = 1,
-    ) -> Any: ...
-    def create_bucket(self, name: str) -> None: ...
+    ) -> Any:
+        """Make a boto3 client: the publisher's, another identity's, or an anonymous one."""
+
+    def create_bucket(self, name: str) -> None:
+        """Create a bucket as the publisher."""
+
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -341,12 +367,12 @@ class SeaweedServer(_LocalServer):
 
     def _socket(self, service: str) -> Path:
         # Not in the folder: a Unix socket's path is limited to about 100 bytes.
-        return Path("/tmp", f"seaweedfs-{service}-{self._s3_port}.sock")
+        return _SOCKETS / f"seaweedfs-{service}-{self._s3_port}.sock"
 
     def _sockets_left_behind(self) -> list[Path]:
         ports = zip(self._port_options(), self._ports, strict=True)
         grpc = [
-            Path("/tmp", f"seaweedfs-{service}-grpc-{port}.sock")  # its place is fixed in weed
+            _SOCKETS / f"seaweedfs-{service}-grpc-{port}.sock"
             for (service, suffix), port in ports
             if suffix
         ]
@@ -364,8 +390,8 @@ def start_server(kind: str, folder: Path) -> S3Server:
 
 
 def chosen_kind() -> str:
-    """Read from the environment which kind of server the tests shall use."""
-    return os.environ.get(KIND_VARIABLE) or "moto"
+    """Tell which kind of server HGLOC_TEST_S3 named when this module was imported."""
+    return _CHOSEN_KIND
 
 
 def make_client(

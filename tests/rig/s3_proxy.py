@@ -34,7 +34,7 @@ _CONDITIONS = {"if-match", "if-none-match"}
 Headers = list[tuple[str, str]]
 
 if TYPE_CHECKING:
-    from typing import Self  # Python 3.11
+    from typing_extensions import Self
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -347,7 +347,7 @@ class _Run:
                 self._threads.discard(threading.current_thread())
 
 
-class _Cut(Exception):
+class _CutError(Exception):
     """The body is to end here, in good order or by a reset."""
 
     def __init__(self, reset: bool) -> None:
@@ -366,7 +366,7 @@ class _Connection:
         try:
             while self._serve_one():
                 pass
-        except _Cut as cut:
+        except _CutError as cut:
             if cut.reset:
                 _reset_on_close(self._client)
 
@@ -389,7 +389,7 @@ class _Connection:
             case BlackHole():
                 return self._swallow(exchange)
             case Reset(after_bytes=0):
-                raise _Cut(reset=True)
+                raise _CutError(reset=True)
             case IgnoreConditions():
                 return self._forward(exchange, self._without_conditions(exchange), None)
             case _:
@@ -436,7 +436,7 @@ class _Connection:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with server.makefile("rb") as stream:
                 return self._pass_through(exchange, headers, action, server, stream)
-        except _Cut:
+        except _CutError:
             _reset_on_close(server)
             raise
         finally:
@@ -507,7 +507,7 @@ class _Connection:
     ) -> bool:
         start, headers = head
         if isinstance(action, LoseAnswer):
-            raise _Cut(reset=True)
+            raise _CutError(reset=True)
         if isinstance(action, Stall) and action.after_bytes is None:
             self._wait(action.seconds)
         status = _status_of(start)
@@ -677,7 +677,7 @@ def _read_exactly(stream: BufferedReader, size: int) -> Iterator[bytes]:
 
 
 def _cut(pieces: Iterator[bytes], after_bytes: int | None, *, reset: bool) -> Iterator[bytes]:
-    """Yield so many bytes, then raise _Cut; a shorter body passes."""
+    """Yield so many bytes, then raise _CutError; a shorter body passes."""
     if after_bytes is None:
         yield from pieces
         return
@@ -686,7 +686,7 @@ def _cut(pieces: Iterator[bytes], after_bytes: int | None, *, reset: bool) -> It
         if len(piece) > left:
             if left:
                 yield piece[:left]
-            raise _Cut(reset)
+            raise _CutError(reset)
         left -= len(piece)
         yield piece
 
