@@ -218,13 +218,17 @@ class Bucket:
             for item in page.get("Contents", []):
                 yield KeyInfo(self._relative(item["Key"]), item["Size"], item["ETag"].strip('"'))
 
-    def list_folders(self, prefix: str) -> list[str]:
-        """Return the names directly under the folder *prefix* (which ends in ``/`` or is empty)."""
-        return [
-            self._relative(item["Prefix"]).removeprefix(prefix).rstrip("/")
-            for page in self._pages(prefix, Delimiter="/")
-            for item in page.get("CommonPrefixes", [])
-        ]
+    def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
+        """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""
+        folders: list[str] = []
+        files: list[str] = []
+        for page in self._pages(prefix, Delimiter="/"):
+            folders += (self._relative(item["Prefix"]) for item in page.get("CommonPrefixes", []))
+            files += (self._relative(item["Key"]) for item in page.get("Contents", []))
+        return (
+            [name.removeprefix(prefix).rstrip("/") for name in folders],
+            [name.removeprefix(prefix) for name in files],
+        )
 
     def update_json(self, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
         """Change a shared JSON object by compare-and-swap.

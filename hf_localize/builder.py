@@ -7,8 +7,7 @@ Written against 2.20 to 5.2; what differs between them is marked.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from hf_localize.errors import HfLocalizeError
 from hf_localize.features import link_or_symlink
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
-from hf_localize.resolver import Resolver
+from hf_localize.resolver import Resolver, log_resolution
 from hf_localize.store import LocalEntry
 
-_log = logging.getLogger(__name__)
 _SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
 _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
@@ -78,8 +76,15 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._adopt(self._resolver.localize_entry(self._entry, self._ref, force=self._force))
         # Links take no room, so stock's check for free space must not refuse them.
         self.info.size_in_bytes = None
-        super().download_and_prepare(*args, **self._repairing(kwargs))
+        super().download_and_prepare(*args, **kwargs)
         self._restore_names()
+        if self._output_dir == self._cache_dir and self._file_format == "arrow":
+            self._mend_links()
+
+    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the splits as streams over the entry where it lies; nothing is stored."""
+        log_resolution(self._ref, self._entry.source, self._entry.manifest, "streamed")
+        return super().as_streaming_dataset(*args, **kwargs)
 
     def _download_and_prepare(self, dl_manager: Any, verification_mode: Any, **kwargs: Any) -> None:
         plain = kwargs.get("file_format") == "arrow" and kwargs.get("max_shard_size") is None
@@ -122,17 +127,21 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         # Stock names the builder after its module; users see "parquet", "json", … there.
         self.info.builder_name = self._entry.manifest.info.get("builder_name") or self.info.builder_name
 
-    def _repairing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Have the cache folder written again where a link in it leads nowhere any more."""
-        if all(
-            os.path.exists(path)
-            for s in self._entry.manifest.splits
-            for path in self._shard_files(s, self._cache_dir)
-        ):
-            return kwargs
-        if kwargs.get("download_mode") in (None, datasets.DownloadMode.REUSE_DATASET_IF_EXISTS):
-            return {**kwargs, "download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS}
-        return kwargs
+    def _mend_links(self) -> None:
+        """Link again what in the cache folder is not the store's own file.
+
+        A cache folder outlives its entry, which may have been removed, or found damaged and
+        fetched again since. ``.map()`` caches in the folder are kept.
+        """
+        if not isinstance(self._entry, LocalEntry):
+            return
+        for split in self._entry.manifest.splits:
+            for shard, name in zip(split.shards, self._shard_files(split, self._cache_dir), strict=True):
+                source, target = self._entry.folder / shard.path, Path(name)
+                if not target.exists() or not target.samefile(source):
+                    fresh = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
+                    link_or_symlink(source, fresh)
+                    fresh.replace(target)
 
     def _shard_files(self, split: Split, folder: str) -> list[str]:
         files: list[str] = filenames_for_dataset_split(

@@ -114,7 +114,7 @@ class Desk:
         """Return a boto3 client with the publisher's rights, past the proxy."""
         return self.server.client()
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def bucket_keys(self, prefix: str = "") -> list[str]:
         """Return the keys in the bucket."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
@@ -172,3 +172,16 @@ def run_cli(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.
         text=True,
         timeout=120,
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "s3_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("s3")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return every file below *folder* with its content."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }

@@ -156,7 +156,9 @@ def gsm8k_visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
             stream = load_dataset(
                 "openai/gsm8k", "main", revision="v1.0", split="test", streaming=True
             )
-            tell("first", lambda: next(iter(stream))["question"][:20])
+            # To the end: a parquet stream that is left half read can abort the interpreter at
+            # its exit (datasets#7566, arrow#45214); here that was 3 of 80 runs, against 0 of 80.
+            tell("streamed", lambda: [row["question"][:20] for row in stream])
             """,
         )
         return Visit(told, hub.requests, urlsplit(hub.url).netloc)
@@ -167,7 +169,8 @@ def test_load_dataset_downloads_each_split(gsm8k_visit: Visit) -> None:
 
 
 def test_streaming_reads_parquet_by_ranges(gsm8k_visit: Visit) -> None:
-    assert gsm8k_visit.told["first"] == "Janet’s ducks lay 16"
+    assert len(gsm8k_visit.told["streamed"]) == 1319
+    assert gsm8k_visit.told["streamed"][0] == "Janet’s ducks lay 16"
     ranged = [r for r in gsm8k_visit.requests if r.status == 206]
     assert {"range"} <= set.intersection(*(set(r.headers) for r in ranged))
 
@@ -179,9 +182,7 @@ def test_every_request_of_a_client_is_recorded(gsm8k_visit: Visit) -> None:
     assert not any(r.status >= 500 for r in gsm8k_visit.requests)
 
 
-def test_a_revision_may_be_a_branch_a_tag_a_sha_or_quoted(
-    hub: LoopbackHub, run_client: RunClient
-) -> None:
+def test_a_revision_may_be_a_branch_a_tag_a_sha_or_quoted(hub: LoopbackHub, run_client: RunClient) -> None:
     for revision, rows in {"feat#1": 3, "refs/convert/parquet": 4}.items():
         content = b"x\n" + b"1\n" * rows
         make_repository(hub.root, "org/many", revision, {"README.md": b"", "data.csv": content})
@@ -237,9 +238,7 @@ def test_private_and_gated_repositories_open_to_their_tokens_only(
         assert ("gated" in error["message"]) == name.startswith("org/gated"), name
 
 
-def test_clients_follow_the_redirect_of_an_old_name(
-    hub: LoopbackHub, run_client: RunClient
-) -> None:
+def test_clients_follow_the_redirect_of_an_old_name(hub: LoopbackHub, run_client: RunClient) -> None:
     make_repository(hub.root, "org/small", "v1", {"a.csv": b"x\n1\n2\n"})
     hub.redirects = {"small": "org/small", "old/small": "org/small"}
     told = run_client(
@@ -291,7 +290,8 @@ def test_large_files_are_fetched_from_another_host(hub: LoopbackHub, run_client:
 GET_FILE = """
 from huggingface_hub import hf_hub_download
 from pathlib import Path
-get = lambda: hf_hub_download("openai/gsm8k", "main/train-00000-of-00001.parquet", repo_type="dataset")
+path = "main/train-00000-of-00001.parquet"
+get = lambda: hf_hub_download("openai/gsm8k", path, repo_type="dataset")
 for attempt in ("first", "second"):
     tell(attempt, lambda: Path(get()).stat().st_size)
 """
@@ -350,9 +350,7 @@ def test_a_file_is_answered_with_commit_etag_and_length(hub: LoopbackHub) -> Non
         ("bytes=0-1,3-4", 200, b"x\n1\n2\n", None),
     ],
 )
-def test_ranges(
-    hub: LoopbackHub, asked: str, status: int, body: bytes | None, told: str | None
-) -> None:
+def test_ranges(hub: LoopbackHub, asked: str, status: int, body: bytes | None, told: str | None) -> None:
     reply = ask(hub, "/datasets/org/small/resolve/main/d/a.csv", headers={"Range": asked})
     assert reply.status == status
     assert body is None or reply.body == body

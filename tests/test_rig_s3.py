@@ -162,9 +162,7 @@ def test_objects_are_put_read_and_listed_through_the_proxy(client: Any, bucket: 
     assert [entry["Key"] for entry in listed] == ["a folder/é+%.txt"]
 
 
-def test_each_request_is_recorded_with_its_bytes(
-    client: Any, proxy: RecordingProxy, bucket: str
-) -> None:
+def test_each_request_is_recorded_with_its_bytes(client: Any, proxy: RecordingProxy, bucket: str) -> None:
     client.put_object(Bucket=bucket, Key="a b", Body=BODY)
     client.head_object(Bucket=bucket, Key="a b")
     read(client, bucket, "a b")
@@ -187,9 +185,7 @@ def test_a_large_file_travels_in_parts(client: Any, proxy: RecordingProxy, bucke
     assert read(client, bucket, "large") == content
 
 
-def test_an_upload_that_waits_for_continue_passes(
-    client: Any, proxy: RecordingProxy, bucket: str
-) -> None:
+def test_an_upload_that_waits_for_continue_passes(client: Any, proxy: RecordingProxy, bucket: str) -> None:
     content = os.urandom(3 * MIB)
     client.put_object(Bucket=bucket, Key="waits", Body=io.BytesIO(content))
     assert proxy.requests[0].headers["expect"] == "100-continue"
@@ -315,9 +311,7 @@ def test_one_racer_wins_a_conditional_put(client: Any, bucket: str) -> None:
     assert race(client, bucket, racers=8) == 1
 
 
-def test_all_racers_win_where_conditions_are_ignored(
-    client: Any, proxy: RecordingProxy, bucket: str
-) -> None:
+def test_all_racers_win_where_conditions_are_ignored(client: Any, proxy: RecordingProxy, bucket: str) -> None:
     proxy.fail(Rule("PUT", "", IgnoreConditions(), header="If-None-Match"))
     assert race(client, bucket, racers=8) == 8
     assert all(request.headers["if-none-match"] == "*" for request in proxy.requests)
@@ -418,9 +412,7 @@ def test_a_broken_download_is_an_error_after_its_first_bytes(
     assert [request.response_bytes for request in proxy.requests] == [5000]
 
 
-def test_an_upload_reset_midway_leaves_no_object(
-    client: Any, proxy: RecordingProxy, bucket: str
-) -> None:
+def test_an_upload_reset_midway_leaves_no_object(client: Any, proxy: RecordingProxy, bucket: str) -> None:
     proxy.fail(Rule("PUT", "", Reset(after_bytes=MIB)))
     for body in (BODY * 12, io.BytesIO(BODY * 12)):
         with pytest.raises(ConnectionClosedError):
@@ -485,9 +477,7 @@ def test_a_black_hole_never_answers(
     assert proxy.requests[0].status is None
 
 
-def test_stop_frees_those_who_wait(
-    client: Any, proxy: RecordingProxy, bucket: str, stored: str
-) -> None:
+def test_stop_frees_those_who_wait(client: Any, proxy: RecordingProxy, bucket: str, stored: str) -> None:
     proxy.fail(Rule("GET", "", BlackHole(), times=1))
     proxy.fail(Rule("GET", "", Stall(60)))
     with ThreadPoolExecutor(2) as pool:
@@ -527,9 +517,7 @@ def test_an_unknown_kind_of_server_is_named(tmp_path: Path) -> None:
 def test_the_script_exports_settings_and_ends_on_sigterm(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.rig.s3", "--kind", "moto"]
     command += ["--folder", str(tmp_path), "--bucket", "made-by-script"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline().strip() for _ in range(5)]
     exports = dict(line.removeprefix("export ").split("=", 1) for line in lines)

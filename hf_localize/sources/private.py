@@ -174,17 +174,21 @@ def list_refs(bucket: Bucket, workers: int) -> list[DatasetRef]:
     """
     indexed = [ref for info in bucket.list_keys(index_prefix()) if (ref := ref_of_index_key(info.key))]
     known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
-    others = [name for name in bucket.list_folders("") if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
+    names, _ = bucket.list_folder("")
+    others = [name for name in names if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
     found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
     return [*indexed, *(ref for refs in found for ref in refs)]
 
 
 def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:
+    """Return the refs of the folders ``<name>/<config>/<revision>`` that hold a whole dataset."""
     refs = []
-    for config in bucket.list_folders(f"{name}/"):
-        for revision in bucket.list_folders(f"{name}/{config}/"):
-            with contextlib.suppress(InvalidRefError):
-                refs.append(ref_of_folder(f"{name}/{config}/{revision}"))
+    for config in bucket.list_folder(f"{name}/")[0]:
+        for revision in bucket.list_folder(f"{name}/{config}/")[0]:
+            _, files = bucket.list_folder(f"{name}/{config}/{revision}/")
+            if {layout.DICT_FILE, layout.INFO_FILE} & set(files):
+                with contextlib.suppress(InvalidRefError):
+                    refs.append(ref_of_folder(f"{name}/{config}/{revision}"))
     return refs
 
 

@@ -26,8 +26,11 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "Fault",
@@ -89,9 +92,7 @@ class Repository:
         return {unquote(path.name): path for path in folders if not path.name.startswith(".")}
 
 
-def make_repository(
-    root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]
-) -> Repository:
+def make_repository(root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]) -> Repository:
     """Write a made-up revision under *root*; hand the result to `LoopbackHub.add` if one-segment.
 
     Files that the revision already has and *files* does not name stay.
@@ -109,9 +110,7 @@ def make_repository(
 def read_snapshot(folder: Path) -> Snapshot:
     """Hash every file below *folder* into a commit."""
     sources = {
-        source.relative_to(folder).as_posix(): source
-        for source in folder.rglob("*")
-        if source.is_file()
+        source.relative_to(folder).as_posix(): source for source in folder.rglob("*") if source.is_file()
     }
     files = {path: _read_file(path, sources[path]) for path in sorted(sources)}
     commit = hashlib.sha1(b"commit\0")
@@ -275,7 +274,7 @@ class LoopbackHub:
         self._listeners = (_Listener(self, _ROUTES, port), _Listener(self, _OBJECT_ROUTES, 0))
         self._running = False
 
-    def start(self) -> LoopbackHub:
+    def start(self) -> Self:
         """Listen; after a `stop`, on the same port. Does nothing while it runs."""
         if not self._running:
             self._stopping.clear()
@@ -292,7 +291,7 @@ class LoopbackHub:
             for listener in self._listeners:
                 listener.stop()
 
-    def __enter__(self) -> LoopbackHub:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -496,9 +495,7 @@ def _serve_object(call: _Call) -> _Answer:
     return _send_part(call.request, source, source.stat().st_size, {"ETag": f'"{digest}"'})
 
 
-def _send_part(
-    request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]
-) -> _Answer:
+def _send_part(request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]) -> _Answer:
     named = {**headers, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     part = _parse_range(request.headers.get("range", ""), size_bytes)
     if part is None or request.method == "HEAD":
@@ -725,7 +722,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        logger.debug("connection from %s broke", client_address, exc_info=True)
+        logger.debug("connection from %s broke: %r", client_address, sys.exc_info()[1])
 
     def close_connections(self) -> None:
         with self._open_lock:
@@ -807,8 +804,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             hub._correct(record, replace(record, bytes_sent=self._sent))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _respond  # noqa: N815
-
     def _answer(self, request: Request, body: bytes, fault: Fault | None) -> _Answer:
         if fault is not None and isinstance(fault.action, int):
             return _json({"error": "Fault on purpose"}, fault.action, fault.headers)
@@ -874,6 +869,10 @@ class _Handler(BaseHTTPRequestHandler):
         logger.debug(format, *args)
 
 
+for _method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+    setattr(_Handler, f"do_{_method}", _Handler._respond)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve a folder until SIGTERM or SIGINT, after writing the URL to stdout."""
     parser = argparse.ArgumentParser(description="Serve a folder as a Hugging Face Hub.")
@@ -884,9 +883,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    hub = LoopbackHub(
-        options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port
-    )
+    hub = LoopbackHub(options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port)
     with hub:
         sys.stdout.write(f"{hub.url}\n")
         sys.stdout.flush()

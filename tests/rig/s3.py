@@ -372,9 +372,7 @@ class SeaweedServer(_LocalServer):
     def _sockets_left_behind(self) -> list[Path]:
         ports = zip(self._port_options(), self._ports, strict=True)
         grpc = [
-            _SOCKETS / f"seaweedfs-{service}-grpc-{port}.sock"
-            for (service, suffix), port in ports
-            if suffix
+            _SOCKETS / f"seaweedfs-{service}-grpc-{port}.sock" for (service, suffix), port in ports if suffix
         ]
         return [*grpc, self._socket("s3"), self._socket("filer")]
 

@@ -512,9 +512,7 @@ class _Connection:
             self._wait(action.seconds)
         status = _status_of(start)
         bodiless = exchange.method == "HEAD" or status in (204, 304)
-        endless = not (
-            bodiless or _is_chunked(headers) or _find(headers, "content-length") is not None
-        )
+        endless = not (bodiless or _is_chunked(headers) or _find(headers, "content-length") is not None)
         onward = _end_to_end(headers) + ([("Connection", "close")] if endless else [])
         exchange.status = status
         self._client.sendall(_head_bytes(start, onward))
@@ -530,9 +528,7 @@ class _Connection:
         if chunked:
             self._client.sendall(b"0\r\n\r\n")
 
-    def _shaped(
-        self, body: Iterator[bytes], exchange: _Exchange, action: Action | None
-    ) -> Iterator[bytes]:
+    def _shaped(self, body: Iterator[bytes], exchange: _Exchange, action: Action | None) -> Iterator[bytes]:
         match action:
             case Truncate(after_bytes):
                 return _cut(body, after_bytes, reset=False)
@@ -588,9 +584,7 @@ def _signed_anew(exchange: _Exchange, headers: Headers, secrets: Mapping[str, st
         [
             exchange.method,
             path,
-            "&".join(
-                sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)
-            ),
+            "&".join(sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)),
             *(f"{name}:{present[name]}" for name in names),
             "",
             ";".join(names),

@@ -1,0 +1,48 @@
+# Two commands set up all that they need: `make demo` and `make test`.
+PYTHON ?= python3
+# Another release of `datasets` on which the loads are tested too.
+OLDER ?= 3.6.0
+BIN := .venv/bin
+OLDER_BIN := .venv-datasets-$(OLDER)/bin
+JOBS ?= auto
+
+.PHONY: demo test lint types test-loads-older test-s3 clean help
+
+help: ## Show the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	touch $@
+
+$(OLDER_BIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-datasets-$(OLDER)
+	$(OLDER_BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(OLDER_BIN)/python -m pip install --quiet --disable-pip-version-check 'datasets==$(OLDER)' --editable . --group load-tests
+	touch $@
+
+demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
+	$(BIN)/python demo/run.py
+
+test: lint types $(BIN)/.ready test-loads-older ## All checks and tests, the loads on two releases of datasets
+	$(BIN)/python -m pytest -n $(JOBS)
+
+test-loads-older: $(OLDER_BIN)/.ready ## The tests of the loads on datasets $(OLDER)
+	$(OLDER_BIN)/python -m pytest -n $(JOBS) tests/loads
+
+lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(BIN)/.ready ## mypy --strict
+	$(BIN)/mypy
+
+test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
+	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
+
+clean: ## Remove the virtual environments and caches
+	rm -rf .venv .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist

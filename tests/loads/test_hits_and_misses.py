@@ -1,0 +1,267 @@
+"""What a load asks, touches, logs and raises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+import hf_localize
+from hf_localize import errors
+from tests.conftest import SECRET, Desk, run_cli, run_python, tree
+from tests.rig.hub import LoopbackHub
+from tests.rig.s3_proxy import Rule, Status, Truncate, WrongBytes
+
+GSM8K = "openai/gsm8k"
+
+
+@pytest.fixture
+def stored(hub: LoopbackHub, desk: Desk) -> Desk:
+    """Return a publisher's desk whose store and bucket have GSM8K (socratic), and no Hub."""
+    desk.publisher()
+    hf_localize.download_dataset(GSM8K, "socratic")
+    hub.stop()
+    hub.clear()
+    desk.s3.clear()
+    return desk
+
+
+def test_a_local_hit_makes_no_request_at_all(stored: Desk, hub: LoopbackHub) -> None:
+    with hf_localize.installed():
+        assert len(datasets.load_dataset(GSM8K, "socratic", split="test")) == 1319
+        assert len(list(datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True))) == 1319
+    assert (hub.requests, stored.s3.requests) == ([], ())
+
+
+def test_a_local_hit_works_on_a_store_without_write_permission(stored: Desk) -> None:
+    before = tree(stored.store)
+    for folder, _, names in os.walk(stored.store):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            os.chmod(path, 0o555)
+    code = (
+        "import hf_localize; hf_localize.install(); from datasets import load_dataset\n"
+        f"import os, sys\ntry:\n    open(os.path.join({str(stored.store)!r}, 'x'), 'w')\n"
+        "except PermissionError: pass\nelse: sys.exit('the store is writable: the test proves nothing')\n"
+        f"print(len(load_dataset({GSM8K!r}, 'socratic', split='test')))"
+    )
+    # The super-user may write everywhere unless it gives up the capability for that.
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all"]
+    command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=stored.folder)
+    assert (ran.returncode, ran.stdout) == (0, "1319\n"), ran.stderr
+    assert tree(stored.store) == before
+
+
+def test_map_on_a_loaded_dataset_leaves_the_entry_byte_identical(stored: Desk) -> None:
+    before = tree(stored.store)
+    with hf_localize.installed():
+        loaded = datasets.load_dataset(GSM8K, "socratic", split="test")
+        mapped = loaded.map(lambda row: {"size": len(row["answer"])})
+        mapped = mapped.filter(lambda row: row["size"] > 10)
+    assert mapped.column_names == ["question", "answer", "size"]
+    assert mapped.cache_files
+    assert not [f for f in mapped.cache_files if str(stored.store) in f["filename"]]
+    assert tree(stored.store) == before
+
+
+def test_missing_is_an_error_that_lists_each_source(stored: Desk) -> None:
+    stored.set(HGLOC_SOURCES="local,s3,public")
+    with hf_localize.installed(), pytest.raises(datasets.exceptions.DatasetNotFoundError) as caught:
+        datasets.load_dataset("org/nowhere")
+    said = str(caught.value)
+    assert type(caught.value).__name__ == "DatasetNotFoundError"
+    for part in (
+        "local store: not in",
+        "private S3: not in",
+        "public ZIP:",
+        "hg-localize download org/nowhere",
+    ):
+        assert part in said
+
+
+def _load(dataset_id: str, config: str | None = None) -> object:
+    return hf_localize.load_local_dataset(dataset_id, config)
+
+
+def test_denied_is_not_missing(stored: Desk) -> None:
+    stored.teammate().s3.fail(Rule(None, ".", Status(403, "InvalidAccessKeyId")))
+    with pytest.raises(errors.AccessDeniedError, match="InvalidAccessKeyId") as caught:
+        _load(GSM8K, "socratic")
+    assert isinstance(caught.value, FileNotFoundError)
+    assert not isinstance(caught.value, ConnectionError)
+
+
+def test_unreachable_is_not_missing(stored: Desk) -> None:
+    stored.teammate().s3.stop()
+    with pytest.raises(errors.UnreachableError, match="private S3") as caught:
+        _load(GSM8K, "socratic")
+    assert isinstance(caught.value, ConnectionError)
+    assert not isinstance(caught.value, PermissionError)
+
+
+def test_corrupt_is_not_missing(stored: Desk) -> None:
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", WrongBytes()))
+    with pytest.raises(errors.IntegrityError, match=r"test/data-00000-of-00001\.arrow differs"):
+        _load(GSM8K, "socratic")
+    assert hf_localize.list_local_datasets() == []
+    stored.s3.heal()
+    assert len(_load(GSM8K, "socratic")["test"]) == 1319  # type: ignore[index]
+
+
+def test_an_interrupted_download_leaves_nothing_visible_and_the_next_one_succeeds(stored: Desk) -> None:
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", Truncate(5000)))
+    with pytest.raises(errors.UnreachableError):
+        _load(GSM8K, "socratic")
+    assert hf_localize.list_local_datasets() == []
+    stored.s3.heal()
+    stored.s3.clear()
+    assert len(_load(GSM8K, "socratic")["test"]) == 1319  # type: ignore[index]
+    fetched = [r.path.rsplit("/", 1)[-1] for r in stored.s3.requests if "/socratic/" in r.path]
+    assert fetched.count("README.md") == 0, "files that were there were fetched again"
+
+
+def test_a_damaged_local_entry_is_set_aside_and_fetched_again(stored: Desk) -> None:
+    (shard,) = stored.store.rglob("*.arrow")
+    damaged = shard.read_bytes()[:1000]
+    shard.unlink()  # Not in place: the cache of `datasets` holds a link to it.
+    shard.write_bytes(damaged)
+    with hf_localize.installed():
+        assert len(datasets.load_dataset(GSM8K, "socratic", split="test")) == 1319
+    assert shard.stat().st_size > 1000
+    assert list((stored.store / ".hgloc" / "set-aside").iterdir())
+
+
+def test_force_redownload_passes_over_the_local_store(stored: Desk) -> None:
+    with hf_localize.installed():
+        loaded = datasets.load_dataset(GSM8K, "socratic", split="test", download_mode="force_redownload")
+    assert len(loaded) == 1319
+    assert [r for r in stored.s3.requests if r.path.endswith(".arrow")]
+
+
+def test_a_stream_from_the_bucket_that_was_damaged_ends_in_an_error(stored: Desk) -> None:
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", Truncate(600_000)))
+    with hf_localize.installed(), pytest.raises((errors.UnreachableError, errors.IntegrityError)):
+        list(datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True))
+    assert not stored.store.exists() or hf_localize.list_local_datasets() == []
+
+
+def test_a_hub_hit_gives_what_stock_gives_and_is_kept(hub: LoopbackHub, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    stock = datasets.load_dataset(GSM8K, "socratic", split="test")
+    with hf_localize.installed():
+        loaded = datasets.load_dataset(GSM8K, "socratic", split="test")
+        assert (loaded._fingerprint, loaded.cache_files) == (stock._fingerprint, stock.cache_files)
+        hub.stop()
+        hub.clear()
+        again = datasets.load_dataset(GSM8K, "socratic", split="test")
+    assert again.to_list() == stock.to_list()
+    assert hub.requests == []
+
+
+def test_streaming_from_the_hub_stores_nothing(hub: LoopbackHub, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    with hf_localize.installed():
+        assert next(iter(datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True)))
+    assert not desk.store.exists()
+
+
+@pytest.mark.parametrize(("mode", "kept", "sent"), [("off", 0, 0), ("local", 1, 0), ("s3", 1, 1)])
+def test_write_back_says_where_a_hub_hit_is_kept(
+    mode: str, kept: int, sent: int, hub: LoopbackHub, desk: Desk
+) -> None:
+    desk.publisher().set(HGLOC_WRITE_BACK=mode)
+    with hf_localize.installed():
+        datasets.load_dataset(GSM8K, "socratic")
+    assert len(hf_localize.list_local_datasets()) == kept
+    assert len(hf_localize.list_s3_datasets()) == sent
+
+
+def test_errors_that_stock_raises_from_the_hub_keep_their_type_and_first_line(
+    hub: LoopbackHub, desk: Desk
+) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    for arguments in (("org/nowhere",), (GSM8K, "nope"), (GSM8K,)):
+        with pytest.raises(Exception) as stock:  # noqa: PT011  # Whatever stock raises is expected.
+            datasets.load_dataset(*arguments)
+        with hf_localize.installed(), pytest.raises(stock.type) as ours:
+            datasets.load_dataset(*arguments)
+        assert str(ours.value).splitlines()[0] == str(stock.value).splitlines()[0]
+
+
+def test_offline_leaves_only_the_local_store(stored: Desk, hub: LoopbackHub) -> None:
+    stored.teammate().set(HGLOC_OFFLINE="1")
+    with hf_localize.installed(), pytest.raises(FileNotFoundError, match="local store"):
+        datasets.load_dataset(GSM8K, "socratic")
+    assert (hub.requests, stored.s3.requests) == ([], ())
+
+
+def test_calls_that_ask_for_something_else_go_to_stock(stored: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("a\n1\n")
+    with hf_localize.installed():
+        assert datasets.load_dataset("csv", data_files=str(folder / "rows.csv"))["train"].to_list() == [
+            {"a": 1}
+        ]
+        assert datasets.load_dataset(str(folder), split="all").to_list() == [{"a": 1}]
+    assert stored.s3.requests == ()
+
+
+def test_data_files_with_the_hub_away_says_why_the_entry_did_not_answer(stored: Desk) -> None:
+    stored.set(HGLOC_SOURCES="local,s3")
+    with (
+        hf_localize.installed(),
+        pytest.raises(ConnectionError, match="data_files of openai/gsm8k can't be answered"),
+    ):
+        datasets.load_dataset(GSM8K, data_files="main/test-00000-of-00001.parquet")
+
+
+def test_library_stdout_is_empty_and_no_secret_is_logged(stored: Desk) -> None:
+    stored.sit_down("canary", key=stored.server.access_key, secret=SECRET)
+    code = f"""
+import hf_localize, logging, pickle
+logging.basicConfig(level="DEBUG")
+for name in ("urllib3", "botocore", "filelock", "fsspec"):
+    logging.getLogger(name).setLevel("INFO")
+hf_localize.install()
+from datasets import load_dataset
+from hf_localize.session import current_session
+session = current_session()
+seen = [repr(session), repr(session.bucket), str(vars(session.bucket))]
+for streaming in (False, True):
+    try:
+        loaded = load_dataset("openai/gsm8k", "socratic", streaming=streaming)
+        seen += [repr(loaded), repr(pickle.dumps(loaded["test"]))]
+    except Exception as exc:
+        logging.exception("failed")
+        seen.append(repr(exc))
+assert not [text for text in seen if {SECRET!r} in text], "a secret in a repr or a pickle"
+"""
+    for breaking in (None, Rule(None, ".", Status(403, "SignatureDoesNotMatch"))):
+        if breaking:
+            stored.s3.fail(breaking)
+        ran = run_python(code, cwd=stored.folder, HGLOC_LOG_LEVEL="DEBUG", HGLOC_SOURCES="local,s3,public")
+        assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+        assert "hf_localize" in ran.stderr
+        assert SECRET not in ran.stderr
+    ran = run_cli("download", GSM8K, "-n", "none", HGLOC_LOG_LEVEL="DEBUG", HGLOC_SOURCES="local,s3,public")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert SECRET not in ran.stderr
+    assert not [path for path, data in tree(stored.folder).items() if SECRET.encode() in data]
+
+
+def test_a_streamed_dataset_pickles_into_another_process_without_credentials(stored: Desk) -> None:
+    import pickle
+
+    stored.teammate()
+    with hf_localize.installed(sources=("local", "s3")):
+        stream = datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True)
+        expected = next(iter(stream))
+    (stored.folder / "stream.pickle").write_bytes(pickle.dumps(stream))
+    code = "import pickle; print(next(iter(pickle.load(open('stream.pickle', 'rb'))))['question'])"
+    ran = run_python(code, cwd=stored.folder)
+    assert ran.stdout.strip() == expected["question"].strip(), ran.stderr
