@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self
 
 __all__ = [
     "Fault",
@@ -92,7 +92,9 @@ class Repository:
         return {unquote(path.name): path for path in folders if not path.name.startswith(".")}
 
 
-def make_repository(root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]) -> Repository:
+def make_repository(
+    root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]
+) -> Repository:
     """Write a made-up revision under *root*; hand the result to `LoopbackHub.add` if one-segment.
 
     Files that the revision already has and *files* does not name stay.
@@ -110,7 +112,9 @@ def make_repository(root: Path, dataset_id: str, revision: str, files: Mapping[s
 def read_snapshot(folder: Path) -> Snapshot:
     """Hash every file below *folder* into a commit."""
     sources = {
-        source.relative_to(folder).as_posix(): source for source in folder.rglob("*") if source.is_file()
+        source.relative_to(folder).as_posix(): source
+        for source in folder.rglob("*")
+        if source.is_file()
     }
     files = {path: _read_file(path, sources[path]) for path in sorted(sources)}
     commit = hashlib.sha1(b"commit\0")
@@ -495,7 +499,9 @@ def _serve_object(call: _Call) -> _Answer:
     return _send_part(call.request, source, source.stat().st_size, {"ETag": f'"{digest}"'})
 
 
-def _send_part(request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]) -> _Answer:
+def _send_part(
+    request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]
+) -> _Answer:
     named = {**headers, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     part = _parse_range(request.headers.get("range", ""), size_bytes)
     if part is None or request.method == "HEAD":
@@ -883,7 +889,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    hub = LoopbackHub(options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port)
+    hub = LoopbackHub(
+        options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port
+    )
     with hub:
         sys.stdout.write(f"{hub.url}\n")
         sys.stdout.flush()
