@@ -46,6 +46,8 @@ class Settings:
     max_concurrency: int = 16
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
+    #: AWS' own variables, by which botocore finds credentials where ours are not set.
+    aws_environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 _overrides: dict[str, Any] = {}
@@ -65,6 +67,7 @@ def current() -> Settings:
     values |= _dotenv() | {k: v for k, v in os.environ.items() if k.startswith(_PREFIX)}
     found: dict[str, Any] = {
         "datasets_store_path": _default_store_path(),
+        "aws_environment": tuple(sorted(i for i in os.environ.items() if i[0].startswith("AWS_"))),
         "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
     }
     for item in fields(Settings):

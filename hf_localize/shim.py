@@ -102,9 +102,14 @@ def _activate(overrides: dict[str, Any]) -> dict[str, Any]:
 def _wrap_load(module: ModuleType) -> None:
     """Wrap the seam: ``load_dataset`` looks ``load_dataset_builder`` up in its module when called."""
     with _lock:
-        if _installed:
-            _wrap(module, "load_dataset_builder", _load_dataset_builder)
-            _wrap(module, "load_dataset", _load_dataset)
+        if not _installed:
+            return
+        missing = [name for name in _SEAM if not callable(getattr(module, name, None))]
+        if missing:
+            _log.error("%s has no %s any more: loads go to the Hub as usual", module.__name__, missing[0])
+            return
+        for name, behaviour in _SEAM.items():
+            _wrap(module, name, behaviour)
 
 
 class _Wrapper(wrapt.FunctionWrapper[..., Any]):
@@ -118,10 +123,7 @@ class _Wrapper(wrapt.FunctionWrapper[..., Any]):
 def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
     if name in _wrappers:
         return
-    original = getattr(module, name, None)
-    if original is None:
-        _log.error("datasets has no %s.%s any more: loads go to the Hub as usual", module.__name__, name)
-        return
+    original = getattr(module, name)
     wrapper = _Wrapper(original, behaviour, enabled=is_installed)
     _wrappers[name] = wrapper
     _rebind(original, wrapper)
@@ -178,6 +180,10 @@ def _names_a_dataset(path: object) -> bool:
         return False
     script = os.path.join(path, f"{os.path.basename(path)}.py")
     return path.count("/") <= 1 and not os.path.isdir(path) and not os.path.isfile(script)
+
+
+#: What is wrapped, and by what.
+_SEAM = {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset}
 
 
 @functools.lru_cache(maxsize=4)

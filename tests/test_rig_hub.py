@@ -182,9 +182,7 @@ def test_every_request_of_a_client_is_recorded(gsm8k_visit: Visit) -> None:
     assert not any(r.status >= 500 for r in gsm8k_visit.requests)
 
 
-def test_a_revision_may_be_a_branch_a_tag_a_sha_or_quoted(
-    hub: LoopbackHub, run_client: RunClient
-) -> None:
+def test_a_revision_may_be_a_branch_a_tag_a_sha_or_quoted(hub: LoopbackHub, run_client: RunClient) -> None:
     for revision, rows in {"feat#1": 3, "refs/convert/parquet": 4}.items():
         content = b"x\n" + b"1\n" * rows
         make_repository(hub.root, "org/many", revision, {"README.md": b"", "data.csv": content})
@@ -240,9 +238,7 @@ def test_private_and_gated_repositories_open_to_their_tokens_only(
         assert ("gated" in error["message"]) == name.startswith("org/gated"), name
 
 
-def test_clients_follow_the_redirect_of_an_old_name(
-    hub: LoopbackHub, run_client: RunClient
-) -> None:
+def test_clients_follow_the_redirect_of_an_old_name(hub: LoopbackHub, run_client: RunClient) -> None:
     make_repository(hub.root, "org/small", "v1", {"a.csv": b"x\n1\n2\n"})
     hub.redirects = {"small": "org/small", "old/small": "org/small"}
     told = run_client(
@@ -354,9 +350,7 @@ def test_a_file_is_answered_with_commit_etag_and_length(hub: LoopbackHub) -> Non
         ("bytes=0-1,3-4", 200, b"x\n1\n2\n", None),
     ],
 )
-def test_ranges(
-    hub: LoopbackHub, asked: str, status: int, body: bytes | None, told: str | None
-) -> None:
+def test_ranges(hub: LoopbackHub, asked: str, status: int, body: bytes | None, told: str | None) -> None:
     reply = ask(hub, "/datasets/org/small/resolve/main/d/a.csv", headers={"Range": asked})
     assert reply.status == status
     assert body is None or reply.body == body

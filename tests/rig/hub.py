@@ -92,9 +92,7 @@ class Repository:
         return {unquote(path.name): path for path in folders if not path.name.startswith(".")}
 
 
-def make_repository(
-    root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]
-) -> Repository:
+def make_repository(root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]) -> Repository:
     """Write a made-up revision under *root*; hand the result to `LoopbackHub.add` if one-segment.
 
     Files that the revision already has and *files* does not name stay.
@@ -112,9 +110,7 @@ def make_repository(
 def read_snapshot(folder: Path) -> Snapshot:
     """Hash every file below *folder* into a commit."""
     sources = {
-        source.relative_to(folder).as_posix(): source
-        for source in folder.rglob("*")
-        if source.is_file()
+        source.relative_to(folder).as_posix(): source for source in folder.rglob("*") if source.is_file()
     }
     files = {path: _read_file(path, sources[path]) for path in sorted(sources)}
     commit = hashlib.sha1(b"commit\0")
@@ -499,9 +495,7 @@ def _serve_object(call: _Call) -> _Answer:
     return _send_part(call.request, source, source.stat().st_size, {"ETag": f'"{digest}"'})
 
 
-def _send_part(
-    request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]
-) -> _Answer:
+def _send_part(request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]) -> _Answer:
     named = {**headers, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     part = _parse_range(request.headers.get("range", ""), size_bytes)
     if part is None or request.method == "HEAD":
@@ -889,9 +883,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    hub = LoopbackHub(
-        options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port
-    )
+    hub = LoopbackHub(options.root, redirect_large_bytes=options.redirect_large_bytes, port=options.port)
     with hub:
         sys.stdout.write(f"{hub.url}\n")
         sys.stdout.flush()

@@ -1,0 +1,40 @@
+"""Datasets that are loading scripts: localized where `datasets` runs them (< 4)."""
+
+from __future__ import annotations
+
+import datasets
+import pytest
+
+import hf_localize
+from tests.conftest import Desk, run_cli
+from tests.rig.hub import LoopbackHub, make_repository
+
+SCRIPT = b"""
+import datasets
+
+class Made(datasets.GeneratorBasedBuilder):
+    VERSION = datasets.Version("1.2.3")
+    def _info(self):
+        return datasets.DatasetInfo(description="made", features=datasets.Features({"n": datasets.Value("int32")}))
+    def _split_generators(self, dl_manager):
+        return [datasets.SplitGenerator(name="train", gen_kwargs={})]
+    def _generate_examples(self):
+        for n in range(3):
+            yield n, {"n": n}
+"""
+
+
+@pytest.mark.skipif(int(datasets.__version__.split(".")[0]) >= 4, reason="datasets 4 runs no scripts")
+def test_a_script_is_run_where_it_is_trusted_and_only_there(hub: LoopbackHub, desk: Desk) -> None:
+    hub.add(make_repository(desk.folder / "repositories", "made/script", "main", {"script.py": SCRIPT}))
+    desk.publisher()
+    refused = run_cli("download", "made/script")
+    assert refused.returncode == 1
+    assert "trust_remote_code" in refused.stderr
+    assert run_cli("download", "made/script", "--trust-remote-code").returncode == 0
+    hub.stop()
+    desk.teammate()
+    with hf_localize.installed():
+        loaded = datasets.load_dataset("made/script", split="train")
+    assert loaded["n"] == [0, 1, 2]
+    assert (loaded.info.description, str(loaded.info.version)) == ("made", "1.2.3")

@@ -1,0 +1,153 @@
+"""The command line: what it prints where, and with which exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hf_localize.cli import main
+from tests.conftest import Desk, run_cli
+from tests.rig.hub import LoopbackHub, make_repository
+
+GSM8K = "openai/gsm8k"
+
+
+def test_each_command_has_help_with_an_example() -> None:
+    for name, command in main.commands.items():
+        assert command.help, name
+        assert f"hg-localize {name}" in command.help, name
+        assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+
+
+def test_the_options_are_those_of_the_specification() -> None:
+    options = {
+        name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in main.commands.items()
+    }
+    public = {"--make-public", "--no-make-public"}
+    ref = {"dataset_id", "--name", "-n", "--revision", "-r"}
+    upload = {"--no-s3-upload", "--s3-upload"}
+    trust = {"--trust-remote-code", "--no-trust-remote-code"}
+    assert options["download"] == ref | public | upload | trust
+    assert options["register"] == ref | public | upload | {"path"}
+    assert options["sync-local-to-s3"] == ref | public
+    assert set(options) == {"download", "register", "sync-local-to-s3", "list-local", "list-s3"}
+
+
+def test_download_prints_the_path_and_lists_print_the_true_names(hub: LoopbackHub, desk: Desk) -> None:
+    desk.publisher()
+    ran = run_cli("download", GSM8K, "--name", "socratic", "--revision", "main")
+    assert ran.returncode == 0, ran.stderr
+    folder = Path(ran.stdout.strip())
+    assert folder == desk.store / "openai_gsm8k/socratic/main"
+    assert (folder / "README.md").read_bytes().startswith(b"---")
+    for command in ("list-local", "list-s3"):
+        listed = run_cli(command)
+        assert (listed.returncode, listed.stdout.split("\n")[0].split("\t")[:2]) == (0, [GSM8K, "socratic"])
+
+
+def test_a_failure_prints_one_message_to_stderr_and_exits_with_1(hub: LoopbackHub, desk: Desk) -> None:
+    desk.publisher()
+    ran = run_cli("download", "org/nowhere")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "Error: Dataset org/nowhere could not be found" in ran.stderr
+    assert "Hugging Face Hub: Dataset 'org/nowhere' doesn't exist on the Hub" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_usage_errors_exit_with_2(desk: Desk) -> None:
+    assert run_cli("download").returncode == 2
+    assert run_cli("register", "nowhere", "org/x").returncode == 2
+
+
+def test_a_setting_that_can_not_be_used_is_named(desk: Desk) -> None:
+    ran = run_cli("list-local", HGLOC_SOURCES="ftp")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "HGLOC_SOURCES" in ran.stderr
+
+
+def test_the_console_script_is_installed() -> None:
+    script = Path(sys.executable).parent / "hg-localize"
+    assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout.startswith(
+        "hg-localize"
+    )
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "json", "text", "imagefolder", "save_to_disk"])
+def test_register_takes_folders_of_data_files_and_saved_datasets(form: str, desk: Desk) -> None:
+    folder = desk.publisher().folder / "own"
+    folder.mkdir()
+    made = _write(form, folder)
+    ran = run_cli("register", str(folder), "org/own", "--revision", "v1")
+    assert ran.returncode == 0, ran.stderr
+    for who in (desk, desk.teammate()):
+        code = "import hf_localize; print(hf_localize.load_local_dataset('org/own', revision='v1')['train'].column_names)"
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert shown.stdout.strip() == str(made), (who, shown.stderr)
+
+
+def _write(form: str, folder: Path) -> list[str]:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"a": [1, 2], "b": ["x", "y"]})
+    if form == "parquet":
+        rows.to_parquet(str(folder / "train.parquet"))
+    elif form == "csv":
+        rows.to_csv(str(folder / "train.csv"))
+    elif form == "json":
+        rows.to_json(str(folder / "train.jsonl"))
+    elif form == "save_to_disk":
+        rows.save_to_disk(str(folder))
+    elif form == "text":
+        (folder / "train.txt").write_text("x\ny\n")
+        return ["text"]
+    else:
+        from PIL import Image
+
+        for label in ("cat", "dog"):
+            (folder / "train" / label).mkdir(parents=True)
+            Image.new("RGB", (4, 4), "red").save(folder / "train" / label / "1.png")
+        return ["image", "label"]
+    return ["a", "b"]
+
+
+def test_registered_images_decode_where_only_the_entry_is(desk: Desk) -> None:
+    folder = desk.publisher().folder / "own"
+    folder.mkdir()
+    _write("imagefolder", folder)
+    assert run_cli("register", str(folder), "org/pictures").returncode == 0
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    desk.teammate()
+    import hf_localize
+
+    (first, _) = hf_localize.load_local_dataset("org/pictures")["train"]
+    assert first["image"].getpixel((0, 0))[0] > 250
+
+
+def test_a_script_dataset_says_what_to_do_where_scripts_are_not_run(hub: LoopbackHub, desk: Desk) -> None:
+    hub.add(
+        make_repository(
+            desk.folder / "repositories", "made/script", "main", {"script.py": b"raise SystemExit"}
+        )
+    )
+    desk.publisher()
+    ran = run_cli("download", "made/script", "--trust-remote-code")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "datasets<4" in ran.stderr
+    assert "--trust-remote-code" in ran.stderr
+
+
+def test_an_outsider_lists_and_downloads_what_is_shared(hub: LoopbackHub, desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    assert run_cli("download", GSM8K, "-n", "socratic", "--make-public").returncode == 0
+    hub.stop()
+    desk.outsider()
+    assert run_cli("list-s3").stdout == f"{GSM8K}\tsocratic\t-\n"
+    ran = run_cli("download", GSM8K, "-n", "socratic")
+    assert ran.returncode == 0, ran.stderr
+    assert "← public ZIP" in ran.stderr
+    assert Path(ran.stdout.strip()).is_dir()
