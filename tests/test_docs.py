@@ -1,0 +1,90 @@
+"""What the documents claim is so: every command of the README runs, the module table is true."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Desk
+from tests.rig.hub import LoopbackHub
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def reader(hub: LoopbackHub, desk: Desk) -> Desk:
+    """Return a publisher's desk with the folder that the README's commands name."""
+    desk.publisher().open_public_places()
+    (Path.cwd() / "my_corpus").mkdir()
+    (Path.cwd() / "my_corpus" / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    return desk
+
+
+def run(command: list[str], **env: str) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=120)
+    assert ran.returncode == 0, (command, ran.stderr)
+    return ran.stdout
+
+
+def test_every_command_of_the_readme_runs(reader: Desk) -> None:
+    targets = re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    output = ""
+    for line in "".join(blocks("console")).splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        if words[0] == "make":  # The demo has a test of its own, and `make test` runs this one.
+            assert words[1] in targets
+        elif words[0] == "export":
+            assert all(word.startswith("HGLOC_") for word in words[1:])  # The desk has its own values.
+        else:
+            assert words[0] == "hg-localize"
+            output += run([sys.executable, "-m", "hf_localize", *words[1:]])
+    assert "openai/gsm8k\tmain\t-" in output
+    assert "team/corpus\t-\tv1" in output
+
+
+def test_every_python_block_of_the_readme_runs(reader: Desk) -> None:
+    for block in blocks("python"):
+        run([sys.executable, "-c", block])
+
+
+def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
+    rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.MULTILINE)
+    table = [sorted(re.findall(r"`([a-z]+)`", row)) for row in rows if re.match(r"`[a-z]+`", row)]
+    contract = (ROOT / "pyproject.toml").read_text()
+    layers = re.search(r"layers = \[\n(.*?)\]", contract, flags=re.DOTALL)
+    assert layers
+    wanted = [sorted(line.split(" | ")) for line in re.findall(r'"(.+)"', layers.group(1))]
+    assert [row for row in table if row != ["datasets"]] == wanted
+    modules = {path.stem for path in (ROOT / "hf_localize").glob("*.py")} - {"__init__", "__main__"}
+    assert modules | {"sources"} == {name for layer in wanted for name in layer}
+
+
+def test_import_loads_neither_datasets_nor_boto3() -> None:
+    code = "import sys, hf_localize; print({n.split('.')[0] for n in sys.modules} & {'datasets', 'boto3', 'pyarrow'})"
+    assert run([sys.executable, "-c", code]) == "set()\n"
+
+
+def test_a_local_hit_loads_no_network_library_of_ours(reader: Desk) -> None:
+    run([sys.executable, "-m", "hf_localize", "register", "my_corpus", "team/corpus", "--no-s3-upload"])
+    code = (
+        "import sys, hf_localize; hf_localize.load_local_dataset('team/corpus')\n"
+        "print('boto3' in sys.modules, 'hf_localize.web' in sys.modules)"
+    )
+    assert run([sys.executable, "-c", code]) == "False False\n"
+
+
+def test_the_version_is_in_one_place() -> None:
+    import hf_localize
+
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", hf_localize.__version__)
