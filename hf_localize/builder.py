@@ -7,6 +7,7 @@ Written against 2.20 to 5.2; what differs between them is marked.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,9 +23,10 @@ from hf_localize.errors import HfLocalizeError
 from hf_localize.features import link_or_symlink
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
-from hf_localize.resolver import Resolver, log_resolution
+from hf_localize.resolver import Resolver
 from hf_localize.store import LocalEntry
 
+_log = logging.getLogger(__name__)
 _SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
 _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
@@ -83,7 +85,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """Return the splits as streams over the entry where it lies; nothing is stored."""
-        log_resolution(self._ref, self._entry.source, self._entry.manifest, "streamed")
+        _log.info("%s ← %s, streamed", self._ref, self._entry.source)
         return super().as_streaming_dataset(*args, **kwargs)
 
     def _download_and_prepare(self, dl_manager: Any, verification_mode: Any, **kwargs: Any) -> None:

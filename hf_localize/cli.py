@@ -61,8 +61,9 @@ def main() -> None:
         level = current().log_level or "INFO"
     except HfLocalizeError as exc:
         _fail(f"Error: {exc}")
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    logging.getLogger("hf_localize").setLevel(level)
+    logger = logging.getLogger("hf_localize")
+    logger.setLevel(level)
+    logger.handlers[:] = [logging.StreamHandler()]  # In place of the one that activation may have set.
 
 
 @main.command()

@@ -117,14 +117,14 @@ class Resolver:
     def _bring_home(self, entry: Entry, ref: DatasetRef, force: bool) -> LocalEntry:
         started = time.monotonic()
         if isinstance(entry, LocalEntry):
-            log_resolution(ref, entry.source, entry.manifest, "nothing to fetch")
+            _log_resolution(ref, entry.source, entry.manifest, "nothing to fetch")
             return entry
         key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
         with self.store.staging(key) as folder:
             home = None if force else self._home_of(entry, ref)
             if home is None:
                 home = self.store.commit(folder, entry.fetch_into(folder))
-        log_resolution(ref, entry.source, home.manifest, f"{time.monotonic() - started:.1f} s")
+        _log_resolution(ref, entry.source, home.manifest, f"{time.monotonic() - started:.1f} s")
         return home
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
@@ -192,7 +192,7 @@ def _within(deadline: float, work: Callable[[], _T]) -> _T:
     return result[0]
 
 
-def log_resolution(ref: DatasetRef, source: str, manifest: Manifest, how: str) -> None:
+def _log_resolution(ref: DatasetRef, source: str, manifest: Manifest, how: str) -> None:
     """Log, as one line at INFO, who answered for *ref*, what it has, and *how* it came here."""
     size_mb = manifest.size_bytes / 1e6
     _log.info("%s ← %s, %d files, %.1f MB, %s", ref, source, len(manifest.files), size_mb, how)
