@@ -112,7 +112,7 @@ def _wrap_load(module: ModuleType) -> None:
             _wrap(module, name, behaviour)
 
 
-class _Wrapper(wrapt.FunctionWrapper[..., Any]):
+class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # wrapt 1 has no generics.
     """A wrapper that pickles by name, as the function itself does."""
 
     def __reduce_ex__(self, protocol: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from hf_localize import layout
 from hf_localize.capture import capture_builder
