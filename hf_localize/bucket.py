@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -42,9 +42,21 @@ _BUFFER = 1 << 20
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
 _NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
+_BAD_CREDENTIALS = frozenset(
+    {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
+)
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 # How EC2 documents that an instance is told from other machines.
 _DMI_FILES = ("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_version")
+
+
+_CREDENTIAL_ERRORS = (
+    botoerrors.NoCredentialsError,
+    botoerrors.CredentialRetrievalError,
+    botoerrors.PartialCredentialsError,
+    botoerrors.ProfileNotFound,
+    botoerrors.TokenRetrievalError,
+)
 
 
 class NotPermittedError(AccessDeniedError):
@@ -169,32 +181,38 @@ class Bucket:
             return None
         return recorded
 
-    def put(
-        self,
-        key: str,
-        data: bytes | BinaryIO,
-        *,
-        sha256: str | None = None,
-        public: bool = False,
-        only_if: Mapping[str, str] | None = None,
-    ) -> None:
+    def put(self, key: str, data: bytes, *, public: bool = False, **condition: str) -> None:
         """Write one object.
 
         Args:
-            sha256: recorded as metadata, so that an interrupted upload can resume.
             public: give it the ``public-read`` ACL.
-            only_if: ``{"IfMatch": etag}`` or ``{"IfNoneMatch": "*"}``.
+            condition: ``IfMatch`` or ``IfNoneMatch``.
 
         Raises:
-            PreconditionFailedError: *only_if* did not hold.
+            PreconditionFailedError: the condition did not hold.
             AclsDisabledError: the bucket refuses ACLs.
         """
-        extra: dict[str, Any] = dict(only_if or {})
-        if sha256:
-            extra["Metadata"] = {"sha256": sha256}
-        if public:
-            extra["ACL"] = "public-read"
-        self._call("put_object", key, Body=data, **extra)
+        acl = {"ACL": "public-read"} if public else {}
+        self._call("put_object", key, Body=data, **acl, **condition)
+
+    def put_over(self, key: str, data: bytes, etag: str | None, *, public: bool = False) -> None:
+        """Write one object if what is there is still the one with *etag* (None: nothing).
+
+        An endpoint may accept the condition and ignore it.
+
+        Raises:
+            PreconditionFailedError: something else is there.
+        """
+        if etag is None:
+            self.put(key, data, public=public, IfNoneMatch="*")
+            return
+        try:
+            self.put(key, data, public=public, IfMatch=etag)
+        except (PreconditionFailedError, _MissingKeyError):
+            try:  # Ceph's gateway compares the ETag without its quotes.
+                self.put(key, data, public=public, IfMatch=etag.strip('"'))
+            except _MissingKeyError as exc:
+                raise PreconditionFailedError(str(exc)) from exc
 
     def upload(self, path: Path, key: str, *, sha256: str | None = None, public: bool = False) -> None:
         """Write the file at *path* as one object, in parts where it is large."""
@@ -242,30 +260,23 @@ class Bucket:
             IntegrityError: what is in the bucket is not a JSON object. It is left as it is.
             ConflictError: other writers kept winning.
         """
-        quoted = True
         for attempt in range(_UPDATE_TRIES):
             document, etag = self._read_json(key)
             if not change(document):
                 return
-            condition = (
-                {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag if quoted else etag.strip('"')}
-            )
             body = json.dumps(document, indent=1, ensure_ascii=False).encode()
             try:
-                self._put_public(key, body, condition) if public else self.put(key, body, only_if=condition)
-            except (PreconditionFailedError, _MissingKeyError):
-                # Ceph's gateway compares the ETag without its quotes: use that form from now on
-                # if nobody has changed the object.
-                quoted = quoted and self._read_json(key)[1] != etag
+                self._put_public(key, body, etag) if public else self.put_over(key, body, etag)
+            except PreconditionFailedError:
                 time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
             # The loop ends when a fresh read shows the change: an endpoint may ignore conditions.
         raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
 
-    def _put_public(self, key: str, body: bytes, condition: Mapping[str, str]) -> None:
+    def _put_public(self, key: str, body: bytes, etag: str | None) -> None:
         try:
-            self.put(key, body, public=True, only_if=condition)
+            self.put_over(key, body, etag, public=True)
         except AclsDisabledError:
-            self.put(key, body, only_if=condition)
+            self.put_over(key, body, etag)
 
     def _read_json(self, key: str) -> tuple[dict[str, Any], str | None]:
         found = self.get_with_etag(key)
@@ -291,6 +302,8 @@ class Bucket:
         call = getattr(self._client(), operation)
         try:
             return call(Bucket=self.address.name, Key=self.address.key(key), **arguments)
+        except botoerrors.ParamValidationError:
+            raise  # A mistake of ours, not of the server's.
         except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
             raise self._translate(exc, key) from exc
 
@@ -298,13 +311,16 @@ class Bucket:
         # A connection must not be shared across fork, so each process has its own client.
         with self._lock:
             if os.getpid() not in self._clients:
-                self._clients[os.getpid()] = _connect(self._settings, self.address, self._credentials)
+                try:
+                    self._clients[os.getpid()] = _connect(self._settings, self.address, self._credentials)
+                except botoerrors.BotoCoreError as exc:
+                    raise self._translate(exc, "") from exc
             return self._clients[os.getpid()]
 
     def _translate(self, exc: BaseException, key: str) -> HfLocalizeError | FileNotFoundError:
         where = f"{key or 'the keys'} in {self.address}"
         if not isinstance(exc, botoerrors.ClientError):
-            if isinstance(exc, (botoerrors.NoCredentialsError, botoerrors.CredentialRetrievalError)):
+            if isinstance(exc, _CREDENTIAL_ERRORS):
                 return AccessDeniedError(f"no usable credentials for {where}: {exc}")
             return UnreachableError(f"{where}: {type(exc).__name__}: {exc}")
         error, code = exc.response.get("Error", {}), str(exc.response.get("Error", {}).get("Code", ""))
@@ -318,7 +334,7 @@ class Bucket:
             return AclsDisabledError(f"{where}: {answer}")
         if code in _NOT_PERMITTED:
             return NotPermittedError(f"{where}: {answer} ({exc.operation_name})")
-        if status in (401, 403):
+        if status in (401, 403) or code in _BAD_CREDENTIALS:
             return AccessDeniedError(f"{where}: {answer} ({exc.operation_name})")
         return UnreachableError(f"{where}: {answer} ({exc.operation_name})")
 
@@ -395,10 +411,10 @@ def _credentials(settings: Settings) -> Any:
         raise SettingsError(
             "HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set"
         )
-    resolver = session.get_component("credential_provider")
-    if settings.s3_endpoint_url or not _on_ec2():
-        resolver.remove("iam-role")
     try:
+        resolver = session.get_component("credential_provider")
+        if settings.s3_endpoint_url or not _on_ec2():
+            resolver.remove("iam-role")
         return resolver.load_credentials()
     except botoerrors.BotoCoreError as exc:
         raise AccessDeniedError(f"AWS' credential chain failed: {exc}") from exc

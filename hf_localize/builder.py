@@ -11,15 +11,16 @@ import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import datasets
 import pyarrow as pa
-from datasets.naming import camelcase_to_snakecase, filenames_for_dataset_split
+from datasets.naming import filenames_for_dataset_split
 from datasets.splits import SplitDict, SplitInfo
 
+from hf_localize.capture import dataset_name
 from hf_localize.entries import StoredEntry
-from hf_localize.errors import HfLocalizeError
+from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError
 from hf_localize.features import link_or_symlink
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
@@ -75,13 +76,26 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Bring the entry into the local store, then prepare it as stock does."""
-        self._adopt(self._resolver.localize_entry(self._entry, self._ref, force=self._force))
-        # Links take no room, so stock's check for free space must not refuse them.
-        self.info.size_in_bytes = None
-        super().download_and_prepare(*args, **kwargs)
-        self._restore_names()
+        try:
+            self._adopt(self._resolver.localize_entry(self._entry, self._ref, force=self._force))
+        except StoreError as exc:
+            _log.warning("%s is prepared from %s itself: %s", self._ref, self._entry.source, exc)
+        try:
+            self._prepare_as_stock(*args, **kwargs)
+        except _ReplacedError:  # Somebody replaced the entry meanwhile: take the new one, whole.
+            self._adopt(self._resolver.localize(self._ref))
+            self._prepare_as_stock(*args, **kwargs)
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
+
+    def _prepare_as_stock(self, *args: Any, **kwargs: Any) -> None:
+        if isinstance(self._entry, LocalEntry):
+            # Links take no room, so stock's check for free space must not refuse them. (Where it
+            # knows the download's size, it adds the two up again.)
+            self.info.size_in_bytes = 0
+            self.info.download_size = self.info.download_size or 0
+        super().download_and_prepare(*args, **kwargs)
+        self._restore_names()
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """Return the splits as streams over the entry where it lies; nothing is stored."""
@@ -93,10 +107,15 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         if not plain or not isinstance(self._entry, LocalEntry) or not _is_local(self._fs):
             super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
             return
-        for split in self._entry.manifest.splits:
-            targets = self._shard_files(split, self._output_dir)
-            for shard, target in zip(split.shards, targets, strict=True):
-                link_or_symlink(self._entry.folder / shard.path, Path(target))
+        try:
+            for split in self._entry.manifest.splits:
+                targets = self._shard_files(split, self._output_dir)
+                for shard, target in zip(split.shards, targets, strict=True):
+                    link_or_symlink(self._entry.folder / shard.path, Path(target))
+        except FileNotFoundError as exc:
+            raise _ReplacedError from exc
+        if self._entry.was_replaced():
+            raise _ReplacedError
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:  # noqa: ARG002
         return [
@@ -109,11 +128,10 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def _generate_tables(self, shards: list[str]) -> Iterator[tuple[Any, pa.Table]]:
         for index, path in enumerate(shards):
-            with self._entry.open(path) as stream, pa.ipc.open_stream(stream) as reader:
-                for number, batch in enumerate(reader):
+            with self._entry.open(path) as stream:
+                for number, batch in enumerate(_batches(stream, path)):
                     key = _Key(index, number) if _Key else f"{index}_{number}"
                     yield key, pa.Table.from_batches([batch])
-                stream.read(1)  # The read of a verified stream's end is what checks it.
 
     def _adopt(self, entry: LocalEntry) -> None:
         """Build from *entry* from now on; its content may differ from what was found before."""
@@ -152,6 +170,10 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         return files
 
 
+class _ReplacedError(Exception):
+    """Another entry took the place of the one that was being linked."""
+
+
 def dataset_info(manifest: Manifest) -> datasets.DatasetInfo:
     """Return the ``DatasetInfo`` that a manifest describes.
 
@@ -173,10 +195,20 @@ def dataset_info(manifest: Manifest) -> datasets.DatasetInfo:
 
 def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets.DatasetBuilder:
     """Give *builder*, which stock made for a folder of data files, the dataset's own name."""
-    name = camelcase_to_snakecase(ref.dataset_id.rsplit("/", 1)[-1])
-    builder.dataset_name = builder.info.dataset_name = name
+    builder.dataset_name = builder.info.dataset_name = dataset_name(ref.dataset_id)
+    if ref.config_name is not None:
+        builder.config.name = builder.info.config_name = builder.config_id = ref.config_name
     builder._cache_dir = builder._output_dir = builder._build_cache_dir()
     return builder
+
+
+def _batches(stream: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
+    try:
+        with pa.ipc.open_stream(stream) as reader:
+            yield from reader
+    except pa.ArrowInvalid as exc:
+        raise IntegrityError(f"{path} is not a whole Arrow stream: {exc}") from exc
+    stream.read(1)  # The read of a verified stream's end is what checks it.
 
 
 def _split_dict(splits: list[SplitInfo], manifest: Manifest) -> SplitDict:
@@ -203,8 +235,7 @@ def _shard_lengths(split: Split) -> list[int | None] | None:
 
 
 def _dataset_name(manifest: Manifest) -> str:
-    name: str = camelcase_to_snakecase((manifest.canonical_id or manifest.dataset_id).rsplit("/", 1)[-1])
-    return name
+    return dataset_name(manifest.canonical_id or manifest.dataset_id)
 
 
 def _config_name(manifest: Manifest) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,8 @@ from hf_localize.manifest import Manifest, Shard, Split, files_below, hash_file
 from hf_localize.refs import DatasetRef
 from hf_localize.transfer import run_all
 
+#: The rule of ``datasets.naming``.
+_SPLIT_NAME = r"\w+(\.\w+)*"
 _WRITERS = {
     "hf_localize": __version__,
     "datasets": datasets.__version__,
@@ -58,9 +62,15 @@ def capture_dataset(data: datasets.Dataset | datasets.DatasetDict, folder: Path,
     """Write *data* into *folder* as an entry and return its manifest.
 
     A lone ``Dataset`` becomes the split that it says it is, else ``train``.
+
+    Raises:
+        ValueError: `datasets` could not load it again: there is no split, a split's name is not
+            one, or the splits have different features.
     """
     if isinstance(data, datasets.Dataset):
-        data = datasets.DatasetDict({str(data.split or "train"): data})
+        named = re.fullmatch(_SPLIT_NAME, str(data.split))
+        data = datasets.DatasetDict({str(data.split) if named and data.split else "train": data})
+    _check_splits(data)
     data.save_to_disk(str(folder))
     splits = _normalise(folder)
     info = next(iter(data.values())).info
@@ -73,9 +83,23 @@ def capture_dataset(data: datasets.Dataset | datasets.DatasetDict, folder: Path,
         info={
             **manifest.info,
             "config_name": ref.config_name or "default",
-            "dataset_name": _dataset_name(ref),
+            "dataset_name": dataset_name(ref.dataset_id),
         },
     )
+
+
+def _check_splits(data: datasets.DatasetDict) -> None:
+    if not data:
+        raise ValueError("there is no split to register")
+    first, features = next((name, split.features) for name, split in data.items())
+    for name, split in data.items():
+        if not re.fullmatch(_SPLIT_NAME, name):
+            raise ValueError(f"split name {name!r} is refused by datasets: use letters, digits, _ and dots")
+        if split.features != features:
+            raise ValueError(
+                f"split {name!r} has other features than {first!r}: {split.features}. "
+                "Register them under different config names."
+            )
 
 
 def _manifest(
@@ -91,8 +115,8 @@ def _manifest(
         written_by=_WRITERS,
         license=info.license or None,
         splits=splits,
-        features=portable(asdict(info.features)),
-        info=layout.info_of(_info_json(info)),
+        features=_plain(portable(asdict(info.features))),
+        info=_plain(layout.info_of(_info_json(info))),
         files=tuple(files),
     )
 
@@ -120,6 +144,7 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
 
 def _normalise(folder: Path) -> tuple[Split, ...]:
     """Bring what ``save_to_disk`` wrote into the portable form, and return its splits."""
+    _write_empty_shards(folder)
     splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
     for split in splits:
         for shard in split.shards:
@@ -129,6 +154,17 @@ def _normalise(folder: Path) -> tuple[Split, ...]:
         fingerprint = layout.read_fingerprint(folder / split.name)
         layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))
     return splits
+
+
+def _write_empty_shards(folder: Path) -> None:
+    """Give a split without rows a shard, which ``save_to_disk`` does not write."""
+    for split in layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits:
+        if not split.shards:
+            info = datasets.DatasetInfo.from_directory(str(folder / split.name))
+            name = layout.shard_name(0, 1)
+            with pa.ipc.new_stream(str(folder / split.name / name), info.features.arrow_schema):
+                pass
+            layout.write_split_json(folder / split.name, split.name, [name], "", asdict(info))
 
 
 def _rewrite(shard: Path) -> None:
@@ -151,6 +187,12 @@ def _info_json(info: datasets.DatasetInfo) -> dict[str, Any]:
     return document
 
 
-def _dataset_name(ref: DatasetRef) -> str:
-    name: str = datasets.naming.camelcase_to_snakecase(ref.dataset_id.rsplit("/", 1)[-1])
+def dataset_name(dataset_id: str) -> str:
+    """Return the name that stock gives to the builder of a dataset id."""
+    name: str = datasets.naming.camelcase_to_snakecase(dataset_id.rsplit("/", 1)[-1])
     return name
+
+
+def _plain(document: Any) -> Any:
+    """Return *document* as reading it from JSON would give it: lists for tuples."""
+    return json.loads(json.dumps(document))

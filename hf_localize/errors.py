@@ -31,6 +31,10 @@ class IntegrityError(HfLocalizeError, OSError):
     """Stored data is damaged: it differs from its manifest, or can't be read at all."""
 
 
+class StoreError(HfLocalizeError, OSError):
+    """The local store can't be written: no permission, no room, or no such place."""
+
+
 class UnsafeArchiveError(IntegrityError):
     """An archive or a manifest names a place outside its own folder, or is otherwise hostile."""
 
@@ -62,6 +66,10 @@ class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
     """
 
     answers: tuple[object, ...] = ()
+
+    def __reduce__(self) -> tuple[type[DatasetNotFoundError], tuple[object, ...]]:
+        # The answers hold what other libraries raised, not all of which can be pickled.
+        return type(self), self.args
 
 
 class DatasetDeniedError(DatasetNotFoundError, AccessDeniedError):

@@ -31,7 +31,7 @@ def portable(feature: Any) -> Any:
         return [portable(item) for item in feature]
     if not isinstance(feature, Mapping):
         return feature
-    if feature.get("_type") != "List":
+    if feature.get("_type") != "List" or "feature" not in feature:
         return {key: portable(value) for key, value in feature.items()}
     inner = portable(feature["feature"])
     length = feature.get("length", -1)
@@ -47,7 +47,8 @@ def has_media(feature: Any) -> bool:
         return any(map(has_media, feature))
     if not isinstance(feature, Mapping):
         return False
-    return feature.get("_type") in _MEDIA_TYPES or any(map(has_media, feature.values()))
+    kind = feature.get("_type")  # A column may have this name too.
+    return (isinstance(kind, str) and kind in _MEDIA_TYPES) or any(map(has_media, feature.values()))
 
 
 def write_portable_shard(source: Path, target: Path) -> None:
@@ -74,14 +75,20 @@ def link_or_copy(source: Path, target: Path) -> None:
     """Hard-link *source* at *target*, or copy it where the file system does not allow a link."""
     try:
         os.link(source, target)
-    except OSError:
+    except OSError:  # Where *source* is missing, the copy says so.
         shutil.copyfile(source, target)
 
 
 def link_or_symlink(source: Path, target: Path) -> None:
-    """Hard-link *source* at *target*, or point a symbolic link at it where that is not allowed."""
+    """Hard-link *source* at *target*, or point a symbolic link at it where that is not allowed.
+
+    Raises:
+        FileNotFoundError: there is no *source* any more.
+    """
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        raise
     except OSError:
         target.symlink_to(source)
 

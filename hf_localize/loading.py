@@ -8,12 +8,19 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 
 from hf_localize.builder import LocalizedDataset, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
-from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, NotAnswerableError
+from hf_localize.errors import (
+    DatasetCorruptError,
+    DatasetDeniedError,
+    DatasetNotFoundError,
+    DatasetUnreachableError,
+    NotAnswerableError,
+)
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
 from hf_localize.session import Session, current_session
@@ -34,12 +41,10 @@ _hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
 class BuilderRequest:
     """A call of ``load_dataset_builder`` that an entry may answer.
 
-    ``open_stock`` is stock's ``load_dataset_builder``, and ``call_stock`` calls it with exactly
-    the caller's arguments.
+    ``call_stock`` calls stock's ``load_dataset_builder`` with exactly the caller's arguments.
     """
 
     ref: DatasetRef
-    open_stock: OpenBuilder
     call_stock: Callable[[], datasets.DatasetBuilder]
     cache_dir: str | None = None
     token: bool | str | None = None
@@ -66,8 +71,9 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
             hits.append(entry)
         return entry.builder
     if isinstance(entry, LocalEntry) and not entry.is_saved:
-        stock = request.open_stock(str(entry.folder), request.ref.config_name, cache_dir=request.cache_dir)
-        return stock_builder(stock, request.ref)
+        return stock_builder(
+            open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
+        )
     # A ZIP without manifest tells nothing before it is unpacked.
     stored = entry if isinstance(entry, StoredEntry) else resolver.localize_entry(entry, request.ref)
     return LocalizedDataset(
@@ -83,9 +89,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
     """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
     stock = stock_function()
-    request = BuilderRequest(
-        ref, stock, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision)
-    )
+    request = BuilderRequest(ref, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision))
     builder = open_builder(request, with_hub=False)
     builder.download_and_prepare()
     return builder.as_dataset()
@@ -99,6 +103,18 @@ def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
         arguments["trust_remote_code"] = trust_remote_code
     offline = current_session().settings.hub_offline
     return HubSource(lambda: stock(ref.dataset_id, ref.config_name, **arguments), offline=offline).find(ref)
+
+
+def open_folder(folder: Path, config_name: str | None, **arguments: object) -> datasets.DatasetBuilder:
+    """Return stock's builder for a folder of data files.
+
+    Args:
+        config_name: chooses among the configs that the folder's card declares; where it declares
+            none, it is only a name.
+    """
+    declared = datasets.get_dataset_config_names(str(folder))
+    name = config_name if config_name in declared or len(declared) > 1 else None
+    return stock_function()(str(folder), name, **arguments)
 
 
 def stock_function() -> OpenBuilder:
@@ -143,21 +159,22 @@ def capturing() -> Iterator[None]:
     for entry in hits:
         session = current_session()
         # Stock names a format once it has prepared the data; a streamed dataset has none.
-        if session.settings.write_back != "off" and entry.builder._file_format == "arrow":
+        wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
+        if wanted and entry.builder._file_format == "arrow":
             _capture(entry, session)
 
 
 def _capture(entry: HubEntry, session: Session) -> None:
     try:
         store = session.store
-        with store.staging(f"{entry.ref.suffix[1:]}-hub") as folder:
+        with store.staging(f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
             home = store.commit(folder, entry.capture_into(folder))
         _log.info("%s ← %s, kept in %s", entry.ref, entry.source, home.folder)
         if session.settings.write_back == "s3" and session.can_publish():
             from hf_localize.publishing import upload
 
             upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
-    except (HfLocalizeError, OSError, ValueError) as exc:
+    except Exception as exc:  # noqa: BLE001  # The caller has the dataset already.
         _log.warning(
             "%s was loaded from the Hub, but could not be kept: %s: %s", entry.ref, type(exc).__name__, exc
         )
@@ -182,10 +199,23 @@ def _as_stock_raises(exc: DatasetNotFoundError) -> Exception:
     """
     said = [a.error for a in exc.answers if isinstance(a, Answer) and isinstance(a.error, _STOCK)]
     first = f"{said[-1]}\n" if said else ""
-    kind = type(exc).__name__
-    error: Exception = type(kind, (type(exc), _STOCK), {"__module__": type(exc).__module__})(f"{first}{exc}")
-    error.answers = exc.answers  # type: ignore[attr-defined]
+    error = _AS_STOCK[type(exc)](f"{first}{exc}")
+    error.answers = exc.answers
     return error
 
 
 _STOCK = datasets.exceptions.DatasetNotFoundError
+
+
+def _also_stock(kind: type[DatasetNotFoundError]) -> type[DatasetNotFoundError]:
+    """Return *kind* as a class that is stock's error too, and that pickle finds by name."""
+    qualified = f"Stock{kind.__name__}"
+    made = type(kind.__name__, (kind, _STOCK), {"__module__": __name__, "__qualname__": qualified})
+    globals()[qualified] = made
+    return made
+
+
+_AS_STOCK = {
+    kind: _also_stock(kind)
+    for kind in (DatasetNotFoundError, DatasetDeniedError, DatasetUnreachableError, DatasetCorruptError)
+}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from hf_localize.errors import IntegrityError, InvalidRefError, UnsafeArchiveError
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, same_revision
@@ -100,16 +100,8 @@ class Manifest:
         return whole.hexdigest()
 
     def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether this entry is what *ref* names.
-
-        No config is the dataset's default config, no revision is ``main``, a commit SHA is the
-        entry that recorded it, and the id may be the canonical one. Nothing else is equivalent.
-        """
-        return ref == self.ref or (
-            ref.dataset_id in (self.dataset_id, self.canonical_id)
-            and self._has_config(ref.config_name)
-            and (same_revision(ref.revision, self.revision) or self._is_commit(ref))
-        )
+        """Tell whether this entry is what *ref* names, with the equivalences of :func:`answers`."""
+        return answers(self, ref)
 
     def equivalents(self) -> tuple[DatasetRef, ...]:
         """Return the other refs that this entry answers, for pointers to it."""
@@ -118,6 +110,8 @@ class Manifest:
         if self.is_default_config:
             configs[None] = None
         revisions = dict.fromkeys((self.revision, self.commit or self.revision))
+        if same_revision(self.revision, None):
+            revisions |= {None: None, "main": None}
         refs = (DatasetRef(i, c, r) for i in ids for c in configs for r in revisions)
         return tuple(ref for ref in refs if ref.index_key != self.ref.index_key)
 
@@ -142,13 +136,47 @@ class Manifest:
             if hash_file(folder / record.path, record.path) != record:
                 raise IntegrityError(f"{record.path} in {folder} differs from the entry's manifest")
 
-    def _has_config(self, config_name: str | None) -> bool:
-        if config_name is None:
-            return self.config_name is None or self.is_default_config
-        return config_name in (self.config_name, self.resolved_config)
 
-    def _is_commit(self, ref: DatasetRef) -> bool:
-        return self.commit is not None and ref.revision == self.commit
+class Identified(Protocol):
+    """What tells which refs a stored dataset answers: a manifest, or a public record."""
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return the ref under which it was stored."""
+
+    @property
+    def canonical_id(self) -> str | None:
+        """Return the id to which the Hub resolved the one that was asked for."""
+
+    @property
+    def resolved_config(self) -> str | None:
+        """Return the name of the config that was built."""
+
+    @property
+    def is_default_config(self) -> bool:
+        """Tell whether that config is the dataset's default."""
+
+    @property
+    def commit(self) -> str | None:
+        """Return the commit SHA."""
+
+
+def answers(stored: Identified, ref: DatasetRef) -> bool:
+    """Tell whether *stored* is what *ref* names.
+
+    No config is the dataset's default config, no revision is ``main``, a commit SHA is the
+    entry that recorded it, and the id may be the canonical one. Nothing else is equivalent.
+    """
+    if ref == stored.ref:
+        return True
+    if ref.dataset_id not in (stored.ref.dataset_id, stored.canonical_id):
+        return False
+    if ref.config_name is None:
+        same_config = stored.ref.config_name is None or stored.is_default_config
+    else:
+        same_config = ref.config_name in (stored.ref.config_name, stored.resolved_config)
+    is_commit = stored.commit is not None and ref.revision == stored.commit
+    return same_config and (is_commit or same_revision(ref.revision, stored.ref.revision))
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:

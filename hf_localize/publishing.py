@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -14,12 +15,13 @@ from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
     IntegrityError,
+    PreconditionFailedError,
     PublishError,
     UnreachableError,
 )
 from hf_localize.manifest import FileRecord, Manifest, hash_file, parse_json, read_manifest
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
-from hf_localize.sources.private import find_indexed, index_document, pointer_document
+from hf_localize.sources.private import data_folders, index_document, pointer_document, read_index
 from hf_localize.sources.public import record_ref
 from hf_localize.store import LocalEntry
 from hf_localize.transfer import run_all
@@ -32,58 +34,84 @@ _LEGACY_MARKS = frozenset({layout.DICT_FILE, layout.INFO_FILE, layout.STATE_FILE
 def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) -> bool:
     """Bring *entry* to the team's bucket. Returns False where the same content is there already.
 
-    Order: data, the original tool's marks, the manifest, the index key. No reader sees the
-    dataset before the last one is there. Files that an interrupted upload left are kept.
+    Order: the manifest beside the data, which claims the folder; data; the original tool's mark;
+    the index key. No reader sees the dataset before the last one is there, and until then the
+    former content under this ref stays whole. Files that an interrupted upload left are kept.
 
     Args:
-        replace: overwrite a copy of other content; else it is a conflict.
+        replace: take the place of a copy of other content; else that is a conflict.
 
     Raises:
-        ConflictError: the bucket has other content under this ref, and *replace* is False.
-        PublishError: something could not be uploaded; no reader sees the dataset.
+        ConflictError: the bucket has other content under this ref, and *replace* is False; or
+            another publisher of other content was faster.
+        PublishError: something could not be uploaded; no reader sees it.
     """
     manifest = entry.hashed_manifest()
-    present = find_indexed(bucket, manifest.ref, workers)
-    if present is not None and present.digest == manifest.digest:
+    key = manifest.ref.index_key
+    found = bucket.get_with_etag(key)
+    present = read_index(found[0], key) if found else None
+    if present is not None and present[0].digest == manifest.digest:
         return False
     if present is not None and not replace:
         raise ConflictError(
             f"{manifest.ref} in {bucket.address} differs from the local copy "
-            f"(digest {present.digest[:12]}…, local {manifest.digest[:12]}…). "
+            f"(digest {present[0].digest[:12]}…, local {manifest.digest[:12]}…). "
             f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
         )
-    folder = present.folder if present else _free_folder(bucket, manifest.ref)
     try:
-        if present is not None:
-            _withdraw(bucket, manifest.ref, folder)
+        folder = _claim_folder(bucket, manifest)
         _upload_files(entry.folder, manifest, bucket, folder, workers)
-        bucket.put(f"{folder}/{MANIFEST_NAME}", manifest.to_bytes())
-        bucket.put(manifest.ref.index_key, index_document(manifest, folder))
-        for ref in manifest.equivalents():
-            bucket.put(ref.alias_key, pointer_document(manifest.ref))
+        _commit(bucket, manifest, folder, found[1] if found else None)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(
             f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
             "run the command again to go on."
         ) from exc
+    if present is not None:
+        _remove_replaced(bucket, *present)
     return True
 
 
-def _free_folder(bucket: Bucket, ref: DatasetRef) -> str:
-    for folder in ref.folders:
-        data = bucket.get(f"{folder}/{MANIFEST_NAME}")
-        if data is None or read_manifest(data, f"{folder}/{MANIFEST_NAME}").ref == ref:
+def _commit(bucket: Bucket, manifest: Manifest, folder: str, etag: str | None) -> None:
+    """Write the index key, if it is still as it was read, and the pointers to it."""
+    key = manifest.ref.index_key
+    try:
+        bucket.put_over(key, index_document(manifest, folder), etag)
+    except PreconditionFailedError as exc:
+        # Of the same content, or our own write whose answer was lost: that is success.
+        if read_index(bucket.get(key) or b"", key)[0].digest != manifest.digest:
+            raise ConflictError(
+                f"another publisher changed {manifest.ref} meanwhile; run the command again"
+            ) from exc
+    for ref in manifest.equivalents():
+        bucket.put(ref.alias_key, pointer_document(manifest.ref))
+
+
+def _claim_folder(bucket: Bucket, manifest: Manifest) -> str:
+    """Return a folder that is this entry's alone: its manifest is there, put before any data.
+
+    Raises:
+        ConflictError: every folder that it may have belongs to another entry.
+    """
+    data = manifest.to_bytes()
+    for folder in data_folders(manifest):
+        mark = f"{folder}/{MANIFEST_NAME}"
+        with contextlib.suppress(PreconditionFailedError):
+            if bucket.get(mark) is None:
+                bucket.put_over(mark, data, None)
+        # An endpoint may ignore the condition, so what is there now decides.
+        if read_manifest(bucket.get(mark) or b"", mark).digest == manifest.digest:
             return folder
-    raise ConflictError(f"every folder that {ref} may have in {bucket.address} belongs to another dataset")
+    raise ConflictError(
+        f"every folder that {manifest.ref} may have in {bucket.address} belongs to another entry"
+    )
 
 
-def _withdraw(bucket: Bucket, ref: DatasetRef, folder: str) -> None:
-    for key in (
-        ref.index_key,
-        f"{folder}/{MANIFEST_NAME}",
-        *(f"{folder}/{m}" for m in sorted(_LEGACY_MARKS)),
-    ):
-        bucket.delete(key)
+def _remove_replaced(bucket: Bucket, manifest: Manifest, folder: str) -> None:
+    """Remove the files of an entry that no index names any more, its manifest last."""
+    for file in manifest.files:
+        bucket.delete(f"{folder}/{file.path}")
+    bucket.delete(f"{folder}/{MANIFEST_NAME}")
 
 
 def _upload_files(source: Path, manifest: Manifest, bucket: Bucket, folder: str, workers: int) -> None:
@@ -228,7 +256,7 @@ def _put_record(document: dict[str, Any], ref: DatasetRef, record: dict[str, Any
     if zip_key != record["s3_zip_key"]:
         raise ConflictError(f"another publisher took {record['s3_zip_key']} meanwhile; run the command again")
     merged = {**document.get(key, {}), **record}
-    if document.get(key) == merged:
+    if document.get(key) == merged:  # Both are plain JSON: a manifest's parts are.
         return False
     document[key] = merged
     return True

@@ -18,7 +18,6 @@ _INDEX = ".hgloc/index"
 _ALIASES = ".hgloc/alias"
 
 _UNSAFE = re.compile(r'[/\\:*?"<>| ]')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHA = re.compile(r"[0-9a-f]{40}")
 #: A folder name may have 255 bytes on common file systems; 9 are kept for ``~`` and a hash.
 _MAX_PART_BYTES = 246
@@ -108,9 +107,7 @@ class DatasetRef:
         )
 
     def _quoted(self) -> str:
-        # "no revision" and "main" are the same revision, so they share one key.
-        revision = None if self.revision == "main" else self.revision
-        parts = (self.dataset_id, self.config_name or DEFAULT_CONFIG, revision or DEFAULT_REVISION)
+        parts = (self.dataset_id, self.config_name or DEFAULT_CONFIG, self.revision or DEFAULT_REVISION)
         return "/".join(quote(part, safe="") for part in parts)
 
 
@@ -166,8 +163,8 @@ def _hash8(text: str) -> str:
 def _check(what: str, part: str) -> None:
     if not isinstance(part, str):
         raise InvalidRefError(f"{what} must be a string, got {type(part).__name__}")
-    if _CONTROL.search(part):
-        raise InvalidRefError(f"{what} {part!r} is refused: it holds control characters")
+    if not part.isprintable():
+        raise InvalidRefError(f"{what} {part!r} is refused: it holds characters that can't be printed")
     if any(not segment or segment.startswith(".") for segment in re.split(r"[/\\]", part)):
         raise InvalidRefError(f"{what} {part!r} is refused: no segment may be empty or begin with a dot")
     try:

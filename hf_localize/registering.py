@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
 import datasets
 
 from hf_localize import layout
 from hf_localize.capture import capture_dataset
-from hf_localize.loading import stock_function
+from hf_localize.loading import open_folder
 from hf_localize.manifest import files_below
 from hf_localize.refs import DatasetRef
 from hf_localize.store import LocalEntry, Store
@@ -28,12 +27,12 @@ def register(
     """
     data = path_or_dataset
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
-        data = _open(Path(data).expanduser())
-    with store.staging(f"register-{uuid.uuid4().hex}") as folder:
+        data = _open(Path(data).expanduser(), ref.config_name)
+    with store.staging(f"{ref.suffix[1:]}-register", fresh=True) as folder:
         return store.commit(folder, capture_dataset(data, folder, ref))
 
 
-def _open(path: Path) -> datasets.Dataset | datasets.DatasetDict:
+def _open(path: Path, config_name: str | None) -> datasets.Dataset | datasets.DatasetDict:
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path} is not a folder; give one that save_to_disk wrote, or one of data files"
@@ -42,6 +41,6 @@ def _open(path: Path) -> datasets.Dataset | datasets.DatasetDict:
         return datasets.load_from_disk(str(path))
     if next(files_below(path), None) is None:
         raise FileNotFoundError(f"{path} holds no data files")
-    builder = stock_function()(str(path.absolute()))
+    builder = open_folder(path.absolute(), config_name)
     builder.download_and_prepare()
     return builder.as_dataset()

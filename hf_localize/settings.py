@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hf_localize.errors import SettingsError
 
+_log = logging.getLogger(__name__)
 SOURCE_NAMES = ("local", "s3", "public", "hub")
 WRITE_BACK_MODES = ("off", "local", "s3")
 _PREFIX = "HGLOC_"
 _AWS_NAMES = (
-    ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"),
-    ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
-    ("AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION"),
-    ("AWS_DEFAULT_REGION", "AWS_REGION"),
+    ("s3_endpoint_url", "AWS_ENDPOINT_URL_S3"),
+    ("s3_endpoint_url", "AWS_ENDPOINT_URL"),
+    ("aws_default_region", "AWS_REGION"),
+    ("aws_default_region", "AWS_DEFAULT_REGION"),
 )
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -62,19 +66,26 @@ def current() -> Settings:
     Raises:
         SettingsError: a value can't be used.
     """
-    # AWS' own variables serve where ours are not set.
-    values = {f"{_PREFIX}{name}": os.environ[aws] for name, aws in _AWS_NAMES if aws in os.environ}
-    values |= _dotenv() | {k: v for k, v in os.environ.items() if k.startswith(_PREFIX)}
+    return _settings(_overrides)
+
+
+def _settings(overrides: Mapping[str, Any]) -> Settings:
+    values = _dotenv() | {k: v for k, v in os.environ.items() if k.startswith(_PREFIX)}
     found: dict[str, Any] = {
         "datasets_store_path": _default_store_path(),
         "aws_environment": tuple(sorted(i for i in os.environ.items() if i[0].startswith("AWS_"))),
         "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
     }
     for item in fields(Settings):
-        raw = values.get(_PREFIX + item.name.upper())
-        if raw:
-            found[item.name] = _parse(item.name, raw)
-    return replace(Settings(**found), **_overrides)
+        variable = _PREFIX + item.name.upper()
+        if values.get(variable):
+            found[item.name] = _parse(item.name, variable, values[variable])
+    found |= overrides
+    if found.get("s3_bucket_name"):  # AWS' own variables serve where ours are not set.
+        for name, variable in _AWS_NAMES:
+            if name not in found and os.environ.get(variable):
+                found[name] = _parse(name, variable, os.environ[variable])
+    return Settings(**found)
 
 
 def override(**values: Any) -> dict[str, Any]:
@@ -86,9 +97,8 @@ def override(**values: Any) -> dict[str, Any]:
     known = {item.name for item in fields(Settings)}
     if unknown := sorted(set(values) - known):
         raise SettingsError(f"no such setting: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
-    parsed = {k: _parse(k, v) if isinstance(v, str) else v for k, v in values.items()}
-    if "datasets_store_path" in parsed:
-        parsed["datasets_store_path"] = Path(parsed["datasets_store_path"]).expanduser().absolute()
+    parsed = {k: None if v is None else _parse(k, k, _as_text(v)) for k, v in values.items()}
+    _settings(parsed)  # Raises before anything is replaced.
     former = dict(_overrides)
     _overrides.clear()
     _overrides.update(parsed)
@@ -100,8 +110,14 @@ def auto_install_requested() -> bool:
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
 
 
-def _parse(name: str, raw: str) -> Any:
-    variable = _PREFIX + name.upper()
+def _as_text(value: Any) -> str:
+    """Return a Python value as it would be written in the environment."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _parse(name: str, variable: str, raw: str) -> Any:
     if name == "datasets_store_path":
         return Path(raw).expanduser().absolute()
     if name == "sources":
@@ -136,8 +152,15 @@ def _parse_prefix(variable: str, raw: str) -> str:
 
 
 def _parse_url(variable: str, raw: str) -> str:
-    if not raw.startswith(("http://", "https://")):
-        raise SettingsError(f"{variable} must begin with http:// or https://, got {raw!r}")
+    try:
+        parts = urlsplit(raw)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"{variable} must be http://host or https://host, got {raw.split('@')[-1]!r}")
+    if parts.username or parts.password or parts.query:
+        raise SettingsError(f"{variable} must hold no user, password or query: it is shown in messages")
     return raw.rstrip("/")
 
 
@@ -152,7 +175,7 @@ def _positive(variable: str, raw: str, kind: type[int] | type[float]) -> int | f
         value = kind(raw)
     except ValueError:
         value = kind(0)
-    if not value > 0:
+    if not 0 < value < threading.TIMEOUT_MAX:
         raise SettingsError(f"{variable} must be a number above 0, got {raw!r}")
     return value
 
@@ -174,7 +197,11 @@ def _dotenv() -> dict[str, str]:
     path = find_dotenv(usecwd=True)
     if not path:
         return {}
-    return {k: v for k, v in dotenv_values(path).items() if k.startswith(_PREFIX) and v is not None}
+    try:
+        return {k: v for k, v in dotenv_values(path).items() if k.startswith(_PREFIX) and v is not None}
+    except (OSError, UnicodeError) as exc:  # It may be somebody's own, and not about us at all.
+        _log.warning("%s is left out: %s", path, exc)
+        return {}
 
 
 def _default_store_path() -> Path:

@@ -115,6 +115,12 @@ def _wrap_load(module: ModuleType) -> None:
 class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # wrapt 1 has no generics.
     """A wrapper that pickles by name, as the function itself does."""
 
+    def __copy__(self) -> _Wrapper:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> _Wrapper:
+        return self
+
     def __reduce_ex__(self, protocol: Any) -> str:
         name: str = self.__wrapped__.__qualname__
         return name
@@ -160,8 +166,7 @@ def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: An
         )
     revision = call.get("revision")
     request = BuilderRequest(
-        DatasetRef(call["path"], call.get("name"), None if revision is None else str(revision)),
-        open_stock=stock,
+        DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None),
         call_stock=lambda: stock(*args, **kwargs),
         cache_dir=call.get("cache_dir"),
         token=call.get("token"),

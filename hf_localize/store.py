@@ -17,10 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hf_localize import layout
-from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    IntegrityError,
+    InvalidRefError,
+    StoreError,
+)
 from hf_localize.manifest import Manifest, read_manifest
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 
@@ -42,6 +48,8 @@ class LocalEntry:
     has_manifest: bool = True
     is_saved: bool = True
     source: str = "local store"
+    #: Device and inode of the folder when its manifest was read: another folder is another entry.
+    identity: tuple[int, int] | None = None
 
     @property
     def digest(self) -> str:
@@ -51,8 +59,23 @@ class LocalEntry:
         return layout.stat_signature(self.folder, self.manifest)
 
     def open(self, path: str) -> BinaryIO:
-        """Return the entry's file at *path*, opened for reading."""
-        return open(self.folder / path, "rb")
+        """Return the entry's file at *path*, opened for reading.
+
+        Raises:
+            IntegrityError: another entry has taken this one's place meanwhile.
+        """
+        try:
+            file = open(self.folder / path, "rb")  # noqa: SIM115  # The caller closes it.
+        except FileNotFoundError as exc:
+            raise IntegrityError(f"{self.folder / path} is gone") from exc
+        if self.was_replaced():
+            file.close()
+            raise IntegrityError(f"{self.folder} was replaced while it was read; load the dataset again")
+        return file
+
+    def was_replaced(self) -> bool:
+        """Tell whether another entry has taken this one's place since it was found."""
+        return self.identity is not None and _identity(self.folder) != self.identity
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Copy the entry's files into *folder* and return a manifest with their hashes."""
@@ -113,7 +136,7 @@ class Store:
         for folder in sorted(self._all_folders()):
             try:
                 entry = self._open(folder, None)
-            except (IntegrityError, InvalidRefError) as exc:
+            except (IntegrityError, InvalidRefError, AccessDeniedError) as exc:
                 _log.warning("%s is left out of the list: %s", self.path / folder, exc)
                 continue
             if entry is not None:
@@ -121,19 +144,26 @@ class Store:
         return entries
 
     @contextlib.contextmanager
-    def staging(self, key: str) -> Iterator[Path]:
+    def staging(self, key: str, *, fresh: bool = False) -> Iterator[Path]:
         """Lend a private folder on the store's file system for building the entry *key*.
 
         One process at a time has it. It outlives a failure, so that the next try resumes with
-        the files that are there; what nobody has touched for a day is removed.
+        the files that are there, unless it asks for a *fresh* one. What nobody has touched for
+        a day is removed.
+
+        Raises:
+            StoreError: the store can't be written.
         """
-        work = self._work()
-        folder = self.scratch() / key
-        (work / "locks").mkdir(exist_ok=True)
-        self._remove_stale()
-        with FileLock(work / "locks" / f"{key}.lock"):
-            folder.mkdir(exist_ok=True)
-            yield folder
+        with contextlib.ExitStack() as held:
+            with self._writing():
+                folder = self.scratch() / key
+                self._remove_stale()
+                held.enter_context(self._lock(key))
+                if fresh:
+                    shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(exist_ok=True)
+            with self._writing():
+                yield folder
             shutil.rmtree(folder, ignore_errors=True)
 
     def scratch(self) -> Path:
@@ -156,13 +186,13 @@ class Store:
             if present is not None and present.ref != manifest.ref:
                 continue
             if present is not None and present.digest == manifest.digest and _is_whole(target, present):
-                return LocalEntry(target, present)
+                return LocalEntry(target, present, identity=_identity(target))
             if target.exists():
                 self.set_aside(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staging, target)
             _sync_folder(target.parent)
-            return LocalEntry(target, manifest)
+            return LocalEntry(target, manifest, identity=_identity(target))
         raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
 
     def set_aside(self, folder: str) -> Path:
@@ -172,7 +202,7 @@ class Store:
         manifest is somebody's own: it goes to ``.hgloc/kept``, which is never emptied.
         """
         kind = "set-aside" if (self.path / folder / MANIFEST_NAME).exists() else "kept"
-        aside = self._work() / kind / f"{uuid.uuid4().hex[:8]}-{folder.replace('/', '-')}"
+        aside = self._work() / kind / uuid.uuid4().hex
         aside.parent.mkdir(mode=0o700, exist_ok=True)
         os.rename(self.path / folder, aside)
         os.utime(aside)
@@ -181,11 +211,14 @@ class Store:
 
     def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
         path = self.path / folder
+        identity = _identity(path)
         try:
             manifest = read_manifest((path / MANIFEST_NAME).read_bytes(), str(path / MANIFEST_NAME))
         except (FileNotFoundError, NotADirectoryError):
             return self._open_without_manifest(path, ref or ref_of_folder(folder))
-        return LocalEntry(path, manifest)
+        except PermissionError as exc:
+            raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
+        return LocalEntry(path, manifest, identity=identity)
 
     def _open_without_manifest(self, path: Path, ref: DatasetRef) -> LocalEntry | None:
         if not path.is_dir() or path != self.path / ref.folders[0]:
@@ -201,7 +234,7 @@ class Store:
     def _read_present(self, folder: str) -> Manifest | None:
         try:
             entry = self._open(folder, None)
-        except IntegrityError:
+        except (IntegrityError, AccessDeniedError):
             return None
         return entry.manifest if entry is not None and entry.has_manifest else None
 
@@ -225,11 +258,30 @@ class Store:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
+    def _lock(self, key: str, timeout_seconds: float = -1) -> FileLock:
+        folder = self._work() / "locks"
+        folder.mkdir(exist_ok=True)
+        return FileLock(folder / f"{key}.lock", timeout=timeout_seconds)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise what the operating system refuses as StoreError."""
+        try:
+            yield
+        except HfLocalizeError:
+            raise
+        except OSError as exc:
+            raise StoreError(
+                f"the local store {self.path} can't be written: {exc}. Give it room and permission, or "
+                "set HGLOC_DATASETS_STORE_PATH"
+            ) from exc
+
     def _remove_stale(self) -> None:
         limit = time.time() - _STALE_SECONDS
         for kind in ("staging", "set-aside"):
             for folder in (self.path / _WORK / kind).glob("*"):
-                with contextlib.suppress(FileNotFoundError):
+                # A staging folder that somebody holds is in use, however old it looks.
+                with contextlib.suppress(FileNotFoundError, Timeout), self._lock(folder.name, 0):
                     if folder.stat().st_mtime < limit:
                         shutil.rmtree(folder, ignore_errors=True)
 
@@ -267,6 +319,14 @@ def _is_whole(folder: Path, manifest: Manifest) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _subfolders(path: Path) -> Iterator[str]:

@@ -7,9 +7,9 @@ import io
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,15 +48,38 @@ def fetch_files(
 def run_all(work: Callable[[Any], Any], items: Iterable[Any], *, workers: int) -> list[Any]:
     """Return ``work(item)`` for each item in order, run in *workers* threads.
 
-    The first error is raised once the work under way has ended; the rest is not started.
+    The first error is raised once the work under way has ended; the rest is not started. An
+    interruption (Ctrl-C) is raised at once: the threads are daemons, since one that waits for a
+    network can't be ended, and must not keep the program from ending.
     """
-    with ThreadPoolExecutor(workers, thread_name_prefix="hf_localize") as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    pending = list(enumerate(items))[::-1]
+    results: list[Any] = [None] * len(pending)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        while pending and not failures:
+            try:
+                index, item = pending.pop()
+            except IndexError:
+                return  # Another thread took the last item.
+            try:
+                results[index] = work(item)
+            except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
+                failures.append(exc)
+
+    count = min(workers, len(pending))
+    threads = [threading.Thread(target=run, name=f"hf_localize-{n}", daemon=True) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        pending.clear()
+        raise
+    if failures:
+        raise failures[0]
+    return results
 
 
 def verified(stream: BinaryIO, record: FileRecord, where: str) -> BinaryIO:

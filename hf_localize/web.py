@@ -27,6 +27,8 @@ class PublicFiles:
 
     base_url: str
     timeout_seconds: float
+    #: File with the certificates to trust, as ``AWS_CA_BUNDLE`` names one; None: the usual ones.
+    ca_bundle: str | None = None
 
     def get(self, key: str, *, limit_bytes: int) -> bytes | None:
         """Return the file's bytes, or None where there is none.
@@ -82,6 +84,7 @@ class PublicFiles:
                 headers={"Accept-Encoding": "identity", **headers},
                 timeout=(min(5.0, self.timeout_seconds), self.timeout_seconds),
                 stream=True,
+                verify=self.ca_bundle or True,
                 allow_redirects=False,
             )
         except requests.RequestException as exc:

@@ -151,3 +151,59 @@ def test_an_outsider_lists_and_downloads_what_is_shared(hub: LoopbackHub, desk: 
     assert ran.returncode == 0, ran.stderr
     assert "← public ZIP" in ran.stderr
     assert Path(ran.stdout.strip()).is_dir()
+
+
+def test_register_by_name_takes_that_config_of_a_folder_that_declares_some(desk: Desk) -> None:
+    folder = desk.publisher().folder / "own"
+    folder.mkdir()
+    card = "configs:\n- config_name: one\n  data_files: one.csv\n- config_name: two\n  data_files: two.csv\n"
+    for name, text in (("README.md", f"---\n{card}---\n"), ("one.csv", "a\n1\n"), ("two.csv", "a\n2\n")):
+        (folder / name).write_text(text)
+    import hf_localize
+
+    hf_localize.register_dataset(folder, "org/own", "two")
+    assert hf_localize.load_local_dataset("org/own", "two")["train"].to_list() == [{"a": 2}]
+
+
+def test_a_raw_folder_with_a_config_name_loads_without_registering(desk: Desk) -> None:
+    folder = desk.outsider().store / "team_raw/cfg/default_revision"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_text("a\n1\n")
+    import hf_localize
+
+    loaded = hf_localize.load_local_dataset("team/raw", "cfg")["train"]
+    assert (loaded.to_list(), loaded.info.config_name) == ([{"a": 1}], "cfg")
+
+
+def test_register_refuses_what_datasets_could_not_load_again(desk: Desk) -> None:
+    import datasets
+
+    import hf_localize
+
+    desk.outsider()
+    rows = datasets.Dataset.from_dict({"a": [1]})
+    other = datasets.Dataset.from_dict({"b": ["x"]})
+    for data, said in (
+        ({}, "no split"),
+        ({"my-split": rows}, "my-split"),
+        ({"train": rows, "test": other}, "features"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            hf_localize.register_dataset(datasets.DatasetDict(data), "org/x")
+    assert hf_localize.list_local_datasets() == []
+
+
+def test_an_empty_split_is_registered_and_behaves_as_in_stock(desk: Desk) -> None:
+    import datasets
+
+    import hf_localize
+
+    desk.outsider()
+    rows = datasets.Dataset.from_dict({"a": [1, 2]})
+    hf_localize.register_dataset(datasets.DatasetDict({"train": rows, "test": rows.select([])}), "org/x")
+    opened = datasets.load_from_disk(str(desk.store / "org_x/default_config/default_revision"))
+    assert opened.num_rows == {"train": 2, "test": 0}
+    with hf_localize.installed(sources=("local",)):
+        assert datasets.load_dataset("org/x", split="train").to_list() == [{"a": 1}, {"a": 2}]
+        with pytest.raises(ValueError, match="corresponds to no data"):  # Stock's own words.
+            datasets.load_dataset("org/x")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import datasets
 import pytest
@@ -13,9 +15,10 @@ import pytest
 import hf_localize
 from hf_localize import errors, publishing
 from hf_localize.session import current_session
+from hf_localize.store import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
 from tests.rig.hub import LoopbackHub
-from tests.rig.s3_proxy import IgnoreConditions, Rule, Status
+from tests.rig.s3_proxy import IgnoreConditions, Rule, Stall, Status
 
 GSM8K = "openai/gsm8k"
 
@@ -49,12 +52,74 @@ def test_whichever_object_is_refused_no_reader_sees_half_an_entry(refused: str, 
     with pytest.raises(errors.PublishError):
         hf_localize.register_dataset(rows("x"), "org/x")
     desk.teammate().s3.heal()
-    # Before the index key is there, only whole data may be found, by the original tool's marks.
-    if refused in ("data-00000", "dataset_dict"):
-        with pytest.raises(errors.DatasetNotFoundError):
-            hf_localize.load_local_dataset("org/x")
-    else:
-        assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["x"]
+    with pytest.raises(errors.DatasetNotFoundError):
+        hf_localize.load_local_dataset("org/x")
+    assert hf_localize.list_s3_datasets() == []
+
+
+def test_a_publication_that_is_cut_off_leaves_the_former_content_whole(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(rows("old"), "org/x")
+    mine = desk.store
+    for refused in ("data-00000", r"\.hgloc/index"):
+        desk.s3.fail(Rule("PUT", refused, Status(403, "AccessDenied")))
+        with pytest.raises(errors.PublishError):
+            hf_localize.register_dataset(rows("new", "er"), "org/x")
+        desk.s3.heal()
+        desk.teammate()
+        assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["old"]
+        desk.publisher().set(HGLOC_DATASETS_STORE_PATH=str(mine))
+    hf_localize.sync_local_dataset_to_s3("org/x")
+    desk.teammate()
+    assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["new", "er"]
+
+
+def test_two_publishers_of_different_content_end_in_one_of_the_two_whole(desk: Desk) -> None:
+    desk.publisher()
+    entries = []
+    for text in ("one", "two"):
+        hf_localize.register_dataset(rows(text), "org/x", skip_s3_upload=True)
+        (entry,) = current_session().store.entries()
+        kept = desk.folder / text
+        shutil.copytree(entry.folder, kept)
+        entries.append(replace(entry, folder=kept, identity=None))
+    desk.s3.fail(Rule("PUT", r"\.hgloc\.json", Stall(0.3)))
+    bucket = current_session().bucket
+
+    def publish(entry: LocalEntry) -> object:
+        try:
+            return publishing.upload(entry, bucket, replace=True, workers=2)
+        except errors.ConflictError as exc:
+            return exc
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(publish, entries))
+    assert True in outcomes
+    desk.teammate()
+    loaded = hf_localize.load_local_dataset("org/x")["train"]["text"][:]
+    winners = [text for text, outcome in zip(("one", "two"), outcomes, strict=True) if outcome is True]
+    assert loaded[0] in winners
+
+
+def test_main_and_no_revision_may_both_be_stored(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(rows("none"), "org/x")
+    hf_localize.register_dataset(rows("main"), "org/x", revision="main")
+    desk.teammate()
+    assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["none"]
+    desk.teammate()
+    assert hf_localize.load_local_dataset("org/x", None, "main")["train"]["text"][:] == ["main"]
+
+
+def test_features_with_shapes_can_be_shared_publicly(desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    features = datasets.Features({"grid": datasets.Array2D(shape=(2, 2), dtype="int32")})
+    made = datasets.Dataset.from_dict({"grid": [[[1, 2], [3, 4]]]}, features=features)
+    hf_localize.register_dataset(made, "org/grid", make_public=True)
+    desk.outsider()
+    loaded = hf_localize.load_local_dataset("org/grid")["train"]
+    assert loaded.features == features
+    assert loaded[0]["grid"] == [[1, 2], [3, 4]]
 
 
 def test_eight_publishers_at_once_make_eight_records(desk: Desk) -> None:

@@ -59,8 +59,9 @@ def test_configs_and_revisions_that_lead_elsewhere_are_refused_before_any_io(
     desk.publisher()
     with hf_localize.installed():
         for config, revision in ((part, None), (None, part)):
-            with pytest.raises(ValueError, match="is refused"):
-                datasets.load_dataset("org/x", config, revision=revision)
+            if part:  # To `load_dataset`, an empty name is no name.
+                with pytest.raises(ValueError, match="is refused"):
+                    datasets.load_dataset("org/x", config, revision=revision)
             with pytest.raises(errors.InvalidRefError):
                 hf_localize.download_dataset("org/x", config, revision)
     assert (hub.requests, desk.s3.requests, desk.store.exists()) == ([], (), False)

@@ -73,6 +73,9 @@ def test_the_store_is_the_variable_else_the_folder_here_else_below_hf_home(
         ("S3_DATA_PREFIX", "a/../b"),
         ("S3_ENDPOINT_URL", "minio:9000"),
         ("PUBLIC_URL", "file:///etc"),
+        ("PUBLIC_URL", "https://user:password@host"),
+        ("S3_ENDPOINT_URL", "http://"),
+        ("TIMEOUT_SECONDS", "inf"),
     ],
 )
 def test_a_value_that_can_not_be_used_is_an_error_that_names_the_variable(
@@ -83,7 +86,36 @@ def test_a_value_that_can_not_be_used_is_an_error_that_names_the_variable(
         settings.current()
 
 
+@pytest.mark.parametrize(
+    "overrides", [{"sources": ["local", "ftp"]}, {"timeout_seconds": -1}, {"write_back": 3}, {"nonsense": 1}]
+)
+def test_install_refuses_what_can_not_be_used_and_leaves_nothing_behind(overrides: dict[str, object]) -> None:
+    with pytest.raises(errors.SettingsError):
+        hf_localize.install(s3_bucket_name="left-over", **overrides)
+    assert not hf_localize.is_installed()
+    assert settings.current().s3_bucket_name is None
+
+
+def test_a_dotenv_that_is_somebody_elses_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"# caf\xe9\nHGLOC_S3_BUCKET_NAME=team\n")
+    assert settings.current().s3_bucket_name is None
+
+
+def test_an_unknown_aws_profile_is_an_error_of_that_source_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "team")
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    from hf_localize.session import current_session
+
+    with pytest.raises(errors.AccessDeniedError, match="nope"):
+        _ = current_session().bucket
+
+
 def test_aws_own_variables_serve_where_ours_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost:9000")
+    assert settings.current().s3_endpoint_url is None  # Without a bucket it is none of our business.
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "team")
+    with pytest.raises(errors.SettingsError, match="AWS_ENDPOINT_URL_S3"):
+        settings.current()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     assert settings.current().s3_endpoint_url == "http://127.0.0.1:9"

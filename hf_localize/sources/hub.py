@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
+from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from hf_localize import layout
@@ -37,17 +38,29 @@ class HubEntry:
     token: bool | str | None = None
     source: str = NAME
 
+    @property
+    def is_from_stock_cache(self) -> bool:
+        """Tell whether stock could not reach the Hub and took the newest data of its own cache."""
+        return isinstance(self.builder, Cache)
+
     def fetch_into(self, folder: Path) -> Manifest:
         """Let stock download and prepare every split, and capture the result into *folder*."""
+        if self.is_from_stock_cache:
+            raise UnreachableError("it is out of reach; stock's own cache is not taken for the dataset")
         self.builder.download_and_prepare()
+        shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
+        folder.mkdir()
         return self.capture_into(folder)
 
     def capture_into(self, folder: Path) -> Manifest:
-        """Write what the builder has prepared into *folder* as an entry."""
-        shutil.rmtree(folder)
-        folder.mkdir()
+        """Write what the builder has prepared into the empty *folder* as an entry."""
         manifest = capture_builder(self.builder, folder, self.ref)
-        return _with_facts(manifest, self.builder, folder, self.token)
+        try:
+            return _with_facts(manifest, self.builder, folder, self.token)
+        except Exception as exc:
+            if is_unreachable(exc):
+                raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ class HubSource:
         if self.offline and ref.revision is not None:
             return NotHere("left out: offline, stock can't tell one revision from another")
         try:
-            return HubEntry(self.open_builder(), ref, self.token)
+            entry = HubEntry(self.open_builder(), ref, self.token)
         except StockNotFoundError as exc:
             return NotHere(str(exc), exc)
         except Exception as exc:
@@ -90,6 +103,11 @@ class HubSource:
                     "Every version can load it then."
                 ) from exc
             raise
+        if entry.is_from_stock_cache and ref.revision is not None:
+            raise UnreachableError(
+                f"it is out of reach, and what stock has cached may be another revision than {ref.revision!r}"
+            )
+        return entry
 
 
 def is_unreachable(exc: BaseException) -> bool:

@@ -112,7 +112,7 @@ class PrivateSource:
         except NotPermittedError:
             return self._find_unlisted(ref, folder)
         if MANIFEST_NAME in keys:
-            return self._find_by_manifest(ref, folder)
+            return None  # It is ours: only an index key says that it is whole, and whose it is.
         if not keys.keys() & {layout.DICT_FILE, layout.INFO_FILE}:
             return None
         manifest = layout.describe(self._reader(folder, keys), ref, folder)
@@ -125,20 +125,11 @@ class PrivateSource:
     def _find_unlisted(self, ref: DatasetRef, folder: str) -> BucketEntry | None:
         """Find the same where keys may be read but not listed."""
         read = self._reader(folder)
+        if read(MANIFEST_NAME) is not None:
+            return None
         if read(layout.DICT_FILE) is None and read(layout.INFO_FILE) is None:
             return None
-        return self._find_by_manifest(ref, folder) or self._unindexed(
-            folder, layout.describe(read, ref, folder)
-        )
-
-    def _find_by_manifest(self, ref: DatasetRef, folder: str) -> BucketEntry | None:
-        data = self._reader(folder)(MANIFEST_NAME)
-        if data is None:
-            return None
-        manifest = read_manifest(data, f"{folder}/{MANIFEST_NAME}")
-        if not manifest.answers(ref):
-            return None
-        return BucketEntry(self.bucket, folder, manifest, manifest.digest, self.workers)
+        return self._unindexed(folder, layout.describe(read, ref, folder))
 
     def _reader(self, folder: str, keys: Container[str] | None = None) -> layout.ReadFile:
         def read(path: str) -> bytes | None:
@@ -186,7 +177,7 @@ def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:
     for config in bucket.list_folder(f"{name}/")[0]:
         for revision in bucket.list_folder(f"{name}/{config}/")[0]:
             _, files = bucket.list_folder(f"{name}/{config}/{revision}/")
-            if {layout.DICT_FILE, layout.INFO_FILE} & set(files):
+            if {layout.DICT_FILE, layout.INFO_FILE} & set(files) and MANIFEST_NAME not in files:
                 with contextlib.suppress(InvalidRefError):
                     refs.append(ref_of_folder(f"{name}/{config}/{revision}"))
     return refs
@@ -206,9 +197,18 @@ def read_index(data: bytes, where: str) -> tuple[Manifest, str]:
     """
     manifest = read_manifest(data, where)
     folder = parse_json(data, where).get("folder")
-    if folder not in manifest.ref.folders:
+    if folder not in data_folders(manifest):
         raise IntegrityError(f"{where} names the folder {folder!r}, which can't be its entry's")
     return manifest, folder
+
+
+def data_folders(manifest: Manifest) -> tuple[str, ...]:
+    """Return the folders in which the entry's files may lie, the usual one first.
+
+    The last is for content that takes the place of other content under the same ref.
+    """
+    folders = manifest.ref.folders
+    return (*folders, f"{folders[0]}@{manifest.digest[:8]}")
 
 
 def pointer_document(ref: DatasetRef) -> bytes:

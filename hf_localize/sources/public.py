@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -13,8 +14,14 @@ from typing import Any, BinaryIO
 
 from hf_localize import archive, layout
 from hf_localize.entries import Entry, NotHere
-from hf_localize.errors import AccessDeniedError, IntegrityError, InvalidRefError, UnreachableError
-from hf_localize.manifest import Manifest, check_paths, hash_file, parse_json
+from hf_localize.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    InvalidRefError,
+    UnreachableError,
+    UnsafeArchiveError,
+)
+from hf_localize.manifest import Manifest, answers, check_paths, hash_file, parse_json
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.transfer import verified
 from hf_localize.web import PublicFiles
@@ -41,16 +48,8 @@ class PublicRecord:
     commit: str | None = None
 
     def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether this record is what *ref* names, with the equivalences of a manifest."""
-        return Manifest(
-            dataset_id=self.ref.dataset_id,
-            config_name=self.ref.config_name,
-            revision=self.ref.revision,
-            canonical_id=self.canonical_id,
-            resolved_config=self.resolved_config,
-            is_default_config=self.is_default_config,
-            commit=self.commit,
-        ).answers(ref)
+        """Tell whether this record is what *ref* names, as a manifest would."""
+        return answers(self, ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,12 @@ def _read_record(value: Mapping[str, Any]) -> PublicRecord | None:
     key = value.get("s3_zip_key") if ref else None
     if ref is None or not isinstance(key, str) or not key.startswith(f"{PUBLIC_ZIP_FOLDER}/"):
         return None
-    check_paths([key], PUBLIC_RECORDS_KEY)
+    with contextlib.suppress(UnsafeArchiveError):
+        return _usable_record(value, ref, check_paths([key], PUBLIC_RECORDS_KEY).pop())
+    return None
+
+
+def _usable_record(value: Mapping[str, Any], ref: DatasetRef, key: str) -> PublicRecord:
     size, digest = value.get("size_bytes"), value.get("digest")
     return PublicRecord(
         ref,

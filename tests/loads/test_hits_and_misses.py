@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -13,8 +15,8 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from tests.conftest import SECRET, Desk, run_cli, run_python, tree
-from tests.rig.hub import LoopbackHub
-from tests.rig.s3_proxy import Rule, Status, Truncate, WrongBytes
+from tests.rig.hub import Fault, LoopbackHub, make_repository
+from tests.rig.s3_proxy import BlackHole, Rule, Status, Truncate, WrongBytes
 
 GSM8K = "openai/gsm8k"
 
@@ -265,3 +267,91 @@ def test_a_streamed_dataset_pickles_into_another_process_without_credentials(sto
     code = "import pickle; print(next(iter(pickle.load(open('stream.pickle', 'rb'))))['question'])"
     ran = run_python(code, cwd=stored.folder)
     assert ran.stdout.strip() == expected["question"].strip(), ran.stderr
+
+
+def test_the_error_for_a_miss_pickles(stored: Desk) -> None:
+    import pickle
+
+    stored.set(HGLOC_SOURCES="local")
+    with hf_localize.installed(), pytest.raises(datasets.exceptions.DatasetNotFoundError) as caught:
+        datasets.load_dataset("org/nowhere")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+
+
+def test_a_load_that_stock_answers_from_its_cache_still_does(hub: LoopbackHub, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    root = desk.folder / "repositories"
+    hub.add(make_repository(root, "made/cached", "main", {"train.csv": b"a\n1\n"}))
+    expected = datasets.load_dataset("made/cached")["train"].to_list()
+    hub.faults = [Fault("made/cached", 503)]
+    with hf_localize.installed():
+        assert datasets.load_dataset("made/cached")["train"].to_list() == expected
+        assert hf_localize.list_local_datasets() == []
+        with pytest.raises(ConnectionError, match="another revision"):
+            datasets.load_dataset("made/cached", revision="v2")
+
+
+def test_a_column_may_have_any_name(hub: LoopbackHub, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    lines = b'{"_type": "x", "feature": 1}\n{"_type": "y", "feature": 2}\n'
+    hub.add(make_repository(desk.folder / "repositories", "made/names", "main", {"train.jsonl": lines}))
+    with hf_localize.installed():
+        first = datasets.load_dataset("made/names", split="train").to_list()
+        hub.stop()
+        assert datasets.load_dataset("made/names", split="train").to_list() == first
+
+
+def test_an_entry_that_is_replaced_while_it_is_read_is_never_mixed(desk: Desk) -> None:
+    def register(value: int) -> None:
+        parts = {name: datasets.Dataset.from_dict({"v": [value] * 3}) for name in ("train", "test")}
+        hf_localize.register_dataset(datasets.DatasetDict(parts), "org/x", skip_s3_upload=True)
+
+    desk.outsider()
+    register(1)
+    with hf_localize.installed(sources=("local",)):
+        streams = datasets.load_dataset("org/x", streaming=True)
+        assert [row["v"] for row in streams["train"]] == [1, 1, 1]
+        builder = datasets.load_dataset_builder("org/x")
+        register(2)
+        with pytest.raises(errors.IntegrityError, match="replaced"):
+            list(streams["test"])
+        builder.download_and_prepare()
+        loaded = builder.as_dataset()
+    assert {value for part in loaded.values() for value in part["v"]} == {2}
+
+
+def test_a_store_that_can_not_be_written_does_not_stop_a_load(stored: Desk) -> None:
+    stored.teammate().set(HGLOC_DATASETS_STORE_PATH="/proc/nowhere/store")
+    with hf_localize.installed():
+        assert len(datasets.load_dataset(GSM8K, "socratic", split="test")) == 1319
+    with pytest.raises(errors.StoreError, match="HGLOC_DATASETS_STORE_PATH"):
+        hf_localize.download_dataset(GSM8K, "socratic")
+
+
+def test_ctrl_c_ends_a_load_that_waits_for_the_network(stored: Desk) -> None:
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", BlackHole()))
+    code = "import hf_localize; hf_localize.load_local_dataset('openai/gsm8k', 'socratic')"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not [r for r in stored.s3.requests if "data-00000" in r.path] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)  # Without help it would wait for minutes.
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in said
+
+
+def test_a_private_dataset_is_loaded_with_its_token_and_kept_as_private(hub: LoopbackHub, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    hub.add(make_repository(desk.folder / "repositories", "made/secret", "main", {"train.csv": b"a\n1\n"}))
+    hub.private["made/secret"] = {"hf_token"}
+    with hf_localize.installed():
+        with pytest.raises(datasets.exceptions.DatasetNotFoundError):
+            datasets.load_dataset("made/secret")
+        assert datasets.load_dataset("made/secret", token="hf_token")["train"].to_list() == [{"a": 1}]
+    from hf_localize.session import current_session
+
+    (entry,) = current_session().store.entries()
+    assert entry.manifest.private
+    assert "hf_token" not in str(tree(desk.store))
