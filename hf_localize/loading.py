@@ -59,7 +59,12 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
             the type and the first line of stock's.
     """
     session = current_session()
-    hub = HubSource(request.call_stock, request.token, session.settings.hub_offline)
+    hub = HubSource(
+        request.call_stock,
+        request.token,
+        session.settings.hub_offline,
+        session.settings.timeout_seconds,
+    )
     resolver = session.resolver(hub if with_hub else None)
     try:
         entry = resolver.find(request.ref, skip_local=request.force)
@@ -101,8 +106,12 @@ def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
     arguments: dict[str, object] = {"revision": ref.revision}
     if "trust_remote_code" in inspect.signature(stock).parameters:  # datasets < 4
         arguments["trust_remote_code"] = trust_remote_code
-    offline = current_session().settings.hub_offline
-    return HubSource(lambda: stock(ref.dataset_id, ref.config_name, **arguments), offline=offline).find(ref)
+    settings = current_session().settings
+    return HubSource(
+        lambda: stock(ref.dataset_id, ref.config_name, **arguments),
+        offline=settings.hub_offline,
+        timeout_seconds=settings.timeout_seconds,
+    ).find(ref)
 
 
 def open_folder(folder: Path, config_name: str | None, **arguments: object) -> datasets.DatasetBuilder:

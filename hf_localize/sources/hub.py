@@ -12,6 +12,7 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import requests
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -73,6 +74,7 @@ class HubSource:
     open_builder: OpenBuilder
     token: bool | str | None = None
     offline: bool = False
+    timeout_seconds: float = 20.0
     kind: str = "hub"
     name: str = NAME
 
@@ -88,6 +90,8 @@ class HubSource:
         """
         if self.offline and ref.revision is not None:
             return NotHere("left out: offline, stock can't tell one revision from another")
+        if not self.offline and (problem := _unreachable(self.timeout_seconds)) and not _has_cached(ref):
+            raise UnreachableError(problem)
         try:
             entry = HubEntry(self.open_builder(), ref, self.token)
         except StockNotFoundError as exc:
@@ -108,6 +112,34 @@ class HubSource:
                 f"it is out of reach, and what stock has cached may be another revision than {ref.revision!r}"
             )
         return entry
+
+
+def _unreachable(timeout_seconds: float) -> str | None:
+    """Return why the Hub can't be reached, or None. It asks once, and waits for its answer only.
+
+    huggingface_hub would try for 24 s and more, also where it is known to be in vain. What may be
+    a matter of its own configuration (certificates, proxies) is left to it.
+    """
+    try:
+        answer = requests.head(
+            datasets.config.HF_ENDPOINT, timeout=min(10.0, timeout_seconds), allow_redirects=False
+        )
+    except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
+        return None
+    except requests.RequestException as exc:
+        return f"Couldn't reach {datasets.config.HF_ENDPOINT} ({type(exc).__name__})"
+    return (
+        f"{datasets.config.HF_ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else None
+    )
+
+
+def _has_cached(ref: DatasetRef) -> bool:
+    """Tell whether stock would answer from its own cache where the Hub is out of reach."""
+    try:
+        datasets.load.CachedDatasetModuleFactory(ref.dataset_id).get_module()
+    except Exception:  # noqa: BLE001  # Stock asks the same question and takes any error for a no.
+        return False
+    return True
 
 
 def is_unreachable(exc: BaseException) -> bool:

@@ -342,6 +342,21 @@ def test_ctrl_c_ends_a_load_that_waits_for_the_network(stored: Desk) -> None:
     assert "KeyboardInterrupt" in said
 
 
+def test_a_miss_with_the_hub_away_is_an_error_that_says_so_at_once(stored: Desk) -> None:
+    with hf_localize.installed(), pytest.raises(ConnectionError, match="Couldn't reach") as caught:
+        datasets.load_dataset("org/nowhere")
+    assert isinstance(caught.value, datasets.exceptions.DatasetNotFoundError)
+    assert "local store: not in" in str(caught.value)
+
+
+def test_a_hub_that_swallows_packets_is_left_within_the_time_budget(hub: LoopbackHub, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub", HGLOC_TIMEOUT_SECONDS="1")
+    hub.faults = [Fault(".", "stall", seconds=60)]
+    with hf_localize.installed(), pytest.raises(ConnectionError, match="ReadTimeout"):
+        datasets.load_dataset("org/nowhere")
+    hub.stop()  # It ends the stalls.
+
+
 def test_a_private_dataset_is_loaded_with_its_token_and_kept_as_private(hub: LoopbackHub, desk: Desk) -> None:
     desk.outsider().set(HGLOC_SOURCES="local,hub")
     hub.add(make_repository(desk.folder / "repositories", "made/secret", "main", {"train.csv": b"a\n1\n"}))
