@@ -54,6 +54,7 @@ def test_whichever_object_is_refused_no_reader_sees_half_an_entry(refused: str, 
     desk.teammate().s3.heal()
     with pytest.raises(errors.DatasetNotFoundError):
         hf_localize.load_local_dataset("org/x")
+    desk.publisher()
     assert hf_localize.list_s3_datasets() == []
 
 
