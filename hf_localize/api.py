@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from hf_localize.store import LocalEntry
 
 if TYPE_CHECKING:
     import datasets
+
+
+_log = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
@@ -62,8 +66,7 @@ def download_dataset(
     if publish_publicly:
         session.require_publisher()
     entry = session.resolver(_Hub(trust_remote_code)).localize(ref)
-    if not skip_s3_upload and session.can_publish():
-        _publish(entry, session, replace=False, make_public=make_public)
+    _publish_if_possible(entry, session, skip_s3_upload, replace=False, make_public=make_public)
     return Result(True, str(entry.folder))
 
 
@@ -115,8 +118,7 @@ def register_dataset(
     from hf_localize.registering import register
 
     entry = register(path_or_dataset, ref, session.store)
-    if not skip_s3_upload and session.can_publish():
-        _publish(entry, session, replace=True, make_public=make_public)
+    _publish_if_possible(entry, session, skip_s3_upload, replace=True, make_public=make_public)
     return Result(True, str(entry.folder))
 
 
@@ -199,6 +201,15 @@ class _Hub:
         from hf_localize.loading import ask_hub
 
         return ask_hub(ref, self.trust_remote_code)
+
+
+def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, **how: bool) -> None:
+    ref = entry.manifest.ref
+    if skip or not session.can_publish():
+        why = "as asked" if skip else "there is no bucket, or there are no credentials"
+        _log.info("%s is in %s only (%s)", ref, entry.folder, why)
+    else:
+        _log.info("%s: %s", ref, "; ".join(_publish(entry, session, **how)))
 
 
 def _publish(entry: LocalEntry, session: Session, *, replace: bool, make_public: bool) -> list[str]:

@@ -322,10 +322,15 @@ class Bucket:
         if not isinstance(exc, botoerrors.ClientError):
             if isinstance(exc, _CREDENTIAL_ERRORS):
                 return AccessDeniedError(f"no usable credentials for {where}: {exc}")
-            return UnreachableError(f"{where}: {type(exc).__name__}: {exc}")
+            said = type(exc).__name__ if isinstance(exc, botoerrors.HTTPClientError) else f"{exc}"
+            return UnreachableError(
+                f"{where}: {said}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
+            )
         error, code = exc.response.get("Error", {}), str(exc.response.get("Error", {}).get("Code", ""))
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         answer = f"{status} {code} {error.get('Message', '')}".strip()
+        if code == "NoSuchBucket":
+            return UnreachableError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
         if code in _MISSING:
             return _MissingKeyError(f"{where}: {answer}")
         if code in _LOST_RACE or status in (409, 412):

@@ -88,6 +88,10 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
 
+    def _relative_data_dir(self, *args: Any, **kwargs: Any) -> str:
+        # Apart from stock's own: offline, stock takes the newest cache of a dataset for any revision.
+        return f"hf_localize/{super()._relative_data_dir(*args, **kwargs)}"
+
     def _prepare_as_stock(self, *args: Any, **kwargs: Any) -> None:
         if isinstance(self._entry, LocalEntry):
             # Links take no room, so stock's check for free space must not refuse them. (Where it

@@ -66,3 +66,11 @@ class Source(Protocol):
         Raises:
             AccessDeniedError, UnreachableError, IntegrityError: the source can't tell.
         """
+
+
+@runtime_checkable
+class RepositorySource(Source, Protocol):
+    """A source that also knows something of the repositories of its entries."""
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any entry's manifest that tells the configs of the repository of *ref*."""

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import datasets
 
@@ -28,6 +29,7 @@ from hf_localize.sources.hub import HubEntry, HubSource, is_unreachable
 from hf_localize.store import LocalEntry
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 OpenBuilder = Callable[..., datasets.DatasetBuilder]
 
 
@@ -69,6 +71,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     try:
         entry = resolver.find(request.ref, skip_local=request.force)
     except DatasetNotFoundError as exc:
+        _raise_for_config(request.ref, resolver)
         raise _as_stock_raises(exc) from _cause(exc)
     if isinstance(entry, HubEntry):
         hits = _hits.get()
@@ -132,10 +135,40 @@ def stock_function() -> OpenBuilder:
     return stock
 
 
-def only_stock(
-    call_stock: Callable[[], datasets.DatasetBuilder], dataset_id: str, arguments: list[str]
-) -> datasets.DatasetBuilder:
-    """Return stock's builder for a call that no entry can answer.
+def config_names(ref: DatasetRef, call_stock: Callable[[], list[str]]) -> list[str]:
+    """Return the names of all configs of the repository of *ref*, from a store, else from stock."""
+    known = current_session().resolver().repository(ref)
+    return (
+        list(known.repository_configs) if known else only_stock(call_stock, ref.dataset_id, ["config names"])
+    )
+
+
+def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -> str | None:
+    """Return the name of the default config of the repository of *ref*, or None."""
+    known = current_session().resolver().repository(ref)
+    if known:
+        return known.repository_default_config
+    return only_stock(call_stock, ref.dataset_id, ["default config name"])
+
+
+def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
+    """Raise what stock raises for a config that the repository does not have."""
+    known = resolver.repository(ref)
+    if known is None or ref.config_name in known.repository_configs:
+        return
+    configs = list(known.repository_configs)
+    if ref.config_name is not None:
+        raise ValueError(f"BuilderConfig '{ref.config_name}' not found. Available: {configs}")
+    if known.repository_default_config is None:
+        usage = f"load_dataset('{known.canonical_id or ref.dataset_id}', '{configs[0]}')"
+        raise ValueError(
+            f"Config name is missing.\nPlease pick one among the available configs: {configs}"
+            f"\nExample of usage:\n\t`{usage}`"
+        )
+
+
+def only_stock(call_stock: Callable[[], _T], dataset_id: str, arguments: list[str]) -> _T:
+    """Return stock's answer to a call that no entry can answer.
 
     Raises:
         NotAnswerableError: the Hub is out of reach; it says which *arguments* call for the Hub.

@@ -179,6 +179,13 @@ def answers(stored: Identified, ref: DatasetRef) -> bool:
     return same_config and (is_commit or same_revision(ref.revision, stored.ref.revision))
 
 
+def tells_configs(manifest: Manifest, ref: DatasetRef) -> bool:
+    """Tell whether *manifest* knows all configs of the repository, at the revision, of *ref*."""
+    same_id = ref.dataset_id in (manifest.dataset_id, manifest.canonical_id)
+    same = same_revision(manifest.revision, ref.revision) or ref.revision == manifest.commit is not None
+    return same_id and same and bool(manifest.repository_configs)
+
+
 def read_manifest(data: bytes, where: str) -> Manifest:
     """Return the manifest that *data* (JSON) holds; *where* names its place in errors.
 

@@ -141,9 +141,9 @@ def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
     )
 
 
-def index_prefix() -> str:
-    """Return the key prefix under which every commit mark lies."""
-    return f"{_INDEX}/"
+def index_prefix(dataset_id: str | None = None) -> str:
+    """Return the key prefix under which every commit mark lies, or those of one dataset id."""
+    return f"{_INDEX}/{quote(dataset_id, safe='')}/" if dataset_id else f"{_INDEX}/"
 
 
 def same_revision(one: str | None, other: str | None) -> bool:

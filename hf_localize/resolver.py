@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hf_localize.entries import Entry, NotHere, Source, StoredEntry
+from hf_localize.entries import Entry, NotHere, RepositorySource, Source, StoredEntry
 from hf_localize.errors import (
     AccessDeniedError,
     DatasetCorruptError,
@@ -39,6 +40,16 @@ class Answer:
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether the source could not answer at all."""
+        return isinstance(self.error, _SOURCE_FAILURES)
+
+    @property
+    def is_definite(self) -> bool:
+        """Tell whether another library's own error says that there is no such dataset."""
+        return self.error is not None and not self.has_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,21 @@ class Resolver:
         except _SOURCE_FAILURES as exc:
             self._report(Answer(entry.source, str(exc), exc), ref)
         return self.localize(ref)
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return a manifest that tells all configs of the repository of *ref*, from any store."""
+        deadline = time.monotonic() + self.timeout_seconds
+        for source in self.sources:
+            if isinstance(source, RepositorySource):
+                ask = functools.partial(source.repository, ref)
+                try:
+                    known = ask() if source.kind == "local" else _within(deadline, ask)
+                except _SOURCE_FAILURES as exc:
+                    self._report(Answer(source.name, str(exc), exc), ref)
+                    continue
+                if known is not None:
+                    return known
+        return None
 
     def _usable(self, skip_local: bool) -> Sequence[Source]:
         return [source for source in self.sources if not (skip_local and source.kind == "local")]
@@ -157,13 +183,30 @@ def not_found(ref: DatasetRef, answers: Sequence[Answer]) -> DatasetNotFoundErro
             kind = wanted
     asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
     error = kind(
-        f"Dataset {ref} could not be found.\nAsked, in this order:\n{asked}\n"
-        f"To publish it, run where the Hub and the bucket are in reach: hg-localize download {ref.dataset_id}"
-        + (f" --name '{ref.config_name}'" if ref.config_name else "")
-        + (f" --revision '{ref.revision}'" if ref.revision else "")
+        f"Dataset {ref} could not be found.\nAsked, in this order:\n{asked}\n{_advice(ref, answers)}"
     )
     error.answers = tuple(answers)
     return error
+
+
+def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
+    """Return what to do next about a dataset that nobody could give."""
+    if any(answer.source == "Hugging Face Hub" and answer.is_definite for answer in answers):
+        return "The Hub has answered: check the id, the config and the revision."
+    if all(answer.source == "local store" for answer in answers):
+        return (
+            "To see what is stored: hg-localize list-local. "
+            f"To add own data: hg-localize register PATH {ref.dataset_id}"
+        )
+    command = f"hg-localize download {ref.dataset_id}"
+    command += f" --name '{ref.config_name}'" if ref.config_name else ""
+    command += f" --revision '{ref.revision}'" if ref.revision else ""
+    failed = (
+        "Mend what failed above, or publish it"
+        if any(a.has_failed for a in answers)
+        else "To publish it, run"
+    )
+    return f"{failed} where the Hub and the bucket are in reach: {command}"
 
 
 def _within(deadline: float, work: Callable[[], _T]) -> _T:

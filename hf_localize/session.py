@@ -6,8 +6,9 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.entries import Entry, NotHere, Source
+from hf_localize.entries import Entry, NotHere, RepositorySource, Source
 from hf_localize.errors import SettingsError
+from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.settings import Settings, current
@@ -114,14 +115,21 @@ class RemoteSource:
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return what the bucket, or the public records, have for *ref*."""
+        return self._source().find(ref)
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any manifest there that tells the configs of the repository of *ref*."""
+        return self._source().repository(ref)
+
+    def _source(self) -> RepositorySource:
         workers = self._session.settings.max_concurrency
         if self.kind == "s3":
             from hf_localize.sources.private import PrivateSource
 
-            return PrivateSource(self._session.bucket, workers).find(ref)
+            return PrivateSource(self._session.bucket, workers)
         from hf_localize.sources.public import PublicSource
 
-        return PublicSource(self._session.outside, workers).find(ref)
+        return PublicSource(self._session.outside, workers)
 
 
 def _reopen(kind: str, name: str) -> RemoteSource:

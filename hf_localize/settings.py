@@ -130,6 +130,8 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name in ("timeout_seconds", "max_concurrency"):
         return _positive(variable, raw, int if name == "max_concurrency" else float)
+    if name == "s3_bucket_name" and ("/" in raw or ":" in raw):
+        raise SettingsError(f"{variable} must be a bucket's name alone, got {raw!r}")
     if name == "s3_data_prefix":
         return _parse_prefix(variable, raw)
     if name in ("s3_endpoint_url", "public_url"):

@@ -93,22 +93,25 @@ def _activate(overrides: dict[str, Any]) -> dict[str, Any]:
         _installed = True
         if not _hooked:
             _hooked = True
-            wrapt.register_post_import_hook(_wrap_load, "datasets.load")
-        elif "datasets.load" in sys.modules:
-            _wrap_load(sys.modules["datasets.load"])
+            for module in _SEAM:
+                wrapt.register_post_import_hook(_wrap_module, module)
+        else:
+            for module in _SEAM.keys() & sys.modules.keys():
+                _wrap_module(sys.modules[module])
     return former
 
 
-def _wrap_load(module: ModuleType) -> None:
+def _wrap_module(module: ModuleType) -> None:
     """Wrap the seam: ``load_dataset`` looks ``load_dataset_builder`` up in its module when called."""
     with _lock:
         if not _installed:
             return
-        missing = [name for name in _SEAM if not callable(getattr(module, name, None))]
+        functions = _SEAM[module.__name__]
+        missing = [name for name in functions if not callable(getattr(module, name, None))]
         if missing:
             _log.error("%s has no %s any more: loads go to the Hub as usual", module.__name__, missing[0])
             return
-        for name, behaviour in _SEAM.items():
+        for name, behaviour in functions.items():
             _wrap(module, name, behaviour)
 
 
@@ -175,6 +178,28 @@ def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: An
     return open_builder(request)
 
 
+def _config_names(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+    return _ask_repository("config_names", stock, args, kwargs)
+
+
+def _default_config_name(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+    return _ask_repository("default_config_name", stock, args, kwargs)
+
+
+def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    try:
+        call = _signature(stock).bind(*args, **kwargs).arguments
+    except TypeError:
+        return stock(*args, **kwargs)
+    if not _names_a_dataset(call["path"]) or call.get("data_files"):
+        return stock(*args, **kwargs)
+    from hf_localize import loading
+
+    revision = call.get("revision")
+    ref = DatasetRef(call["path"], None, str(revision) if revision else None)
+    return getattr(loading, question)(ref, lambda: stock(*args, **kwargs))
+
+
 def _names_a_dataset(path: object) -> bool:
     """Tell whether stock would look for *path* on the Hub: no packaged builder, no local path."""
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
@@ -188,7 +213,13 @@ def _names_a_dataset(path: object) -> bool:
 
 
 #: What is wrapped, and by what.
-_SEAM = {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset}
+_SEAM: dict[str, dict[str, Callable[..., Any]]] = {
+    "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
+    "datasets.inspect": {
+        "get_dataset_config_names": _config_names,
+        "get_dataset_default_config_name": _default_config_name,
+    },
+}
 
 
 @functools.lru_cache(maxsize=4)

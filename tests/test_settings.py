@@ -75,6 +75,7 @@ def test_the_store_is_the_variable_else_the_folder_here_else_below_hf_home(
         ("PUBLIC_URL", "file:///etc"),
         ("PUBLIC_URL", "https://user:password@host"),
         ("S3_ENDPOINT_URL", "http://"),
+        ("S3_BUCKET_NAME", "s3://team"),
         ("TIMEOUT_SECONDS", "inf"),
     ],
 )

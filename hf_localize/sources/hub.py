@@ -136,7 +136,8 @@ def _unreachable(timeout_seconds: float) -> str | None:
 def _has_cached(ref: DatasetRef) -> bool:
     """Tell whether stock would answer from its own cache where the Hub is out of reach."""
     try:
-        datasets.load.CachedDatasetModuleFactory(ref.dataset_id).get_module()
+        module = datasets.load.CachedDatasetModuleFactory(ref.dataset_id).get_module()
+        Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs)
     except Exception:  # noqa: BLE001  # Stock asks the same question and takes any error for a no.
         return False
     return True

@@ -14,7 +14,7 @@ from hf_localize import layout
 from hf_localize.bucket import Bucket, NotPermittedError
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import FileRecord, Manifest, parse_json, read_manifest
+from hf_localize.manifest import FileRecord, Manifest, parse_json, read_manifest, tells_configs
 from hf_localize.refs import (
     MANIFEST_NAME,
     PUBLIC_ZIP_FOLDER,
@@ -22,6 +22,7 @@ from hf_localize.refs import (
     index_prefix,
     ref_of_folder,
     ref_of_index_key,
+    same_revision,
 )
 from hf_localize.transfer import fetch_files, run_all, verified
 
@@ -95,6 +96,18 @@ class PrivateSource:
             if entry is not None:
                 return entry
         return NotHere(reason)
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any indexed manifest that tells the configs of the repository of *ref*."""
+        if not self.bucket.has_credentials:
+            return None
+        for info in self.bucket.list_keys(index_prefix(ref.dataset_id)):
+            other = ref_of_index_key(info.key)
+            if other is not None and same_revision(other.revision, ref.revision):
+                entry = find_indexed(self.bucket, other, self.workers)
+                if entry is not None and tells_configs(entry.manifest, ref):
+                    return entry.manifest
+        return None
 
     def _find_by_alias(self, ref: DatasetRef) -> BucketEntry | None:
         data = self.bucket.get(ref.alias_key)

@@ -21,7 +21,7 @@ from hf_localize.errors import (
     UnreachableError,
     UnsafeArchiveError,
 )
-from hf_localize.manifest import Manifest, answers, check_paths, hash_file, parse_json
+from hf_localize.manifest import Manifest, answers, check_paths, hash_file, parse_json, tells_configs
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.transfer import verified
 from hf_localize.web import PublicFiles
@@ -124,6 +124,15 @@ class PublicSource:
         if record.digest is None or record.size_bytes is None:
             return ZipFetch(self.files, record, self.workers)
         return ZipEntry(self.files, record, self.workers, manifest=self._manifest(record))
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any shared manifest that tells the configs of the repository of *ref*."""
+        for record in self.records() or ():
+            if record.ref.dataset_id == ref.dataset_id and record.digest and record.size_bytes:
+                manifest = self._manifest(record)
+                if tells_configs(manifest, ref):
+                    return manifest
+        return None
 
     def records(self) -> list[PublicRecord] | None:
         """Return all records, or None where nothing was ever shared."""

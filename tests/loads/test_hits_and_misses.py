@@ -292,6 +292,22 @@ def test_a_load_that_stock_answers_from_its_cache_still_does(hub: LoopbackHub, d
             datasets.load_dataset("made/cached", revision="v2")
 
 
+def test_what_was_loaded_before_never_answers_for_another_revision_or_config(stored: Desk) -> None:
+    rows = datasets.Dataset.from_dict({"text": ["v1"]})
+    hf_localize.register_dataset(rows, "team/corpus", revision="v1")
+    with hf_localize.installed():
+        assert datasets.load_dataset("team/corpus", revision="v1", split="train")["text"][:] == ["v1"]
+        assert len(datasets.load_dataset(GSM8K, "socratic", split="test")) == 1319
+        for arguments, expected in (
+            (("team/corpus",), datasets.exceptions.DatasetNotFoundError),
+            ((GSM8K, "main"), datasets.exceptions.DatasetNotFoundError),
+            ((GSM8K, "nope"), ValueError),
+            ((GSM8K,), ValueError),
+        ):
+            with pytest.raises(expected):
+                datasets.load_dataset(*arguments)
+
+
 def test_a_column_may_have_any_name(hub: LoopbackHub, desk: Desk) -> None:
     desk.outsider().set(HGLOC_SOURCES="local,hub")
     lines = b'{"_type": "x", "feature": 1}\n{"_type": "y", "feature": 2}\n'
