@@ -1,12 +1,14 @@
 # Two commands set up all that they need: `make demo` and `make test`.
 PYTHON ?= python3
-# Another release of `datasets` on which the loads are tested too.
+# Another release of `datasets` on which the loads are tested by each `make test`.
 OLDER ?= 3.6.0
+# Those on which `make test-versions` tests them.
+VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
-OLDER_BIN := .venv-datasets-$(OLDER)/bin
 JOBS ?= auto
 
-.PHONY: demo test lint types test-loads-older test-s3 clean help
+.PHONY: demo test lint types test-versions test-s3 clean help
+.PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -17,20 +19,22 @@ $(BIN)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	touch $@
 
-$(OLDER_BIN)/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-datasets-$(OLDER)
-	$(OLDER_BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(OLDER_BIN)/python -m pip install --quiet --disable-pip-version-check 'datasets==$(OLDER)' --editable . --group load-tests
+.venv-datasets-%/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-datasets-$*
+	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check 'datasets==$*' --editable . --group load-tests
 	touch $@
 
 demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 	$(BIN)/python demo/run.py
 
-test: lint types $(BIN)/.ready test-loads-older ## All checks and tests, the loads on two releases of datasets
+test: lint types $(BIN)/.ready test-loads-$(OLDER) ## All checks and tests, the loads on two releases of datasets
 	$(BIN)/python -m pytest -n $(JOBS)
 
-test-loads-older: $(OLDER_BIN)/.ready ## The tests of the loads on datasets $(OLDER)
-	$(OLDER_BIN)/python -m pytest -n $(JOBS) tests/loads
+test-loads-%: .venv-datasets-%/.ready
+	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity
+
+test-versions: $(addprefix test-loads-,$(VERSIONS)) ## The tests of the loads on each supported release of datasets
 
 lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 	$(BIN)/ruff check .
