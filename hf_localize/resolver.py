@@ -104,12 +104,11 @@ class Resolver:
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that tells all configs of the repository of *ref*, from any store."""
-        deadline = time.monotonic() + self.timeout_seconds
+        budget = _Budget(self.timeout_seconds)
         for source in self.sources:
             if isinstance(source, RepositorySource):
-                ask = functools.partial(source.repository, ref)
                 try:
-                    known = ask() if source.kind == "local" else _within(deadline, ask)
+                    known = budget.ask(source, functools.partial(source.repository, ref))
                 except _SOURCE_FAILURES as exc:
                     self._report(Answer(source.name, str(exc), exc), ref)
                     continue
@@ -122,10 +121,10 @@ class Resolver:
 
     def _first(self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry], _T]) -> _T:
         answers: list[Answer] = []
-        deadline = time.monotonic() + self.timeout_seconds
+        budget = _Budget(self.timeout_seconds)
         for source in sources:
             try:
-                found = self._ask(source, ref, deadline)
+                found = budget.ask(source, functools.partial(source.find, ref))
                 if not isinstance(found, NotHere):
                     return use(found)
                 answers.append(Answer(source.name, found.reason, found.error))
@@ -134,11 +133,6 @@ class Resolver:
                 answers.append(Answer(source.name, str(exc), exc))
                 self._report(answers[-1], ref)
         raise not_found(ref, answers)
-
-    def _ask(self, source: Source, ref: DatasetRef, deadline: float) -> Entry | NotHere:
-        if source.kind not in ("s3", "public"):
-            return source.find(ref)
-        return _within(deadline, lambda: source.find(ref))
 
     def _bring_home(self, entry: Entry, ref: DatasetRef, force: bool) -> LocalEntry:
         started = time.monotonic()
@@ -209,30 +203,41 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
     return f"{failed} where the Hub and the bucket are in reach: {command}"
 
 
-def _within(deadline: float, work: Callable[[], _T]) -> _T:
-    """Return what *work* returns, or raise UnreachableError once *deadline* has passed.
+@dataclass(slots=True)
+class _Budget:
+    """The time that remote stores may take to answer. Fetching what they have is not counted."""
 
-    The work goes on in a daemon thread then, until its own time-outs end it: a thread can't be
-    ended from outside, and a process must be able to exit while one hangs.
-    """
-    remaining = deadline - time.monotonic()
-    result: list[_T] = []
-    failure: list[BaseException] = []
+    seconds: float
 
-    def run() -> None:
-        try:
-            result.append(work())
-        except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
-            failure.append(exc)
+    def ask(self, source: Source, question: Callable[[], _T]) -> _T:
+        """Return the answer of *source* to *question*.
 
-    thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)
-    thread.start()
-    thread.join(max(remaining, 0))
-    if failure:
-        raise failure[0]
-    if not result:
-        raise UnreachableError("no answer within the time budget (HGLOC_TIMEOUT_SECONDS)")
-    return result[0]
+        Raises:
+            UnreachableError: it took more than what is left. The question goes on in a daemon
+                thread then, until its own time-outs end it: a thread can't be ended from outside,
+                and a process must be able to exit while one hangs.
+        """
+        if source.kind not in ("s3", "public"):
+            return question()
+        result: list[_T] = []
+        failure: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                result.append(question())
+            except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
+                failure.append(exc)
+
+        started = time.monotonic()
+        thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)
+        thread.start()
+        thread.join(max(self.seconds, 0))
+        self.seconds -= time.monotonic() - started
+        if failure:
+            raise failure[0]
+        if not result:
+            raise UnreachableError("no answer within the time budget (HGLOC_TIMEOUT_SECONDS)")
+        return result[0]
 
 
 def _log_resolution(ref: DatasetRef, source: str, manifest: Manifest, how: str) -> None:

@@ -365,6 +365,18 @@ def test_a_miss_with_the_hub_away_is_an_error_that_says_so_at_once(stored: Desk)
     assert "local store: not in" in str(caught.value)
 
 
+def test_a_bucket_that_swallows_packets_is_left_within_the_time_budget(
+    stored: Desk, hub: LoopbackHub
+) -> None:
+    stored.teammate().set(HGLOC_TIMEOUT_SECONDS="1", HGLOC_SOURCES="local,s3,hub")
+    stored.s3.fail(Rule(None, ".", BlackHole()))
+    hub.start()
+    with hf_localize.installed():  # Without a budget it would wait for minutes.
+        assert len(datasets.load_dataset(GSM8K, "socratic", split="test")) == 1319
+    with pytest.raises(errors.UnreachableError, match="time budget"):
+        _load("org/nowhere")
+
+
 def test_a_hub_that_swallows_packets_is_left_within_the_time_budget(hub: LoopbackHub, desk: Desk) -> None:
     desk.outsider().set(HGLOC_SOURCES="local,hub", HGLOC_TIMEOUT_SECONDS="1")
     hub.faults = [Fault(".", "stall", seconds=60)]
