@@ -41,14 +41,6 @@ def _nodes() -> Any:
     return sorted(rows)
 
 
-def _prepared(tmp: Any) -> Any:
-    builder = load_dataset_builder(GSM8K, "socratic")
-    builder.download_and_prepare(str(tmp / "out"), file_format="parquet")
-    return datasets.load_dataset(
-        "parquet", data_files=str(tmp / "out" / "*.parquet"), split="train"
-    ).to_list()
-
-
 CALLS: dict[str, Callable[[], Any]] = {
     # load_dataset: forms
     "id and name": lambda: load_dataset(GSM8K, "main"),
