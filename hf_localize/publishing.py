@@ -85,6 +85,8 @@ def _commit(bucket: Bucket, manifest: Manifest, folder: str, etag: str | None) -
             ) from exc
     for ref in manifest.equivalents():
         bucket.put(ref.alias_key, pointer_document(manifest.ref))
+    if manifest.repository_configs:
+        bucket.put(manifest.ref.repository_key, pointer_document(manifest.ref))
 
 
 def _claim_folder(bucket: Bucket, manifest: Manifest) -> str:

@@ -83,6 +83,12 @@ class DatasetRef:
         return f"{_ALIASES}/{self._quoted()}.json"
 
     @property
+    def repository_key(self) -> str:
+        """Return the key of a pointer to any entry of this repository and revision."""
+        revision = "main" if same_revision(self.revision, None) else self.revision or ""
+        return f".hgloc/repository/{quote(self.dataset_id, safe='')}/{quote(revision, safe='')}.json"
+
+    @property
     def record_key(self) -> str:
         """Return this ref's usual key in ``public_datasets.json``."""
         return "---".join(
@@ -141,9 +147,9 @@ def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
     )
 
 
-def index_prefix(dataset_id: str | None = None) -> str:
-    """Return the key prefix under which every commit mark lies, or those of one dataset id."""
-    return f"{_INDEX}/{quote(dataset_id, safe='')}/" if dataset_id else f"{_INDEX}/"
+def index_prefix() -> str:
+    """Return the key prefix under which every commit mark lies."""
+    return f"{_INDEX}/"
 
 
 def same_revision(one: str | None, other: str | None) -> bool:

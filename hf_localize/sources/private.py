@@ -22,7 +22,6 @@ from hf_localize.refs import (
     index_prefix,
     ref_of_folder,
     ref_of_index_key,
-    same_revision,
 )
 from hf_localize.transfer import fetch_files, run_all, verified
 
@@ -101,13 +100,14 @@ class PrivateSource:
         """Return any indexed manifest that tells the configs of the repository of *ref*."""
         if not self.bucket.has_credentials:
             return None
-        for info in self.bucket.list_keys(index_prefix(ref.dataset_id)):
-            other = ref_of_index_key(info.key)
-            if other is not None and same_revision(other.revision, ref.revision):
-                entry = find_indexed(self.bucket, other, self.workers)
-                if entry is not None and tells_configs(entry.manifest, ref):
-                    return entry.manifest
-        return None
+        try:
+            data = self.bucket.get(ref.repository_key)
+        except NotPermittedError:  # So a missing key is answered where keys may not be listed.
+            return None
+        if data is None:
+            return None
+        entry = find_indexed(self.bucket, read_pointer(data, ref.repository_key), self.workers)
+        return entry.manifest if entry is not None and tells_configs(entry.manifest, ref) else None
 
     def _find_by_alias(self, ref: DatasetRef) -> BucketEntry | None:
         data = self.bucket.get(ref.alias_key)
