@@ -27,6 +27,7 @@ from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
     HfLocalizeError,
+    IntegrityError,
     PreconditionFailedError,
     SettingsError,
     UnreachableError,
@@ -261,7 +262,7 @@ class Bucket:
             ConflictError: other writers kept winning.
         """
         for attempt in range(_UPDATE_TRIES):
-            document, etag = self._read_json(key)
+            document, etag = self.read_json(key)
             if not change(document):
                 return
             body = json.dumps(document, indent=1, ensure_ascii=False).encode()
@@ -278,13 +279,19 @@ class Bucket:
         except AclsDisabledError:
             self.put_over(key, body, etag)
 
-    def _read_json(self, key: str) -> tuple[dict[str, Any], str | None]:
+    def read_json(self, key: str) -> tuple[dict[str, Any], str | None]:
+        """Return a shared JSON object and its ETag; an empty one and None where there is none.
+
+        Raises:
+            IntegrityError: what is there is not a JSON object.
+        """
         found = self.get_with_etag(key)
         if found is None:
             return {}, None
-        document = parse_json(found[0], f"{key} in {self.address}")
+        where = f"{key} in {self.address}"
+        document = parse_json(found[0], where)
         if not isinstance(document, dict):
-            raise ConflictError(f"{key} in {self.address} is not a JSON object; it is left as it is")
+            raise IntegrityError(f"{where} is not a JSON object; it is left as it is. Mend or remove it.")
         return document, found[1]
 
     def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:

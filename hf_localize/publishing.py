@@ -19,7 +19,7 @@ from hf_localize.errors import (
     PublishError,
     UnreachableError,
 )
-from hf_localize.manifest import FileRecord, Manifest, hash_file, parse_json, read_manifest
+from hf_localize.manifest import FileRecord, Manifest, hash_file, read_manifest
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.sources.private import data_folders, index_document, pointer_document, read_index
 from hf_localize.sources.public import record_ref
@@ -155,7 +155,7 @@ def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, scratch
         PublishError: outsiders could not read it. The message has the bucket policy that helps.
     """
     manifest = entry.hashed_manifest()
-    records = _records(bucket)
+    records, _ = bucket.read_json(PUBLIC_RECORDS_KEY)
     key, zip_key = _free_names(records, manifest.ref)
     same = records.get(key, {}).get("digest") == manifest.digest
     if same and all(map(outside.is_readable, (zip_key, PUBLIC_RECORDS_KEY))):
@@ -208,14 +208,6 @@ def _not_public(bucket: Bucket, key: str) -> PublishError:
         "public-read ACL. Nothing was shared. Add this bucket policy, and allow public policies for the "
         f"bucket (Block Public Access), then run the command again:\n{public_policy(bucket)}"
     )
-
-
-def _records(bucket: Bucket) -> dict[str, Any]:
-    where = f"{PUBLIC_RECORDS_KEY} in {bucket.address}"
-    document = parse_json(bucket.get(PUBLIC_RECORDS_KEY) or b"{}", where)
-    if not isinstance(document, dict):
-        raise IntegrityError(f"{where} is not a JSON object; it is left as it is. Mend or remove it.")
-    return document
 
 
 def _free_names(records: Mapping[str, Any], ref: DatasetRef) -> tuple[str, str]:

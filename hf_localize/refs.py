@@ -18,7 +18,6 @@ _INDEX = ".hgloc/index"
 _ALIASES = ".hgloc/alias"
 
 _UNSAFE = re.compile(r'[/\\:*?"<>| ]')
-_SHA = re.compile(r"[0-9a-f]{40}")
 #: A folder name may have 255 bytes on common file systems; 9 are kept for ``~`` and a hash.
 _MAX_PART_BYTES = 246
 
@@ -48,11 +47,6 @@ class DatasetRef:
     def __str__(self) -> str:
         config = f" [{self.config_name}]" if self.config_name else ""
         return f"{self.dataset_id}{config}{'@' + self.revision if self.revision else ''}"
-
-    @property
-    def is_commit(self) -> bool:
-        """Tell whether the revision is a full commit SHA."""
-        return self.revision is not None and _SHA.fullmatch(self.revision) is not None
 
     @property
     def folders(self) -> tuple[str, ...]:
