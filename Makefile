@@ -6,6 +6,7 @@ OLDER ?= 3.6.0
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
 JOBS ?= auto
+pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
 .PHONY: demo test lint types test-versions test-s3 clean help
 .PRECIOUS: .venv-datasets-%/.ready
@@ -29,12 +30,13 @@ demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 	$(BIN)/python demo/run.py
 
 test: lint types $(BIN)/.ready test-loads-$(OLDER) ## All checks and tests, the loads on two releases of datasets
-	$(BIN)/python -m pytest -n $(JOBS)
+	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 
 test-loads-%: .venv-datasets-%/.ready
 	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity
 
-test-versions: $(addprefix test-loads-,$(VERSIONS)) ## The tests of the loads on each supported release of datasets
+test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The tests of the loads on each supported release of datasets, and of each reading what each wrote
+	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/matrix
 
 lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 	$(BIN)/ruff check .

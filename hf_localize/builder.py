@@ -15,13 +15,14 @@ from typing import Any, BinaryIO
 
 import datasets
 import pyarrow as pa
+from datasets.features.features import _FEATURE_TYPES
 from datasets.naming import filenames_for_dataset_split
 from datasets.splits import SplitDict, SplitInfo
 
 from hf_localize.capture import dataset_name
 from hf_localize.entries import StoredEntry
-from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError
-from hf_localize.features import link_or_symlink
+from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
+from hf_localize.features import link_or_symlink, missing_types, with_large_list_item
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
@@ -32,6 +33,10 @@ _SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
 _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
 _Key = getattr(datasets.builder, "Key", None)
+#: Since 4.0 ``Sequence`` is a function, but still read.
+_KNOWN_TYPES = frozenset({*_FEATURE_TYPES, "Sequence"})
+_FIELDS_OF_LARGE_LIST = getattr(_FEATURE_TYPES.get("LargeList"), "__dataclass_fields__", ())
+_LARGE_LIST_ITEM = "dtype" if "dtype" in _FIELDS_OF_LARGE_LIST else "feature"
 
 
 class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets has no types.
@@ -182,18 +187,16 @@ def dataset_info(manifest: Manifest) -> datasets.DatasetInfo:
     """Return the ``DatasetInfo`` that a manifest describes.
 
     Raises:
-        HfLocalizeError: the installed `datasets` lacks a feature type of the dataset.
+        UnsupportedFeatureError: the installed `datasets` lacks a feature type of the dataset.
     """
+    if missing := missing_types(manifest.features, _KNOWN_TYPES):
+        raise UnsupportedFeatureError(
+            f"{manifest.ref} can't be loaded with datasets {datasets.__version__}: {'; '.join(missing)}. "
+            "Upgrade datasets; nothing was fetched."
+        )
     known = {key: value for key, value in manifest.info.items() if key in _INFO_FIELDS}
     splits = [_split_info(split, _dataset_name(manifest)) for split in manifest.splits]
-    try:
-        features = datasets.Features.from_dict(manifest.features)
-    except ValueError as exc:
-        wrote = manifest.written_by.get("datasets", "a newer version")
-        raise HfLocalizeError(
-            f"{manifest.ref} has a feature type that datasets {datasets.__version__} lacks: {exc} "
-            f"It was written by datasets {wrote}."
-        ) from exc
+    features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
     return datasets.DatasetInfo(**{**known, "features": features, "splits": _split_dict(splits, manifest)})
 
 

@@ -55,6 +55,10 @@ class NotAnswerableError(HfLocalizeError, ConnectionError):
     """A call that only the Hub can answer (``data_files=``, …), and the Hub is out of reach."""
 
 
+class UnsupportedFeatureError(HfLocalizeError, ValueError):
+    """The dataset has a feature type that the installed ``datasets`` lacks."""
+
+
 class ScriptDatasetError(HfLocalizeError, RuntimeError):
     """The dataset is a loading script, which the installed ``datasets`` does not run."""
 

@@ -2,6 +2,8 @@
 
 `datasets` 4 renamed its list type: it writes ``List``, which versions below 4 refuse
 ("Feature type 'List' not found"). The older spellings are read by both, so entries hold those.
+``LargeList`` has no spelling that 2.21 and later versions both read: 2.21 calls its item
+``dtype``. Entries hold the later one, and Arrow files leave such columns to be inferred.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,19 @@ from hf_localize.errors import IntegrityError
 #: Types whose values may be paths to files beside the data, which an entry must embed.
 _MEDIA_TYPES = frozenset({"Audio", "Image", "Video", "Pdf", "Nifti", "Mesh", "BioSequence", "BioStructure"})
 _METADATA_KEY = b"huggingface"
+#: The first release of `datasets` with each type that not every supported one has: by its
+#: ``features/features.py``, release by release.
+_SINCE = {
+    "LargeList": "2.21.0",
+    "Video": "3.1.0",
+    "Pdf": "3.5.0",
+    "List": "4.0.0",
+    "Nifti": "4.4.0",
+    "Json": "4.7.0",
+    "Mesh": "5.0.0",
+    "BioSequence": "5.1.0",
+    "BioStructure": "5.1.0",
+}
 
 
 def portable(feature: Any) -> Any:
@@ -31,6 +46,8 @@ def portable(feature: Any) -> Any:
         return [portable(item) for item in feature]
     if not isinstance(feature, Mapping):
         return feature
+    if feature.get("_type") == "LargeList" and "dtype" in feature:
+        return portable(_renamed(feature, "dtype", "feature"))
     if feature.get("_type") != "List" or "feature" not in feature:
         return {key: portable(value) for key, value in feature.items()}
     inner = portable(feature["feature"])
@@ -41,14 +58,43 @@ def portable(feature: Any) -> Any:
     return [inner] if length == -1 else {"feature": inner, "length": length, "_type": "List"}
 
 
+def with_large_list_item(feature: Any, name: str) -> Any:
+    """Return portable features JSON with the item of each ``LargeList`` called *name*.
+
+    2.21 calls it ``dtype``, every later release ``feature``.
+    """
+    if isinstance(feature, list):
+        return [with_large_list_item(item, name) for item in feature]
+    if not isinstance(feature, Mapping):
+        return feature
+    inner = {key: with_large_list_item(value, name) for key, value in feature.items()}
+    return _renamed(inner, "feature", name) if feature.get("_type") == "LargeList" else inner
+
+
 def has_media(feature: Any) -> bool:
     """Tell whether features JSON holds a type whose values may lie in files of their own."""
+    return not _MEDIA_TYPES.isdisjoint(types_in(feature))
+
+
+def types_in(feature: Any) -> set[str]:
+    """Return the names of all feature types in features JSON."""
     if isinstance(feature, list):
-        return any(map(has_media, feature))
+        return {kind for item in feature for kind in types_in(item)}
     if not isinstance(feature, Mapping):
-        return False
+        return set()
+    inner = {kind for item in feature.values() for kind in types_in(item)}
     kind = feature.get("_type")  # A column may have this name too.
-    return (isinstance(kind, str) and kind in _MEDIA_TYPES) or any(map(has_media, feature.values()))
+    return inner | {kind} if isinstance(kind, str) else inner
+
+
+def missing_types(features: Mapping[str, Any], known: Container[str]) -> list[str]:
+    """Return, in words, which columns need a type that is not *known*, and since when there is one."""
+    return [
+        f"column {column!r} needs {kind}, which datasets has since {_SINCE.get(kind, 'a later release')}"
+        for column, feature in features.items()
+        for kind in sorted(types_in(feature))
+        if kind not in known
+    ]
 
 
 def write_portable_shard(source: Path, target: Path) -> None:
@@ -93,6 +139,10 @@ def link_or_symlink(source: Path, target: Path) -> None:
         target.symlink_to(source)
 
 
+def _renamed(mapping: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    return {new if key == old else key: value for key, value in mapping.items()}
+
+
 def _portable_head(source: Path) -> tuple[bytes, int] | None:
     """Return a new schema message and the length of the old one; None where none is needed."""
     import pyarrow as pa
@@ -110,9 +160,12 @@ def _portable_head(source: Path) -> tuple[bytes, int] | None:
     except pa.ArrowInvalid as exc:
         raise IntegrityError(f"{source} is not an Arrow stream: {exc}") from exc
     metadata = dict(schema.metadata or {})
-    if b'"List"' not in metadata.get(_METADATA_KEY, b""):
+    if not any(kind in metadata.get(_METADATA_KEY, b"") for kind in (b'"List"', b'"LargeList"')):
         return None
     document = json.loads(metadata[_METADATA_KEY])
-    document["info"]["features"] = portable(document["info"]["features"])
+    features = portable(document["info"]["features"])
+    document["info"]["features"] = {
+        column: feature for column, feature in features.items() if "LargeList" not in types_in(feature)
+    }
     metadata[_METADATA_KEY] = json.dumps(document).encode()
     return schema.with_metadata(metadata).serialize().to_pybytes(), offset

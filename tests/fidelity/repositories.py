@@ -12,6 +12,22 @@ import pyarrow.parquet as pq
 from tests.rig.hub import LoopbackHub, make_repository
 
 
+#: A dataset that is a loading script, which `datasets` below 4 runs.
+SCRIPT = b"""
+import datasets
+
+class Made(datasets.GeneratorBasedBuilder):
+    VERSION = datasets.Version("1.2.3")
+    def _info(self):
+        return datasets.DatasetInfo(description="made", features=datasets.Features({"n": datasets.Value("int32")}))
+    def _split_generators(self, dl_manager):
+        return [datasets.SplitGenerator(name="train", gen_kwargs={})]
+    def _generate_examples(self):
+        for n in range(3):
+            yield n, {"n": n}
+"""
+
+
 def parquet(**columns: list[object]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)

@@ -7,21 +7,8 @@ import pytest
 
 import hf_localize
 from tests.conftest import Desk, run_cli
+from tests.fidelity.repositories import SCRIPT
 from tests.rig.hub import LoopbackHub, make_repository
-
-SCRIPT = b"""
-import datasets
-
-class Made(datasets.GeneratorBasedBuilder):
-    VERSION = datasets.Version("1.2.3")
-    def _info(self):
-        return datasets.DatasetInfo(description="made", features=datasets.Features({"n": datasets.Value("int32")}))
-    def _split_generators(self, dl_manager):
-        return [datasets.SplitGenerator(name="train", gen_kwargs={})]
-    def _generate_examples(self):
-        for n in range(3):
-            yield n, {"n": n}
-"""
 
 
 @pytest.mark.skipif(int(datasets.__version__.split(".")[0]) >= 4, reason="datasets 4 runs no scripts")
