@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from tests.rig.hub import LoopbackHub, make_repository
 
-
 #: A dataset that is a loading script, which `datasets` below 4 runs.
 SCRIPT = b"""
 import datasets

@@ -32,10 +32,10 @@ def _cube(dimensions: int) -> list[Any]:
 
 
 def _png() -> bytes:
-    from PIL import Image as pillow
+    import PIL.Image
 
     sink = io.BytesIO()
-    pillow.new("RGB", (3, 2), (1, 2, 3)).save(sink, "PNG")
+    PIL.Image.new("RGB", (3, 2), (1, 2, 3)).save(sink, "PNG")
     return sink.getvalue()
 
 
