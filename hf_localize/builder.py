@@ -66,10 +66,10 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._force = force
         super().__init__(
             cache_dir=cache_dir,
-            dataset_name=_dataset_name(manifest),
+            dataset_name=dataset_name(ref.dataset_id),
             config_name=_config_name(manifest),
             hash=entry.digest,
-            info=dataset_info(manifest),
+            info=dataset_info(manifest, ref),
             token=token,
             repo_id=manifest.canonical_id or manifest.dataset_id,
             version=manifest.info.get("version") or "0.0.0",
@@ -77,7 +77,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._restore_names()
 
     def _info(self) -> datasets.DatasetInfo:
-        return dataset_info(self._entry.manifest)
+        return dataset_info(self._entry.manifest, self._ref)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Bring the entry into the local store, then prepare it as stock does."""
@@ -148,7 +148,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         if entry.digest == self.hash:
             return
         self.hash: str = entry.digest
-        self.info = dataset_info(entry.manifest)
+        self.info = dataset_info(entry.manifest, self._ref)
         self._restore_names()
         self._cache_dir = self._output_dir = self._build_cache_dir()
 
@@ -183,8 +183,8 @@ class _ReplacedError(Exception):
     """Another entry took the place of the one that was being linked."""
 
 
-def dataset_info(manifest: Manifest) -> datasets.DatasetInfo:
-    """Return the ``DatasetInfo`` that a manifest describes.
+def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
+    """Return the ``DatasetInfo`` that a manifest describes, with the name by which *ref* asks for it.
 
     Raises:
         UnsupportedFeatureError: the installed `datasets` lacks a feature type of the dataset.
@@ -195,9 +195,12 @@ def dataset_info(manifest: Manifest) -> datasets.DatasetInfo:
             "Upgrade datasets; nothing was fetched."
         )
     known = {key: value for key, value in manifest.info.items() if key in _INFO_FIELDS}
-    splits = [_split_info(split, _dataset_name(manifest)) for split in manifest.splits]
+    name = dataset_name(ref.dataset_id)  # As stock does, whatever the id is on the Hub by now.
+    splits = SplitDict(dataset_name=name)
+    for split in manifest.splits:
+        splits.add(_split_info(split, name))
     features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
-    return datasets.DatasetInfo(**{**known, "features": features, "splits": _split_dict(splits, manifest)})
+    return datasets.DatasetInfo(**{**known, "dataset_name": name, "features": features, "splits": splits})
 
 
 def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets.DatasetBuilder:
@@ -218,13 +221,6 @@ def _batches(stream: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
     stream.read(1)  # The read of a verified stream's end is what checks it.
 
 
-def _split_dict(splits: list[SplitInfo], manifest: Manifest) -> SplitDict:
-    found = SplitDict(dataset_name=_dataset_name(manifest))
-    for split in splits:
-        found.add(split)
-    return found
-
-
 def _split_info(split: Split, dataset_name: str) -> SplitInfo:
     values: Mapping[str, Any] = {
         "name": split.name,
@@ -239,10 +235,6 @@ def _split_info(split: Split, dataset_name: str) -> SplitInfo:
 
 def _shard_lengths(split: Split) -> list[int | None] | None:
     return [shard.rows for shard in split.shards] if len(split.shards) > 1 else None
-
-
-def _dataset_name(manifest: Manifest) -> str:
-    return dataset_name(manifest.canonical_id or manifest.dataset_id)
 
 
 def _config_name(manifest: Manifest) -> str:

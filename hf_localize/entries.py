@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -74,3 +75,8 @@ class RepositorySource(Source, Protocol):
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any entry's manifest that tells the configs of the repository of *ref*."""
+
+
+def instead(others: Sequence[str]) -> str:
+    """Return, in words for a reason, what a source has of a dataset in place of what was asked for."""
+    return f" (it has {', '.join(sorted(others))})" if others else ""

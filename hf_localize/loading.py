@@ -25,7 +25,7 @@ from hf_localize.errors import (
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
 from hf_localize.session import Session, current_session
-from hf_localize.sources.hub import HubEntry, HubSource, is_unreachable
+from hf_localize.sources.hub import HubEntry, HubSource, canonical_id, is_unreachable
 from hf_localize.store import LocalEntry
 
 _log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
         arguments["trust_remote_code"] = trust_remote_code
     settings = current_session().settings
     return HubSource(
-        lambda: stock(ref.dataset_id, ref.config_name, **arguments),
+        lambda: stock(canonical_id(ref.dataset_id, settings.timeout_seconds), ref.config_name, **arguments),
         offline=settings.hub_offline,
         timeout_seconds=settings.timeout_seconds,
     ).find(ref)

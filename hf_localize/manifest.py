@@ -104,16 +104,22 @@ class Manifest:
         return answers(self, ref)
 
     def equivalents(self) -> tuple[DatasetRef, ...]:
-        """Return the other refs that this entry answers, for pointers to it."""
-        ids = dict.fromkeys(i for i in (self.dataset_id, self.canonical_id) if i)
+        """Return the refs by which this entry is also found, for pointers to it.
+
+        Among them are those with the id in small letters, by which any letter case is found;
+        its own ref can be one of them.
+        """
+        ids = dict.fromkeys((self.dataset_id,))
+        if self.canonical_id is not None:
+            ids |= dict.fromkeys((self.canonical_id, self.dataset_id.lower(), self.canonical_id.lower()))
         configs = dict.fromkeys((self.config_name, self.resolved_config or self.config_name))
         if self.is_default_config:
             configs[None] = None
         revisions = dict.fromkeys((self.revision, self.commit or self.revision))
-        if same_revision(self.revision, None):
-            revisions |= {None: None, "main": None}
-        refs = (DatasetRef(i, c, r) for i in ids for c in configs for r in revisions)
-        return tuple(ref for ref in refs if ref.index_key != self.ref.index_key)
+        refs = dict.fromkeys(DatasetRef(i, c, r) for i in ids for c in configs for r in revisions)
+        if self.canonical_id is None:
+            del refs[self.ref]
+        return tuple(refs)
 
     def file(self, path: str) -> FileRecord:
         """Return the record of the file at *path*; raises KeyError where there is none."""
@@ -169,7 +175,7 @@ def answers(stored: Identified, ref: DatasetRef) -> bool:
     """
     if ref == stored.ref:
         return True
-    if ref.dataset_id not in (stored.ref.dataset_id, stored.canonical_id):
+    if not is_same_id(stored, ref.dataset_id):
         return False
     if ref.config_name is None:
         same_config = stored.ref.config_name is None or stored.is_default_config
@@ -179,11 +185,22 @@ def answers(stored: Identified, ref: DatasetRef) -> bool:
     return same_config and (is_commit or same_revision(ref.revision, stored.ref.revision))
 
 
+def is_same_id(stored: Identified, dataset_id: str) -> bool:
+    """Tell whether *dataset_id* names the repository of *stored*.
+
+    The Hub keeps no two ids that differ by letter case only, and redirects from any case; so
+    does what came from there. The id of a registered dataset is taken as it is.
+    """
+    if dataset_id == stored.ref.dataset_id:
+        return True
+    known = (stored.ref.dataset_id, stored.canonical_id)
+    return stored.canonical_id is not None and dataset_id.lower() in (i.lower() for i in known if i)
+
+
 def tells_configs(manifest: Manifest, ref: DatasetRef) -> bool:
     """Tell whether *manifest* knows all configs of the repository, at the revision, of *ref*."""
-    same_id = ref.dataset_id in (manifest.dataset_id, manifest.canonical_id)
     same = same_revision(manifest.revision, ref.revision) or ref.revision == manifest.commit is not None
-    return same_id and same and bool(manifest.repository_configs)
+    return is_same_id(manifest, ref.dataset_id) and same and bool(manifest.repository_configs)
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:
@@ -226,6 +243,21 @@ def parse_json(data: bytes, where: str) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise IntegrityError(f"{where} is not JSON: {exc}") from exc
+
+
+def pointer_document(ref: DatasetRef) -> bytes:
+    """Return a pointer to the entry that is stored as *ref*."""
+    document = {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
+    return json.dumps(document).encode()
+
+
+def read_pointer(data: bytes, where: str) -> DatasetRef:
+    """Return the ref to which a pointer leads; raises IntegrityError where it is damaged."""
+    document = parse_json(data, where)
+    try:
+        return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
+    except (TypeError, KeyError, InvalidRefError) as exc:
+        raise IntegrityError(f"{where} is not a pointer: {exc!r}") from exc
 
 
 def check_paths(paths: Iterable[str], where: str) -> set[str]:

@@ -19,9 +19,9 @@ from hf_localize.errors import (
     PublishError,
     UnreachableError,
 )
-from hf_localize.manifest import FileRecord, Manifest, hash_file, read_manifest
+from hf_localize.manifest import FileRecord, Manifest, hash_file, pointer_document, read_manifest
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
-from hf_localize.sources.private import data_folders, index_document, pointer_document, read_index
+from hf_localize.sources.private import data_folders, index_document, read_index
 from hf_localize.sources.public import record_ref
 from hf_localize.store import LocalEntry
 from hf_localize.transfer import run_all
@@ -83,10 +83,12 @@ def _commit(bucket: Bucket, manifest: Manifest, folder: str, etag: str | None) -
             raise ConflictError(
                 f"another publisher changed {manifest.ref} meanwhile; run the command again"
             ) from exc
-    for ref in manifest.equivalents():
-        bucket.put(ref.alias_key, pointer_document(manifest.ref))
+    refs = manifest.equivalents()
+    keys = {ref.alias_key for ref in refs}
     if manifest.repository_configs:
-        bucket.put(manifest.ref.repository_key, pointer_document(manifest.ref))
+        keys |= {ref.repository_key for ref in refs}
+    for key in sorted(keys):
+        bucket.put(key, pointer_document(manifest.ref))
 
 
 def _claim_folder(bucket: Bucket, manifest: Manifest) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from hf_localize.errors import InvalidRefError
@@ -73,14 +73,24 @@ class DatasetRef:
 
     @property
     def alias_key(self) -> str:
-        """Return the key of a pointer from this ref to the equivalent one that is stored."""
-        return f"{_ALIASES}/{self._quoted()}.json"
+        """Return the key of a pointer from this ref to the equivalent one that is stored.
+
+        ``main`` and no revision share it.
+        """
+        ref = replace(self, revision=None) if self.revision == "main" else self
+        return f"{_ALIASES}/{ref._quoted()}.json"
+
+    @property
+    def alias_keys(self) -> tuple[str, ...]:
+        """Return the keys at which a pointer to an equivalent of this ref may lie."""
+        small = replace(self, dataset_id=self.dataset_id.lower())
+        return tuple(dict.fromkeys((self.alias_key, small.alias_key)))
 
     @property
     def repository_key(self) -> str:
         """Return the key of a pointer to any entry of this repository and revision."""
-        revision = "main" if same_revision(self.revision, None) else self.revision or ""
-        return f".hgloc/repository/{quote(self.dataset_id, safe='')}/{quote(revision, safe='')}.json"
+        parts = (self.dataset_id.lower(), self.revision or "main")
+        return f".hgloc/repository/{'/'.join(quote(part, safe='') for part in parts)}.json"
 
     @property
     def record_key(self) -> str:
@@ -141,9 +151,9 @@ def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
     )
 
 
-def index_prefix() -> str:
-    """Return the key prefix under which every commit mark lies."""
-    return f"{_INDEX}/"
+def index_prefix(dataset_id: str | None = None) -> str:
+    """Return the key prefix under which every commit mark lies, or each of *dataset_id*."""
+    return f"{_INDEX}/" if dataset_id is None else f"{_INDEX}/{quote(dataset_id, safe='')}/"
 
 
 def same_revision(one: str | None, other: str | None) -> bool:

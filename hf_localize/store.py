@@ -27,7 +27,7 @@ from hf_localize.errors import (
     InvalidRefError,
     StoreError,
 )
-from hf_localize.manifest import Manifest, read_manifest
+from hf_localize.manifest import Manifest, is_same_id, pointer_document, read_manifest, read_pointer
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 
 _log = logging.getLogger(__name__)
@@ -116,16 +116,16 @@ class Store:
                 entry = self._open(folder, None)
                 if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
                     return _checked(entry)
-        return None
+        return self._find_by_alias(ref)
 
     def manifests_of(self, ref: DatasetRef) -> list[Manifest]:
-        """Return the manifests of all entries that have the dataset id of *ref*."""
-        found = []
-        for folder in self._folders_of_id(ref):
-            manifest = self._read_present(folder)
-            if manifest is not None and manifest.dataset_id == ref.dataset_id:
-                found.append(manifest)
-        return found
+        """Return the manifests of all entries whose dataset id *ref* names."""
+        manifests = [self._read_present(folder) for folder in self._folders_of_id(ref)]
+        found = {m.ref: m for m in manifests if m is not None and is_same_id(m, ref.dataset_id)}
+        with contextlib.suppress(IntegrityError):
+            if (entry := self._find_by_alias(ref)) is not None:
+                found[entry.manifest.ref] = entry.manifest
+        return list(found.values())
 
     def entries(self) -> list[LocalEntry]:
         """Return all entries, sorted by folder. Damaged ones are logged and left out.
@@ -192,6 +192,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staging, target)
             _sync_folder(target.parent)
+            self._point_at(manifest)
             return LocalEntry(target, manifest, identity=_identity(target))
         raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
 
@@ -208,6 +209,29 @@ class Store:
         os.utime(aside)
         _log.info("%s was set aside as %s", self.path / folder, aside)
         return aside
+
+    def _find_by_alias(self, ref: DatasetRef) -> LocalEntry | None:
+        """Return the entry that is stored under another id of the same repository."""
+        for key in ref.alias_keys:
+            try:
+                target = read_pointer((self.path / key).read_bytes(), key)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for folder in target.folders:
+                entry = self._open(folder, target)
+                if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
+                    return _checked(entry)
+        return None
+
+    def _point_at(self, manifest: Manifest) -> None:
+        """Make the entry findable by other ids than the one by which it is stored."""
+        for ref in manifest.equivalents():
+            if ref.id_folder_prefix.lower() != manifest.ref.id_folder_prefix.lower():
+                path = self.path / ref.alias_key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+                part.write_bytes(pointer_document(manifest.ref))
+                os.replace(part, path)
 
     def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
         path = self.path / folder
@@ -239,9 +263,9 @@ class Store:
         return entry.manifest if entry is not None and entry.has_manifest else None
 
     def _folders_of_id(self, ref: DatasetRef) -> Iterator[str]:
-        prefix = ref.id_folder_prefix
+        prefix = ref.id_folder_prefix.lower()
         for name in _subfolders(self.path):
-            if name == prefix or name.startswith(f"{prefix}~"):
+            if name.lower() == prefix or name.lower().startswith(f"{prefix}~"):
                 yield from self._folders_below(name)
 
     def _all_folders(self) -> Iterator[str]:

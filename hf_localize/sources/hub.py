@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import datasets
 import huggingface_hub
@@ -114,6 +115,25 @@ class HubSource:
         return entry
 
 
+def canonical_id(dataset_id: str, timeout_seconds: float) -> str:
+    """Return the id to which the Hub redirects *dataset_id*: of an old name, or another letter case.
+
+    Newer huggingface_hub refuses an old name of one segment before it asks. Where the Hub does
+    not answer, *dataset_id* is returned: stock will say what is wrong.
+    """
+    path = "/api/datasets/"
+    try:
+        answer = requests.head(
+            f"{datasets.config.HF_ENDPOINT}{path}{dataset_id}",
+            headers=huggingface_hub.utils.build_hf_headers(),
+            timeout=min(10.0, timeout_seconds),
+            allow_redirects=True,
+        )
+    except requests.RequestException:
+        return dataset_id
+    return unquote(answer.url.partition(path)[2]) if answer.ok and path in answer.url else dataset_id
+
+
 def _unreachable(timeout_seconds: float) -> str | None:
     """Return why the Hub can't be reached, or None. It asks once, and waits for its answer only.
 
@@ -159,7 +179,7 @@ def _with_facts(manifest: Manifest, builder: datasets.DatasetBuilder, folder: Pa
     commit = _commit_of(builder)
     revision = commit or manifest.revision
     api = huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
-    facts = api.dataset_info(manifest.dataset_id, revision=revision)
+    facts = api.dataset_info(builder.repo_id or manifest.dataset_id, revision=revision)
     files = manifest.files
     try:
         card = api.hf_hub_download(facts.id, layout.CARD_FILE, repo_type="dataset", revision=facts.sha)

@@ -12,9 +12,16 @@ from typing import BinaryIO
 
 from hf_localize import layout
 from hf_localize.bucket import Bucket, NotPermittedError
-from hf_localize.entries import Entry, NotHere
+from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import FileRecord, Manifest, parse_json, read_manifest, tells_configs
+from hf_localize.manifest import (
+    FileRecord,
+    Manifest,
+    parse_json,
+    read_manifest,
+    read_pointer,
+    tells_configs,
+)
 from hf_localize.refs import (
     MANIFEST_NAME,
     PUBLIC_ZIP_FOLDER,
@@ -94,7 +101,7 @@ class PrivateSource:
                 continue
             if entry is not None:
                 return entry
-        return NotHere(reason)
+        return NotHere(f"{reason}{instead(self._others(ref))}")
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any indexed manifest that tells the configs of the repository of *ref*."""
@@ -109,13 +116,21 @@ class PrivateSource:
         entry = find_indexed(self.bucket, read_pointer(data, ref.repository_key), self.workers)
         return entry.manifest if entry is not None and tells_configs(entry.manifest, ref) else None
 
+    def _others(self, ref: DatasetRef) -> list[str]:
+        """Return what the bucket has of the dataset instead, as far as its keys may be listed."""
+        try:
+            keys = [info.key for info in self.bucket.list_keys(index_prefix(ref.dataset_id))]
+        except NotPermittedError:
+            return []
+        return [str(found) for key in keys if (found := ref_of_index_key(key)) is not None]
+
     def _find_by_alias(self, ref: DatasetRef) -> BucketEntry | None:
-        data = self.bucket.get(ref.alias_key)
-        if data is None:
-            return None
-        target = read_pointer(data, ref.alias_key)
-        entry = find_indexed(self.bucket, target, self.workers)
-        return entry if entry is not None and entry.manifest.answers(ref) else None
+        for key in ref.alias_keys:
+            data = self.bucket.get(key)
+            entry = find_indexed(self.bucket, read_pointer(data, key), self.workers) if data else None
+            if entry is not None and entry.manifest.answers(ref):
+                return entry
+        return None
 
     def _find_unindexed(self, ref: DatasetRef) -> BucketEntry | None:
         """Find data that has no index key, as the original tool or a person leaves it."""
@@ -222,18 +237,3 @@ def data_folders(manifest: Manifest) -> tuple[str, ...]:
     """
     folders = manifest.ref.folders
     return (*folders, f"{folders[0]}@{manifest.digest[:8]}")
-
-
-def pointer_document(ref: DatasetRef) -> bytes:
-    """Return a pointer to the entry that is stored as *ref*."""
-    document = {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
-    return json.dumps(document).encode()
-
-
-def read_pointer(data: bytes, where: str) -> DatasetRef:
-    """Return the ref to which a pointer leads; raises IntegrityError where it is damaged."""
-    document = parse_json(data, where)
-    try:
-        return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
-    except (TypeError, KeyError, InvalidRefError) as exc:
-        raise IntegrityError(f"{where} is not a pointer: {exc!r}") from exc

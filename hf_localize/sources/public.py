@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hf_localize import archive, layout
-from hf_localize.entries import Entry, NotHere
+from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import (
     AccessDeniedError,
     IntegrityError,
@@ -21,7 +21,15 @@ from hf_localize.errors import (
     UnreachableError,
     UnsafeArchiveError,
 )
-from hf_localize.manifest import Manifest, answers, check_paths, hash_file, parse_json, tells_configs
+from hf_localize.manifest import (
+    Manifest,
+    answers,
+    check_paths,
+    hash_file,
+    is_same_id,
+    parse_json,
+    tells_configs,
+)
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.transfer import verified
 from hf_localize.web import PublicFiles
@@ -119,7 +127,8 @@ class PublicSource:
             return NotHere(f"{where} does not exist: nothing is shared there")
         matching = [record for record in records if record.answers(ref)]
         if not matching:
-            return NotHere(f"not among the records of {where}")
+            others = [str(record.ref) for record in records if is_same_id(record, ref.dataset_id)]
+            return NotHere(f"not among the records of {where}{instead(others)}")
         record = min(matching, key=lambda found: found.ref != ref)
         if record.digest is None or record.size_bytes is None:
             return ZipFetch(self.files, record, self.workers)
@@ -128,7 +137,7 @@ class PublicSource:
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any shared manifest that tells the configs of the repository of *ref*."""
         for record in self.records() or ():
-            if record.ref.dataset_id == ref.dataset_id and record.digest and record.size_bytes:
+            if is_same_id(record, ref.dataset_id) and record.digest and record.size_bytes:
                 manifest = self._manifest(record)
                 if tells_configs(manifest, ref):
                     return manifest

@@ -135,11 +135,41 @@ def test_no_config_is_the_default_config_and_no_revision_is_main(hub: LoopbackHu
             assert texts("made/tongues", config, revision) == [expected], (who, config, revision)
 
 
+def test_an_old_id_and_another_letter_case_are_the_same_dataset(hub: LoopbackHub, desk: Desk) -> None:
+    hub.redirects["old_gsm8k"] = GSM8K
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset("old_gsm8k", "main", make_public=True)
+    hub.stop()
+    for who in everywhere(desk):
+        for dataset_id in ("old_gsm8k", GSM8K, "OpenAI/GSM8K", "Old_GSM8K"):
+            sit(desk, who)
+            with hf_localize.installed(sources=("local", "s3", "public")):
+                loaded = datasets.load_dataset(dataset_id, "main", split="test")
+                configs = datasets.get_dataset_config_names(dataset_id)
+            assert len(loaded) == 1319, (who, dataset_id)
+            assert configs == ["main", "socratic"], (who, dataset_id)
+
+
+def test_registered_ids_that_differ_by_letter_case_are_two_datasets(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(rows("small"), "org/x")
+    hf_localize.register_dataset(rows("large"), "Org/X")
+    for who in ("publisher", "teammate"):
+        sit(desk, who)
+        assert (texts("org/x"), texts("Org/X")) == (["small"], ["large"])
+        with pytest.raises(hf_localize.HfLocalizeError, match="could not be found"):
+            texts("ORG/x")
+
+
 def test_what_is_stored_instead_is_named_where_a_revision_is_missing(desk: Desk) -> None:
     desk.publisher()
     hf_localize.register_dataset(rows("x"), "org/x", revision="v1", skip_s3_upload=True)
-    with pytest.raises(hf_localize.HfLocalizeError, match=r"it has org/x@v1"):
-        texts("org/x", revision="v2")
+    desk.open_public_places()
+    hf_localize.sync_local_dataset_to_s3("org/x", revision="v1", make_public=True)
+    for who, source in (("publisher", "local store"), ("teammate", "private S3"), ("outsider", "public ZIP")):
+        sit(desk, who)
+        with pytest.raises(hf_localize.HfLocalizeError, match=rf"{source}: not .*\(it has org/x@v1\)"):
+            texts("org/x", revision="v2")
 
 
 def test_the_data_of_the_tests_is_small_and_has_its_licence() -> None:
