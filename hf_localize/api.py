@@ -37,6 +37,7 @@ def download_dataset(
     trust_remote_code: bool = False,
     make_public: bool = False,
     skip_s3_upload: bool = False,
+    keep_files: bool = False,
 ) -> Result:
     """Bring a dataset into the local store, and publish it.
 
@@ -50,6 +51,8 @@ def download_dataset(
         trust_remote_code: run the dataset's loading script, where `datasets` is below 4.
         make_public: share it as a public ZIP too.
         skip_s3_upload: only fetch; it wins over *make_public*.
+        keep_files: keep the repository's files as they are too, as an entry of its own, so that
+            loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub.
 
     Returns:
         ``(True, path of the entry in the local store)``.
@@ -67,6 +70,9 @@ def download_dataset(
         session.require_publisher()
     entry = session.resolver(_Hub(trust_remote_code)).localize(ref)
     _publish_if_possible(entry, session, skip_s3_upload, replace=False, make_public=make_public)
+    if keep_files:
+        files = session.resolver(_Hub(trust_remote_code)).localize(ref.files)
+        _publish_if_possible(files, session, skip_s3_upload, replace=False, make_public=make_public)
     return Result(True, str(entry.folder))
 
 
@@ -97,28 +103,35 @@ def register_dataset(
     revision: str | None = None,
     make_public: bool = False,
     skip_s3_upload: bool = False,
+    keep_files: bool = False,
 ) -> Result:
     """Make own data a localized dataset, and publish it as :func:`download_dataset` does.
 
     Args:
         path_or_dataset: a folder that ``save_to_disk`` wrote, a folder of data files (parquet,
             csv, json, text, images …), a ``Dataset`` or a ``DatasetDict``. It is copied.
+        keep_files: keep a folder's data files as they are too, as :func:`download_dataset` does.
 
     Returns:
         ``(True, path of the entry in the local store)``.
 
     Raises:
         InvalidRefError, SettingsError, PublishError: as for :func:`download_dataset`.
-        FileNotFoundError: there is no such folder, or it holds no data.
+        FileNotFoundError: there is no such folder, or it holds no data; with *keep_files*, it is not
+            a folder of data files.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
     session = current_session()
     if make_public and not skip_s3_upload:
         session.require_publisher()
-    from hf_localize.registering import register
+    from hf_localize.registering import register, register_files
 
+    if keep_files and not isinstance(path_or_dataset, (str, os.PathLike)):
+        raise FileNotFoundError("a dataset in memory has no files that could be kept")
+    entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
     entry = register(path_or_dataset, ref, session.store)
-    _publish_if_possible(entry, session, skip_s3_upload, replace=True, make_public=make_public)
+    for made in (entry, *entries):
+        _publish_if_possible(made, session, skip_s3_upload, replace=True, make_public=make_public)
     return Result(True, str(entry.folder))
 
 
@@ -140,7 +153,7 @@ def sync_local_dataset_to_s3(
     session = current_session()
     session.require_publisher()
     entry = _only_local(ref, session)
-    if not entry.is_saved:
+    if not entry.is_saved and not entry.has_manifest:
         from hf_localize.registering import register
 
         entry = register(entry.folder, ref, session.store)
@@ -198,9 +211,9 @@ class _Hub:
     name: str = "Hugging Face Hub"
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
-        from hf_localize.loading import ask_hub
+        from hf_localize.loading import ask_hub, ask_hub_for_files
 
-        return ask_hub(ref, self.trust_remote_code)
+        return ask_hub_for_files(ref) if ref == ref.files else ask_hub(ref, self.trust_remote_code)
 
 
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, **how: bool) -> None:

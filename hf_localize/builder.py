@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ from hf_localize.resolver import Resolver
 from hf_localize.store import LocalEntry
 
 _log = logging.getLogger(__name__)
+#: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
+#: newest of a dataset for any revision.
+_CACHE_FOLDER = "hf_localize"
 _SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
 _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
@@ -94,8 +98,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             self._mend_links()
 
     def _relative_data_dir(self, *args: Any, **kwargs: Any) -> str:
-        # Apart from stock's own: offline, stock takes the newest cache of a dataset for any revision.
-        return f"hf_localize/{super()._relative_data_dir(*args, **kwargs)}"
+        return f"{_CACHE_FOLDER}/{super()._relative_data_dir(*args, **kwargs)}"
 
     def _prepare_as_stock(self, *args: Any, **kwargs: Any) -> None:
         if isinstance(self._entry, LocalEntry):
@@ -208,7 +211,10 @@ def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets
     builder.dataset_name = builder.info.dataset_name = dataset_name(ref.dataset_id)
     if ref.config_name is not None:
         builder.config.name = builder.info.config_name = builder.config_id = ref.config_name
+    builder._cache_dir_root = os.path.join(builder._cache_dir_root, _CACHE_FOLDER)
     builder._cache_dir = builder._output_dir = builder._build_cache_dir()
+    if os.path.isfile(os.path.join(builder._cache_dir, datasets.config.DATASET_INFO_FILENAME)):
+        builder.info = datasets.DatasetInfo.from_directory(builder._cache_dir)  # As its __init__ does.
     return builder
 
 

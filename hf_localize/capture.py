@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from datasets.utils.py_utils import asdict
 
 from hf_localize import __version__, layout
 from hf_localize.features import has_media, portable, write_portable_shard
-from hf_localize.manifest import Manifest, Shard, Split, files_below, hash_file
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
 from hf_localize.refs import DatasetRef
 from hf_localize.transfer import run_all
 
@@ -88,6 +88,33 @@ def capture_dataset(data: datasets.Dataset | datasets.DatasetDict, folder: Path,
     )
 
 
+def capture_files(
+    source: Path, folder: Path, manifest: Manifest, place: Callable[[Path, Path], object]
+) -> Manifest:
+    """Bring every file below *source* but dotfiles to *folder*; return *manifest* with them.
+
+    Args:
+        place: copies or links its first argument at its second.
+
+    Raises:
+        UnsafeArchiveError: a path can't be kept everywhere: it has a backslash, a colon or a
+            control character, or differs from another by letter case only.
+        FileNotFoundError: there is no file.
+    """
+    paths = sorted(check_paths(files_below(source), str(source)))
+    if not paths:
+        raise FileNotFoundError(f"{source} holds no files")
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        place((source / path).resolve(), folder / path)
+    return replace(
+        manifest,
+        created=_now(),
+        written_by=_WRITERS,
+        files=_hashed(folder, paths),
+    )
+
+
 def _check_splits(data: datasets.DatasetDict) -> None:
     if not data:
         raise ValueError("there is no split to register")
@@ -105,20 +132,27 @@ def _check_splits(data: datasets.DatasetDict) -> None:
 def _manifest(
     folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]
 ) -> Manifest:
-    paths = list(files_below(folder))
-    files = run_all(lambda path: hash_file(folder / path, path), paths, workers=os.cpu_count() or 1)
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
         revision=ref.revision,
-        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        created=_now(),
         written_by=_WRITERS,
         license=info.license or None,
         splits=splits,
         features=_plain(portable(asdict(info.features))),
         info=_plain(layout.info_of(_info_json(info))),
-        files=tuple(files),
+        files=_hashed(folder, list(files_below(folder))),
     )
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+
+
+def _hashed(folder: Path, paths: Sequence[str]) -> tuple[FileRecord, ...]:
+    workers = os.cpu_count() or 1
+    return tuple(run_all(lambda path: hash_file(folder / path, path), paths, workers=workers))
 
 
 def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Split:

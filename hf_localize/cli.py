@@ -26,6 +26,11 @@ _make_public = click.option(
     default=False,
     help="Also share it as a public ZIP, readable without credentials.",
 )
+_keep_files = click.option(
+    "--keep-files/--no-keep-files",
+    default=False,
+    help="Also keep the original files, for loads with data_files=, data_dir=, features= and the like.",
+)
 _no_upload = click.option(
     "--no-s3-upload/--s3-upload",
     "skip_s3_upload",
@@ -77,6 +82,7 @@ def main() -> None:
 )
 @_make_public
 @_no_upload
+@_keep_files
 @_reporting
 def download(dataset_id: str, **options: Any) -> None:
     """Bring DATASET_ID into the local store, and publish it to the team's bucket.
@@ -98,6 +104,7 @@ def download(dataset_id: str, **options: Any) -> None:
 @_revision
 @_make_public
 @_no_upload
+@_keep_files
 @_reporting
 def register(path: str, dataset_id: str, **options: Any) -> None:
     """Make the folder PATH the localized dataset DATASET_ID, and publish it.

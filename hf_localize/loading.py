@@ -6,10 +6,11 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import datasets
 
@@ -25,7 +26,15 @@ from hf_localize.errors import (
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
 from hf_localize.session import Session, current_session
-from hf_localize.sources.hub import HubEntry, HubSource, canonical_id, is_unreachable
+from hf_localize.sources.hub import (
+    HubEntry,
+    HubFilesSource,
+    HubSource,
+    canonical_id,
+    has_cached,
+    is_unreachable,
+    unreachable,
+)
 from hf_localize.store import LocalEntry
 
 _log = logging.getLogger(__name__)
@@ -33,6 +42,10 @@ _T = TypeVar("_T")
 OpenBuilder = Callable[..., datasets.DatasetBuilder]
 
 
+#: Arguments of a load that leave the dataset as it is.
+_PLAIN_ARGUMENTS = frozenset(
+    {"name", "cache_dir", "download_config", "download_mode", "token", "trust_remote_code"}
+)
 #: What the Hub answered during the ``load_dataset`` under way, to be captured after it.
 _hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
     "hf_localize_hits", default=None
@@ -78,14 +91,15 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         if hits is not None:
             hits.append(entry)
         return entry.builder
+    if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
+        # A ZIP without manifest tells nothing before it is unpacked; data files are for stock to read.
+        entry = resolver.localize_entry(entry, request.ref)
     if isinstance(entry, LocalEntry) and not entry.is_saved:
         return stock_builder(
             open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
         )
-    # A ZIP without manifest tells nothing before it is unpacked.
-    stored = entry if isinstance(entry, StoredEntry) else resolver.localize_entry(entry, request.ref)
     return LocalizedDataset(
-        stored,
+        entry,
         request.ref,
         _without_hub(resolver),
         cache_dir=request.cache_dir,
@@ -117,6 +131,12 @@ def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
     ).find(ref)
 
 
+def ask_hub_for_files(ref: DatasetRef) -> Entry | NotHere:
+    """Return the original files that the Hub has in the repository of *ref*."""
+    settings = current_session().settings
+    return HubFilesSource(settings.hub_offline, settings.timeout_seconds).find(ref)
+
+
 def open_folder(folder: Path, config_name: str | None, **arguments: object) -> datasets.DatasetBuilder:
     """Return stock's builder for a folder of data files.
 
@@ -138,9 +158,7 @@ def stock_function() -> OpenBuilder:
 def config_names(ref: DatasetRef, call_stock: Callable[[], list[str]]) -> list[str]:
     """Return the names of all configs of the repository of *ref*, from a store, else from stock."""
     known = current_session().resolver().repository(ref)
-    return (
-        list(known.repository_configs) if known else only_stock(call_stock, ref.dataset_id, ["config names"])
-    )
+    return list(known.repository_configs) if known else only_stock(call_stock, ref, ["config names"])
 
 
 def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -> str | None:
@@ -148,7 +166,7 @@ def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -
     known = current_session().resolver().repository(ref)
     if known:
         return known.repository_default_config
-    return only_stock(call_stock, ref.dataset_id, ["default config name"])
+    return only_stock(call_stock, ref, ["default config name"])
 
 
 def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
@@ -167,23 +185,66 @@ def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
         )
 
 
-def only_stock(call_stock: Callable[[], _T], dataset_id: str, arguments: list[str]) -> _T:
-    """Return stock's answer to a call that no entry can answer.
+def open_original_files(
+    ref: DatasetRef, arguments: Mapping[str, Any], call_stock: Callable[[], datasets.DatasetBuilder]
+) -> datasets.DatasetBuilder:
+    """Return stock's builder over the kept original files of the repository of *ref*; else the Hub's.
+
+    Args:
+        arguments: the caller's, but the id and the revision. Among them are some that ask for
+            something else than the dataset as it is, such as ``data_files``.
 
     Raises:
-        NotAnswerableError: the Hub is out of reach; it says which *arguments* call for the Hub.
+        NotAnswerableError: the files are not kept anywhere, and the Hub is out of reach.
     """
-    asked = f"{', '.join(arguments)} of {dataset_id} can't be answered from a localized dataset"
-    if not current_session().hub_enabled():
-        raise NotAnswerableError(f"{asked}, and the Hub is not among the enabled sources")
     try:
-        return call_stock()
-    except Exception as exc:
-        if is_unreachable(exc):
-            raise NotAnswerableError(
-                f"{asked}, and the Hub is out of reach: {type(exc).__name__}: {exc}"
-            ) from exc
-        raise
+        entry = current_session().resolver().localize(ref.files)
+    except DatasetNotFoundError as exc:
+        asked = [name for name in arguments if name not in _PLAIN_ARGUMENTS]
+        return only_stock(call_stock, ref, asked, arguments, exc)
+    builder = stock_function()(str(entry.folder), **arguments)
+    return stock_builder(builder, DatasetRef(ref.dataset_id))
+
+
+def only_stock(
+    call_stock: Callable[[], _T],
+    ref: DatasetRef,
+    asked: list[str],
+    arguments: Mapping[str, Any] = types.MappingProxyType({}),
+    missing: DatasetNotFoundError | None = None,
+) -> _T:
+    """Return stock's answer to a call that no entry can answer.
+
+    Args:
+        asked: the arguments, or what else of the repository of *ref*, that call for the Hub.
+        arguments: those of a load besides *ref*.
+        missing: what the sources said that were asked for the repository's original files.
+
+    Raises:
+        NotAnswerableError: the Hub is out of reach.
+    """
+    session = current_session()
+    problem: Exception | str | None = "it is not among the enabled sources"
+    if session.hub_enabled():
+        problem = None if session.settings.hub_offline else unreachable(session.settings.timeout_seconds)
+        if problem is None or has_cached(ref, arguments):
+            try:
+                return call_stock()
+            except Exception as exc:
+                if not is_unreachable(exc):
+                    raise
+                problem = exc
+    advice = ""
+    if missing is not None:
+        where = "; ".join(map(str, missing.answers))
+        advice = (
+            f" The repository's original files, which would answer it, are not kept ({where}). To keep "
+            f"them, run where the Hub is in reach: hg-localize download {ref.dataset_id} --keep-files"
+        )
+    raise NotAnswerableError(
+        f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "
+        f"asked: {problem}.{advice}"
+    ) from (problem if isinstance(problem, Exception) else None)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from hf_localize.errors import InvalidRefError
 
 DEFAULT_CONFIG = "default_config"
 DEFAULT_REVISION = "default_revision"
+#: The config name under which the original files of a repository are an entry of their own.
+FILES_CONFIG = "original_files"
 MANIFEST_NAME = ".hgloc.json"
 PUBLIC_RECORDS_KEY = "public_datasets.json"
 PUBLIC_ZIP_FOLDER = "public_datasets_zip"
@@ -47,6 +49,11 @@ class DatasetRef:
     def __str__(self) -> str:
         config = f" [{self.config_name}]" if self.config_name else ""
         return f"{self.dataset_id}{config}{'@' + self.revision if self.revision else ''}"
+
+    @property
+    def files(self) -> DatasetRef:
+        """Return the ref of the entry that holds the repository's original files."""
+        return replace(self, config_name=FILES_CONFIG)
 
     @property
     def folders(self) -> tuple[str, ...]:

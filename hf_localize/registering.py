@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import datasets
 
 from hf_localize import layout
-from hf_localize.capture import capture_dataset
+from hf_localize.capture import capture_dataset, capture_files
 from hf_localize.loading import open_folder
-from hf_localize.manifest import files_below
-from hf_localize.refs import DatasetRef
+from hf_localize.manifest import Manifest, files_below
+from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.store import LocalEntry, Store
 
 
@@ -30,6 +31,20 @@ def register(
         data = _open(Path(data).expanduser(), ref.config_name)
     with store.staging(f"{ref.suffix[1:]}-register", fresh=True) as folder:
         return store.commit(folder, capture_dataset(data, folder, ref))
+
+
+def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) -> LocalEntry:
+    """Copy a folder of data files into the store, as the original files of the repository of *ref*.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds no data files.
+    """
+    source = Path(path).expanduser()
+    if not source.is_dir() or layout.is_saved_dataset(source):
+        raise FileNotFoundError(f"{source} is not a folder of data files, whose originals could be kept")
+    manifest = Manifest(dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision)
+    with store.staging(f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
+        return store.commit(folder, capture_files(source, folder, manifest, shutil.copyfile))
 
 
 def _open(path: Path, config_name: str | None) -> datasets.Dataset | datasets.DatasetDict:

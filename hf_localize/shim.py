@@ -160,16 +160,17 @@ def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: An
         return stock(*args, **kwargs)  # Stock says what is wrong with the arguments.
     if not _names_a_dataset(call["path"]):
         return stock(*args, **kwargs)
-    from hf_localize.loading import BuilderRequest, only_stock, open_builder
+    from hf_localize.loading import BuilderRequest, open_builder, open_original_files
 
-    others = [name for name in _NOT_OURS if call.get(name)]
-    if others:
-        return only_stock(
-            lambda: stock(*args, **kwargs), call["path"], [*others, *call.get("config_kwargs", {})]
-        )
     revision = call.get("revision")
+    ref = DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None)
+    if any(call.get(name) for name in _NOT_OURS):
+        rest = {**call, **call.get("config_kwargs", {})}
+        for name in ("path", "revision", "config_kwargs"):
+            rest.pop(name, None)
+        return open_original_files(ref, rest, lambda: stock(*args, **kwargs))
     request = BuilderRequest(
-        DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None),
+        ref,
         call_stock=lambda: stock(*args, **kwargs),
         cache_dir=call.get("cache_dir"),
         token=call.get("token"),

@@ -39,8 +39,9 @@ _STALE_SECONDS = 24 * 3600
 class LocalEntry:
     """An entry in the local store.
 
-    ``is_saved`` is False for a folder of data files (parquet, csv, …) that a person put there,
-    which stock `datasets` has to prepare; its manifest has no splits, features and files.
+    ``is_saved`` is False for a folder of data files (parquet, csv, …), which stock `datasets` has
+    to prepare: original files that were kept, or a folder that a person put there. Its manifest
+    has no splits and no features.
     """
 
     folder: Path
@@ -242,7 +243,7 @@ class Store:
             return self._open_without_manifest(path, ref or ref_of_folder(folder))
         except PermissionError as exc:
             raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
-        return LocalEntry(path, manifest, identity=identity)
+        return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
 
     def _open_without_manifest(self, path: Path, ref: DatasetRef) -> LocalEntry | None:
         if not path.is_dir() or path != self.path / ref.folders[0]:

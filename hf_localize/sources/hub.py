@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import shutil
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,29 @@ import huggingface_hub
 import requests
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
-from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from hf_localize import layout
-from hf_localize.capture import capture_builder
+from hf_localize.capture import capture_builder, capture_files
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError
+from hf_localize.features import link_or_copy
 from hf_localize.manifest import Manifest, hash_file
-from hf_localize.refs import DatasetRef
+from hf_localize.refs import FILES_CONFIG, DatasetRef
 
 _log = logging.getLogger(__name__)
 NAME = "Hugging Face Hub"
 _NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
+#: Arguments of ``load_dataset_builder`` that don't take part in the name of a cached config.
+_NOT_IN_CONFIG_ID = frozenset(
+    {"name", "download_config", "download_mode", "token", "storage_options", "trust_remote_code"}
+)
 OpenBuilder = Callable[[], datasets.DatasetBuilder]
 
 
@@ -57,12 +70,60 @@ class HubEntry:
     def capture_into(self, folder: Path) -> Manifest:
         """Write what the builder has prepared into the empty *folder* as an entry."""
         manifest = capture_builder(self.builder, folder, self.ref)
-        try:
-            return _with_facts(manifest, self.builder, folder, self.token)
-        except Exception as exc:
-            if is_unreachable(exc):
-                raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
-            raise
+        with _telling_unreachable():
+            repository = self.builder.repo_id or manifest.dataset_id
+            revision = _commit_of(self.builder) or manifest.revision
+            return _with_card(_with_facts(manifest, repository, revision, self.token), folder, self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class HubFiles:
+    """The files of a repository as they are on the Hub, at one commit."""
+
+    ref: DatasetRef
+    repository: str
+    source: str = NAME
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Download the repository, and link its files into *folder*. Dotfiles are left out."""
+        manifest = Manifest(
+            dataset_id=self.ref.dataset_id, config_name=FILES_CONFIG, revision=self.ref.revision
+        )
+        with _telling_unreachable():
+            manifest = _with_facts(manifest, self.repository, self.ref.revision, None)
+            snapshot = _api().snapshot_download(
+                manifest.canonical_id or self.repository, repo_type="dataset", revision=manifest.commit
+            )
+        shutil.rmtree(folder)
+        return capture_files(Path(snapshot), folder, replace(manifest, origin="hub"), link_or_copy)
+
+
+@dataclass(frozen=True, slots=True)
+class HubFilesSource:
+    """Answer from the Hub with the original files of a repository."""
+
+    offline: bool
+    timeout_seconds: float
+    kind: str = "hub"
+    name: str = NAME
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return the files of the repository of *ref*, whatever its config.
+
+        Raises:
+            UnreachableError: the Hub is out of reach.
+        """
+        if self.offline:
+            return NotHere("left out: offline")
+        if problem := unreachable(self.timeout_seconds):
+            raise UnreachableError(problem)
+        repository = canonical_id(ref.dataset_id, self.timeout_seconds)
+        with _telling_unreachable():
+            try:
+                _api().dataset_info(repository, revision=ref.revision)
+            except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
+                return NotHere(str(exc).strip(), exc)
+        return HubFiles(ref, repository)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +152,15 @@ class HubSource:
         """
         if self.offline and ref.revision is not None:
             return NotHere("left out: offline, stock can't tell one revision from another")
-        if not self.offline and (problem := _unreachable(self.timeout_seconds)) and not _has_cached(ref):
+        if not self.offline and (problem := unreachable(self.timeout_seconds)) and not has_cached(ref):
             raise UnreachableError(problem)
         try:
-            entry = HubEntry(self.open_builder(), ref, self.token)
+            with _telling_unreachable():
+                entry = HubEntry(self.open_builder(), ref, self.token)
         except StockNotFoundError as exc:
             return NotHere(str(exc), exc)
-        except Exception as exc:
-            if is_unreachable(exc):
-                raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
-            if isinstance(exc, RuntimeError) and "scripts are no longer supported" in str(exc):
+        except RuntimeError as exc:
+            if "scripts are no longer supported" in str(exc):
                 raise ScriptDatasetError(
                     f"{ref} is a loading script, and datasets {datasets.__version__} does not run scripts. "
                     "Localize it once on a machine with 'datasets<4': "
@@ -134,7 +194,7 @@ def canonical_id(dataset_id: str, timeout_seconds: float) -> str:
     return unquote(answer.url.partition(path)[2]) if answer.ok and path in answer.url else dataset_id
 
 
-def _unreachable(timeout_seconds: float) -> str | None:
+def unreachable(timeout_seconds: float) -> str | None:
     """Return why the Hub can't be reached, or None. It asks once, and waits for its answer only.
 
     huggingface_hub would try for 24 s and more, also where it is known to be in vain. What may be
@@ -153,14 +213,30 @@ def _unreachable(timeout_seconds: float) -> str | None:
     )
 
 
-def _has_cached(ref: DatasetRef) -> bool:
-    """Tell whether stock would answer from its own cache where the Hub is out of reach."""
+def has_cached(ref: DatasetRef, arguments: Mapping[str, Any] = types.MappingProxyType({})) -> bool:
+    """Tell whether stock would answer from its own cache where the Hub is out of reach.
+
+    Args:
+        arguments: those of the load besides *ref*, which name a config of their own in that cache.
+    """
+    naming = {name: value for name, value in arguments.items() if name not in _NOT_IN_CONFIG_ID}
     try:
         module = datasets.load.CachedDatasetModuleFactory(ref.dataset_id).get_module()
-        Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs)
+        Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs, **naming)
     except Exception:  # noqa: BLE001  # Stock asks the same question and takes any error for a no.
         return False
     return True
+
+
+@contextlib.contextmanager
+def _telling_unreachable() -> Iterator[None]:
+    """Raise as UnreachableError what says that the Hub is out of reach."""
+    try:
+        yield
+    except Exception as exc:
+        if is_unreachable(exc):
+            raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
+        raise
 
 
 def is_unreachable(exc: BaseException) -> bool:
@@ -174,29 +250,38 @@ def is_unreachable(exc: BaseException) -> bool:
     return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)
 
 
-def _with_facts(manifest: Manifest, builder: datasets.DatasetBuilder, folder: Path, token: Any) -> Manifest:
-    """Return *manifest* with what the Hub says of the repository, and add its card to *folder*."""
-    commit = _commit_of(builder)
-    revision = commit or manifest.revision
-    api = huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
-    facts = api.dataset_info(builder.repo_id or manifest.dataset_id, revision=revision)
-    files = manifest.files
-    try:
-        card = api.hf_hub_download(facts.id, layout.CARD_FILE, repo_type="dataset", revision=facts.sha)
-    except EntryNotFoundError:
-        _log.debug("%s has no dataset card", facts.id)
-    else:
-        shutil.copyfile(card, folder / layout.CARD_FILE)
-        files = (*files, hash_file(folder / layout.CARD_FILE, layout.CARD_FILE))
+def _with_facts(manifest: Manifest, repository: str, revision: str | None, token: Any) -> Manifest:
+    """Return *manifest* with what the Hub says of the repository at *revision*."""
+    facts = _api(token).dataset_info(repository, revision=revision)
     return replace(
         manifest,
         canonical_id=facts.id,
-        commit=commit or facts.sha,
+        commit=facts.sha,
         gated=bool(facts.gated),
         private=bool(facts.private),
         license=_license(facts) or manifest.license,
-        files=files,
     )
+
+
+def _with_card(manifest: Manifest, folder: Path, token: Any) -> Manifest:
+    """Return *manifest* with the repository's card, which is added to *folder*."""
+    try:
+        card = _api(token).hf_hub_download(
+            manifest.canonical_id or manifest.dataset_id,
+            layout.CARD_FILE,
+            repo_type="dataset",
+            revision=manifest.commit,
+        )
+    except EntryNotFoundError:
+        _log.debug("%s has no dataset card", manifest.ref)
+        return manifest
+    shutil.copyfile(card, folder / layout.CARD_FILE)
+    record = hash_file(folder / layout.CARD_FILE, layout.CARD_FILE)
+    return replace(manifest, files=(*manifest.files, record))
+
+
+def _api(token: Any = None) -> huggingface_hub.HfApi:
+    return huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
 
 
 def _commit_of(builder: datasets.DatasetBuilder) -> str | None:
