@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
 import pytest
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -155,6 +156,26 @@ def test_what_hf_api_writes(hub: LoopbackHub, repo: str, api: HfApi, tmp_path: P
     api.delete_repo(**ours)
     with pytest.raises(RepositoryNotFoundError):
         api.dataset_info(repo)
+
+
+def test_a_commit_is_made_whole_or_not_at_all_and_none_is_lost(
+    hub: LoopbackHub, repo: str, api: HfApi
+) -> None:
+    ours = {"repo_id": repo, "repo_type": "dataset"}
+    api.create_repo(**ours)
+    before = hub.commit(repo)
+    operations = [CommitOperationAdd("a", b"a"), CommitOperationDelete("none")]
+    with pytest.raises(EntryNotFoundError):
+        api.create_commit(operations=operations, commit_message="both", **ours)
+    assert hub.commit(repo) == before
+
+    def upload(number: int) -> None:
+        api.upload_file(path_or_fileobj=b"%d" % number, path_in_repo=f"{number}.bin", **ours)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, range(16)))
+    files = api.list_repo_files(**ours)
+    assert sorted(files) == sorted([".gitattributes", *(f"{number}.bin" for number in range(16))])
 
 
 def test_a_write_never_changes_the_root(hub: LoopbackHub, api: HfApi) -> None:

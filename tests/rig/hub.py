@@ -212,8 +212,8 @@ class LoopbackHub:
         - The dataset viewer is asked at ``datasets-server.<host>``, which no name server knows
           here; `datasets` 2.x retries that for 3.5 s a load. `requests` lets a proxy be named for
           one host, and the proxy is this Hub.
-        - huggingface_hub >= 1 asks no server whether to upload by Xet or by LFS, but only whether
-          `hf_xet` is installed, which it is; this switches Xet off.
+        - huggingface_hub (1.33, 2.4) uploads by Xet wherever `hf_xet` is installed: an answer can't
+          lead it to LFS. Without this, uploads fail at ``…/xet-write-token/…``.
         """
         return {
             "HF_ENDPOINT": self.url,
@@ -683,7 +683,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, self.path, headers)
-        body = self._read_body(headers)
+        body = self.rfile.read(int(headers.get("content-length", "0")))
         fault = hub._pick_fault(request)
         answer = self._answer(request, body, fault)
         length = 0 if self.command == "HEAD" else answer.length
@@ -699,17 +699,6 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
             hub._correct(record, replace(record, bytes_sent=self._sent))
-
-    def _read_body(self, headers: Mapping[str, str]) -> bytes:
-        if headers.get("transfer-encoding", "").lower() != "chunked":
-            return self.rfile.read(int(headers.get("content-length", "0")))
-        body = b""
-        while length := int(self.rfile.readline().partition(b";")[0], 16):
-            body += self.rfile.read(length)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass  # Trailers, and the line that ends them.
-        return body
 
     def _answer(self, request: Request, body: bytes, fault: Fault | None) -> Answer:
         if fault is not None and isinstance(fault.action, int):

@@ -234,10 +234,6 @@ def _verify_object(call: Call) -> Answer:
     return json_answer({})
 
 
-def _refuse_xet(call: Call) -> Answer:
-    raise RefusalError(400, None, "This Hub has no Xet: set HF_HUB_DISABLE_XET=1 for the client")
-
-
 WRITES = (
     Route("POST", r"/api/repos/create", _create_repository),
     Route("DELETE", r"/api/repos/delete", _delete_repository),
@@ -248,6 +244,5 @@ WRITES = (
     Route("POST", rf"/api/datasets/{ID}/commit/{REV}", _commit),
     Route("POST", rf"/datasets/{ID}\.git/info/lfs/objects/batch", _announce_objects),
     Route("POST", rf"/datasets/{ID}\.git/info/lfs/objects/verify", _verify_object),
-    Route("GET", rf"/api/datasets/{ID}/xet-(?:read|write)-token/{REV}", _refuse_xet),
 )
 OBJECT_WRITES = (Route("PUT", r"/uploads/(?P<digest>[0-9a-f]{64})", _receive_object),)
