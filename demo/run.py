@@ -134,14 +134,17 @@ class Stage:
         """Seat *name* at a new machine, with hf_localize *activated* there for every program."""
         folder = self.folder / name
         folder.mkdir()
-        env = _clean_environment() | {
-            "HF_HOME": str(folder / "hf"),
-            "HF_ENDPOINT": self.hub.url,
-            "HGLOC_S3_BUCKET_NAME": BUCKET,
-            "HGLOC_S3_ENDPOINT_URL": self.s3.url,
-            "HGLOC_DATASETS_STORE_PATH": str(folder / "store"),
-            "HGLOC_LOG_LEVEL": "INFO",
-        }
+        env = (
+            _clean_environment()
+            | self.hub.client_environment
+            | {
+                "HF_HOME": str(folder / "hf"),
+                "HGLOC_S3_BUCKET_NAME": BUCKET,
+                "HGLOC_S3_ENDPOINT_URL": self.s3.url,
+                "HGLOC_DATASETS_STORE_PATH": str(folder / "store"),
+                "HGLOC_LOG_LEVEL": "INFO",
+            }
+        )
         if credentials:
             env["HGLOC_AWS_ACCESS_KEY_ID"] = self.server.access_key
             env["HGLOC_AWS_SECRET_ACCESS_KEY"] = self.server.secret_key

@@ -20,15 +20,15 @@ from tests.rig.s3_proxy import RecordingProxy
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 _HOME = Path(tempfile.mkdtemp(prefix="hf_localize-tests-"))
-_HUB = LoopbackHub(DATA).start()
+_HUB = LoopbackHub(DATA, uploads=_HOME / "uploads").start()
 _FOREIGN = ("HGLOC_", "AWS_", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN")
 
 # `datasets` and `huggingface_hub` read these once, when they are imported.
 for _name in [n for n in os.environ if n.startswith(_FOREIGN) and not n.startswith("HGLOC_TEST_")]:
     del os.environ[_name]
 os.environ.update(
+    _HUB.client_environment,
     HF_HOME=str(_HOME / "hf"),
-    HF_ENDPOINT=_HUB.url,
     HF_UPDATE_DOWNLOAD_COUNTS="0",
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
@@ -49,8 +49,9 @@ def hub() -> Iterator[LoopbackHub]:
     _HUB.start().clear()
     yield _HUB
     _HUB.faults = []
-    for changed in (_HUB.private, _HUB.gated, _HUB.redirects, _HUB.tags):
+    for changed in (_HUB.private, _HUB.gated, _HUB.redirects, _HUB.tags, _HUB.writers):
         changed.clear()
+    shutil.rmtree(_HOME / "uploads", ignore_errors=True)
     _HUB.start()
 
 

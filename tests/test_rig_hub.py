@@ -101,7 +101,7 @@ def run_script(hub: LoopbackHub, folder: Path, script: str, **values: str) -> di
         if not name.startswith(("HF_", "HUGGING")) and not name.lower().endswith("_proxy")
     }
     fixed = {
-        "HF_ENDPOINT": hub.url,
+        **hub.client_environment,
         "HF_HOME": str(folder / "hf_home"),
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -208,8 +208,6 @@ def test_private_and_gated_repositories_open_to_their_tokens_only(
     hub: LoopbackHub, run_client: RunClient
 ) -> None:
     files = {"README.md": b"", "data.csv": b"x\n1\n"}
-    # Not "main": datasets asks datasets-server about it, whose name does not resolve here, and
-    # 2.x retries that for 3.5 s a load.
     make_repository(hub.root, "org/secret", "v1", files)
     make_repository(hub.root, "org/gated", "v1", files)
     hub.private = {"org/secret": {"token-a"}}

@@ -2,7 +2,8 @@
 
 The real `datasets` and `huggingface_hub` talk to it through ``HF_ENDPOINT``; nothing of theirs
 is patched. On disk: ``<root>/<owner>/<name>/<revision, percent-quoted>/<files>``. An id of one
-segment cannot be told from an owner's folder, so it is named with `LoopbackHub.add`.
+segment cannot be told from an owner's folder, so it is named with `LoopbackHub.add`. Give it a
+folder for uploads and tokens with the right to write, and `push_to_hub` and `HfApi` write to it.
 
 Content makes the commit SHA: two revisions with the same files are the same commit, and a copy
 of an old state kept as another revision keeps that state's SHA reachable.
@@ -21,13 +22,36 @@ import socketserver
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from tests.rig.hub_calls import (
+    ID,
+    LFS_SUFFIXES,
+    REV,
+    USER,
+    Answer,
+    Call,
+    RefusalError,
+    Request,
+    Route,
+    is_true,
+    json_answer,
+)
+from tests.rig.hub_storage import (
+    RepoFile,
+    Repository,
+    Snapshot,
+    Uploads,
+    make_repository,
+    read_snapshot,
+)
+from tests.rig.hub_writes import OBJECT_WRITES, WRITES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,103 +72,10 @@ HOST = "127.0.0.1"
 LARGE_FILE_HOST = "localhost"
 LFS_FROM_BYTES = 10_000
 POINTER_BYTES = 134
-CHUNK_BYTES = 1 << 20
 DATE = "2024-01-01T00:00:00.000Z"
 
 
-# --- repositories on disk ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RepoFile:
-    """Describe one file of a commit; `blob_id` is git's SHA-1, `sha256` the one that LFS uses."""
-
-    path: str
-    source: Path
-    size_bytes: int
-    blob_id: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Hold one commit: its 40-digit SHA and its files by path, sorted."""
-
-    commit: str
-    files: Mapping[str, RepoFile]
-
-    def folders(self) -> set[str]:
-        """Return the path of each folder, without the top one."""
-        parents = {str(parent) for path in self.files for parent in Path(path).parents}
-        return parents - {"."}
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """Name a dataset repository and the folder whose subfolders are its revisions."""
-
-    dataset_id: str
-    folder: Path
-
-    def revisions(self) -> dict[str, Path]:
-        """Return the folder of each revision by the revision's (unquoted) name."""
-        folders = sorted(path for path in self.folder.iterdir() if path.is_dir())
-        return {unquote(path.name): path for path in folders if not path.name.startswith(".")}
-
-
-def make_repository(root: Path, dataset_id: str, revision: str, files: Mapping[str, bytes]) -> Repository:
-    """Write a made-up revision under *root*; hand the result to `LoopbackHub.add` if one-segment.
-
-    Files that the revision already has and *files* does not name stay.
-    """
-    repository = Repository(dataset_id, root / dataset_id)
-    folder = repository.folder / quote(revision, safe="")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, content in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    return repository
-
-
-def read_snapshot(folder: Path) -> Snapshot:
-    """Hash every file below *folder* into a commit."""
-    sources = {
-        source.relative_to(folder).as_posix(): source for source in folder.rglob("*") if source.is_file()
-    }
-    files = {path: _read_file(path, sources[path]) for path in sorted(sources)}
-    commit = hashlib.sha1(b"commit\0")
-    for path, file in files.items():
-        commit.update(f"{path}\0{file.sha256}\n".encode())
-    return Snapshot(commit.hexdigest(), files)
-
-
-def _read_file(path: str, source: Path) -> RepoFile:
-    size_bytes = source.stat().st_size
-    blob = hashlib.sha1(f"blob {size_bytes}\0".encode())
-    content = hashlib.sha256()
-    with source.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            blob.update(chunk)
-            content.update(chunk)
-    return RepoFile(path, source, size_bytes, blob.hexdigest(), content.hexdigest())
-
-
 # --- what is asked, and what can go wrong -----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Record one request: *path* is raw, with its query; header names are lower-case.
-
-    `bytes_sent` counts the body. `status` is 0 if the connection was reset before an answer.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    status: int = 0
-    bytes_sent: int = 0
 
 
 @dataclass(slots=True)
@@ -185,50 +116,6 @@ class Fault:
 FaultRule = Callable[[Request], Fault | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """Hold a status, headers, and a body: bytes, or a part of a file."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes | Path
-    start: int
-    length: int
-
-    def chunks(self, begin: int, end: int) -> Iterator[bytes]:
-        """Yield the body's bytes from *begin* up to *end*."""
-        if isinstance(self.content, bytes):
-            yield self.content[begin:end]
-            return
-        with self.content.open("rb") as stream:
-            stream.seek(self.start + begin)
-            left = end - begin
-            while left > 0 and (chunk := stream.read(min(CHUNK_BYTES, left))):
-                left -= len(chunk)
-                yield chunk
-
-
-class _RefusalError(Exception):
-    """Carry an error answer; over http:// clients need its code in a header."""
-
-    def __init__(self, status: int, code: str | None, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
-
-    def answer(self) -> _Answer:
-        named = {name.replace("_", "-"): value for name, value in self.headers.items()}
-        if self.code is not None:
-            named["X-Error-Code"] = self.code
-        named["X-Error-Message"] = self.message.encode("ascii", "replace").decode()
-        return _json({"error": self.message}, self.status, named)
-
-
-def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> _Answer:
-    body = json.dumps(value).encode()
-    named = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
-    return _Answer(status, named, body, 0, len(body))
-
-
 # --- the hub ----------------------------------------------------------------------------------
 
 
@@ -242,8 +129,10 @@ class LoopbackHub:
     Args:
         root: holds ``<owner>/<name>/<revision>/``.
         redirect_large_bytes: files this large answer 302 to a second port; None: none do.
-        lfs_from_bytes: files this large are described as LFS files; so are redirected ones.
+        lfs_from_bytes: files this large are LFS files; so are redirected ones and, as on the real Hub
+            by its ``.gitattributes``, those that end in `LFS_SUFFIXES`.
         tree_page_size: entries of a tree in one answer.
+        uploads: holds what clients write, made when needed; None: this Hub is read-only.
         port: 0 picks a free one, which later starts keep.
     """
 
@@ -254,12 +143,15 @@ class LoopbackHub:
         redirect_large_bytes: int | None = None,
         lfs_from_bytes: int = LFS_FROM_BYTES,
         tree_page_size: int = 1000,
+        uploads: Path | None = None,
         port: int = 0,
     ) -> None:
         self.root = root
         self.redirect_large_bytes = redirect_large_bytes
         self.lfs_from_bytes = lfs_from_bytes
         self.tree_page_size = tree_page_size
+        self.uploads = None if uploads is None else Uploads(uploads)
+        self.writers: set[str] = set()
         self.private: dict[str, set[str]] = {}
         self.gated: dict[str, set[str]] = {}
         self.redirects: dict[str, str] = {}
@@ -269,7 +161,7 @@ class LoopbackHub:
         self._snapshots: dict[Path, Snapshot] = {}
         self._objects: dict[str, Path] = {}
         self._requests: list[Request] = []
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._stopping = threading.Event()
         self._listeners = (_Listener(self, _ROUTES, port), _Listener(self, _OBJECT_ROUTES, 0))
         self._running = False
@@ -314,27 +206,43 @@ class LoopbackHub:
         return f"http://{HOST}:{self._listeners[0].port}"
 
     @property
+    def client_environment(self) -> dict[str, str]:
+        """Return the variables that a client needs, set before it imports `datasets`.
+
+        - The dataset viewer is asked at ``datasets-server.<host>``, which no name server knows
+          here; `datasets` 2.x retries that for 3.5 s a load. `requests` lets a proxy be named for
+          one host, and the proxy is this Hub.
+        - huggingface_hub (1.33, 2.4) uploads by Xet wherever `hf_xet` is installed: an answer can't
+          lead it to LFS. Without this, uploads fail at ``…/xet-write-token/…``.
+        """
+        return {
+            "HF_ENDPOINT": self.url,
+            f"http://datasets-server.{HOST}_proxy": self.url,
+            "HF_HUB_DISABLE_XET": "1",
+        }
+
+    @property
     def requests(self) -> list[Request]:
         """Return what was asked so far, in the order in which answers began.
 
         A request is listed before its client can see the end of the answer.
         """
-        with self._lock:
+        with self.lock:
             return list(self._requests)
 
     def clear(self) -> None:
         """Forget the recorded requests."""
-        with self._lock:
+        with self.lock:
             self._requests.clear()
 
     def add(self, repository: Repository) -> None:
         """Serve *repository* too, wherever it lies; the way to a one-segment id."""
-        with self._lock:
+        with self.lock:
             self._added[repository.dataset_id] = repository
 
     def refresh(self) -> None:
         """Hash the files anew at the next request."""
-        with self._lock:
+        with self.lock:
             self._snapshots.clear()
 
     def commit(self, dataset_id: str, revision: str = "main") -> str:
@@ -343,29 +251,52 @@ class LoopbackHub:
         Raises:
             LookupError: there is no such repository or revision.
         """
-        repository = self._find(dataset_id)
-        snapshot = None if repository is None else self._find_snapshot(repository, revision)
+        repository = self.find(dataset_id)
+        snapshot = None if repository is None else self.find_snapshot(repository, revision)
         if snapshot is None:
             raise LookupError(f"{dataset_id}@{revision} is not under {self.root}")
         return snapshot.commit
 
-    def _find(self, dataset_id: str) -> Repository | None:
-        with self._lock:
-            if dataset_id in self._added:
-                return self._added[dataset_id]
+    def object_url(self, path: str) -> str:
+        """Return the address of *path* where large files are."""
+        return f"http://{LARGE_FILE_HOST}:{self._listeners[1].port}/{path}"
+
+    def known_tokens(self) -> set[str]:
+        """Return the tokens that are somebody's."""
+        return self.writers.union(*self.private.values(), *self.gated.values())
+
+    def find(self, dataset_id: str) -> Repository | None:
+        """Return the repository: as it was written to, as it was added, or from the root."""
         parts = dataset_id.split("/")
-        if len(parts) != 2 or any(not part or part.startswith(".") for part in parts):
+        if any(not part or part.startswith(".") for part in parts):
             return None
+        written = None if self.uploads is None else self.uploads.find(dataset_id)
+        with self.lock:
+            found = written or self._added.get(dataset_id)
+        if found is not None or len(parts) != 2:
+            return found
         folder = self.root.joinpath(*parts)
         return Repository(dataset_id, folder) if folder.is_dir() else None
 
+    def other_case(self, dataset_id: str) -> str | None:
+        """Return the id of the repository of which *dataset_id* differs in letter case alone."""
+        if self.find(dataset_id) is not None:
+            return None
+        roots = [self.root] if self.uploads is None else [self.uploads.folder, self.root]
+        folders = [(root, folder) for root in roots for folder in root.glob("*/*")]
+        with self.lock:
+            known = [*self._added, *(folder.relative_to(root).as_posix() for root, folder in folders)]
+        same = (one for one in known if one.lower() == dataset_id.lower())
+        return next((one for one in same if self.find(one) is not None), None)
+
     def _snapshot(self, folder: Path) -> Snapshot:
-        with self._lock:
+        folder = folder.resolve()
+        with self.lock:
             if folder not in self._snapshots:
                 self._snapshots[folder] = read_snapshot(folder)
             return self._snapshots[folder]
 
-    def _find_snapshot(self, repository: Repository, revision: str) -> Snapshot | None:
+    def find_snapshot(self, repository: Repository, revision: str) -> Snapshot | None:
         """Look *revision* up as branch, tag, SHA, then unique SHA prefix of 7 digits and more."""
         revision = self.tags.get((repository.dataset_id, revision), revision)
         folders = repository.revisions()
@@ -373,22 +304,25 @@ class LoopbackHub:
             return self._snapshot(folders[revision])
         if not re.fullmatch("[0-9a-f]{7,40}", revision):
             return None
-        snapshots = {shot.commit: shot for shot in map(self._snapshot, folders.values())}
+        kept = [*folders.values(), *repository.commits()]
+        snapshots = {shot.commit: shot for shot in map(self._snapshot, kept)}
         found = [shot for commit, shot in snapshots.items() if commit.startswith(revision)]
         return found[0] if len(found) == 1 else None
 
-    def _is_lfs(self, file: RepoFile) -> bool:
-        return file.size_bytes >= self.lfs_from_bytes or self._is_redirected(file)
+    def is_lfs(self, path: str, size_bytes: int) -> bool:
+        """Tell whether such a file is an LFS file."""
+        is_large = size_bytes >= self.lfs_from_bytes or self._is_redirected(size_bytes)
+        return is_large or path.endswith(LFS_SUFFIXES)
 
-    def _is_redirected(self, file: RepoFile) -> bool:
-        limit = self.redirect_large_bytes
-        return limit is not None and file.size_bytes >= limit
+    def _is_redirected(self, size_bytes: int) -> bool:
+        return self.redirect_large_bytes is not None and size_bytes >= self.redirect_large_bytes
 
-    def _etag(self, file: RepoFile) -> str:
-        return f'"{file.sha256 if self._is_lfs(file) else file.blob_id}"'
+    def oid(self, file: RepoFile) -> str:
+        """Return what names the content of *file*: LFS's sha256, or git's SHA-1."""
+        return file.sha256 if self.is_lfs(file.path, file.size_bytes) else file.blob_id
 
     def _pick_fault(self, request: Request) -> Fault | None:
-        with self._lock:
+        with self.lock:
             faults = [self.faults(request)] if callable(self.faults) else self.faults
             for fault in faults:
                 if fault is not None and fault.applies(request):
@@ -397,85 +331,37 @@ class LoopbackHub:
         return None
 
     def _record(self, request: Request) -> None:
-        with self._lock:
+        with self.lock:
             self._requests.append(request)
 
     def _correct(self, recorded: Request, truth: Request) -> None:
-        with self._lock:
+        with self.lock:
             self._requests = [truth if one is recorded else one for one in self._requests]
 
 
 # --- routes -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Hand a request to a route: unquoted parts of its path, query, body."""
-
-    hub: LoopbackHub
-    request: Request
-    parts: Mapping[str, str]
-    query: Mapping[str, list[str]]
-    body: bytes
-
-    @property
-    def token(self) -> str | None:
-        kind, _, token = self.request.headers.get("authorization", "").partition(" ")
-        return token.strip() if kind.lower() == "bearer" and token.strip() else None
-
-    def flag(self, name: str) -> bool:
-        return _is_true(self.query.get(name, [""])[-1])
-
-    def repository(self) -> Repository:
-        """Return the repository that is asked for, if the token may know that it exists."""
-        dataset_id = self.parts["id"]
-        found = self.hub._find(dataset_id)
-        allowed = self.hub.private.get(dataset_id)
-        if found is None or (allowed is not None and self.token not in allowed):
-            if self.token is None:
-                raise _RefusalError(401, "RepoNotFound", "Invalid username or password.")
-            raise _RefusalError(404, "RepoNotFound", "Repository not found")
-        return found
-
-    def snapshot(self, repository: Repository) -> Snapshot:
-        revision = self.parts.get("rev") or "main"
-        found = self.hub._find_snapshot(repository, revision)
-        if found is None:
-            raise _RefusalError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    method: str
-    pattern: str
-    reply: Callable[[_Call], _Answer]
-
-
-def _is_true(value: object) -> bool:
-    return str(value).lower() in {"1", "true", "yes"}
-
-
-def _serve_file(call: _Call) -> _Answer:
+def _serve_file(call: Call) -> Answer:
     repository = call.repository()
     allowed = call.hub.gated.get(repository.dataset_id)
     # Only files are behind the gate; what the API tells about the repository is not.
     if allowed is not None and call.token not in allowed:
         reason = f"Access to dataset {repository.dataset_id} is restricted."
-        raise _RefusalError(401 if call.token is None else 403, "GatedRepo", reason)
+        raise RefusalError(401 if call.token is None else 403, "GatedRepo", reason)
     snapshot = call.snapshot(repository)
     file = snapshot.files.get(call.parts["path"])
     if file is None:
-        raise _RefusalError(404, "EntryNotFound", "Entry not found", X_Repo_Commit=snapshot.commit)
-    headers = {"X-Repo-Commit": snapshot.commit, "ETag": call.hub._etag(file)}
-    if call.hub._is_redirected(file):
+        raise RefusalError(404, "EntryNotFound", "Entry not found", X_Repo_Commit=snapshot.commit)
+    headers = {"X-Repo-Commit": snapshot.commit, "ETag": f'"{call.hub.oid(file)}"'}
+    if call.hub._is_redirected(file.size_bytes):
         return _redirect_to_object(call.hub, file, headers)
     return _send_part(call.request, file.source, file.size_bytes, headers)
 
 
-def _redirect_to_object(hub: LoopbackHub, file: RepoFile, headers: dict[str, str]) -> _Answer:
+def _redirect_to_object(hub: LoopbackHub, file: RepoFile, headers: dict[str, str]) -> Answer:
     hub._objects[file.sha256] = file.source
-    address = f"http://{LARGE_FILE_HOST}:{hub._listeners[1].port}/objects/{file.sha256}"
+    address = hub.object_url(f"objects/{file.sha256}")
     linked = {
         "Location": address,
         "X-Repo-Commit": headers["X-Repo-Commit"],
@@ -484,25 +370,25 @@ def _redirect_to_object(hub: LoopbackHub, file: RepoFile, headers: dict[str, str
         "Content-Type": "text/plain",
     }
     body = f"Found. Redirecting to {address}".encode()
-    return _Answer(302, linked, body, 0, len(body))
+    return Answer(302, linked, body, 0, len(body))
 
 
-def _serve_object(call: _Call) -> _Answer:
+def _serve_object(call: Call) -> Answer:
     digest = call.parts["digest"]
     source = call.hub._objects.get(digest)
     if source is None:
-        raise _RefusalError(403, None, "Access denied")
+        raise RefusalError(403, None, "Access denied")
     return _send_part(call.request, source, source.stat().st_size, {"ETag": f'"{digest}"'})
 
 
-def _send_part(request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]) -> _Answer:
+def _send_part(request: Request, source: Path, size_bytes: int, headers: Mapping[str, str]) -> Answer:
     named = {**headers, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     part = _parse_range(request.headers.get("range", ""), size_bytes)
     if part is None or request.method == "HEAD":
-        return _Answer(200, named, source, 0, size_bytes)
+        return Answer(200, named, source, 0, size_bytes)
     start, end = part
     named["Content-Range"] = f"bytes {start}-{end - 1}/{size_bytes}"
-    return _Answer(206, named, source, start, end - start)
+    return Answer(206, named, source, start, end - start)
 
 
 def _parse_range(value: str, size_bytes: int) -> tuple[int, int] | None:
@@ -517,16 +403,16 @@ def _parse_range(value: str, size_bytes: int) -> tuple[int, int] | None:
         start, end = max(size_bytes - int(last), 0), size_bytes
     if start >= end:
         unsatisfied = f"bytes */{size_bytes}"
-        raise _RefusalError(416, None, "Range not satisfiable", Content_Range=unsatisfied)
+        raise RefusalError(416, None, "Range not satisfiable", Content_Range=unsatisfied)
     return start, end
 
 
-def _serve_info(call: _Call) -> _Answer:
+def _serve_info(call: Call) -> Answer:
     repository = call.repository()
     snapshot = call.snapshot(repository)
     dataset_id, blobs = repository.dataset_id, call.flag("blobs")
     siblings = [_sibling(call.hub, file, blobs) for file in snapshot.files.values()]
-    return _json(
+    return json_answer(
         {
             "_id": snapshot.commit[:24],
             "id": dataset_id,
@@ -549,17 +435,17 @@ def _sibling(hub: LoopbackHub, file: RepoFile, blobs: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"rfilename": file.path}
     if blobs:
         found.update(size=file.size_bytes, blobId=file.blob_id)
-        if hub._is_lfs(file):
+        if hub.is_lfs(file.path, file.size_bytes):
             lfs = {"sha256": file.sha256, "size": file.size_bytes, "pointerSize": POINTER_BYTES}
             found["lfs"] = lfs
     return found
 
 
-def _serve_tree(call: _Call) -> _Answer:
+def _serve_tree(call: Call) -> Answer:
     snapshot = call.snapshot(call.repository())
     folder = (call.parts.get("path") or "").strip("/")
     if folder and folder not in snapshot.folders():
-        raise _RefusalError(404, "EntryNotFound", "Entry not found", X_Repo_Commit=snapshot.commit)
+        raise RefusalError(404, "EntryNotFound", "Entry not found", X_Repo_Commit=snapshot.commit)
     paths = _list_folder(snapshot, folder, recursive=call.flag("recursive"))
     begin = int(call.query.get("cursor", ["0"])[-1])
     end = begin + call.hub.tree_page_size
@@ -568,7 +454,7 @@ def _serve_tree(call: _Call) -> _Answer:
     headers = {"X-Repo-Commit": snapshot.commit}
     if end < len(paths):
         headers["Link"] = f'<{_next_page(call, end)}>; rel="next"'
-    return _json(page, headers=headers)
+    return json_answer(page, headers=headers)
 
 
 def _list_folder(snapshot: Snapshot, folder: str, *, recursive: bool) -> list[str]:
@@ -577,7 +463,7 @@ def _list_folder(snapshot: Snapshot, folder: str, *, recursive: bool) -> list[st
     return sorted(p for p in below if recursive or "/" not in p[len(prefix) :])
 
 
-def _next_page(call: _Call, cursor: int) -> str:
+def _next_page(call: Call, cursor: int) -> str:
     path = urlsplit(call.request.path).path
     query = urlencode({**call.query, "cursor": [str(cursor)]}, doseq=True)
     return f"{call.hub.url}{path}?{query}"
@@ -593,7 +479,7 @@ def _describe(hub: LoopbackHub, snapshot: Snapshot, path: str, expand: bool) -> 
         found = {"type": "directory", "oid": oid, "size": 0, "path": path}
     else:
         found = {"type": "file", "oid": file.blob_id, "size": file.size_bytes, "path": path}
-        if hub._is_lfs(file):
+        if hub.is_lfs(file.path, file.size_bytes):
             lfs = {"oid": file.sha256, "size": file.size_bytes, "pointerSize": POINTER_BYTES}
             found["lfs"] = lfs
     if expand:
@@ -607,20 +493,20 @@ def _describe(hub: LoopbackHub, snapshot: Snapshot, path: str, expand: bool) -> 
     return found
 
 
-def _serve_paths_info(call: _Call) -> _Answer:
+def _serve_paths_info(call: Call) -> Answer:
     snapshot = call.snapshot(call.repository())
     if call.request.headers.get("content-type", "").startswith("application/json"):
         asked = json.loads(call.body or b"{}")
-        paths, expand = list(asked.get("paths", [])), _is_true(asked.get("expand"))
+        paths, expand = list(asked.get("paths", [])), is_true(asked.get("expand"))
     else:
         form = parse_qs(call.body.decode())
-        paths, expand = form.get("paths", []), _is_true(form.get("expand", [""])[-1])
+        paths, expand = form.get("paths", []), is_true(form.get("expand", [""])[-1])
     known = {*snapshot.files, *snapshot.folders()}
     found = [path.strip("/") for path in paths if path.strip("/") in known]
-    return _json([_describe(call.hub, snapshot, path, expand) for path in found])
+    return json_answer([_describe(call.hub, snapshot, path, expand) for path in found])
 
 
-def _serve_refs(call: _Call) -> _Answer:
+def _serve_refs(call: Call) -> Answer:
     hub, repository = call.hub, call.repository()
     refs: dict[str, list[dict[str, str]]] = {
         "branches": [],
@@ -636,37 +522,45 @@ def _serve_refs(call: _Call) -> _Answer:
         entry["targetCommit"] = hub._snapshot(folder).commit
         refs[kinds.get(prefix, "branches")].append(entry)
     for (dataset_id, tag), target in sorted(hub.tags.items()):
-        snapshot = hub._find_snapshot(repository, target)
+        snapshot = hub.find_snapshot(repository, target)
         if dataset_id == repository.dataset_id and snapshot is not None:
             entry = {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": snapshot.commit}
             refs["tags"].append(entry)
-    return _json(refs)
+    return json_answer(refs)
 
 
-def _serve_whoami(call: _Call) -> _Answer:
-    known = set().union(*call.hub.private.values(), *call.hub.gated.values())
-    if call.token not in known:
-        raise _RefusalError(401, None, "Invalid credentials in Authorization header")
-    access = {"type": "access_token", "accessToken": {"displayName": "rig", "role": "read"}}
-    return _json({"type": "user", "name": "rig-user", "orgs": [], "auth": access})
+def _serve_whoami(call: Call) -> Answer:
+    if call.token not in call.hub.known_tokens():
+        raise RefusalError(401, None, "Invalid credentials in Authorization header")
+    role = "write" if call.token in call.hub.writers else "read"
+    access = {"type": "access_token", "accessToken": {"displayName": "rig", "role": role}}
+    return json_answer({"type": "user", "name": USER, "orgs": [], "auth": access})
 
 
-_ID = r"(?P<id>[^/]+(?:/[^/]+)??)"
-_REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
-# The first full match wins. What writes (commit, LFS batch, repos/create) is added here.
+def _serve_viewer(call: Call) -> Answer:
+    """Answer as the dataset viewer does for a repository that it has not converted to Parquet."""
+    raise RefusalError(404, "ResponseNotFound", "Not found.")
+
+
+# The first full match wins.
 _ROUTES = (
-    _Route("GET", rf"/datasets/{_ID}/resolve/{_REV}/(?P<path>.+)", _serve_file),
-    _Route("GET", rf"/api/datasets/{_ID}/revision/{_REV}", _serve_info),
-    _Route("GET", rf"/api/datasets/{_ID}/tree/{_REV}(?:/(?P<path>.*))?", _serve_tree),
-    _Route("POST", rf"/api/datasets/{_ID}/paths-info/{_REV}", _serve_paths_info),
-    _Route("GET", rf"/api/datasets/{_ID}/refs", _serve_refs),
-    _Route("GET", rf"/api/datasets/{_ID}", _serve_info),
-    _Route("GET", r"/api/whoami-v2", _serve_whoami),
+    Route("GET", rf"/datasets/{ID}/resolve/{REV}/(?P<path>.+)", _serve_file),
+    Route("GET", rf"/api/datasets/{ID}/revision/{REV}", _serve_info),
+    Route("GET", rf"/api/datasets/{ID}/tree/{REV}(?:/(?P<path>.*))?", _serve_tree),
+    Route("POST", rf"/api/datasets/{ID}/paths-info/{REV}", _serve_paths_info),
+    Route("GET", rf"/api/datasets/{ID}/refs", _serve_refs),
+    Route("GET", rf"/api/datasets/{ID}", _serve_info),
+    Route("GET", r"/api/whoami-v2", _serve_whoami),
+    Route("GET", r"/(?:info|parquet)", _serve_viewer),
+    *WRITES,
 )
-_OBJECT_ROUTES = (_Route("GET", r"/objects/(?P<digest>[0-9a-f]{64})", _serve_object),)
+_OBJECT_ROUTES = (
+    *OBJECT_WRITES,
+    Route("GET", r"/objects/(?P<digest>[0-9a-f]{64})", _serve_object),
+)
 
 
-def _reply(hub: LoopbackHub, routes: Sequence[_Route], request: Request, body: bytes) -> _Answer:
+def _reply(hub: LoopbackHub, routes: Sequence[Route], request: Request, body: bytes) -> Answer:
     """Find the route for *request* and let it answer; a refusal is an answer too."""
     split = urlsplit(request.path)
     method = "GET" if request.method == "HEAD" else request.method
@@ -676,19 +570,21 @@ def _reply(hub: LoopbackHub, routes: Sequence[_Route], request: Request, body: b
             if found is None or route.method != method:
                 continue
             parts = {name: unquote(text) for name, text in found.groupdict().items() if text}
-            if parts.get("id") in hub.redirects:
-                return _redirect_renamed(request.path, found.span("id"), hub.redirects[parts["id"]])
             query = parse_qs(split.query, keep_blank_values=True)
-            return route.reply(_Call(hub, request, parts, query, body))
-        raise _RefusalError(404, None, f"No route for {request.method} {split.path}")
-    except _RefusalError as refusal:
+            call = Call(hub, request, parts, query, body)
+            moved_to = call.moved_to()
+            if moved_to is not None:
+                return _redirect_renamed(request.path, found.span("id"), moved_to)
+            return route.reply(call)
+        raise RefusalError(404, None, f"No route for {request.method} {split.path}")
+    except RefusalError as refusal:
         return refusal.answer()
 
 
-def _redirect_renamed(path: str, span: tuple[int, int], dataset_id: str) -> _Answer:
+def _redirect_renamed(path: str, span: tuple[int, int], dataset_id: str) -> Answer:
     location = path[: span[0]] + quote(dataset_id) + path[span[1] :]
     body = f"Temporary Redirect. Redirecting to {location}".encode()
-    return _Answer(307, {"Location": location, "Content-Type": "text/plain"}, body, 0, len(body))
+    return Answer(307, {"Location": location, "Content-Type": "text/plain"}, body, 0, len(body))
 
 
 # --- HTTP -------------------------------------------------------------------------------------
@@ -699,7 +595,7 @@ class _Server(ThreadingHTTPServer):
 
     request_queue_size = 128
 
-    def __init__(self, hub: LoopbackHub, routes: Sequence[_Route], port: int) -> None:
+    def __init__(self, hub: LoopbackHub, routes: Sequence[Route], port: int) -> None:
         self.hub, self.routes = hub, routes
         self._open: set[Any] = set()
         self._open_lock = threading.Lock()
@@ -736,7 +632,7 @@ class _Server(ThreadingHTTPServer):
 class _Listener:
     """Own one port over starts and stops."""
 
-    def __init__(self, hub: LoopbackHub, routes: Sequence[_Route], port: int) -> None:
+    def __init__(self, hub: LoopbackHub, routes: Sequence[Route], port: int) -> None:
         self.port = port
         self._hub, self._routes = hub, routes
         self._server: _Server | None = None
@@ -804,16 +700,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             hub._correct(record, replace(record, bytes_sent=self._sent))
 
-    def _answer(self, request: Request, body: bytes, fault: Fault | None) -> _Answer:
+    def _answer(self, request: Request, body: bytes, fault: Fault | None) -> Answer:
         if fault is not None and isinstance(fault.action, int):
-            return _json({"error": "Fault on purpose"}, fault.action, fault.headers)
+            return json_answer({"error": "Fault on purpose"}, fault.action, fault.headers)
         try:
             return _reply(self.server.hub, self.server.routes, request, body)
         except Exception as error:
             logger.exception("the rig failed on %s %s", request.method, request.path)
-            return _json({"error": f"the rig failed: {error!r}"}, 500)
+            return json_answer({"error": f"the rig failed: {error!r}"}, 500)
 
-    def _send(self, answer: _Answer, fault: Fault | None, limit: int) -> None:
+    def _send(self, answer: Answer, fault: Fault | None, limit: int) -> None:
         action = None if fault is None else fault.action
         at = None if fault is None else fault.after_bytes
         if action == "reset" and at is None:
@@ -835,14 +731,14 @@ class _Handler(BaseHTTPRequestHandler):
         if action == "truncate":
             self.close_connection = True
 
-    def _send_head(self, answer: _Answer) -> None:
+    def _send_head(self, answer: Answer) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(answer.length))
         self.end_headers()
 
-    def _send_body(self, answer: _Answer, begin: int, end: int, flip: int = -1) -> None:
+    def _send_body(self, answer: Answer, begin: int, end: int, flip: int = -1) -> None:
         at = begin
         for chunk in answer.chunks(begin, end):
             if at <= flip < at + len(chunk):
