@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-s3 clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -38,6 +38,15 @@ test-loads-%: .venv-datasets-%/.ready
 test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The tests of the loads on each supported release of datasets, and of each reading what each wrote
 	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/matrix
 
+.venv-clients/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group clients
+	touch $@
+
+test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
+	.venv-clients/bin/python -m pytest -n $(JOBS) tests/clients
+
 lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +60,4 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
+	rm -rf .venv .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist

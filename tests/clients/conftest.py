@@ -1,0 +1,112 @@
+"""Running a library that knows nothing of hf_localize: with stock and the Hub, and without the Hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hf_localize
+from tests.conftest import ROOT, Desk
+from tests.rig.hub import LoopbackHub, make_repository
+
+CLIENTS = ("lm_eval", "sentence-transformers", "setfit", "trl")
+BENEATH = ("datasets", "huggingface_hub", "transformers", "torch")
+GUARD = str(Path(__file__).parent / "guard")
+#: What a cluster's administrator sets, and all that tells these programs of hf_localize.
+ACTIVATION = {
+    "HGLOC_AUTO_INSTALL": "1",
+    "PYTHONPATH": os.pathsep.join((GUARD, str(ROOT / "sitecustomize_example"))),
+}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    versions = ", ".join(f"{name} {version(name)}" for name in (*CLIENTS, *BENEATH))
+    terminalreporter.write_line(f"clients: {versions}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A program that has ended: its exit status, its folder, what it wrote, and the URLs of all it spoke to."""
+
+    status: int
+    folder: Path
+    said: str
+    met: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A place to run the same program with and without the Hub; it starts in a copy of `given`."""
+
+    hub: LoopbackHub
+    desk: Desk
+    given: Path
+
+    def serve(self, dataset_id: str, files: dict[str, bytes]) -> None:
+        """Put a made repository on the Hub."""
+        self.hub.add(make_repository(self.desk.folder / "repositories", dataset_id, "main", files))
+
+    def compare(
+        self, published: Iterable[tuple[str, str | None]], arguments: list[str], read: Callable[[Path], Any]
+    ) -> Any:
+        """Run ``python *arguments`` with stock and the Hub, then with activation alone, and return the result.
+
+        The Hub is down for the second part, in which a teammate with an empty store runs the program twice:
+        the first time the private bucket has the datasets, the second time the store.
+
+        Args:
+            published: ids and configs of what the publisher localizes.
+            arguments: of ``python``.
+            read: makes the result from the folder in which the program ran.
+        """
+        with_the_hub = self.run("stock", arguments)
+        assert with_the_hub.status == 0, with_the_hub.said
+        expected = read(with_the_hub.folder)
+        self.publish_and_stop_the_hub(published)
+        for place, spoken_to in (("bucket", {self.desk.s3.url}), ("store", set())):
+            ran = self.run(place, arguments, **ACTIVATION)
+            assert ran.status == 0, ran.said
+            assert read(ran.folder) == expected
+            assert ran.met == spoken_to
+        return expected
+
+    def publish_and_stop_the_hub(self, published: Iterable[tuple[str, str | None]]) -> None:
+        """Localize as the publisher, and leave as a teammate who has an empty store."""
+        self.desk.publisher()
+        for dataset_id, config_name in published:
+            hf_localize.download_dataset(dataset_id, config_name)
+        self.desk.teammate()
+        self.hub.stop()
+
+    def run(self, name: str, arguments: list[str], **env: str) -> Ran:
+        """Run ``python *arguments`` where the cache of `datasets` is empty."""
+        folder, log = self.desk.folder / name, self.desk.folder / f"{name}.log"
+        shutil.copytree(self.given, folder)
+        log.touch()
+        machine = {"HF_HOME": f"{folder}-hf", "PYTHONPATH": GUARD, "GUARD_LOG": str(log)}
+        ran = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={**os.environ, **machine, **env},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        return Ran(ran.returncode, folder, ran.stdout + ran.stderr, frozenset(log.read_text().split()))
+
+
+@pytest.fixture
+def bench(hub: LoopbackHub, desk: Desk) -> Bench:
+    """Return a bench with the Hub up and an empty bucket."""
+    given = desk.folder / "given"
+    given.mkdir()
+    return Bench(hub, desk, given)
