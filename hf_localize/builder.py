@@ -23,10 +23,11 @@ from datasets.splits import SplitDict, SplitInfo
 from hf_localize.capture import dataset_name
 from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
-from hf_localize.features import link_or_symlink, missing_types, with_large_list_item
+from hf_localize.features import missing_types, with_large_list_item
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
+from hf_localize.shards import link_or_symlink
 from hf_localize.store import LocalEntry
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,11 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             version=manifest.info.get("version") or "0.0.0",
         )
         self._restore_names()
+
+    @property
+    def builder_configs(self) -> dict[str, datasets.BuilderConfig]:
+        """Return all configs of the repository, by name."""
+        return {n: datasets.BuilderConfig(n) for n in self._entry.manifest.repository_configs}
 
     def _info(self) -> datasets.DatasetInfo:
         return dataset_info(self._entry.manifest, self._ref)
@@ -157,7 +163,9 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def _restore_names(self) -> None:
         # Stock names the builder after its module; users see "parquet", "json", … there.
-        self.info.builder_name = self._entry.manifest.info.get("builder_name") or self.info.builder_name
+        manifest = self._entry.manifest
+        self.name: str = manifest.info.get("builder_name") or self.name
+        self.info.builder_name = self.name
 
     def _mend_links(self) -> None:
         """Link again what in the cache folder is not the store's own file.

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from datasets.naming import filenames_for_dataset_split
 from datasets.utils.py_utils import asdict
 
 from hf_localize import __version__, layout
-from hf_localize.features import has_media, portable, write_portable_shard
+from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
 from hf_localize.refs import DatasetRef
+from hf_localize.shards import split_by_rows, write_portable_shard
 from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
@@ -36,12 +37,16 @@ _WRITERS = {
 def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: DatasetRef) -> Manifest:
     """Write what *builder* has prepared into *folder* as an entry and return its manifest.
 
-    The Arrow shards are linked, unless a feature's values may lie in files of their own, which
-    are embedded then. *builder* must have run ``download_and_prepare()`` into its cache folder.
+    Each source file of the repository becomes a shard, so that a stream has the shards that it
+    has from the Hub; where there is one, or none can be told, the prepared Arrow files are linked.
+    Values that may lie in files of their own are embedded. *builder* must have run
+    ``download_and_prepare()`` into its cache folder.
     """
     if has_media(portable(asdict(builder.info.features))):
         builder.as_dataset().save_to_disk(str(folder))
-        splits = _normalise(folder)
+        splits = tuple(
+            _split_by_source(folder, split, _source_rows(builder, split.name)) for split in _normalise(folder)
+        )
     else:
         splits = tuple(_link_split(builder, name, folder) for name in builder.info.splits)
     layout.write_dict_json(folder, [split.name for split in splits])
@@ -161,10 +166,16 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
         builder._output_dir, builder.dataset_name, name, "arrow", recorded.shard_lengths
     )
     rows = recorded.shard_lengths if len(sources) > 1 else [recorded.num_examples]
-    names = [layout.shard_name(i, len(sources)) for i in range(len(sources))]
+    by_source = _source_rows(builder, name)
+    names = [layout.shard_name(i, len(by_source or sources)) for i in range(len(by_source or sources))]
     (folder / name).mkdir()
-    for source, target in zip(sources, names, strict=True):
-        write_portable_shard(Path(source), folder / name / target)
+    targets = [folder / name / target for target in names]
+    if by_source is not None:
+        rows = by_source
+        split_by_rows([Path(source) for source in sources], rows, targets)
+    else:
+        for source, target in zip(sources, targets, strict=True):
+            write_portable_shard(Path(source), target)
     layout.write_split_json(folder / name, name, names, builder.hash or "", _portable_info(builder.info))
     original = getattr(recorded, "original_shard_lengths", None)
     return Split(
@@ -174,6 +185,72 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
         tuple(Shard(f"{name}/{n}", r) for n, r in zip(names, rows, strict=True)),
         original_shard_rows=None if original is None else tuple(original),
     )
+
+
+def record_source_rows(builder: datasets.DatasetBuilder) -> None:
+    """Have *builder* count the rows of each source file while it prepares them in this process."""
+    counts: dict[str, list[int]] = {}
+    current = ""
+    prepare_split = builder._prepare_split
+
+    def prepare(split_generator: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal current
+        current = split_generator.name
+        counts[current] = []
+        return prepare_split(split_generator, *args, **kwargs)
+
+    def counting(generate: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            for key, data in generate(*args, **kwargs):
+                file, rows = _file_of(key), counts[current]
+                if file is not None:
+                    rows += [0] * (1 + file - len(rows))
+                    rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
+                yield key, data
+
+        return run
+
+    builder._prepare_split = prepare
+    for name in ("_generate_tables", "_generate_examples"):
+        if hasattr(builder, name):
+            setattr(builder, name, counting(getattr(builder, name)))
+    builder._hgloc_source_rows = counts
+
+
+def _file_of(key: Any) -> int | None:
+    """Return the number of the source file that a key of the packaged builders names.
+
+    They are ``Key(file, …)`` since 4.5; before, ``(file, …)``, ``"file_…"``, or the number alone.
+    """
+    number = getattr(key, "original_shard_id", key[0] if isinstance(key, tuple) else key)
+    found = re.match(r"\d{1,6}(?=_|$)", str(number))
+    return int(found.group()) if found else None
+
+
+def _source_rows(builder: datasets.DatasetBuilder, split: str) -> list[int] | None:
+    """Return the rows of each source file, if there are several and each one's are known."""
+    rows = getattr(builder, "_hgloc_source_rows", {}).get(split, [])
+    # A file of one row is an image or a sound, not a shard.
+    is_known = sum(rows) == builder.info.splits[split].num_examples and len(rows) > 1 and max(rows) > 1
+    return list(rows) if is_known else None
+
+
+def _split_by_source(folder: Path, split: Split, rows: list[int] | None) -> Split:
+    """Replace the shards of *split* in *folder* by one for each source file."""
+    if rows is None:
+        return split
+    old = [folder / f"{shard.path}.whole" for shard in split.shards]
+    for shard, aside in zip(split.shards, old, strict=True):
+        (folder / shard.path).rename(aside)
+    names = [layout.shard_name(i, len(rows)) for i in range(len(rows))]
+    split_by_rows(old, rows, [folder / split.name / name for name in names])
+    for aside in old:
+        aside.unlink()
+    info = datasets.DatasetInfo.from_directory(str(folder / split.name))
+    fingerprint = layout.read_fingerprint(folder / split.name)
+    layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))
+    shards = tuple(Shard(f"{split.name}/{name}", n) for name, n in zip(names, rows, strict=True))
+    return replace(split, shards=shards)
 
 
 def _normalise(folder: Path) -> tuple[Split, ...]:

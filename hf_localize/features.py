@@ -1,4 +1,4 @@
-"""Features and Arrow schemas in the form that every supported `datasets` reads.
+"""Features in the form that every supported `datasets` reads.
 
 `datasets` 4 renamed its list type: it writes ``List``, which versions below 4 refuse
 ("Feature type 'List' not found"). The older spellings are read by both, so entries hold those.
@@ -8,18 +8,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Container, Mapping
-from pathlib import Path
 from typing import Any
-
-from hf_localize.errors import IntegrityError
 
 #: Types whose values may be paths to files beside the data, which an entry must embed.
 _MEDIA_TYPES = frozenset({"Audio", "Image", "Video", "Pdf", "Nifti", "Mesh", "BioSequence", "BioStructure"})
-_METADATA_KEY = b"huggingface"
 #: The first release of `datasets` with each type that not every supported one has: by its
 #: ``features/features.py``, release by release.
 _SINCE = {
@@ -97,75 +90,5 @@ def missing_types(features: Mapping[str, Any], known: Container[str]) -> list[st
     ]
 
 
-def write_portable_shard(source: Path, target: Path) -> None:
-    """Place the Arrow stream file *source* at *target* with portable schema metadata.
-
-    The file is linked where its metadata is portable already (copied where it can't be linked);
-    otherwise only the schema message at its head is written anew.
-
-    Raises:
-        IntegrityError: *source* is not an Arrow stream.
-    """
-    head = _portable_head(source)
-    if head is None:
-        link_or_copy(source, target)
-        return
-    message, offset = head
-    with open(source, "rb") as reader, open(target, "wb") as writer:
-        writer.write(message)
-        reader.seek(offset)
-        shutil.copyfileobj(reader, writer, 1 << 20)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link *source* at *target*, or copy it where the file system does not allow a link."""
-    try:
-        os.link(source, target)
-    except OSError:  # Where *source* is missing, the copy says so.
-        shutil.copyfile(source, target)
-
-
-def link_or_symlink(source: Path, target: Path) -> None:
-    """Hard-link *source* at *target*, or point a symbolic link at it where that is not allowed.
-
-    Raises:
-        FileNotFoundError: there is no *source* any more.
-    """
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        target.symlink_to(source)
-
-
 def _renamed(mapping: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
     return {new if key == old else key: value for key, value in mapping.items()}
-
-
-def _portable_head(source: Path) -> tuple[bytes, int] | None:
-    """Return a new schema message and the length of the old one; None where none is needed."""
-    import pyarrow as pa
-
-    try:
-        with open(source, "rb") as file:
-            prefix = file.read(8)
-            # Encapsulated message format: continuation marker, then the metadata's length.
-            # https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
-            if prefix[:4] != b"\xff\xff\xff\xff" or len(prefix) != 8:
-                raise IntegrityError(f"{source} is not an Arrow stream")
-            offset = 8 + int.from_bytes(prefix[4:], "little")
-            file.seek(0)
-            schema = pa.ipc.read_schema(pa.py_buffer(file.read(offset)))
-    except pa.ArrowInvalid as exc:
-        raise IntegrityError(f"{source} is not an Arrow stream: {exc}") from exc
-    metadata = dict(schema.metadata or {})
-    if not any(kind in metadata.get(_METADATA_KEY, b"") for kind in (b'"List"', b'"LargeList"')):
-        return None
-    document = json.loads(metadata[_METADATA_KEY])
-    features = portable(document["info"]["features"])
-    document["info"]["features"] = {
-        column: feature for column, feature in features.items() if "LargeList" not in types_in(feature)
-    }
-    metadata[_METADATA_KEY] = json.dumps(document).encode()
-    return schema.with_metadata(metadata).serialize().to_pybytes(), offset

@@ -17,6 +17,7 @@ from hf_localize.errors import IntegrityError
 from hf_localize.features import portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, hash_file, parse_json
 from hf_localize.refs import DatasetRef
+from hf_localize.shards import count_rows
 
 DICT_FILE = "dataset_dict.json"
 INFO_FILE = "dataset_info.json"
@@ -113,17 +114,6 @@ def stat_signature(folder: Path, manifest: Manifest) -> str:
         stat = (folder / file.path).stat()
         signature.update(f"{file.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return signature.hexdigest()
-
-
-def count_rows(shard: Path) -> int:
-    """Return the number of rows of an Arrow stream file; only batch headers are read."""
-    import pyarrow as pa
-
-    try:
-        with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
-            return sum(batch.num_rows for batch in reader)
-    except (pa.ArrowInvalid, FileNotFoundError, pa.ArrowIOError) as exc:
-        raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
 
 
 def shard_name(index: int, count: int) -> str:

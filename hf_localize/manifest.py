@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from hf_localize.errors import IntegrityError, InvalidRefError, UnsafeArchiveError
-from hf_localize.refs import MANIFEST_NAME, DatasetRef, same_revision
+from hf_localize.refs import MANIFEST_NAME, DatasetRef, is_commit, same_revision
 
 FORMAT_VERSION = 1
 #: A manifest of 100,000 files has some 20 MB; more is refused before it is parsed.
@@ -181,8 +181,7 @@ def answers(stored: Identified, ref: DatasetRef) -> bool:
         same_config = stored.ref.config_name is None or stored.is_default_config
     else:
         same_config = ref.config_name in (stored.ref.config_name, stored.resolved_config)
-    is_commit = stored.commit is not None and ref.revision == stored.commit
-    return same_config and (is_commit or same_revision(ref.revision, stored.ref.revision))
+    return same_config and is_same_revision(stored, ref.revision)
 
 
 def is_same_id(stored: Identified, dataset_id: str) -> bool:
@@ -197,10 +196,15 @@ def is_same_id(stored: Identified, dataset_id: str) -> bool:
     return stored.canonical_id is not None and dataset_id.lower() in (i.lower() for i in known if i)
 
 
+def is_same_revision(stored: Identified, revision: str | None) -> bool:
+    """Tell whether *revision* is what *stored* was stored under, or the commit that it recorded."""
+    return same_revision(revision, stored.ref.revision) or is_commit(revision, stored.commit)
+
+
 def tells_configs(manifest: Manifest, ref: DatasetRef) -> bool:
     """Tell whether *manifest* knows all configs of the repository, at the revision, of *ref*."""
-    same = same_revision(manifest.revision, ref.revision) or ref.revision == manifest.commit is not None
-    return is_same_id(manifest, ref.dataset_id) and same and bool(manifest.repository_configs)
+    is_same = is_same_id(manifest, ref.dataset_id) and is_same_revision(manifest, ref.revision)
+    return is_same and bool(manifest.repository_configs)
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:

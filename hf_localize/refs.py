@@ -19,6 +19,7 @@ PUBLIC_ZIP_FOLDER = "public_datasets_zip"
 _INDEX = ".hgloc/index"
 _ALIASES = ".hgloc/alias"
 
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _UNSAFE = re.compile(r'[/\\:*?"<>| ]')
 #: A folder name may have 255 bytes on common file systems; 9 are kept for ``~`` and a hash.
 _MAX_PART_BYTES = 246
@@ -94,6 +95,12 @@ class DatasetRef:
         return tuple(dict.fromkeys((self.alias_key, small.alias_key)))
 
     @property
+    def alias_prefixes(self) -> tuple[str, ...]:
+        """Return the beginnings of keys of pointers, if the revision may be a shortened commit."""
+        is_short = self.revision is not None and _SHORT_COMMIT.fullmatch(self.revision)
+        return tuple(key.removesuffix(".json") for key in self.alias_keys) if is_short else ()
+
+    @property
     def repository_key(self) -> str:
         """Return the key of a pointer to any entry of this repository and revision."""
         parts = (self.dataset_id.lower(), self.revision or "main")
@@ -166,6 +173,13 @@ def index_prefix(dataset_id: str | None = None) -> str:
 def same_revision(one: str | None, other: str | None) -> bool:
     """Tell whether two revisions are the same by name: no revision means ``main``."""
     return (one or "main") == (other or "main")
+
+
+def is_commit(revision: str | None, commit: str | None) -> bool:
+    """Tell whether *revision* is *commit*, or its beginning of 7 digits or more, as the Hub takes it."""
+    if revision is None or commit is None or not _SHORT_COMMIT.fullmatch(revision):
+        return False
+    return commit.startswith(revision)
 
 
 def safe_part(part: str) -> str:

@@ -27,12 +27,12 @@ from huggingface_hub.utils import (
 )
 
 from hf_localize import layout
-from hf_localize.capture import capture_builder, capture_files
+from hf_localize.capture import capture_builder, capture_files, record_source_rows
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError
-from hf_localize.features import link_or_copy
 from hf_localize.manifest import Manifest, hash_file
 from hf_localize.refs import FILES_CONFIG, DatasetRef
+from hf_localize.shards import link_or_copy
 
 _log = logging.getLogger(__name__)
 NAME = "Hugging Face Hub"
@@ -59,13 +59,19 @@ class HubEntry:
         return isinstance(self.builder, Cache)
 
     def fetch_into(self, folder: Path) -> Manifest:
-        """Let stock download and prepare every split, and capture the result into *folder*."""
+        """Let stock download and prepare every split, and capture the result into *folder*.
+
+        It is prepared beside the entry, not in the cache of `datasets`: of what lies there the
+        source files' rows are not known any more.
+        """
         if self.is_from_stock_cache:
             raise UnreachableError("it is out of reach; stock's own cache is not taken for the dataset")
-        self.builder.download_and_prepare()
         shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
-        folder.mkdir()
-        return self.capture_into(folder)
+        prepared = folder / ".prepared"
+        self.builder.download_and_prepare(str(prepared))
+        manifest = self.capture_into(folder)
+        shutil.rmtree(prepared)
+        return manifest
 
     def capture_into(self, folder: Path) -> Manifest:
         """Write what the builder has prepared into the empty *folder* as an entry."""
@@ -168,6 +174,7 @@ class HubSource:
                     "Every version can load it then."
                 ) from exc
             raise
+        record_source_rows(entry.builder)
         if entry.is_from_stock_cache and ref.revision is not None:
             raise UnreachableError(
                 f"it is out of reach, and what stock has cached may be another revision than {ref.revision!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
@@ -125,7 +126,8 @@ class PrivateSource:
         return [str(found) for key in keys if (found := ref_of_index_key(key)) is not None]
 
     def _find_by_alias(self, ref: DatasetRef) -> BucketEntry | None:
-        for key in ref.alias_keys:
+        shortened = (info.key for prefix in ref.alias_prefixes for info in self.bucket.list_keys(prefix))
+        for key in itertools.chain(ref.alias_keys, shortened):
             data = self.bucket.get(key)
             entry = find_indexed(self.bucket, read_pointer(data, key), self.workers) if data else None
             if entry is not None and entry.manifest.answers(ref):

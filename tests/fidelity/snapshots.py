@@ -23,13 +23,27 @@ def snapshot(loaded: Any) -> dict[str, Any]:
         "columns": loaded.column_names,
         "rows": len(rows),
         "hash": hashlib.sha256(json.dumps(rows, default=repr).encode()).hexdigest(),
+        "shards": shards(loaded),
         "info": info_snapshot(loaded.info),
     }
 
 
+def shards(loaded: Any) -> int | None:
+    """Return the number of shards of a stream; ``n_shards`` is its name before 3.0."""
+    if not isinstance(loaded, datasets.IterableDataset):
+        return None
+    return loaded.num_shards if hasattr(loaded, "num_shards") else loaded.n_shards
+
+
 def info_snapshot(info: datasets.DatasetInfo) -> dict[str, Any]:
-    """Return the parts of an info that do not depend on the machine."""
-    splits = {name: asdict(split) for name, split in (info.splits or {}).items()}
+    """Return the parts of an info that do not depend on the machine.
+
+    ``shard_lengths`` tells how the prepared data lies in Arrow files, not what it is.
+    """
+    splits = {
+        name: {key: value for key, value in asdict(split).items() if key != "shard_lengths"}
+        for name, split in (info.splits or {}).items()
+    }
     names = ("config_name", "dataset_name", "builder_name", "description", "citation", "license", "homepage")
     return {
         **{name: getattr(info, name) for name in names},

@@ -9,8 +9,9 @@ import pytest
 
 import hf_localize
 from tests.conftest import Desk
-from tests.fidelity.calls import CALLS, GSM8K
-from tests.fidelity.repositories import CONFIGS, REPOSITORIES, make_all
+from tests.fidelity import calls
+from tests.fidelity.calls import CALLS, CAUGHT, GSM8K
+from tests.fidelity.repositories import CONFIGS, GATE_TOKEN, REPOSITORIES, make_all
 from tests.fidelity.snapshots import snapshot
 from tests.rig.hub import LoopbackHub
 
@@ -31,22 +32,53 @@ def outcome(call: Any) -> Any:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_each_call_answers_as_stock_does(
-    place: str, hub: LoopbackHub, desk: Desk, record_property: Any
+    place: str, hub: LoopbackHub, desk: Desk, record_property: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.tags[(GSM8K, "v1.0")] = "main"
     make_all(hub, desk.folder / "repositories")
-    expected = {name: outcome(call) for name, call in CALLS.items()}
+    monkeypatch.setattr(calls, "commit", hub.commit(GSM8K))
+    monkeypatch.setenv("HF_TOKEN", GATE_TOKEN)
+    expected = {name: outcome(call) for name, call in {**CAUGHT, **CALLS}.items()}
     desk.publisher().open_public_places()
-    refs = [(i, c, None) for i in (*REPOSITORIES, *CONFIGS) for c in CONFIGS.get(i, (None,))]
-    for dataset_id, config, revision in dict.fromkeys([*refs, (GSM8K, "main", "v1.0")]):
-        hf_localize.download_dataset(dataset_id, config, revision, make_public=place == "public")
+    for (dataset_id, config, revision), keep_files in published().items():
+        public = place == "public"
+        hf_localize.download_dataset(dataset_id, config, revision, make_public=public, keep_files=keep_files)
+    monkeypatch.delenv("HF_TOKEN")
     {"local": lambda: desk, "private": desk.teammate, "public": desk.outsider}[place]()
     desk.set(HGLOC_SOURCES="local,s3,public,hub")
     hub.stop()
     hub.clear()
     with hf_localize.installed():
         got = {name: outcome(call) for name, call in CALLS.items()}
-    record_property("calls", len(CALLS))
-    different = {name: (expected[name], got[name]) for name in CALLS if got[name] != expected[name]}
-    assert different == {}
+        missed = {name: raised(call) for name, call in CAUGHT.items()}
+    record_property("calls", len(CALLS) + len(CAUGHT))
+    different = [f"{n}: {differences(expected[n], got[n])}" for n in CALLS if got[n] != expected[n]]
+    assert not different, "\n".join(different)
+    for name, kinds in missed.items():
+        assert expected[name]["raised"] in kinds, name
     assert hub.requests == []
+
+
+def differences(stock: Any, ours: Any) -> Any:
+    """Return where two outcomes differ, as (stock's, ours) at each place."""
+    if isinstance(stock, dict) and isinstance(ours, dict):
+        keys = sorted(stock.keys() | ours.keys())
+        return {k: differences(stock.get(k), ours.get(k)) for k in keys if stock.get(k) != ours.get(k)}
+    if isinstance(stock, list) and isinstance(ours, list) and len(stock) == len(ours):
+        return [differences(*pair) for pair in zip(stock, ours, strict=True) if pair[0] != pair[1]]
+    return stock, ours
+
+
+def published() -> dict[tuple[str, str | None, str | None], bool]:
+    """Return what the publisher downloads: {(id, config, revision): whether files are kept}."""
+    refs = [(i, c, None) for i in (*REPOSITORIES, *CONFIGS) for c in CONFIGS.get(i, (None,))]
+    refs += [(GSM8K, "main", "v1.0"), ("made/three", "en", "1.0.0")]
+    refs += [("made/branches", None, revision) for revision in ("next", "refs/convert/parquet")]
+    return {ref: ref[0] == "made/csv" or ref == (GSM8K, "main", None) for ref in refs}
+
+
+def raised(call: Any) -> list[str]:
+    """Return the names of the classes that an ``except`` could catch what *call* raises by."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # Which one is what is asked.
+        call()
+    return [kind.__name__ for kind in caught.type.__mro__]

@@ -1,0 +1,138 @@
+"""Arrow stream files, the shards of an entry: placing, splitting and counting them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_localize.errors import IntegrityError
+from hf_localize.features import portable, types_in
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_METADATA_KEY = b"huggingface"
+
+
+def write_portable_shard(source: Path, target: Path) -> None:
+    """Place the Arrow stream file *source* at *target* with portable schema metadata.
+
+    The file is linked where its metadata is portable already (copied where it can't be linked);
+    otherwise only the schema message at its head is written anew.
+
+    Raises:
+        IntegrityError: *source* is not an Arrow stream.
+    """
+    head = _portable_head(source)
+    if head is None:
+        link_or_copy(source, target)
+        return
+    message, offset = head
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        writer.write(message)
+        reader.seek(offset)
+        shutil.copyfileobj(reader, writer, 1 << 20)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link *source* at *target*, or copy it where the file system does not allow a link."""
+    try:
+        os.link(source, target)
+    except OSError:  # Where *source* is missing, the copy says so.
+        shutil.copyfile(source, target)
+
+
+def link_or_symlink(source: Path, target: Path) -> None:
+    """Hard-link *source* at *target*, or point a symbolic link at it where that is not allowed.
+
+    Raises:
+        FileNotFoundError: there is no *source* any more.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        target.symlink_to(source)
+
+
+def split_by_rows(sources: Sequence[Path], rows: Sequence[int], targets: Sequence[Path]) -> None:
+    """Write the rows of the Arrow stream files *sources*, in order, as one file for each of *rows*.
+
+    Args:
+        rows: how many rows each of *targets* gets; in sum, all that *sources* have.
+
+    Raises:
+        IntegrityError: *sources* have another number of rows, or are not Arrow streams.
+    """
+    import pyarrow as pa
+
+    with contextlib.ExitStack() as opened:
+        readers = [
+            opened.enter_context(pa.ipc.open_stream(opened.enter_context(pa.memory_map(str(source)))))
+            for source in sources
+        ]
+        schema = portable_schema(readers[0].schema)
+        batches = (batch for reader in readers for batch in reader if batch.num_rows)
+        batch = next(batches, None)
+        for count, target in zip(rows, targets, strict=True):
+            with pa.ipc.new_stream(str(target), schema) as writer:
+                while count:
+                    if batch is None:
+                        raise IntegrityError(f"{sources[0].parent} has fewer rows than its info says")
+                    writer.write_batch(batch.slice(0, count).replace_schema_metadata(schema.metadata))
+                    taken = min(count, batch.num_rows)
+                    count -= taken
+                    batch = batch.slice(taken) if taken < batch.num_rows else next(batches, None)
+        if batch is not None:
+            raise IntegrityError(f"{sources[0].parent} has more rows than its info says")
+
+
+def count_rows(shard: Path) -> int:
+    """Return the number of rows of an Arrow stream file; only batch headers are read."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
+            return sum(batch.num_rows for batch in reader)
+    except (pa.ArrowInvalid, FileNotFoundError, pa.ArrowIOError) as exc:
+        raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
+
+
+def _portable_head(source: Path) -> tuple[bytes, int] | None:
+    """Return a new schema message and the length of the old one; None where none is needed."""
+    import pyarrow as pa
+
+    try:
+        with open(source, "rb") as file:
+            prefix = file.read(8)
+            # Encapsulated message format: continuation marker, then the metadata's length.
+            # https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format
+            if prefix[:4] != b"\xff\xff\xff\xff" or len(prefix) != 8:
+                raise IntegrityError(f"{source} is not an Arrow stream")
+            offset = 8 + int.from_bytes(prefix[4:], "little")
+            file.seek(0)
+            schema = pa.ipc.read_schema(pa.py_buffer(file.read(offset)))
+    except pa.ArrowInvalid as exc:
+        raise IntegrityError(f"{source} is not an Arrow stream: {exc}") from exc
+    wanted = portable_schema(schema)
+    return None if wanted.metadata == schema.metadata else (wanted.serialize().to_pybytes(), offset)
+
+
+def portable_schema(schema: pa.Schema) -> pa.Schema:
+    """Return *schema* with the features in its metadata in the portable spelling."""
+    metadata = dict(schema.metadata or {})
+    if not any(kind in metadata.get(_METADATA_KEY, b"") for kind in (b'"List"', b'"LargeList"')):
+        return schema
+    document = json.loads(metadata[_METADATA_KEY])
+    features = portable(document["info"]["features"])
+    document["info"]["features"] = {
+        column: feature for column, feature in features.items() if "LargeList" not in types_in(feature)
+    }
+    metadata[_METADATA_KEY] = json.dumps(document).encode()
+    return schema.with_metadata(metadata)
