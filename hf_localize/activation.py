@@ -7,8 +7,8 @@ loads nothing: the shim is installed when the program looks for `datasets`, and 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType

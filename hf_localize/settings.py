@@ -198,11 +198,12 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
 
 
 def _dotenv() -> dict[str, str]:
-    from dotenv import dotenv_values, find_dotenv
-
-    path = find_dotenv(usecwd=True)
-    if not path:
+    here = Path.cwd()
+    path = next((p for p in (folder / ".env" for folder in (here, *here.parents)) if p.is_file()), None)
+    if path is None:
         return {}
+    from dotenv import dotenv_values
+
     try:
         return {k: v for k, v in dotenv_values(path).items() if k.startswith(_PREFIX) and v is not None}
     except (OSError, UnicodeError) as exc:  # It may be somebody's own, and not about us at all.

@@ -11,12 +11,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import wrapt
 
 from hf_localize import settings
 from hf_localize.refs import DatasetRef
@@ -27,7 +26,7 @@ _lock = threading.RLock()
 _layers: list[dict[str, Any]] = []
 #: {function: the wrappers around it}. More than one where somebody else has put another function
 #: there. Kept by uninstall(): what holds one elsewhere works again after install().
-_wrappers: dict[str, list[_Wrapper]] = {}
+_wrappers: dict[str, list[Any]] = {}
 #: Arguments that make a call ask for something else than the dataset as it is.
 _NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kwargs")
 
@@ -129,28 +128,24 @@ def _wrap_module(module: ModuleType) -> None:
             _wrap(module, name, behaviour)
 
 
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # wrapt 1 has no generics.
-    """A wrapper that pickles by name, as the function itself does."""
-
-    def __copy__(self) -> _Wrapper:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> _Wrapper:
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> str:
-        name: str = self.__wrapped__.__qualname__
-        return name
-
-
 def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
     wrappers = _wrappers.setdefault(name, [])
     current = getattr(module, name)
     if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
-        wrappers.append(_Wrapper(current, behaviour, enabled=is_installed))
+        wrappers.append(_wrapper(current, behaviour))
         _say_if_hidden(current, f"{module.__name__}.{name}")
     for wrapper in wrappers:
         _rebind(wrapper.__wrapped__, wrapper)
+
+
+def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
+    """Return a function with the name and the signature of *stock*, which also pickles as it does."""
+
+    @functools.wraps(stock)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return behaviour(stock, args, kwargs) if is_installed() else stock(*args, **kwargs)
+
+    return wrapper
 
 
 def _say_if_hidden(function: Callable[..., Any], name: str) -> None:
@@ -160,7 +155,7 @@ def _say_if_hidden(function: Callable[..., Any], name: str) -> None:
     _log.warning("%s was replaced by a function without a `path`: its calls go to the Hub as usual", name)
 
 
-def _leads_to(wrapper: _Wrapper, function: Any) -> bool:
+def _leads_to(wrapper: object, function: Any) -> bool:
     """Tell whether *function* is *wrapper*, or lies around it and says so."""
     while function is not None and function is not wrapper:
         function = getattr(function, "__wrapped__", None)
@@ -177,7 +172,7 @@ def _rebind(old: object, new: object) -> None:
                 names[name] = new
 
 
-def _load_dataset(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     if _dataset_call(stock, args, kwargs) is None:
         return stock(*args, **kwargs)
     from hf_localize.loading import capturing
@@ -186,7 +181,7 @@ def _load_dataset(stock: Callable[..., Any], _instance: object, args: Any, kwarg
         return stock(*args, **kwargs)
 
 
-def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     call = _dataset_call(stock, args, kwargs)
     if call is None:
         return stock(*args, **kwargs)
@@ -208,11 +203,11 @@ def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: An
     return open_builder(request)
 
 
-def _config_names(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _config_names(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return _ask_repository("config_names", stock, args, kwargs)
 
 
-def _default_config_name(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return _ask_repository("default_config_name", stock, args, kwargs)
 
 
@@ -275,5 +270,34 @@ def _set_up_logging(level: str | None) -> None:
         logger.addHandler(handler)
 
 
-for _module in _SEAM:  # Here, so that it is done once. They do nothing unless installed.
-    wrapt.register_post_import_hook(_wrap_module, _module)
+class _Hook:
+    """A finder of modules that wraps the seam when `datasets` is imported, each time it is."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _SEAM:
+            return None
+        finders = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # All that is asked of one.
+        return spec
+
+
+class _Loader:
+    """A module's own loader, and then the wrapping."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: Any) -> None:
+        module.__loader__ = module.__spec__.loader = self._loader  # Nobody else need know.
+        self._loader.exec_module(module)
+        _wrap_module(module)
+
+
+sys.meta_path.insert(0, _Hook())
