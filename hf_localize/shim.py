@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -53,8 +53,7 @@ def uninstall() -> None:
     with _lock:
         _layers.clear()
         settings.restore({})
-        for wrapper in itertools.chain(*_wrappers.values()):
-            _rebind(wrapper, wrapper.__wrapped__)
+        _rebind([(w, w.__wrapped__) for w in _all_wrappers()], sys.modules.values())
 
 
 def is_installed() -> bool:
@@ -97,6 +96,8 @@ def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, A
         for name in _SEAM:
             if name in sys.modules and not _is_being_imported(name):
                 _wrap_module(sys.modules[name])
+        if _layers:  # The seam is whole, or not imported yet.
+            _rebind([(w.__wrapped__, w) for w in _all_wrappers()], sys.modules.values())
     return layer
 
 
@@ -126,6 +127,7 @@ def _wrap_module(module: ModuleType) -> None:
             return
         for name, behaviour in functions.items():
             _wrap(module, name, behaviour)
+        _rebind([(w.__wrapped__, w) for w in _all_wrappers()], [module])
 
 
 def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
@@ -134,8 +136,6 @@ def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
     if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
         wrappers.append(_wrapper(current, behaviour))
         _say_if_hidden(current, f"{module.__name__}.{name}")
-    for wrapper in wrappers:
-        _rebind(wrapper.__wrapped__, wrapper)
 
 
 def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
@@ -162,14 +162,19 @@ def _leads_to(wrapper: object, function: Any) -> bool:
     return function is wrapper
 
 
-def _rebind(old: object, new: object) -> None:
-    """Replace *old* by *new* wherever a loaded module has it as a global."""
-    for module in list(sys.modules.values()):
+def _all_wrappers() -> list[Any]:
+    return list(itertools.chain(*_wrappers.values()))
+
+
+def _rebind(changes: list[tuple[Any, Any]], modules: Iterable[object]) -> None:
+    """Replace the first of each pair by the second wherever *modules* have it as a global."""
+    by_identity = {id(old): new for old, new in changes}
+    for module in list(modules) if changes else ():
         if isinstance(module, ModuleType):
             # Not vars(): that would load a module which is lazy.
             names = object.__getattribute__(module, "__dict__")
-            for name in [n for n, value in list(names.items()) if value is old]:
-                names[name] = new
+            for name, old in [item for item in list(names.items()) if id(item[1]) in by_identity]:
+                names[name] = by_identity[id(old)]
 
 
 def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
