@@ -189,14 +189,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=15, help="of `import datasets`; the others take more")
+    parser.add_argument("--pairs", type=int, default=15, help="multiplied for what is short or noisy")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hf_localize-bench-") as name:
         folder = Path(name)
         results = [
             *calls_that_are_not_ours(folder, 4 * options.pairs),
-            *imports(options.pairs),
+            *imports(2 * options.pairs),
             *starts(folder, 20 * options.pairs),
         ]
     text = report(results)

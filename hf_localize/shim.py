@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 from hf_localize import settings
-from hf_localize.refs import DatasetRef
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
@@ -191,6 +190,7 @@ def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> 
     if call is None:
         return stock(*args, **kwargs)
     from hf_localize.loading import BuilderRequest, only_stock, open_builder
+    from hf_localize.refs import DatasetRef
 
     others = [name for name in _NOT_OURS if call.get(name)]
     if others:
@@ -221,6 +221,7 @@ def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs:
     if call is None or call.get("data_files"):
         return stock(*args, **kwargs)
     from hf_localize import loading
+    from hf_localize.refs import DatasetRef
 
     revision = call.get("revision")
     ref = DatasetRef(call["path"], None, str(revision) if revision else None)
