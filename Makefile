@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 bench clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -58,6 +58,9 @@ types: $(BIN)/.ready ## mypy --strict
 test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
+
+bench: $(BIN)/.ready ## What it costs where it has nothing to do, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/overhead.py
 
 clean: ## Remove the virtual environments and caches
 	rm -rf .venv .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist

@@ -9,10 +9,12 @@ Importing this package loads neither `datasets` nor `boto3`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import sys
 
+TYPE_CHECKING = False  # Activation imports this when a Python starts, and typing takes a while.
 if TYPE_CHECKING:
+    from typing import Any
+
     from hf_localize.api import (
         DATASETS_STORE_PATH,
         download_dataset,
@@ -51,6 +53,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    if _HOMES.get(name) == "shim" and "hf_localize.activation" in sys.modules:
+        sys.modules["hf_localize.activation"].settle()  # So that they say, and undo, what is so.
     module = importlib.import_module(f"hf_localize.{_HOMES.get(name, 'api')}")
     return getattr(module, name)
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -157,6 +160,29 @@ def list_s3() -> None:
     from hf_localize.api import list_s3_datasets
 
     _show(list_s3_datasets())
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
+def run(command: tuple[str, ...]) -> None:
+    """Run COMMAND with hf_localize activated in every Python that it starts.
+
+    COMMAND is any program of an environment that has hf_localize: python, torchrun, accelerate,
+    pytest, jupyter, ... Its arguments are left as they are, and its exit status is that of this
+    command; 127 means that it was not found, 126 that it can't be executed.
+
+    Example: hg-localize run -- python train.py --epochs 3
+    """
+    folder = str(Path(__file__).parent / "on_pythonpath")
+    path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "HGLOC_AUTO_INSTALL": "1", "PYTHONPATH": path}
+    try:
+        if sys.platform == "win32":  # There exec would return to the shell before the command ends.
+            sys.exit(subprocess.call(command, env=environment))  # noqa: S603  # That is its purpose.
+        os.execvpe(command[0], command, environment)  # noqa: S606
+    except OSError as exc:
+        click.echo(f"Error: {command[0]!r} can't be run: {exc.strerror}", err=True)
+        sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)
 
 
 def _show(found: list[dict[str, str | None]]) -> None:

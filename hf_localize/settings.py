@@ -89,7 +89,7 @@ def _settings(overrides: Mapping[str, Any]) -> Settings:
 
 
 def override(**values: Any) -> dict[str, Any]:
-    """Replace the overrides by *values* and return the former ones.
+    """Replace the overrides by *values*, and return them as :func:`restore` takes them.
 
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
@@ -99,10 +99,14 @@ def override(**values: Any) -> dict[str, Any]:
         raise SettingsError(f"no such setting: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
     parsed = {k: None if v is None else _parse(k, k, _as_text(v)) for k, v in values.items()}
     _settings(parsed)  # Raises before anything is replaced.
-    former = dict(_overrides)
-    _overrides.clear()
-    _overrides.update(parsed)
-    return former
+    restore(parsed)
+    return parsed
+
+
+def restore(overrides: Mapping[str, Any]) -> None:
+    """Replace the overrides by those that :func:`override` has returned."""
+    global _overrides
+    _overrides = dict(overrides)
 
 
 def auto_install_requested() -> bool:
@@ -194,11 +198,12 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
 
 
 def _dotenv() -> dict[str, str]:
-    from dotenv import dotenv_values, find_dotenv
-
-    path = find_dotenv(usecwd=True)
-    if not path:
+    here = Path.cwd()
+    path = next((p for p in (folder / ".env" for folder in (here, *here.parents)) if p.is_file()), None)
+    if path is None:
         return {}
+    from dotenv import dotenv_values
+
     try:
         return {k: v for k, v in dotenv_values(path).items() if k.startswith(_PREFIX) and v is not None}
     except (OSError, UnicodeError) as exc:  # It may be somebody's own, and not about us at all.

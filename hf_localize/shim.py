@@ -1,30 +1,31 @@
-"""Putting the resolver under `datasets`: install, uninstall, activation."""
+"""Putting the resolver under `datasets`: install and uninstall."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
+import itertools
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import wrapt
-
 from hf_localize import settings
-from hf_localize.refs import DatasetRef
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
-_installed = False
-_hooked = False
-#: {function: wrapper} of what is wrapped now.
-_wrappers: dict[str, _Wrapper] = {}
+#: The settings of each install in force; the last one counts. An open ``with`` block has its own.
+_layers: list[dict[str, Any]] = []
+#: {function: the wrappers around it}. More than one where somebody else has put another function
+#: there. Kept by uninstall(): what holds one elsewhere works again after install().
+_wrappers: dict[str, list[Any]] = {}
 #: Arguments that make a call ask for something else than the dataset as it is.
 _NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kwargs")
 
@@ -33,7 +34,8 @@ def install(**overrides: Any) -> None:
     """Have `datasets` ask the resolver first, in this process, until :func:`uninstall`.
 
     Works before and after ``import datasets``, and for names that were imported from it before.
-    `datasets` is not imported by this. A second call only replaces the settings.
+    `datasets` is not imported by this. A second call only replaces the settings. The environment
+    is left alone: a process that starts afresh (``spawn``) installs for itself.
 
     Args:
         overrides: settings that win over the environment, such as ``s3_bucket_name="team"``;
@@ -42,125 +44,153 @@ def install(**overrides: Any) -> None:
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
     """
-    _activate(overrides)
+    _put_in_place(overrides, is_context=False)
 
 
 def uninstall() -> None:
     """Give every name in `datasets` and in loaded modules its original back."""
-    global _installed
     with _lock:
-        _installed = False
-        settings.override()
-        for wrapper in _wrappers.values():
-            _rebind(wrapper, wrapper.__wrapped__)
-        _wrappers.clear()
+        _layers.clear()
+        settings.restore({})
+        _rebind([(w, w.__wrapped__) for w in _all_wrappers()], sys.modules.values())
 
 
 def is_installed() -> bool:
     """Tell whether loads ask the resolver now."""
-    return _installed
+    return bool(_layers)
 
 
 @contextlib.contextmanager
 def installed(**overrides: Any) -> Iterator[None]:
-    """Install for the length of a ``with`` block, and restore what was before."""
-    was_installed = _installed
-    former = _activate(overrides)
+    """Install for the length of a ``with`` block, and restore what was before.
+
+    Blocks of several threads may overlap: loads ask the resolver until the last one ends. The
+    settings are the process's, those of the block that began last.
+    """
+    mine = _put_in_place(overrides, is_context=True)
     try:
         yield
     finally:
-        if was_installed:
-            settings.override(**former)
-        else:
-            uninstall()
+        with _lock:
+            others = [layer for layer in _layers if layer is not mine]
+            if not others:
+                uninstall()
+            elif len(others) < len(_layers):  # Else somebody has uninstalled, and installed, meanwhile.
+                _layers[:] = others
+                settings.restore(others[-1])
 
 
-def auto_install() -> None:
-    """Install if ``HGLOC_AUTO_INSTALL`` asks for it. Never raises: a program must always start."""
-    try:
-        if settings.auto_install_requested():
-            install()
-    except Exception:  # noqa: BLE001
-        _log.exception("hf_localize could not be activated; datasets loads from the Hub as usual")
-
-
-def _activate(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Install with *overrides* and return those that were in force before."""
-    global _installed, _hooked
+def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, Any]:
+    """Install with *overrides*, and return the layer that holds them."""
+    for name in filter(_is_being_imported, _SEAM):
+        importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
     with _lock:
-        former = settings.override(**overrides)
+        values = settings.override(**overrides)
         _set_up_logging(settings.current().log_level)
-        _installed = True
-        if not _hooked:
-            _hooked = True
-            for module in _SEAM:
-                wrapt.register_post_import_hook(_wrap_module, module)
-        else:
-            for module in _SEAM.keys() & sys.modules.keys():
-                _wrap_module(sys.modules[module])
-    return former
+        if is_context or not _layers:
+            _layers.append({})
+        layer = _layers[-1]
+        layer.clear()
+        layer.update(values)
+        for name in _SEAM:
+            if name in sys.modules and not _is_being_imported(name):
+                _wrap_module(sys.modules[name])
+        if _layers:  # The seam is whole, or not imported yet.
+            _rebind([(w.__wrapped__, w) for w in _all_wrappers()], sys.modules.values())
+    return layer
+
+
+def _is_being_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _wrap_module(module: ModuleType) -> None:
-    """Wrap the seam: ``load_dataset`` looks ``load_dataset_builder`` up in its module when called."""
+    """Wrap the seam: ``load_dataset`` looks ``load_dataset_builder`` up in its module when called.
+
+    Where a part of it is missing, all is taken down again, and loads go to stock.
+    """
     with _lock:
-        if not _installed:
+        if not _layers:
             return
         functions = _SEAM[module.__name__]
         missing = [name for name in functions if not callable(getattr(module, name, None))]
         if missing:
-            _log.error("%s has no %s any more: loads go to the Hub as usual", module.__name__, missing[0])
+            _log.error(
+                "hf_localize is not in effect, and loads go to the Hub as usual: datasets %s has no %s.%s. "
+                "Install a release of datasets that hf_localize knows (2.20 to 5), or a newer hf_localize.",
+                getattr(sys.modules.get("datasets"), "__version__", "(unknown version)"),
+                module.__name__,
+                missing[0],
+            )
+            uninstall()
             return
         for name, behaviour in functions.items():
             _wrap(module, name, behaviour)
-
-
-class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # wrapt 1 has no generics.
-    """A wrapper that pickles by name, as the function itself does."""
-
-    def __copy__(self) -> _Wrapper:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> _Wrapper:
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> str:
-        name: str = self.__wrapped__.__qualname__
-        return name
+        _rebind([(w.__wrapped__, w) for w in _all_wrappers()], [module])
 
 
 def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
-    if name in _wrappers:
-        return
-    original = getattr(module, name)
-    wrapper = _Wrapper(original, behaviour, enabled=is_installed)
-    _wrappers[name] = wrapper
-    _rebind(original, wrapper)
+    wrappers = _wrappers.setdefault(name, [])
+    current = getattr(module, name)
+    if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
+        wrappers.append(_wrapper(current, behaviour))
+        _say_if_hidden(current, f"{module.__name__}.{name}")
 
 
-def _rebind(old: object, new: object) -> None:
-    """Replace *old* by *new* wherever a loaded module has it as a global."""
-    for module in list(sys.modules.values()):
+def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
+    """Return a function with the name and the signature of *stock*, which also pickles as it does."""
+
+    @functools.wraps(stock)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return behaviour(stock, args, kwargs) if is_installed() else stock(*args, **kwargs)
+
+    return wrapper
+
+
+def _say_if_hidden(function: Callable[..., Any], name: str) -> None:
+    with contextlib.suppress(TypeError, ValueError):
+        if "path" in _signature(function).parameters:
+            return
+    _log.warning("%s was replaced by a function without a `path`: its calls go to the Hub as usual", name)
+
+
+def _leads_to(wrapper: object, function: Any) -> bool:
+    """Tell whether *function* is *wrapper*, or lies around it and says so."""
+    while function is not None and function is not wrapper:
+        function = getattr(function, "__wrapped__", None)
+    return function is wrapper
+
+
+def _all_wrappers() -> list[Any]:
+    return list(itertools.chain(*_wrappers.values()))
+
+
+def _rebind(changes: list[tuple[Any, Any]], modules: Iterable[object]) -> None:
+    """Replace the first of each pair by the second wherever *modules* have it as a global."""
+    by_identity = {id(old): new for old, new in changes}
+    for module in list(modules) if changes else ():
         if isinstance(module, ModuleType):
-            for name in [n for n, value in list(vars(module).items()) if value is old]:
-                setattr(module, name, new)
+            # Not vars(): that would load a module which is lazy.
+            names = object.__getattribute__(module, "__dict__")
+            for name, old in [item for item in list(names.items()) if id(item[1]) in by_identity]:
+                names[name] = by_identity[id(old)]
 
 
-def _load_dataset(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    if _dataset_call(stock, args, kwargs) is None:
+        return stock(*args, **kwargs)
     from hf_localize.loading import capturing
 
     with capturing():
         return stock(*args, **kwargs)
 
 
-def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
-    try:
-        call = _signature(stock).bind(*args, **kwargs).arguments
-    except TypeError:
-        return stock(*args, **kwargs)  # Stock says what is wrong with the arguments.
-    if not _names_a_dataset(call["path"]):
+def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    call = _dataset_call(stock, args, kwargs)
+    if call is None:
         return stock(*args, **kwargs)
     from hf_localize.loading import BuilderRequest, open_builder, open_original_files
+    from hf_localize.refs import DatasetRef
 
     revision = call.get("revision")
     ref = DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None)
@@ -179,26 +209,33 @@ def _load_dataset_builder(stock: Callable[..., Any], _instance: object, args: An
     return open_builder(request)
 
 
-def _config_names(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _config_names(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return _ask_repository("config_names", stock, args, kwargs)
 
 
-def _default_config_name(stock: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return _ask_repository("default_config_name", stock, args, kwargs)
 
 
 def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    try:
-        call = _signature(stock).bind(*args, **kwargs).arguments
-    except TypeError:
-        return stock(*args, **kwargs)
-    if not _names_a_dataset(call["path"]) or call.get("data_files"):
+    call = _dataset_call(stock, args, kwargs)
+    if call is None or call.get("data_files"):
         return stock(*args, **kwargs)
     from hf_localize import loading
+    from hf_localize.refs import DatasetRef
 
     revision = call.get("revision")
     ref = DatasetRef(call["path"], None, str(revision) if revision else None)
     return getattr(loading, question)(ref, lambda: stock(*args, **kwargs))
+
+
+def _dataset_call(stock: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any] | None:
+    """Return the arguments of a call by name, or None if it is stock's alone to answer."""
+    try:
+        call = _signature(stock).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):  # Stock says what is wrong with them.
+        return None
+    return call if _names_a_dataset(call.get("path")) else None
 
 
 def _names_a_dataset(path: object) -> bool:
@@ -223,7 +260,7 @@ _SEAM: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
@@ -238,3 +275,36 @@ def _set_up_logging(level: str | None) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
+
+
+class _Hook:
+    """A finder of modules that wraps the seam when `datasets` is imported, each time it is."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _SEAM:
+            return None
+        finders = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # All that is asked of one.
+        return spec
+
+
+class _Loader:
+    """A module's own loader, and then the wrapping."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: Any) -> None:
+        module.__loader__ = module.__spec__.loader = self._loader  # Nobody else need know.
+        self._loader.exec_module(module)
+        _wrap_module(module)
+
+
+sys.meta_path.insert(0, _Hook())

@@ -34,7 +34,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["download"] == ref | public | upload | trust
     assert options["register"] == ref | public | upload | {"path"}
     assert options["sync-local-to-s3"] == ref | public
-    assert set(options) == {"download", "register", "sync-local-to-s3", "list-local", "list-s3"}
+    assert set(options) == {"download", "register", "sync-local-to-s3", "list-local", "list-s3", "run"}
 
 
 def test_download_prints_the_path_and_lists_print_the_true_names(hub: LoopbackHub, desk: Desk) -> None:

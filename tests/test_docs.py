@@ -39,6 +39,7 @@ def run(command: list[str], **env: str) -> str:
 def test_every_command_of_the_readme_runs(reader: Desk) -> None:
     targets = re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     output = ""
+    (Path.cwd() / "train.py").write_text("import hf_localize; assert hf_localize.is_installed()")
     for line in "".join(blocks("console")).splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)
         if words[0] == "make":  # The demo has a test of its own, and `make test` runs this one.
@@ -47,7 +48,8 @@ def test_every_command_of_the_readme_runs(reader: Desk) -> None:
             assert all(word.startswith("HGLOC_") for word in words[1:])  # The desk has its own values.
         else:
             assert words[0] == "hg-localize"
-            output += run([sys.executable, "-m", "hf_localize", *words[1:]])
+            path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+            output += run([sys.executable, "-m", "hf_localize", *words[1:]], PATH=path)
     assert "openai/gsm8k\tmain\t-" in output
     assert "team/corpus\t-\tv1" in output
 

@@ -158,7 +158,8 @@ class HubSource:
         """
         if self.offline and ref.revision is not None:
             return NotHere("left out: offline, stock can't tell one revision from another")
-        if not self.offline and (problem := unreachable(self.timeout_seconds)) and not has_cached(ref):
+        problem = None if self.offline else unreachable(self.timeout_seconds)
+        if problem and (ref.revision is not None or not has_cached(ref)):
             raise UnreachableError(problem)
         try:
             with _telling_unreachable():

@@ -46,6 +46,8 @@ def test_each_call_answers_as_stock_does(
     monkeypatch.delenv("HF_TOKEN")
     {"local": lambda: desk, "private": desk.teammate, "public": desk.outsider}[place]()
     desk.set(HGLOC_SOURCES="local,s3,public,hub")
+    # Another machine: there is nothing in its cache that stock has loaded before.
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", desk.folder / "cache")
     hub.stop()
     hub.clear()
     with hf_localize.installed():

@@ -92,9 +92,8 @@ def test_the_context_manager_restores_what_was_before() -> None:
     assert current().sources == ("local", "s3", "public", "hub")
 
 
-def test_other_wrappers_around_the_same_function_keep_working(registered: Desk) -> None:
-    code = f"""
-import datasets, functools, hf_localize
+NOTING = """
+import datasets, functools, hf_localize, wrapt
 calls = []
 def noting(name, function):
     @functools.wraps(function)
@@ -102,15 +101,171 @@ def noting(name, function):
         calls.append(name)
         return function(*args, **kwargs)
     return run
-datasets.load_dataset = noting("inner", datasets.load_dataset)
-hf_localize.install()
-datasets.load_dataset = noting("outer", datasets.load_dataset)
-load_dataset = datasets.load_dataset
-assert {LOAD} == ["x"]
-hf_localize.uninstall()
-print(calls)
+def proxy(name, function):
+    def run(wrapped, instance, args, kwargs):
+        calls.append(name)
+        return wrapped(*args, **kwargs)
+    return wrapt.FunctionWrapper(function, run)
+def naive(name, function):
+    def run(*args, **kwargs):
+        calls.append(name)
+        return function(*args, **kwargs)
+    return run
+def is_ours(function):
+    return "hf_localize" in getattr(function, "__globals__", {}).get("__name__", "")
+load, stock, stock_builder = datasets.load, datasets.load_dataset, datasets.load.load_dataset_builder
 """
-    assert printed(code, registered) == "['outer', 'inner']"
+
+
+@pytest.mark.parametrize("theirs", ["noting", "proxy"])
+def test_other_wrappers_around_the_same_functions_keep_working(theirs: str, registered: Desk) -> None:
+    code = f"""{NOTING}
+inner = datasets.load_dataset = {theirs}("inner", datasets.load_dataset)
+below = load.load_dataset_builder = {theirs}("below", load.load_dataset_builder)
+hf_localize.install()
+outer = datasets.load_dataset = {theirs}("outer", datasets.load_dataset)
+above = load.load_dataset_builder = {theirs}("above", load.load_dataset_builder)
+for _ in range(2):
+    load_dataset = datasets.load_dataset
+    assert {LOAD} == ["x"]
+    assert calls == ["outer", "inner", "above"], calls  # A hit never gets below.
+    calls.clear()
+    hf_localize.uninstall()
+    assert (datasets.load_dataset, load.load_dataset_builder) == (outer, above)
+    try:
+        load_dataset("csv", data_files="nowhere.csv")
+    except FileNotFoundError:
+        assert calls == ["outer", "inner", "above", "below"], calls  # Theirs reach stock.
+    calls.clear()
+    hf_localize.install()
+hf_localize.uninstall()
+assert datasets.inspect.load_dataset_builder is stock_builder
+print("exact")
+"""
+    assert printed(code, registered) == "exact"
+
+
+def test_a_wrapper_that_does_not_say_what_it_wraps_keeps_working_too(registered: Desk) -> None:
+    code = f"""{NOTING}
+hf_localize.install()
+load.load_dataset_builder = theirs = naive("above", load.load_dataset_builder)
+from datasets import load_dataset
+for _ in range(2):
+    assert {LOAD} == ["x"] and calls == ["above"], calls
+    calls.clear()
+    hf_localize.uninstall()
+    assert load.load_dataset_builder is theirs and not is_ours(datasets.inspect.load_dataset_builder)
+    hf_localize.install()
+hf_localize.uninstall()
+load.load_dataset_builder = stock_builder
+assert not is_ours(stock_builder) and datasets.inspect.load_dataset_builder is stock_builder
+hf_localize.install()
+print({LOAD})
+"""
+    assert printed(code, registered) == "['x']"
+
+
+def test_names_bound_at_any_time_are_the_originals_again_after_uninstall(registered: Desk) -> None:
+    code = """
+import sys, types
+import datasets, datasets.inspect, datasets.load, hf_localize
+NAMES = ("load_dataset", "load_dataset_builder", "get_dataset_config_names", "get_dataset_default_config_name")
+stock = {name: getattr(datasets.load, name, None) or getattr(datasets.inspect, name) for name in NAMES}
+def user(name):
+    module = sys.modules[name] = types.ModuleType(name)
+    for known in NAMES:
+        setattr(module, f"my_{known}", getattr(datasets.load, known, None) or getattr(datasets.inspect, known))
+    return module
+early = user("early")
+hf_localize.install()
+during = user("during")
+hf_localize.install(offline=True)
+with hf_localize.installed(), hf_localize.installed(offline=False):
+    inside = user("inside")
+    hf_localize.uninstall()
+    after = user("after")
+    hf_localize.install()
+    again = user("again")
+hf_localize.uninstall()
+for module in (early, during, inside, after, again):
+    for name in NAMES:
+        assert getattr(module, f"my_{name}") is stock[name], (module, name)
+for module in (datasets, datasets.load, datasets.inspect):
+    for name in NAMES:
+        assert getattr(module, name, stock[name]) is stock[name], (module, name)
+print(hf_localize.is_installed())
+"""
+    assert printed(code, registered) == "False"
+
+
+def test_what_still_holds_a_wrapper_works_again_after_the_next_install(registered: Desk) -> None:
+    code = f"""
+import functools, hf_localize
+hf_localize.install()
+from datasets import load_dataset
+load_dataset = functools.partial(load_dataset, keep_in_memory=True)
+hf_localize.uninstall()
+hf_localize.install()
+print({LOAD})
+"""
+    assert printed(code, registered) == "['x']"
+
+
+@pytest.mark.parametrize("first", ["", "import datasets"])
+def test_threads_may_install_uninstall_and_load_at_the_same_time(first: str, registered: Desk) -> None:
+    code = f"""
+import sys, threading, hf_localize
+{first}
+sys.setswitchinterval(1e-5)
+failed, start, one_loads = [], threading.Barrier(8), threading.Lock()
+def work(number):
+    try:
+        start.wait()
+        for turn in range(20):
+            if number == 0:
+                hf_localize.install()
+            elif number == 1:
+                hf_localize.uninstall()
+            elif number < 5:
+                with hf_localize.installed(sources=("local",)):
+                    hf_localize.is_installed()
+            else:
+                from datasets import load_dataset_builder
+                with one_loads:  # Stock's progress bars are not for threads.
+                    load_dataset_builder("csv", data_files="rows.csv")
+                    if turn % 5 == 0:
+                        try:
+                            assert load_dataset_builder("org/x").info.features.keys() == {{"text"}}
+                        except FileNotFoundError as exc:  # Uninstalled just now: the Hub lacks it.
+                            assert "org/x" in str(exc)
+    except BaseException as exc:
+        failed.append(repr(exc))
+open("rows.csv", "w").write("a\\n1\\n")
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert not failed, failed
+import datasets
+from hf_localize import settings
+hf_localize.uninstall()
+for module in (datasets, datasets.load, datasets.inspect):
+    assert not [n for n, v in vars(module).items() if "hf_localize" in getattr(v, "__globals__", {{}}).get("__name__", "")]
+with hf_localize.installed():
+    assert datasets.load_dataset("org/x", split="train")["text"][:] == ["x"]
+print(hf_localize.is_installed(), settings.current().offline)
+"""
+    assert printed(code, registered) == "False False"
+
+
+def test_blocks_of_threads_that_overlap_stay_installed_until_the_last_one_ends() -> None:
+    first, second = hf_localize.installed(offline=True), hf_localize.installed(sources=("local",))
+    from hf_localize.settings import current
+
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert (hf_localize.is_installed(), current().sources, current().offline) == (True, ("local",), False)
+    second.__exit__(None, None, None)
+    assert (hf_localize.is_installed(), current().sources) == (False, ("local", "s3", "public", "hub"))
 
 
 def test_a_function_that_names_load_dataset_can_be_hashed_and_pickled(registered: Desk) -> None:
@@ -135,43 +290,112 @@ def test_the_environment_alone_activates_a_program_that_knows_nothing_of_it(regi
 @pytest.mark.parametrize("value", ["", "0"])
 def test_activation_costs_nothing_when_unset(value: str, registered: Desk) -> None:
     code = (
-        "import sys; print([name for name in sys.modules if name.split('.')[0] in ('hf_localize', 'wrapt')])"
+        "import sys; print([name for name in sys.modules if name.split('.')[0] in ('hf_localize', 'dotenv')])"
     )
     assert printed(code, registered, HGLOC_AUTO_INSTALL=value, PYTHONPATH=EXAMPLE) == "[]"
 
 
-def test_activation_imports_datasets_no_earlier_than_the_program(registered: Desk) -> None:
-    code = "import sys; print('hf_localize.shim' in sys.modules, 'datasets' in sys.modules, 'boto3' in sys.modules)"
-    assert printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE) == "True False False"
+def test_activation_imports_next_to_nothing_before_the_program_looks_for_datasets(registered: Desk) -> None:
+    code = """
+import sys
+heavy = {"datasets", "boto3", "typing", "dotenv", "logging", "hf_localize.shim", "hf_localize.settings"}
+print(sorted(heavy & sys.modules.keys()), "hf_localize.activation" in sys.modules)
+import datasets
+print(sorted({"boto3", "hf_localize.shim", "hf_localize.loading"} & sys.modules.keys()))
+"""
+    shown = printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE)
+    assert shown == "[] True\n['hf_localize.shim']"
+
+
+def test_an_activated_program_can_ask_and_uninstall_before_it_imports_datasets(registered: Desk) -> None:
+    code = """
+import hf_localize
+print(hf_localize.is_installed())
+hf_localize.uninstall()
+import datasets
+print(hf_localize.is_installed(), hasattr(datasets.load_dataset, "__wrapped__"))
+"""
+    assert printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE) == "True\nFalse False"
+
+
+@pytest.mark.parametrize("value", ["no", "0"])
+def test_a_program_can_still_switch_it_off_before_it_imports_datasets(value: str, registered: Desk) -> None:
+    code = f"import os; os.environ['HGLOC_AUTO_INSTALL'] = '{value}'; import datasets, hf_localize; print(hf_localize.is_installed())"
+    assert printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE) == "False"
+
+
+def test_a_dotenv_file_does_not_activate(registered: Desk) -> None:
+    (registered.folder / ".env").write_text("HGLOC_AUTO_INSTALL=1")
+    code = "import datasets, hf_localize; print(hf_localize.is_installed())"
+    assert printed(code, registered, PYTHONPATH=EXAMPLE) == "False"
 
 
 @pytest.mark.parametrize("variable", ["HGLOC_AUTO_INSTALL", "HGLOC_SOURCES", "HGLOC_TIMEOUT_SECONDS"])
 def test_activation_never_stops_a_program_from_starting(variable: str, registered: Desk) -> None:
     env = {"HGLOC_AUTO_INSTALL": "1", variable: "nonsense"}
-    ran = run_python("print('started')", cwd=registered.folder, PYTHONPATH=EXAMPLE, **env)
+    ran = run_python("import datasets; print('started')", cwd=registered.folder, PYTHONPATH=EXAMPLE, **env)
     assert (ran.returncode, ran.stdout) == (0, "started\n")
     assert f"{variable}" in ran.stderr
 
 
-def test_activation_steps_aside_where_hf_localize_is_broken(registered: Desk, tmp_path: Path) -> None:
-    broken = tmp_path / "broken" / "hf_localize"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('broken on purpose')")
-    path = os.pathsep.join((EXAMPLE, str(broken.parent)))
-    ran = run_python("print('started')", cwd=tmp_path, HGLOC_AUTO_INSTALL="1", PYTHONPATH=path)
-    assert (ran.returncode, ran.stdout) == (0, "started\n")
-    assert "broken on purpose" in ran.stderr
-
-
-def test_a_datasets_whose_seam_has_moved_is_reported_and_loads_as_usual(tmp_path: Path, desk: Desk) -> None:
-    made = tmp_path / "made" / "datasets"
+def made_datasets(folder: Path, **modules: str) -> str:
+    """Make a `datasets` that has only *modules*, and return the PYTHONPATH that finds it first."""
+    made = folder / "made" / "datasets"
     made.mkdir(parents=True)
-    (made / "__init__.py").write_text("from .load import load_dataset")
-    (made / "load.py").write_text("def load_dataset(path):\n    return 'stock ' + path")
-    code = "import hf_localize; hf_localize.install(); import datasets; print(datasets.load_dataset('x'))"
-    ran = run_python(code, cwd=tmp_path, PYTHONPATH=os.pathsep.join((str(made.parent), str(ROOT))))
-    assert ran.stdout == "stock x\n", ran.stderr
-    assert "datasets.load has no load_dataset_builder" in ran.stderr
+    for name, code in modules.items():
+        (made / f"{name}.py").write_text(code)
+    return os.pathsep.join((str(made.parent), str(ROOT)))
+
+
+@pytest.mark.parametrize(
+    "order", ["hf_localize.install(); import datasets", "import datasets; hf_localize.install()"]
+)
+def test_a_datasets_whose_seam_has_moved_is_reported_and_loads_as_usual(
+    order: str, tmp_path: Path, desk: Desk
+) -> None:
+    path = made_datasets(
+        tmp_path,
+        __init__="from .load import load_dataset\n__version__ = '9.0'",
+        load="def load_dataset(path):\n    return 'stock ' + path",
+    )
+    code = f"import hf_localize; {order}; print(datasets.load_dataset('x'), hf_localize.is_installed())"
+    ran = run_python(code, cwd=tmp_path, PYTHONPATH=path)
+    assert ran.stdout == "stock x False\n", ran.stderr
+    assert "datasets 9.0 has no datasets.load.load_dataset_builder" in ran.stderr or order.startswith("hf")
+    assert ran.stderr.count("has no datasets.load.load_dataset_builder") == 1
+    assert "loads go to the Hub as usual" in ran.stderr
+
+
+@pytest.mark.parametrize("module", ["load", "inspect"])
+def test_where_one_part_of_the_seam_has_moved_nothing_is_wrapped(module: str, registered: Desk) -> None:
+    name = {"load": "load_dataset_builder", "inspect": "get_dataset_config_names"}[module]
+    code = f"""
+import importlib.machinery, sys
+class Newer(importlib.machinery.SourceFileLoader):
+    def exec_module(self, module):
+        super().exec_module(module)
+        module.renamed = module.__dict__.pop("{name}")
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "datasets.{module}":
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            spec.loader = Newer(name, spec.origin)
+            return spec
+import hf_localize
+sys.meta_path.insert(0, Finder())
+hf_localize.install()
+try:
+    import datasets
+except ImportError:
+    pass  # Its own __init__ asks for the name: only a real newer release goes on from here.
+for name in ("datasets", "datasets.load", "datasets.inspect"):
+    for value in vars(sys.modules.get(name, sys)).values():
+        assert "hf_localize" not in getattr(value, "__globals__", {{}}).get("__name__", ""), (name, value)
+print(hf_localize.is_installed())
+"""
+    ran = run_python(code, cwd=registered.folder)
+    assert ran.stdout == "False\n", ran.stderr
+    assert f"has no datasets.{module}.{name}" in ran.stderr
 
 
 def test_calls_through_datasets_inspect_are_answered_too(hub: LoopbackHub, desk: Desk) -> None:
