@@ -21,7 +21,7 @@ from hf_localize import __version__, layout
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
 from hf_localize.refs import DatasetRef
-from hf_localize.shards import split_by_rows, write_portable_shard
+from hf_localize.shards import make_portable, split_by_rows, write_portable_shard
 from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
@@ -239,7 +239,7 @@ def _split_by_source(folder: Path, split: Split, rows: list[int] | None) -> Spli
     """Replace the shards of *split* in *folder* by one for each source file."""
     if rows is None:
         return split
-    old = [folder / f"{shard.path}.whole" for shard in split.shards]
+    old = [(folder / shard.path).with_name(f".{Path(shard.path).name}.whole") for shard in split.shards]
     for shard, aside in zip(split.shards, old, strict=True):
         (folder / shard.path).rename(aside)
     names = [layout.shard_name(i, len(rows)) for i in range(len(rows))]
@@ -259,7 +259,7 @@ def _normalise(folder: Path) -> tuple[Split, ...]:
     splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
     for split in splits:
         for shard in split.shards:
-            _rewrite(folder / shard.path)
+            make_portable(folder / shard.path)
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
         names = [Path(shard.path).name for shard in split.shards]
         fingerprint = layout.read_fingerprint(folder / split.name)
@@ -276,12 +276,6 @@ def _write_empty_shards(folder: Path) -> None:
             with pa.ipc.new_stream(str(folder / split.name / name), info.features.arrow_schema):
                 pass
             layout.write_split_json(folder / split.name, split.name, [name], "", asdict(info))
-
-
-def _rewrite(shard: Path) -> None:
-    part = shard.with_name(f"{shard.name}.part")
-    write_portable_shard(shard, part)
-    os.replace(part, shard)
 
 
 def _portable_info(info: datasets.DatasetInfo) -> dict[str, Any]:

@@ -39,6 +39,18 @@ def write_portable_shard(source: Path, target: Path) -> None:
         shutil.copyfileobj(reader, writer, 1 << 20)
 
 
+def make_portable(shard: Path) -> None:
+    """Give the Arrow stream file *shard* portable schema metadata, if it has other.
+
+    Raises:
+        IntegrityError: it is not an Arrow stream.
+    """
+    if _portable_head(shard) is not None:
+        part = shard.with_name(f".{shard.name}.portable")
+        write_portable_shard(shard, part)
+        os.replace(part, shard)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Hard-link *source* at *target*, or copy it where the file system does not allow a link."""
     try:

@@ -140,7 +140,7 @@ def _fetch_one(record: FileRecord, open_file: Callable[[str], BinaryIO], folder:
 
 
 def _copy_verified(record: FileRecord, open_file: Callable[[str], BinaryIO], target: Path) -> FileRecord:
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f".{target.name}.part")  # No file of an entry begins with a dot.
     digest, size = hashlib.sha256(), 0
     with open_file(record.path) as source, open(part, "wb") as sink:
         while chunk := source.read(_CHUNK):

@@ -130,9 +130,9 @@ REPOSITORIES: dict[str, dict[str, bytes]] = {
     },
     "made/imagefolder": {
         **{f"train/{n}.png": png(n) for n in range(3)},
-        "train/metadata.csv": b"file_name,caption\n0.png,zero\n1.png,one\n2.png,two\n",
+        "train/metadata.jsonl": jsonl(*({"file_name": f"{n}.png", "caption": f"c{n}"} for n in range(3))),
         "test/9.png": png(9),
-        "test/metadata.csv": b"file_name,caption\n9.png,nine\n",
+        "test/metadata.jsonl": jsonl({"file_name": "9.png", "caption": "c9"}),
     },
     "made/webdataset": {
         f"train-{n}.tar": tar(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
 import hf_localize
+from hf_localize.session import current_session
 from tests.conftest import Desk
 from tests.fidelity import calls
 from tests.fidelity.calls import CALLS, CAUGHT, GSM8K
@@ -38,16 +40,19 @@ def test_each_call_answers_as_stock_does(
     make_all(hub, desk.folder / "repositories")
     monkeypatch.setattr(calls, "commit", hub.commit(GSM8K))
     monkeypatch.setenv("HF_TOKEN", GATE_TOKEN)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", desk.folder / "stock's cache")
     expected = {name: outcome(call) for name, call in {**CAUGHT, **CALLS}.items()}
     desk.publisher().open_public_places()
     for (dataset_id, config, revision), keep_files in published().items():
         public = place == "public"
         hf_localize.download_dataset(dataset_id, config, revision, make_public=public, keep_files=keep_files)
+    entries = [entry for entry in current_session().store.entries() if entry.is_saved]
+    assert {Path(f.path).suffix for e in entries for f in e.manifest.files} == {".json", ".arrow", ".md"}
     monkeypatch.delenv("HF_TOKEN")
     {"local": lambda: desk, "private": desk.teammate, "public": desk.outsider}[place]()
     desk.set(HGLOC_SOURCES="local,s3,public,hub")
     # Another machine: there is nothing in its cache that stock has loaded before.
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", desk.folder / "cache")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", desk.folder / "another cache")
     hub.stop()
     hub.clear()
     with hf_localize.installed():
