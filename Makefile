@@ -1,7 +1,7 @@
 # Two commands set up all that they need: `make demo` and `make test`.
 PYTHON ?= python3
 # Another release of `datasets` on which the loads are tested by each `make test`.
-OLDER ?= 3.6.0
+OLDER ?= 2.21.0
 # Those on which `make test-versions` tests them.
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
