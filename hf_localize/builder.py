@@ -69,6 +69,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._ref = ref
         self._resolver = resolver
         self._force = force
+        self._configs: dict[str, datasets.BuilderConfig] = {}  # Stock would take its own from them.
         super().__init__(
             cache_dir=cache_dir,
             dataset_name=dataset_name(ref.dataset_id),
@@ -80,11 +81,12 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             version=manifest.info.get("version") or "0.0.0",
         )
         self._restore_names()
+        self._configs = {name: datasets.BuilderConfig(name) for name in manifest.repository_configs}
 
     @property
     def builder_configs(self) -> dict[str, datasets.BuilderConfig]:
         """Return all configs of the repository, by name."""
-        return {n: datasets.BuilderConfig(n) for n in self._entry.manifest.repository_configs}
+        return self._configs
 
     def _info(self) -> datasets.DatasetInfo:
         return dataset_info(self._entry.manifest, self._ref)

@@ -189,31 +189,29 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
 
 def record_source_rows(builder: datasets.DatasetBuilder) -> None:
     """Have *builder* count the rows of each source file while it prepares them in this process."""
-    counts: dict[str, list[int]] = {}
-    current = ""
     prepare_split = builder._prepare_split
+    counts: dict[str, list[int]] = {}
 
     def prepare(split_generator: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal current
-        current = split_generator.name
-        counts[current] = []
-        return prepare_split(split_generator, *args, **kwargs)
+        rows = counts[split_generator.name] = []
+        kind = "_generate_tables" if hasattr(builder, "_generate_tables") else "_generate_examples"
+        generate = getattr(builder, kind)
 
-    def counting(generate: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        def counting(*args: Any, **kwargs: Any) -> Iterator[Any]:
             for key, data in generate(*args, **kwargs):
-                file, rows = _file_of(key), counts[current]
+                file = _file_of(key)
                 if file is not None:
-                    rows += [0] * (1 + file - len(rows))
+                    rows.extend([0] * (1 + file - len(rows)))
                     rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
                 yield key, data
 
-        return run
+        setattr(builder, kind, counting)
+        try:
+            return prepare_split(split_generator, *args, **kwargs)
+        finally:
+            delattr(builder, kind)  # A stream, which is pickled, has the builder's own.
 
     builder._prepare_split = prepare
-    for name in ("_generate_tables", "_generate_examples"):
-        if hasattr(builder, name):
-            setattr(builder, name, counting(getattr(builder, name)))
     builder._hgloc_source_rows = counts
 
 

@@ -44,7 +44,10 @@ OpenBuilder = Callable[..., datasets.DatasetBuilder]
 
 #: Arguments of a load that leave the dataset as it is.
 _PLAIN_ARGUMENTS = frozenset(
-    {"name", "cache_dir", "download_config", "download_mode", "token", "trust_remote_code"}
+    {
+        *("name", "cache_dir", "download_config", "download_mode", "token", "trust_remote_code"),
+        "_require_default_config_name",  # datasets < 3
+    }
 )
 #: What the Hub answered during the ``load_dataset`` under way, to be captured after it.
 _hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
@@ -200,7 +203,7 @@ def open_original_files(
     try:
         entry = current_session().resolver().localize(ref.files)
     except DatasetNotFoundError as exc:
-        asked = [name for name in arguments if name not in _PLAIN_ARGUMENTS]
+        asked = [name for name, value in arguments.items() if value and name not in _PLAIN_ARGUMENTS]
         return only_stock(call_stock, ref, asked, arguments, exc)
     builder = stock_function()(str(entry.folder), **arguments)
     return stock_builder(builder, DatasetRef(ref.dataset_id))

@@ -82,6 +82,7 @@ class Desk:
         """Start with an empty store as *who*; without *key* there are no credentials."""
         self.store = self.folder / f"store-{who}-{uuid.uuid4().hex[:6]}"
         self._patch.setenv("HGLOC_DATASETS_STORE_PATH", str(self.store))
+        self.use_cache(str(self.folder / f"cache-{self.store.name}"))
         self._patch.setenv("HGLOC_S3_BUCKET_NAME", self.bucket)
         self._patch.setenv("HGLOC_S3_ENDPOINT_URL", self.s3.url)
         for name, value in (("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)):
@@ -90,6 +91,12 @@ class Desk:
             else:
                 self._patch.delenv(f"HGLOC_{name}", raising=False)
         return self
+
+    def use_cache(self, folder: str) -> None:
+        """Have `datasets`, in this process and its children, prepare data in *folder*."""
+        self._patch.setenv("HF_DATASETS_CACHE", folder)
+        if "datasets" in sys.modules:
+            self._patch.setattr(sys.modules["datasets"].config, "HF_DATASETS_CACHE", Path(folder))
 
     def publisher(self) -> Desk:
         """Sit down as somebody who may write to the bucket."""

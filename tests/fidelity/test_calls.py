@@ -40,7 +40,7 @@ def test_each_call_answers_as_stock_does(
     make_all(hub, desk.folder / "repositories")
     monkeypatch.setattr(calls, "commit", hub.commit(GSM8K))
     monkeypatch.setenv("HF_TOKEN", GATE_TOKEN)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", desk.folder / "stock's cache")
+    desk.use_cache(str(desk.folder / "stock's cache"))
     expected = {name: outcome(call) for name, call in {**CAUGHT, **CALLS}.items()}
     desk.publisher().open_public_places()
     for (dataset_id, config, revision), keep_files in published().items():
@@ -49,10 +49,8 @@ def test_each_call_answers_as_stock_does(
     entries = [entry for entry in current_session().store.entries() if entry.is_saved]
     assert {Path(f.path).suffix for e in entries for f in e.manifest.files} == {".json", ".arrow", ".md"}
     monkeypatch.delenv("HF_TOKEN")
-    {"local": lambda: desk, "private": desk.teammate, "public": desk.outsider}[place]()
+    {"local": lambda: None, "private": desk.teammate, "public": desk.outsider}[place]()
     desk.set(HGLOC_SOURCES="local,s3,public,hub")
-    # Another machine: there is nothing in its cache that stock has loaded before.
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", desk.folder / "another cache")
     hub.stop()
     hub.clear()
     with hf_localize.installed():
