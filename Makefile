@@ -35,8 +35,10 @@ test: lint types $(BIN)/.ready test-loads-$(OLDER) ## All checks and tests, the 
 test-loads-%: .venv-datasets-%/.ready
 	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity
 
-test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The tests of the loads on each supported release of datasets, and of each reading what each wrote
+test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
+test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
 	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/matrix
+	$(BIN)/python -m tests.fidelity.report $(HGLOC_TEST_REPORT) README.md
 
 .venv-clients/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-clients
@@ -63,4 +65,4 @@ bench: $(BIN)/.ready ## What it costs where it has nothing to do, into benchmark
 	$(BIN)/python benchmarks/overhead.py
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
+	rm -rf .venv .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

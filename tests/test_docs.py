@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Desk
+from tests.fidelity import report
+from tests.fidelity.calls import CAUGHT, GROUPS
 from tests.rig.hub import LoopbackHub
 
 README = (ROOT / "README.md").read_text()
@@ -52,6 +54,17 @@ def test_every_command_of_the_readme_runs(reader: Desk) -> None:
             output += run([sys.executable, "-m", "hf_localize", *words[1:]], PATH=path)
     assert "openai/gsm8k\tmain\t-" in output
     assert "team/corpus\t-\tv1" in output
+
+
+def test_the_table_of_what_works_is_of_the_suite_as_it_is() -> None:
+    lines = README.split(report.BEGIN)[1].split(report.END)[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+    (versions,) = re.findall(r"^VERSIONS \?= (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert rows[0][2:] == versions.split()
+    numbers = {name: str(len(group)) for name, group in GROUPS.items()}
+    assert {row[0]: row[1] for row in rows[1:-1]} == numbers
+    assert rows[-1][1] == str(len(CAUGHT))
+    assert {cell for row in rows[1:] for cell in row[2:]} == {"all"}
 
 
 def test_every_python_block_of_the_readme_runs(reader: Desk) -> None:

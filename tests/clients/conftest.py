@@ -92,7 +92,8 @@ class Bench:
         folder, log = self.desk.folder / name, self.desk.folder / f"{name}.log"
         shutil.copytree(self.given, folder)
         log.touch()
-        machine = {"HF_HOME": f"{folder}-hf", "PYTHONPATH": GUARD, "GUARD_LOG": str(log)}
+        home = {"HF_HOME": f"{folder}-hf", "HF_DATASETS_CACHE": f"{folder}-hf/datasets"}
+        machine = {**home, "PYTHONPATH": GUARD, "GUARD_LOG": str(log)}
         ran = subprocess.run(
             [sys.executable, *arguments],
             cwd=folder,

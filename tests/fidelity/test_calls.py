@@ -11,13 +11,11 @@ import pytest
 import hf_localize
 from hf_localize.session import current_session
 from tests.conftest import Desk
-from tests.fidelity import calls
-from tests.fidelity.calls import CALLS, CAUGHT, GSM8K
+from tests.fidelity import calls, report
+from tests.fidelity.calls import CALLS, CAUGHT, GROUPS, GSM8K
 from tests.fidelity.repositories import CONFIGS, GATE_TOKEN, REPOSITORIES, make_all
 from tests.fidelity.snapshots import snapshot
 from tests.rig.hub import LoopbackHub
-
-PLACES = ("local", "private", "public")
 
 
 def outcome(call: Any) -> Any:
@@ -32,9 +30,9 @@ def outcome(call: Any) -> Any:
     return snapshot(got) if isinstance(got, known) else repr(got)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", report.PLACES)
 def test_each_call_answers_as_stock_does(
-    place: str, hub: LoopbackHub, desk: Desk, record_property: Any, monkeypatch: pytest.MonkeyPatch
+    place: str, hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.tags[(GSM8K, "v1.0")] = "main"
     make_all(hub, desk.folder / "repositories")
@@ -56,12 +54,19 @@ def test_each_call_answers_as_stock_does(
     with hf_localize.installed():
         got = {name: outcome(call) for name, call in CALLS.items()}
         missed = {name: raised(call) for name, call in CAUGHT.items()}
-    record_property("calls", len(CALLS) + len(CAUGHT))
+    alike = {name: expected[name]["raised"] in kinds for name, kinds in missed.items()}
+    report.record(place, counts({name: got[name] == expected[name] for name in CALLS}, alike))
     different = [f"{n}: {differences(expected[n], got[n])}" for n in CALLS if got[n] != expected[n]]
     assert not different, "\n".join(different)
-    for name, kinds in missed.items():
-        assert expected[name]["raised"] in kinds, name
+    assert all(alike.values()), alike
     assert hub.requests == []
+
+
+def counts(equal: dict[str, bool], caught: dict[str, bool]) -> dict[str, tuple[int, int]]:
+    """Return {group: (calls that answered as stock, calls)}."""
+    groups = {group: [equal[name] for name in names] for group, names in GROUPS.items()}
+    groups["errors in other words, which the same `except` catches"] = list(caught.values())
+    return {group: (sum(found), len(found)) for group, found in groups.items()}
 
 
 def differences(stock: Any, ours: Any) -> Any:

@@ -1,0 +1,45 @@
+"""PyTorch's DataLoader and tensors over datasets that are loaded with and without the Hub."""
+
+from __future__ import annotations
+
+import json
+
+from tests.clients.conftest import Bench
+from tests.fidelity.repositories import parquet
+
+PROGRAM = """
+import json
+
+import datasets
+import torch
+
+
+def main():
+    stream = datasets.load_dataset("made/files", split="train", streaming=True)
+    found = {"shards": stream.num_shards}
+    for method in ("fork", "spawn"):
+        loader = torch.utils.data.DataLoader(stream, batch_size=5, num_workers=4, multiprocessing_context=method)
+        found[method] = [batch["n"].tolist() for batch in loader]
+    shuffled = torch.utils.data.DataLoader(stream.shuffle(seed=1, buffer_size=8), num_workers=4)
+    found["shuffled"] = [int(batch["n"]) for batch in shuffled]
+    whole = datasets.load_dataset("made/files", split="train").with_format("torch")
+    found["tensor"] = [str(whole["n"][:].dtype), whole["n"][:].tolist()]
+    found["whole"] = [batch["n"].tolist() for batch in torch.utils.data.DataLoader(whole, batch_size=7, num_workers=2)]
+    json.dump(found, open("found.json", "w"))
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_data_loader_gives_the_same_batches_with_4_workers(bench: Bench) -> None:
+    files = {f"train-{n}.parquet": parquet(n=list(range(10 * n, 10 * n + 10))) for n in range(8)}
+    bench.serve("made/files", files)
+    (bench.given / "program.py").write_text(PROGRAM)
+    found = bench.compare(
+        [("made/files", None)], ["program.py"], lambda folder: json.loads((folder / "found.json").read_text())
+    )
+    assert found["shards"] == 8
+    for method in ("fork", "spawn", "whole"):
+        assert sorted(n for batch in found[method] for n in batch) == list(range(80))
