@@ -77,14 +77,16 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             info=dataset_info(manifest, ref),
             token=token,
             repo_id=manifest.canonical_id or manifest.dataset_id,
-            version=manifest.info.get("version") or "0.0.0",
+            version=_version(manifest),
         )
         self._restore_names()
 
     @property
     def builder_configs(self) -> dict[str, datasets.BuilderConfig]:
         """Return all configs of the repository, by name."""
-        return {n: datasets.BuilderConfig(n) for n in self._entry.manifest.repository_configs}
+        manifest = self._entry.manifest
+        # Of the version that __init__ asks for, or stock takes ours for another config of that name.
+        return {n: datasets.BuilderConfig(n, _version(manifest)) for n in manifest.repository_configs}
 
     def _info(self) -> datasets.DatasetInfo:
         return dataset_info(self._entry.manifest, self._ref)
@@ -253,6 +255,10 @@ def _shard_lengths(split: Split) -> list[int | None] | None:
 
 def _config_name(manifest: Manifest) -> str:
     return manifest.resolved_config or manifest.config_name or "default"
+
+
+def _version(manifest: Manifest) -> str:
+    return manifest.info.get("version") or "0.0.0"
 
 
 def _is_local(filesystem: Any) -> bool:
