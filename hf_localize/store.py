@@ -216,7 +216,7 @@ class Store:
         for key in ref.alias_keys:
             try:
                 target = read_pointer((self.path / key).read_bytes(), key)
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError:  # Also where its name, quoted, is longer than a file's may be.
                 continue
             for folder in target.folders:
                 entry = self._open(folder, target)
