@@ -200,7 +200,7 @@ def open_original_files(
     try:
         entry = current_session().resolver().localize(ref.files)
     except DatasetNotFoundError as exc:
-        asked = [name for name in arguments if name not in _PLAIN_ARGUMENTS]
+        asked = [name for name, value in arguments.items() if value and name not in _PLAIN_ARGUMENTS]
         return only_stock(call_stock, ref, asked, arguments, exc)
     builder = stock_function()(str(entry.folder), **arguments)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
