@@ -22,7 +22,7 @@ from hf_localize import __version__, layout
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
 from hf_localize.refs import DatasetRef
-from hf_localize.shards import make_portable, split_by_rows, write_portable_shard
+from hf_localize.shards import embed_members, make_portable, split_by_rows, write_portable_shard
 from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
@@ -271,9 +271,11 @@ def _normalise(folder: Path) -> tuple[Split, ...]:
     _write_empty_shards(folder)
     splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
     for split in splits:
-        for shard in split.shards:
-            make_portable(folder / shard.path)
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
+        media = [name for name, feature in asdict(info.features).items() if has_media(portable(feature))]
+        for shard in split.shards:
+            embed_members(folder / shard.path, media)
+            make_portable(folder / shard.path)
         names = [Path(shard.path).name for shard in split.shards]
         fingerprint = layout.read_fingerprint(folder / split.name)
         layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import shutil
+import zipfile
 
 import datasets
 import pytest
 
 import hf_localize
 from tests.conftest import Desk
-from tests.fidelity.repositories import no_rows, parquet
+from tests.fidelity.repositories import no_rows, parquet, png
 from tests.fidelity.snapshots import shards
 from tests.rig.hub import LoopbackHub, make_repository
 
@@ -74,3 +77,25 @@ def test_a_scripts_keys_are_believed_only_where_they_number_its_files(
         stream = datasets.load_dataset(f"made/{keys}", split="train", streaming=True)
         assert shards(stream) == expected
         assert [row["n"] for row in stream] == [0, 1, 2, 0, 1, 2]
+
+
+def test_images_in_an_archive_are_in_the_entry(hub: LoopbackHub, desk: Desk) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("a/one.png", png(1))
+        archive.writestr("a/two.png", png(2))
+    add(hub, desk, "made/zipped", {"train.zip": sink.getvalue()})
+    desk.publisher()
+    hf_localize.download_dataset("made/zipped")
+    folder = desk.folder / "own"
+    folder.mkdir()
+    (folder / "train.zip").write_bytes(sink.getvalue())
+    hf_localize.register_dataset(folder, "team/zipped")
+    shutil.rmtree(folder)
+    hub.stop()
+    desk.teammate()
+    for name in ("made/zipped", "team/zipped"):
+        with hf_localize.installed(sources=("local", "s3")):
+            table = datasets.load_dataset(name, split="train").data.table
+        assert [image["bytes"] for image in table["image"].to_pylist()] == [png(1), png(2)]
+        assert [image["path"] for image in table["image"].to_pylist()] == ["one.png", "two.png"]
