@@ -22,7 +22,7 @@ from hf_localize.errors import (
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.store import LocalEntry, Store
-from hf_localize.web import within
+from hf_localize.transfer import within
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -19,37 +19,6 @@ _READ_AHEAD = 1 << 20
 _CHUNK = 1 << 20
 _TAIL = 64 << 10
 _sessions = threading.local()
-_T = TypeVar("_T")
-
-
-def within(seconds: float, question: Callable[[], _T]) -> _T:
-    """Return the answer to *question*, if it comes within *seconds*.
-
-    The time-outs of HTTP clients don't bound that: they begin anew for each address of a host,
-    and leave out the resolution of its name.
-
-    Raises:
-        UnreachableError: it took longer. The question goes on in a daemon thread then, until its
-            own time-outs end it: a thread can't be ended from outside, and a process must be able
-            to exit while one hangs.
-    """
-    result: list[_T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(question())
-        except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
-            failure.append(exc)
-
-    thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)
-    thread.start()
-    thread.join(max(seconds, 0))
-    if failure:
-        raise failure[0]
-    if not result:
-        raise UnreachableError("no answer within the time budget (HGLOC_TIMEOUT_SECONDS)")
-    return result[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from hf_localize.errors import ScriptDatasetError, UnreachableError
 from hf_localize.manifest import Manifest, hash_file
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.shards import link_or_copy
-from hf_localize.web import within
+from hf_localize.transfer import within
 
 _log = logging.getLogger(__name__)
 NAME = "Hugging Face Hub"
