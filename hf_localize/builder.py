@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 #: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
 #: newest of a dataset for any revision.
 _CACHE_FOLDER = "hf_localize"
+#: Stock patches the module of a builder for streaming: ``open``, ``os`` and ``Path``, for good.
+#: This says that it has been done; what lies elsewhere is read by the sources.
+_patched_for_streaming = True
 _SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
 _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
@@ -69,7 +72,6 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._ref = ref
         self._resolver = resolver
         self._force = force
-        self._configs: dict[str, datasets.BuilderConfig] = {}  # Stock would take its own from them.
         super().__init__(
             cache_dir=cache_dir,
             dataset_name=dataset_name(ref.dataset_id),
@@ -78,15 +80,16 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             info=dataset_info(manifest, ref),
             token=token,
             repo_id=manifest.canonical_id or manifest.dataset_id,
-            version=manifest.info.get("version") or "0.0.0",
+            version=_version(manifest),
         )
         self._restore_names()
-        self._configs = {name: datasets.BuilderConfig(name) for name in manifest.repository_configs}
 
     @property
     def builder_configs(self) -> dict[str, datasets.BuilderConfig]:
         """Return all configs of the repository, by name."""
-        return self._configs
+        manifest = self._entry.manifest
+        # Of the version that __init__ asks for, or stock takes ours for another config of that name.
+        return {n: datasets.BuilderConfig(n, _version(manifest)) for n in manifest.repository_configs}
 
     def _info(self) -> datasets.DatasetInfo:
         return dataset_info(self._entry.manifest, self._ref)
@@ -255,6 +258,10 @@ def _shard_lengths(split: Split) -> list[int | None] | None:
 
 def _config_name(manifest: Manifest) -> str:
     return manifest.resolved_config or manifest.config_name or "default"
+
+
+def _version(manifest: Manifest) -> str:
+    return manifest.info.get("version") or "0.0.0"
 
 
 def _is_local(filesystem: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import os
 import re
@@ -21,11 +22,13 @@ from hf_localize import __version__, layout
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
 from hf_localize.refs import DatasetRef
-from hf_localize.shards import make_portable, split_by_rows, write_portable_shard
+from hf_localize.shards import embed_members, make_portable, split_by_rows, write_portable_shard
 from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
 _SPLIT_NAME = r"\w+(\.\w+)*"
+#: The attribute of a builder that has {split: rows of each source file}.
+_SOURCE_ROWS = "_hgloc_source_rows"
 _WRITERS = {
     "hf_localize": __version__,
     "datasets": datasets.__version__,
@@ -188,31 +191,43 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
 
 
 def record_source_rows(builder: datasets.DatasetBuilder) -> None:
-    """Have *builder* count the rows of each source file while it prepares them in this process."""
-    prepare_split = builder._prepare_split
-    counts: dict[str, list[int]] = {}
+    """Have *builder* count the rows of each source file while it prepares them in this process.
 
-    def prepare(split_generator: Any, *args: Any, **kwargs: Any) -> Any:
-        rows = counts[split_generator.name] = []
-        kind = "_generate_tables" if hasattr(builder, "_generate_tables") else "_generate_examples"
-        generate = getattr(builder, kind)
+    Nothing else of it changes: it streams as before, and can be pickled.
+    """
+    builder._prepare_split = functools.partial(_prepare_and_count, builder)
 
-        def counting(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            for key, data in generate(*args, **kwargs):
-                file = _file_of(key)
-                if file is not None:
-                    rows.extend([0] * (1 + file - len(rows)))
-                    rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
-                yield key, data
 
-        setattr(builder, kind, counting)
-        try:
-            return prepare_split(split_generator, *args, **kwargs)
-        finally:
-            delattr(builder, kind)  # A stream, which is pickled, has the builder's own.
+def _prepare_and_count(
+    builder: Any, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any
+) -> Any:
+    # As stock counts the shards of a stream.
+    lengths = {len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)}
+    rows = [0] * (lengths.pop() if len(lengths) == 1 else 1)
+    setattr(builder, _SOURCE_ROWS, {**getattr(builder, _SOURCE_ROWS, {}), split_generator.name: rows})
+    names = [name for name in ("_generate_tables", "_generate_examples") if hasattr(builder, name)]
+    for name in names:
+        setattr(builder, name, _counting(getattr(builder, name), rows))
+    try:
+        return type(builder)._prepare_split(builder, split_generator, *args, **kwargs)
+    finally:
+        for name in names:
+            delattr(builder, name)
 
-    builder._prepare_split = prepare
-    builder._hgloc_source_rows = counts
+
+def _counting(generate: Callable[..., Any], rows: list[int]) -> Callable[..., Any]:
+    """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order."""
+
+    def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        last = 0
+        for key, data in generate(*args, **kwargs):
+            file = _file_of(key)
+            if file is not None and last <= file < len(rows):
+                rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
+                last = file
+            yield key, data
+
+    return run
 
 
 def _file_of(key: Any) -> int | None:
@@ -227,7 +242,7 @@ def _file_of(key: Any) -> int | None:
 
 def _source_rows(builder: datasets.DatasetBuilder, split: str) -> list[int] | None:
     """Return the rows of each source file, if there are several and each one's are known."""
-    rows = getattr(builder, "_hgloc_source_rows", {}).get(split, [])
+    rows = getattr(builder, _SOURCE_ROWS, {}).get(split, [])
     # A file of one row is an image or a sound, not a shard.
     is_known = sum(rows) == builder.info.splits[split].num_examples and len(rows) > 1 and max(rows) > 1
     return list(rows) if is_known else None
@@ -256,9 +271,11 @@ def _normalise(folder: Path) -> tuple[Split, ...]:
     _write_empty_shards(folder)
     splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
     for split in splits:
-        for shard in split.shards:
-            make_portable(folder / shard.path)
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
+        media = [name for name, feature in asdict(info.features).items() if has_media(portable(feature))]
+        for shard in split.shards:
+            embed_members(folder / shard.path, media)
+            make_portable(folder / shard.path)
         names = [Path(shard.path).name for shard in split.shards]
         fingerprint = layout.read_fingerprint(folder / split.name)
         layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))

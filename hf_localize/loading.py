@@ -44,10 +44,7 @@ OpenBuilder = Callable[..., datasets.DatasetBuilder]
 
 #: Arguments of a load that leave the dataset as it is.
 _PLAIN_ARGUMENTS = frozenset(
-    {
-        *("name", "cache_dir", "download_config", "download_mode", "token", "trust_remote_code"),
-        "_require_default_config_name",  # datasets < 3
-    }
+    {"name", "cache_dir", "download_config", "download_mode", "token", "trust_remote_code"}
 )
 #: What the Hub answered during the ``load_dataset`` under way, to be captured after it.
 _hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
@@ -189,24 +186,38 @@ def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
 
 
 def open_original_files(
-    ref: DatasetRef, arguments: Mapping[str, Any], call_stock: Callable[[], datasets.DatasetBuilder]
+    ref: DatasetRef,
+    arguments: Mapping[str, Any],
+    call_stock: Callable[[], datasets.DatasetBuilder],
+    *,
+    force: bool = False,
 ) -> datasets.DatasetBuilder:
     """Return stock's builder over the kept original files of the repository of *ref*; else the Hub's.
 
     Args:
         arguments: the caller's, but the id and the revision. Among them are some that ask for
             something else than the dataset as it is, such as ``data_files``.
+        force: pass over the local store, and replace what it has.
 
     Raises:
         NotAnswerableError: the files are not kept anywhere, and the Hub is out of reach.
     """
+    given = [name for name, value in arguments.items() if value and not name.startswith("_")]
+    asked = [name for name in given if name not in _PLAIN_ARGUMENTS]
     try:
-        entry = current_session().resolver().localize(ref.files)
+        entry = current_session().resolver().localize(ref.files, skip_local=force)
     except DatasetNotFoundError as exc:
-        asked = [name for name, value in arguments.items() if value and name not in _PLAIN_ARGUMENTS]
         return only_stock(call_stock, ref, asked, arguments, exc)
+    if entry.is_saved or _has_script(entry):  # A config of that name; or code, for stock to run.
+        return only_stock(call_stock, ref, asked, arguments)
     builder = stock_function()(str(entry.folder), **arguments)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
+
+
+def _has_script(files: LocalEntry) -> bool:
+    """Tell whether original files have the loading script by which stock would read them."""
+    ids = (files.manifest.dataset_id, files.manifest.canonical_id or files.manifest.dataset_id)
+    return any((files.folder / f"{dataset_id.rsplit('/', 1)[-1]}.py").is_file() for dataset_id in ids)
 
 
 def only_stock(

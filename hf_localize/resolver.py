@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hf_localize.errors import (
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.store import LocalEntry, Store
+from hf_localize.transfer import within
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -213,31 +213,15 @@ class _Budget:
         """Return the answer of *source* to *question*.
 
         Raises:
-            UnreachableError: it took more than what is left. The question goes on in a daemon
-                thread then, until its own time-outs end it: a thread can't be ended from outside,
-                and a process must be able to exit while one hangs.
+            UnreachableError: it took more than what is left.
         """
         if source.kind not in ("s3", "public"):
             return question()
-        result: list[_T] = []
-        failure: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                result.append(question())
-            except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
-                failure.append(exc)
-
         started = time.monotonic()
-        thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)
-        thread.start()
-        thread.join(max(self.seconds, 0))
-        self.seconds -= time.monotonic() - started
-        if failure:
-            raise failure[0]
-        if not result:
-            raise UnreachableError("no answer within the time budget (HGLOC_TIMEOUT_SECONDS)")
-        return result[0]
+        try:
+            return within(self.seconds, question)
+        finally:
+            self.seconds -= time.monotonic() - started
 
 
 def _log_resolution(ref: DatasetRef, source: str, manifest: Manifest, how: str) -> None:

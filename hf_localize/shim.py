@@ -194,17 +194,18 @@ def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> 
 
     revision = call.get("revision")
     ref = DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None)
+    force = str(call.get("download_mode") or "").lower().endswith("force_redownload")
     if any(call.get(name) for name in _NOT_OURS):
         rest = {**call, **call.get("config_kwargs", {})}
         for name in ("path", "revision", "config_kwargs"):
             rest.pop(name, None)
-        return open_original_files(ref, rest, lambda: stock(*args, **kwargs))
+        return open_original_files(ref, rest, lambda: stock(*args, **kwargs), force=force)
     request = BuilderRequest(
         ref,
         call_stock=lambda: stock(*args, **kwargs),
         cache_dir=call.get("cache_dir"),
         token=call.get("token"),
-        force=str(call.get("download_mode") or "").lower().endswith("force_redownload"),
+        force=force,
     )
     return open_builder(request)
 

@@ -187,14 +187,14 @@ class Store:
             if present is not None and present.ref != manifest.ref:
                 continue
             if present is not None and present.digest == manifest.digest and _is_whole(target, present):
-                return LocalEntry(target, present, identity=_identity(target))
+                return _committed(target, present)
             if target.exists():
                 self.set_aside(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staging, target)
             _sync_folder(target.parent)
             self._point_at(manifest)
-            return LocalEntry(target, manifest, identity=_identity(target))
+            return _committed(target, manifest)
         raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
 
     def set_aside(self, folder: str) -> Path:
@@ -216,7 +216,7 @@ class Store:
         for key in ref.alias_keys:
             try:
                 target = read_pointer((self.path / key).read_bytes(), key)
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError:  # Also where its name, quoted, is longer than a file's may be.
                 continue
             for folder in target.folders:
                 entry = self._open(folder, target)
@@ -336,6 +336,10 @@ def _checked(entry: LocalEntry) -> LocalEntry:
                 f"{entry.folder / file.path} has {size} bytes; its manifest says {file.size_bytes}"
             )
     return entry
+
+
+def _committed(folder: Path, manifest: Manifest) -> LocalEntry:
+    return LocalEntry(folder, manifest, is_saved=bool(manifest.splits), identity=_identity(folder))
 
 
 def _is_whole(folder: Path, manifest: Manifest) -> bool:

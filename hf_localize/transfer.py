@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from hf_localize.errors import IntegrityError, UnreachableError
 from hf_localize.manifest import FileRecord, hash_file
@@ -19,6 +19,7 @@ from hf_localize.manifest import FileRecord, hash_file
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _TRIES = 4
+_T = TypeVar("_T")
 
 
 def fetch_files(
@@ -158,3 +159,33 @@ def _copy_verified(record: FileRecord, open_file: Callable[[str], BinaryIO], tar
         )
     os.replace(part, target)
     return got
+
+
+def within(seconds: float, question: Callable[[], _T]) -> _T:
+    """Return the answer to *question*, if it comes within *seconds*.
+
+    The time-outs of HTTP clients don't bound that: they begin anew for each address of a host,
+    and leave out the resolution of its name.
+
+    Raises:
+        UnreachableError: it took longer. The question goes on in a daemon thread then, until its
+            own time-outs end it: a thread can't be ended from outside, and a process must be able
+            to exit while one hangs.
+    """
+    result: list[_T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(question())
+        except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
+            failure.append(exc)
+
+    thread = threading.Thread(target=run, name="hf_localize-ask", daemon=True)
+    thread.start()
+    thread.join(max(seconds, 0))
+    if failure:
+        raise failure[0]
+    if not result:
+        raise UnreachableError("no answer within the time budget (HGLOC_TIMEOUT_SECONDS)")
+    return result[0]

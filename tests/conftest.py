@@ -152,6 +152,12 @@ def desk(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give ``os.environ`` back, which ``map(num_proc=…)`` replaces by a copy."""
+    monkeypatch.setattr(os, "environ", os.environ)
+
+
+@pytest.fixture(autouse=True)
 def _uninstalled() -> Iterator[None]:
     yield
     if "hf_localize.shim" in sys.modules:

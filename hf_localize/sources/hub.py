@@ -33,6 +33,7 @@ from hf_localize.errors import ScriptDatasetError, UnreachableError
 from hf_localize.manifest import Manifest, hash_file
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.shards import link_or_copy
+from hf_localize.transfer import within
 
 _log = logging.getLogger(__name__)
 NAME = "Hugging Face Hub"
@@ -190,14 +191,10 @@ def canonical_id(dataset_id: str, timeout_seconds: float) -> str:
     not answer, *dataset_id* is returned: stock will say what is wrong.
     """
     path = "/api/datasets/"
+    headers = huggingface_hub.utils.build_hf_headers()
     try:
-        answer = requests.head(
-            f"{datasets.config.HF_ENDPOINT}{path}{dataset_id}",
-            headers=huggingface_hub.utils.build_hf_headers(),
-            timeout=min(10.0, timeout_seconds),
-            allow_redirects=True,
-        )
-    except requests.RequestException:
+        answer = _head(f"{path}{dataset_id}", timeout_seconds, headers=headers, allow_redirects=True)
+    except (requests.RequestException, UnreachableError):
         return dataset_id
     return unquote(answer.url.partition(path)[2]) if answer.ok and path in answer.url else dataset_id
 
@@ -209,16 +206,21 @@ def unreachable(timeout_seconds: float) -> str | None:
     a matter of its own configuration (certificates, proxies) is left to it.
     """
     try:
-        answer = requests.head(
-            datasets.config.HF_ENDPOINT, timeout=min(10.0, timeout_seconds), allow_redirects=False
-        )
+        answer = _head("", timeout_seconds, allow_redirects=False)
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
         return None
-    except requests.RequestException as exc:
-        return f"Couldn't reach {datasets.config.HF_ENDPOINT} ({type(exc).__name__})"
+    except (requests.RequestException, UnreachableError) as exc:
+        why = exc if isinstance(exc, UnreachableError) else type(exc).__name__
+        return f"Couldn't reach {datasets.config.HF_ENDPOINT} ({why})"
     return (
         f"{datasets.config.HF_ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else None
     )
+
+
+def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Response:
+    seconds = min(10.0, timeout_seconds)
+    url = f"{datasets.config.HF_ENDPOINT}{path}"
+    return within(seconds, lambda: requests.head(url, timeout=seconds, **options))
 
 
 def has_cached(ref: DatasetRef, arguments: Mapping[str, Any] = types.MappingProxyType({})) -> bool:

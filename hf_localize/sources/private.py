@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
@@ -91,7 +91,8 @@ class PrivateSource:
         reason = f"not in {self.bucket.address}"
         steps: tuple[Callable[[], BucketEntry | None], ...] = (
             lambda: find_indexed(self.bucket, ref, self.workers),
-            lambda: self._find_by_alias(ref),
+            *(functools.partial(self._follow, key, ref) for key in ref.alias_keys),
+            lambda: self._find_by_short_commit(ref),
             lambda: self._find_unindexed(ref),
         )
         for step in steps:
@@ -125,14 +126,15 @@ class PrivateSource:
             return []
         return [str(found) for key in keys if (found := ref_of_index_key(key)) is not None]
 
-    def _find_by_alias(self, ref: DatasetRef) -> BucketEntry | None:
-        shortened = (info.key for prefix in ref.alias_prefixes for info in self.bucket.list_keys(prefix))
-        for key in itertools.chain(ref.alias_keys, shortened):
-            data = self.bucket.get(key)
-            entry = find_indexed(self.bucket, read_pointer(data, key), self.workers) if data else None
-            if entry is not None and entry.manifest.answers(ref):
-                return entry
-        return None
+    def _find_by_short_commit(self, ref: DatasetRef) -> BucketEntry | None:
+        keys = (info.key for prefix in ref.alias_prefixes for info in self.bucket.list_keys(prefix))
+        return next((entry for key in keys if (entry := self._follow(key, ref))), None)
+
+    def _follow(self, key: str, ref: DatasetRef) -> BucketEntry | None:
+        """Return the entry to which the pointer at *key* leads, if it is what *ref* names."""
+        data = self.bucket.get(key)
+        entry = find_indexed(self.bucket, read_pointer(data, key), self.workers) if data else None
+        return entry if entry is not None and entry.manifest.answers(ref) else None
 
     def _find_unindexed(self, ref: DatasetRef) -> BucketEntry | None:
         """Find data that has no index key, as the original tool or a person leaves it."""

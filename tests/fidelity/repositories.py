@@ -37,9 +37,9 @@ def parquet(**columns: list[object]) -> bytes:
     return sink.getvalue()
 
 
-def no_rows() -> bytes:
+def no_rows(column: str = "a") -> bytes:
     sink = io.BytesIO()
-    pq.ParquetWriter(sink, pa.schema({"a": pa.int64()})).close()
+    pq.ParquetWriter(sink, pa.schema({column: pa.int64()})).close()
     return sink.getvalue()
 
 

@@ -11,6 +11,7 @@ import pytest
 import hf_localize
 from tests.conftest import DATA, Desk
 from tests.rig.hub import LoopbackHub, make_repository
+from tests.rig.s3_proxy import Rule, Status
 
 GSM8K = "openai/gsm8k"
 
@@ -176,3 +177,14 @@ def test_the_data_of_the_tests_is_small_and_has_its_licence() -> None:
     files = [path for path in DATA.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 5_000_000
     assert "CC-BY-4.0" in (DATA / "LICENSES.md").read_text()
+
+
+def test_any_letter_case_is_found_where_keys_may_not_be_listed(hub: LoopbackHub, desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.download_dataset(GSM8K, "socratic")
+    hub.stop()
+    desk.teammate()
+    for path in (r"^/[^/]+/?$", r"OpenAI(%2F|_)GSM8K"):  # So AWS answers without ListBucket.
+        desk.s3.fail(Rule("GET", path, Status(403, "AccessDenied")))
+    with hf_localize.installed():
+        assert len(datasets.load_dataset("OpenAI/GSM8K", "socratic", split="test")) == 1319

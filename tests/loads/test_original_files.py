@@ -10,9 +10,13 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize.refs import DatasetRef
+from hf_localize.session import current_session
+from hf_localize.sources.hub import HubFilesSource
 from tests.conftest import Desk, run_cli, run_python
+from tests.fidelity.repositories import SCRIPT, card, config
 from tests.fidelity.snapshots import snapshot
-from tests.rig.hub import LoopbackHub
+from tests.rig.hub import LoopbackHub, make_repository
 
 GSM8K, MBPP = "openai/gsm8k", "google-research-datasets/mbpp"
 ONE = "main/test-00000-of-00001.parquet"
@@ -104,3 +108,39 @@ def test_files_that_are_not_there_can_not_be_kept(desk: Desk, tmp_path: Path) ->
         with pytest.raises(FileNotFoundError, match="kept"):
             hf_localize.register_dataset(nothing, "org/x", keep_files=True)
     assert hf_localize.list_local_datasets() == []
+
+
+def add(hub: LoopbackHub, desk: Desk, name: str, files: dict[str, bytes]) -> None:
+    hub.add(make_repository(desk.folder / "repositories", name, "main", files))
+
+
+def test_a_forced_load_passes_over_the_kept_files(hub: LoopbackHub, desk: Desk) -> None:
+    add(hub, desk, "made/forced", {"a.csv": b"n\n1\n"})
+    desk.publisher()
+    hf_localize.download_dataset("made/forced", skip_s3_upload=True, keep_files=True)
+    add(hub, desk, "made/forced", {"a.csv": b"n\n2\n"})
+    with hf_localize.installed():
+        for mode, expected in (("reuse_dataset_if_exists", [1]), ("force_redownload", [2])):
+            loaded = datasets.load_dataset(
+                "made/forced", data_files="a.csv", split="train", download_mode=mode
+            )
+            assert loaded["n"][:] == expected
+
+
+def test_kept_files_are_not_read_in_place_of_running_a_script(hub: LoopbackHub, desk: Desk) -> None:
+    add(hub, desk, "made/script", {"script.py": SCRIPT, "data/a.csv": b"not_what_the_script_gives\n1\n"})
+    desk.publisher()
+    ref = DatasetRef("made/script").files
+    current_session().resolver(HubFilesSource(offline=False, timeout_seconds=5)).localize(ref)
+    hub.stop()
+    with hf_localize.installed(), pytest.raises(ConnectionError, match="data_dir of made/script can't be"):
+        datasets.load_dataset("made/script", data_dir="data")
+
+
+def test_a_config_may_have_the_name_under_which_files_are_kept(hub: LoopbackHub, desk: Desk) -> None:
+    configs = card(config("original_files", "a.csv"), config("other", "b.csv", default=True))
+    add(hub, desk, "made/named", {"README.md": configs, "a.csv": b"n\n1\n", "b.csv": b"n\n2\n"})
+    desk.publisher()
+    with hf_localize.installed():
+        assert datasets.load_dataset("made/named", "original_files", split="train")["n"][:] == [1]
+        assert datasets.load_dataset("made/named", data_files="b.csv", split="train")["n"][:] == [2]

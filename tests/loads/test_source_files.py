@@ -1,0 +1,100 @@
+"""Repositories of several files: streamed from the Hub, and kept as a shard for each file."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import zipfile
+
+import datasets
+import pytest
+
+import hf_localize
+from tests.conftest import Desk
+from tests.fidelity.repositories import no_rows, parquet, png
+from tests.fidelity.snapshots import shards
+from tests.rig.hub import LoopbackHub, make_repository
+
+FILES = {f"data/train-{n:05d}-of-00004.parquet": parquet(n=[2 * n, 2 * n + 1]) for n in range(4)}
+#: Its keys look like "number of a file, number of a row", and are something else.
+SCRIPT = b"""
+import datasets
+
+class Made(datasets.GeneratorBasedBuilder):
+    def _info(self):
+        return datasets.DatasetInfo(features=datasets.Features({"n": datasets.Value("int64")}))
+    def _split_generators(self, dl_manager):
+        return [datasets.SplitGenerator(name="train", gen_kwargs={"years": [2019, 2018]})]
+    def _generate_examples(self, years):
+        for year in years:
+            for n in range(3):
+                yield f"{year}_{n}" if KEYS == "years" else f"{2019 - year if KEYS == 'files' else year - 2018}_{n}", {"n": n}
+"""
+
+
+def add(hub: LoopbackHub, desk: Desk, name: str, files: dict[str, bytes]) -> None:
+    hub.add(make_repository(desk.folder / "repositories", name, "main", files))
+
+
+def test_a_stream_from_the_hub_is_stocks_own(hub: LoopbackHub, desk: Desk) -> None:
+    add(hub, desk, "made/files", FILES)
+    desk.publisher()
+    with hf_localize.installed():
+        stream = datasets.load_dataset("made/files", split="train", streaming=True)
+        assert shards(stream) == 4
+        assert [row["n"] for row in stream] == list(range(8))
+        elsewhere = pickle.loads(pickle.dumps(stream))
+        assert [row["n"] for row in elsewhere] == list(range(8))
+        builder = pickle.loads(pickle.dumps(datasets.load_dataset_builder("made/files")))
+        builder.download_and_prepare()
+        assert builder.as_dataset(split="train")[:]["n"] == list(range(8))
+    assert not list(desk.store.rglob("*.arrow"))
+
+
+def test_files_without_rows_are_shards_as_well(hub: LoopbackHub, desk: Desk) -> None:
+    names = sorted(FILES)
+    add(hub, desk, "made/empty", {**FILES, names[1]: no_rows("n"), names[3]: no_rows("n")})
+    desk.publisher()
+    hf_localize.download_dataset("made/empty")
+    hub.stop()
+    with hf_localize.installed():
+        stream = datasets.load_dataset("made/empty", split="train", streaming=True)
+        assert shards(stream) == 4
+        assert [row["n"] for row in stream] == [0, 1, 4, 5]
+
+
+@pytest.mark.skipif(int(datasets.__version__.split(".")[0]) >= 4, reason="datasets 4 runs no scripts")
+@pytest.mark.parametrize(("keys", "expected"), [("files", 2), ("years", 1), ("backwards", 1)])
+def test_a_scripts_keys_are_believed_only_where_they_number_its_files(
+    keys: str, expected: int, hub: LoopbackHub, desk: Desk
+) -> None:
+    add(hub, desk, f"made/{keys}", {f"{keys}.py": SCRIPT + f"KEYS = {keys!r}".encode()})
+    desk.publisher()
+    hf_localize.download_dataset(f"made/{keys}", trust_remote_code=True)
+    hub.stop()
+    with hf_localize.installed():
+        stream = datasets.load_dataset(f"made/{keys}", split="train", streaming=True)
+        assert shards(stream) == expected
+        assert [row["n"] for row in stream] == [0, 1, 2, 0, 1, 2]
+
+
+def test_images_in_an_archive_are_in_the_entry(hub: LoopbackHub, desk: Desk) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("a/one.png", png(1))
+        archive.writestr("a/two.png", png(2))
+    add(hub, desk, "made/zipped", {"train.zip": sink.getvalue()})
+    desk.publisher()
+    hf_localize.download_dataset("made/zipped")
+    folder = desk.folder / "own"
+    folder.mkdir()
+    (folder / "train.zip").write_bytes(sink.getvalue())
+    hf_localize.register_dataset(folder, "team/zipped")
+    shutil.rmtree(folder)
+    hub.stop()
+    desk.teammate()
+    for name in ("made/zipped", "team/zipped"):
+        with hf_localize.installed(sources=("local", "s3")):
+            table = datasets.load_dataset(name, split="train").data.table
+        assert [image["bytes"] for image in table["image"].to_pylist()] == [png(1), png(2)]
