@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
 from hf_localize.features import missing_types, with_large_list_item
 from hf_localize.manifest import Manifest, Split
-from hf_localize.refs import DatasetRef
+from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.shards import link_or_symlink
 from hf_localize.store import LocalEntry
@@ -217,6 +218,31 @@ def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
         splits.add(_split_info(split, name))
     features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
     return datasets.DatasetInfo(**{**known, "dataset_name": name, "features": features, "splits": splits})
+
+
+def linked_files(entry: LocalEntry, cache_dir: str | None) -> Path:
+    """Return a folder with links to the files of *entry*, named by its digest.
+
+    Stock reads it when it pleases, so its files must stay those of one entry whatever becomes of
+    the store meanwhile.
+
+    Raises:
+        IntegrityError: another entry has taken this one's place.
+    """
+    root = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / _CACHE_FOLDER / FILES_CONFIG
+    target = root / entry.digest
+    if not target.is_dir():
+        part = root / f"{entry.digest}.{uuid.uuid4().hex[:8]}"
+        for file in entry.manifest.files:
+            (part / file.path).parent.mkdir(parents=True, exist_ok=True)
+            link_or_symlink(entry.folder / file.path, part / file.path)
+        if entry.was_replaced():
+            raise IntegrityError(f"{entry.folder} was replaced while it was read; load the dataset again")
+        try:
+            part.rename(target)
+        except OSError:  # Another process was faster.
+            shutil.rmtree(part)
+    return target
 
 
 def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets.DatasetBuilder:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,16 @@ from datasets.naming import filenames_for_dataset_split
 from datasets.utils.py_utils import asdict
 
 from hf_localize import __version__, layout
+from hf_localize.counting import source_rows
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
+from hf_localize.media import embed_members, refuse_foreign_files
 from hf_localize.refs import DatasetRef
-from hf_localize.shards import embed_members, make_portable, split_by_rows, write_portable_shard
+from hf_localize.shards import make_portable, split_by_rows, write_portable_shard
 from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
 _SPLIT_NAME = r"\w+(\.\w+)*"
-#: The attribute of a builder that has {split: rows of each source file}.
-_SOURCE_ROWS = "_hgloc_source_rows"
 _WRITERS = {
     "hf_localize": __version__,
     "datasets": datasets.__version__,
@@ -43,12 +42,18 @@ def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: Dataset
     Each source file of the repository becomes a shard, so that a stream has the shards that it
     has from the Hub; where there is one, or none can be told, the prepared Arrow files are linked.
     Values that may lie in files of their own are embedded. *builder* must have run
-    ``download_and_prepare()`` into its cache folder.
+    ``download_and_prepare()``.
+
+    Raises:
+        UnsafeArchiveError: a value names a file that did not come with the dataset.
     """
-    if has_media(portable(asdict(builder.info.features))):
+    if media := _media_columns(builder.info):
+        for name in builder.info.splits:
+            for source in _prepared_files(builder, name):
+                refuse_foreign_files(source, media, _download_folders(builder))
         builder.as_dataset().save_to_disk(str(folder))
         splits = tuple(
-            _split_by_source(folder, split, _source_rows(builder, split.name)) for split in _normalise(folder)
+            _split_by_source(folder, split, source_rows(builder, split.name)) for split in _normalise(folder)
         )
     else:
         splits = tuple(_link_split(builder, name, folder) for name in builder.info.splits)
@@ -165,20 +170,18 @@ def _hashed(folder: Path, paths: Sequence[str]) -> tuple[FileRecord, ...]:
 
 def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Split:
     recorded = builder.info.splits[name]
-    sources = filenames_for_dataset_split(
-        builder._output_dir, builder.dataset_name, name, "arrow", recorded.shard_lengths
-    )
+    sources = _prepared_files(builder, name)
     rows = recorded.shard_lengths if len(sources) > 1 else [recorded.num_examples]
-    by_source = _source_rows(builder, name)
+    by_source = source_rows(builder, name)
     names = [layout.shard_name(i, len(by_source or sources)) for i in range(len(by_source or sources))]
     (folder / name).mkdir()
     targets = [folder / name / target for target in names]
     if by_source is not None:
         rows = by_source
-        split_by_rows([Path(source) for source in sources], rows, targets)
+        split_by_rows(sources, rows, targets)
     else:
         for source, target in zip(sources, targets, strict=True):
-            write_portable_shard(Path(source), target)
+            write_portable_shard(source, target)
     layout.write_split_json(folder / name, name, names, builder.hash or "", _portable_info(builder.info))
     original = getattr(recorded, "original_shard_lengths", None)
     return Split(
@@ -190,62 +193,22 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
     )
 
 
-def record_source_rows(builder: datasets.DatasetBuilder) -> None:
-    """Have *builder* count the rows of each source file while it prepares them in this process.
-
-    Nothing else of it changes: it streams as before, and can be pickled.
-    """
-    builder._prepare_split = functools.partial(_prepare_and_count, builder)
+def _prepared_files(builder: datasets.DatasetBuilder, split: str) -> list[Path]:
+    lengths = builder.info.splits[split].shard_lengths
+    names = filenames_for_dataset_split(builder._output_dir, builder.dataset_name, split, "arrow", lengths)
+    return [Path(name) for name in names]
 
 
-def _prepare_and_count(
-    builder: Any, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any
-) -> Any:
-    # As stock counts the shards of a stream.
-    lengths = {len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)}
-    rows = [0] * (lengths.pop() if len(lengths) == 1 else 1)
-    setattr(builder, _SOURCE_ROWS, {**getattr(builder, _SOURCE_ROWS, {}), split_generator.name: rows})
-    names = [name for name in ("_generate_tables", "_generate_examples") if hasattr(builder, name)]
-    for name in names:
-        setattr(builder, name, _counting(getattr(builder, name), rows))
-    try:
-        return type(builder)._prepare_split(builder, split_generator, *args, **kwargs)
-    finally:
-        for name in names:
-            delattr(builder, name)
+def _media_columns(info: datasets.DatasetInfo) -> list[str]:
+    features = portable(asdict(info.features))
+    return [name for name, feature in features.items() if has_media(feature)]
 
 
-def _counting(generate: Callable[..., Any], rows: list[int]) -> Callable[..., Any]:
-    """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order."""
-
-    def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        last = 0
-        for key, data in generate(*args, **kwargs):
-            file = _file_of(key)
-            if file is not None and last <= file < len(rows):
-                rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
-                last = file
-            yield key, data
-
-    return run
-
-
-def _file_of(key: Any) -> int | None:
-    """Return the number of the source file that a key of the packaged builders names.
-
-    They are ``Key(file, …)`` since 4.5; before, ``(file, …)``, ``"file_…"``, or the number alone.
-    """
-    number = getattr(key, "original_shard_id", key[0] if isinstance(key, tuple) else key)
-    found = re.match(r"\d{1,6}(?=_|$)", str(number))
-    return int(found.group()) if found else None
-
-
-def _source_rows(builder: datasets.DatasetBuilder, split: str) -> list[int] | None:
-    """Return the rows of each source file, if there are several and each one's are known."""
-    rows = getattr(builder, _SOURCE_ROWS, {}).get(split, [])
-    # A file of one row is an image or a sound, not a shard.
-    is_known = sum(rows) == builder.info.splits[split].num_examples and len(rows) > 1 and max(rows) > 1
-    return list(rows) if is_known else None
+def _download_folders(builder: datasets.DatasetBuilder) -> list[Path]:
+    """Return the folders in which the files lie that stock downloads for *builder*."""
+    config = datasets.config
+    downloads = (config.DOWNLOADED_DATASETS_PATH, config.EXTRACTED_DATASETS_PATH, config.HF_DATASETS_CACHE)
+    return [Path(f) for f in (huggingface_hub.constants.HF_HUB_CACHE, builder._cache_dir_root, *downloads)]
 
 
 def _split_by_source(folder: Path, split: Split, rows: list[int] | None) -> Split:
@@ -272,7 +235,7 @@ def _normalise(folder: Path) -> tuple[Split, ...]:
     splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
     for split in splits:
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
-        media = [name for name, feature in asdict(info.features).items() if has_media(portable(feature))]
+        media = _media_columns(info)
         for shard in split.shards:
             embed_members(folder / shard.path, media)
             make_portable(folder / shard.path)

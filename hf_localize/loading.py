@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import inspect
 import logging
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import datasets
 
-from hf_localize.builder import LocalizedDataset, stock_builder
+from hf_localize.builder import LocalizedDataset, linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
     DatasetCorruptError,
@@ -31,8 +31,8 @@ from hf_localize.sources.hub import (
     HubFilesSource,
     HubSource,
     canonical_id,
-    has_cached,
     is_unreachable,
+    stock_cached,
     unreachable,
 )
 from hf_localize.store import LocalEntry
@@ -79,6 +79,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         request.token,
         session.settings.hub_offline,
         session.settings.timeout_seconds,
+        request.cache_dir,
     )
     resolver = session.resolver(hub if with_hub else None)
     try:
@@ -204,13 +205,14 @@ def open_original_files(
     """
     given = [name for name, value in arguments.items() if value and not name.startswith("_")]
     asked = [name for name in given if name not in _PLAIN_ARGUMENTS]
+    cached = functools.partial(stock_cached, ref, arguments)
     try:
         entry = current_session().resolver().localize(ref.files, skip_local=force)
     except DatasetNotFoundError as exc:
-        return only_stock(call_stock, ref, asked, arguments, exc)
+        return only_stock(call_stock, ref, asked, exc, cached)
     if entry.is_saved or _has_script(entry):  # A config of that name; or code, for stock to run.
-        return only_stock(call_stock, ref, asked, arguments)
-    builder = stock_function()(str(entry.folder), **arguments)
+        return only_stock(call_stock, ref, asked, cached=cached)
+    builder = stock_function()(str(linked_files(entry, arguments.get("cache_dir"))), **arguments)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
 
 
@@ -224,15 +226,15 @@ def only_stock(
     call_stock: Callable[[], _T],
     ref: DatasetRef,
     asked: list[str],
-    arguments: Mapping[str, Any] = types.MappingProxyType({}),
     missing: DatasetNotFoundError | None = None,
+    cached: Callable[[], _T | None] = lambda: None,
 ) -> _T:
     """Return stock's answer to a call that no entry can answer.
 
     Args:
         asked: the arguments, or what else of the repository of *ref*, that call for the Hub.
-        arguments: those of a load besides *ref*.
         missing: what the sources said that were asked for the repository's original files.
+        cached: gives stock's answer from its own cache, where the Hub is out of reach.
 
     Raises:
         NotAnswerableError: the Hub is out of reach.
@@ -241,7 +243,9 @@ def only_stock(
     problem: Exception | str | None = "it is not among the enabled sources"
     if session.hub_enabled():
         problem = None if session.settings.hub_offline else unreachable(session.settings.timeout_seconds)
-        if problem is None or has_cached(ref, arguments):
+        if problem is not None and (answer := cached()) is not None:
+            return answer
+        if problem is None:
             try:
                 return call_stock()
             except Exception as exc:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _METADATA_KEY = b"huggingface"
-#: A file inside an archive of this machine, as `datasets` writes it.
-_MEMBER = re.compile(r"(zip|tar|gzip|bz2|lzma|xz|zstd)://[^:]*::(?!\w+://)[^\0]+")
 
 
 def write_portable_shard(source: Path, target: Path) -> None:
@@ -52,87 +49,6 @@ def make_portable(shard: Path) -> None:
         part = shard.with_name(f".{shard.name}.portable")
         write_portable_shard(shard, part)
         os.replace(part, shard)
-
-
-def embed_members(shard: Path, columns: Collection[str]) -> None:
-    """Read into the Arrow stream file *shard* the archive members to which media values point.
-
-    ``save_to_disk`` embeds files; since `datasets` 4.8.5 not those inside an archive, of which a
-    value holds no more than ``zip://<member>::<path of the archive>``.
-
-    Args:
-        columns: those that hold media.
-    """
-    import pyarrow as pa
-
-    part = shard.with_name(f".{shard.name}.embedded")
-    with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
-        if not any(_points_into_archive(batch[column]) for batch in reader for column in columns):
-            return
-    with contextlib.ExitStack() as opened:
-        source = opened.enter_context(pa.memory_map(str(shard)))
-        reader = opened.enter_context(pa.ipc.open_stream(source))
-        writer = opened.enter_context(pa.ipc.new_stream(str(part), reader.schema))
-        for batch in reader:
-            for column in columns:
-                index = batch.schema.get_field_index(column)
-                batch = batch.set_column(index, batch.schema.field(index), _with_members(batch[column]))
-            writer.write_batch(batch)
-    os.replace(part, shard)
-
-
-def _points_into_archive(array: pa.Array) -> bool:
-    import pyarrow.compute as pc
-
-    if _is_media(array.type):
-        lacking = pc.and_(array.field("bytes").is_null(), array.field("path").is_valid())
-        return bool(pc.any(pc.match_substring(array.field("path").filter(lacking), "::")).as_py())
-    return any(map(_points_into_archive, _children(array)))
-
-
-def _with_members(array: pa.Array) -> pa.Array:
-    """Return *array*, of an undivided batch, with the bytes of the archive members that it names."""
-    import pyarrow as pa
-
-    children = _children(array)
-    if not children or not len(array):
-        return array
-    if _is_media(array.type):
-        values = [_member(*pair) for pair in zip(*(child.to_pylist() for child in children), strict=True)]
-        kinds = [field.type for field in array.type]
-        children = [pa.array(list(c), k) for c, k in zip(zip(*values, strict=True), kinds, strict=True)]
-    else:
-        children = [_with_members(child) for child in children]
-    mask = array.is_null() if array.null_count else None
-    if pa.types.is_struct(array.type):
-        return pa.StructArray.from_arrays(children, fields=list(array.type), mask=mask)
-    if pa.types.is_fixed_size_list(array.type):
-        return type(array).from_arrays(*children, type=array.type, mask=mask)
-    return type(array).from_arrays(array.offsets, *children, type=array.type, mask=mask)
-
-
-def _is_media(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_struct(kind) and [field.name for field in kind] == ["bytes", "path"]
-
-
-def _children(array: pa.Array) -> list[pa.Array]:
-    import pyarrow as pa
-
-    if pa.types.is_struct(array.type):
-        return [array.field(index) for index in range(array.type.num_fields)]
-    is_list = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return [array.values] if any(test(array.type) for test in is_list) else []
-
-
-def _member(data: bytes | None, path: str | None) -> tuple[bytes | None, str | None]:
-    import fsspec
-
-    if data is not None or path is None or not _MEMBER.fullmatch(path):
-        return data, path
-    with fsspec.open(path, "rb") as file:
-        return file.read(), path.partition("::")[0].rsplit("/", 1)[-1]  # As stock names what it embeds.
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -9,14 +9,16 @@ import zipfile
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import hf_localize
 from hf_localize import archive, errors
 from hf_localize.manifest import read_manifest
 from hf_localize.refs import DatasetRef
-from tests.conftest import Desk, run_cli, tree
-from tests.rig.hub import LoopbackHub
+from tests.conftest import SECRET, Desk, run_cli, tree
+from tests.rig.hub import LoopbackHub, make_repository
 
 BAD_PARTS = [
     "..",
@@ -196,3 +198,21 @@ def test_a_ref_that_fits_is_accepted() -> None:
     for dataset_id in ("glue", "a/b", "Ünï/code", "a.b/c-d_e"):
         assert DatasetRef(dataset_id).dataset_id == dataset_id
     assert io.StringIO(str(DatasetRef("a/b", "c d", "feat#1"))).read() == "a/b [c d]@feat#1"
+
+
+def test_a_dataset_that_names_a_file_of_this_machine_is_not_captured(hub: LoopbackHub, desk: Desk) -> None:
+    secret = desk.folder / "credentials"
+    secret.write_bytes(SECRET.encode())
+    features = datasets.Features({"image": datasets.Image()})
+    table = pa.table({"image": [{"bytes": None, "path": str(secret)}]}).cast(features.arrow_schema)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    files = {"train.parquet": sink.getvalue()}
+    hub.add(make_repository(desk.folder / "repositories", "evil/images", "main", files))
+    desk.publisher()
+    ran = run_cli("download", "evil/images")
+    assert ran.returncode == 1
+    assert "did not come with the dataset" in ran.stderr
+    kept = [path.read_bytes() for path in desk.store.rglob("*") if path.is_file()]
+    assert not any(SECRET.encode() in data for data in kept)
+    assert desk.bucket_keys() == []

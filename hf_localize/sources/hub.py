@@ -6,7 +6,6 @@ import contextlib
 import logging
 import re
 import shutil
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,8 @@ from huggingface_hub.utils import (
 )
 
 from hf_localize import layout
-from hf_localize.capture import capture_builder, capture_files, record_source_rows
+from hf_localize.capture import capture_builder, capture_files
+from hf_localize.counting import count_source_rows
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError
 from hf_localize.manifest import Manifest, hash_file
@@ -144,6 +144,7 @@ class HubSource:
     token: bool | str | None = None
     offline: bool = False
     timeout_seconds: float = 20.0
+    cache_dir: str | None = None
     kind: str = "hub"
     name: str = NAME
 
@@ -159,9 +160,13 @@ class HubSource:
         """
         if self.offline and ref.revision is not None:
             return NotHere("left out: offline, stock can't tell one revision from another")
-        problem = None if self.offline else unreachable(self.timeout_seconds)
-        if problem and (ref.revision is not None or not has_cached(ref)):
-            raise UnreachableError(problem)
+        if not self.offline and (problem := unreachable(self.timeout_seconds)):
+            # What stock has cached may be of another revision.
+            cached = stock_cached(ref, {"cache_dir": self.cache_dir}) if ref.revision is None else None
+            if cached is None:
+                raise UnreachableError(problem)
+            _log.warning("%s is taken from the cache of datasets: %s", ref, problem)
+            return HubEntry(cached, ref, self.token)
         try:
             with _telling_unreachable():
                 entry = HubEntry(self.open_builder(), ref, self.token)
@@ -176,7 +181,7 @@ class HubSource:
                     "Every version can load it then."
                 ) from exc
             raise
-        record_source_rows(entry.builder)
+        count_source_rows(entry.builder)
         if entry.is_from_stock_cache and ref.revision is not None:
             raise UnreachableError(
                 f"it is out of reach, and what stock has cached may be another revision than {ref.revision!r}"
@@ -223,19 +228,23 @@ def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Respons
     return within(seconds, lambda: requests.head(url, timeout=seconds, **options))
 
 
-def has_cached(ref: DatasetRef, arguments: Mapping[str, Any] = types.MappingProxyType({})) -> bool:
-    """Tell whether stock would answer from its own cache where the Hub is out of reach.
+def stock_cached(ref: DatasetRef, arguments: Mapping[str, Any]) -> datasets.DatasetBuilder | None:
+    """Return the builder by which stock answers from its own cache where the Hub is out of reach.
+
+    Stock itself asks the Hub again and again first, for minutes where packets are swallowed.
 
     Args:
         arguments: those of the load besides *ref*, which name a config of their own in that cache.
     """
     naming = {name: value for name, value in arguments.items() if name not in _NOT_IN_CONFIG_ID}
     try:
-        module = datasets.load.CachedDatasetModuleFactory(ref.dataset_id).get_module()
-        Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs, **naming)
+        factory = datasets.load.CachedDatasetModuleFactory(ref.dataset_id, cache_dir=naming.get("cache_dir"))
+        module = factory.get_module()
+        if module.module_path != Cache.__module__:
+            return None  # The cached module of a script.
+        return Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs, **naming)
     except Exception:  # noqa: BLE001  # Stock asks the same question and takes any error for a no.
-        return False
-    return True
+        return None
 
 
 @contextlib.contextmanager

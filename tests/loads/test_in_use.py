@@ -162,6 +162,21 @@ print(hit, time.monotonic() - started)
     assert whole < 4 + 4 + 4
 
 
+def test_what_only_stock_has_cached_is_found_while_the_hub_swallows_packets(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    make_all(hub, desk.folder / "repositories")
+    desk.teammate()
+    load = "import datasets; print(len(datasets.load_dataset('made/csv', split='train')))"
+    home = {"HF_HOME": str(tmp_path / "hf")}
+    assert run_python(load, cwd=tmp_path, **home).stdout == "3\n"
+    with _silent_server() as url:
+        env = {**home, "HF_ENDPOINT": url, "HGLOC_TIMEOUT_SECONDS": "2"}
+        done = run_python(f"import hf_localize; hf_localize.install()\n{load}", cwd=tmp_path, **env)
+    assert done.stdout == "3\n", done.stderr
+    assert "is taken from the cache of datasets" in done.stderr
+
+
 @contextlib.contextmanager
 def _silent_server() -> Iterator[str]:
     """Give the URL of a server that accepts connections and never answers."""

@@ -144,3 +144,24 @@ def test_a_config_may_have_the_name_under_which_files_are_kept(hub: LoopbackHub,
     with hf_localize.installed():
         assert datasets.load_dataset("made/named", "original_files", split="train")["n"][:] == [1]
         assert datasets.load_dataset("made/named", data_files="b.csv", split="train")["n"][:] == [2]
+
+
+def test_a_stream_over_kept_files_reads_one_entry_though_it_is_replaced(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    desk.publisher()
+
+    def register(*values: int) -> None:
+        for name, value in zip("ab", values, strict=True):
+            (folder / f"{name}.csv").write_text(f"n\n{value}\n")
+        hf_localize.register_dataset(folder, "team/corpus", keep_files=True)
+
+    register(1, 2)
+    with hf_localize.installed(sources=("local",)):
+        stream = datasets.load_dataset("team/corpus", data_files="*.csv", split="train", streaming=True)
+        rows = iter(stream)
+        assert next(rows) == {"n": 1}
+        register(7, 8)
+        assert [row["n"] for row in rows] == [2]
+        again = datasets.load_dataset("team/corpus", data_files="*.csv", split="train")
+        assert again["n"][:] == [7, 8]

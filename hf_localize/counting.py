@@ -1,0 +1,75 @@
+"""How many rows each source file of a repository has, as stock's builder prepares them.
+
+A stream's shards are the repository's files; what stock writes does not tell where one ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+#: The attribute of a builder that has {split: rows of each source file}.
+_SOURCE_ROWS = "_hgloc_source_rows"
+
+
+def count_source_rows(builder: datasets.DatasetBuilder) -> None:
+    """Have *builder* count the rows of each source file while it prepares them in this process.
+
+    Nothing else of it changes: it streams as before, and can be pickled.
+    """
+    builder._prepare_split = functools.partial(_prepare_and_count, builder)
+
+
+def _prepare_and_count(
+    builder: Any, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any
+) -> Any:
+    # As stock counts the shards of a stream.
+    lengths = {len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)}
+    rows = [0] * (lengths.pop() if len(lengths) == 1 else 1)
+    setattr(builder, _SOURCE_ROWS, {**getattr(builder, _SOURCE_ROWS, {}), split_generator.name: rows})
+    names = [name for name in ("_generate_tables", "_generate_examples") if hasattr(builder, name)]
+    for name in names:
+        setattr(builder, name, _counting(getattr(builder, name), rows))
+    try:
+        return type(builder)._prepare_split(builder, split_generator, *args, **kwargs)
+    finally:
+        for name in names:
+            delattr(builder, name)
+
+
+def _counting(generate: Callable[..., Any], rows: list[int]) -> Callable[..., Any]:
+    """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order."""
+
+    def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        last = 0
+        for key, data in generate(*args, **kwargs):
+            file = _file_of(key)
+            if file is not None and last <= file < len(rows):
+                rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
+                last = file
+            yield key, data
+
+    return run
+
+
+def _file_of(key: Any) -> int | None:
+    """Return the number of the source file that a key of the packaged builders names.
+
+    They are ``Key(file, …)`` since 4.5; before, ``(file, …)``, ``"file_…"``, or the number alone.
+    """
+    number = getattr(key, "original_shard_id", key[0] if isinstance(key, tuple) else key)
+    found = re.match(r"\d{1,6}(?=_|$)", str(number))
+    return int(found.group()) if found else None
+
+
+def source_rows(builder: datasets.DatasetBuilder, split: str) -> list[int] | None:
+    """Return the rows of each source file, if there are several and each one's are known."""
+    rows = getattr(builder, _SOURCE_ROWS, {}).get(split, [])
+    # A file of one row is an image or a sound, not a shard.
+    is_known = sum(rows) == builder.info.splits[split].num_examples and len(rows) > 1 and max(rows) > 1
+    return list(rows) if is_known else None
