@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -205,7 +204,11 @@ def open_original_files(
     """
     given = [name for name, value in arguments.items() if value and not name.startswith("_")]
     asked = [name for name in given if name not in _PLAIN_ARGUMENTS]
-    cached = functools.partial(stock_cached, ref, arguments)
+
+    def cached() -> datasets.DatasetBuilder | None:
+        # What stock has cached may be of another revision.
+        return stock_cached(ref, arguments) if ref.revision is None else None
+
     try:
         entry = current_session().resolver().localize(ref.files, skip_local=force)
     except DatasetNotFoundError as exc:
