@@ -52,6 +52,10 @@ def test_a_stream_from_the_hub_is_stocks_own(hub: LoopbackHub, desk: Desk) -> No
     assert not list(desk.store.rglob("*.arrow"))
 
 
+@pytest.mark.skipif(
+    (4, 5) <= tuple(map(int, datasets.__version__.split(".")[:2])) < (5, 0),
+    reason="stock 4.5 to 4.8 can't prepare a file without rows that others follow (IndexError)",
+)
 def test_files_without_rows_are_shards_as_well(hub: LoopbackHub, desk: Desk) -> None:
     names = sorted(FILES)
     add(hub, desk, "made/empty", {**FILES, names[1]: no_rows("n"), names[3]: no_rows("n")})
