@@ -168,6 +168,8 @@ def test_what_is_stored_instead_is_named_where_a_revision_is_missing(desk: Desk)
     desk.open_public_places()
     hf_localize.sync_local_dataset_to_s3("org/x", revision="v1", make_public=True)
     for who, source in (("publisher", "local store"), ("teammate", "private S3"), ("outsider", "public ZIP")):
+        if who == "teammate" and desk.server.reader_access_key:
+            continue  # A reader of this server may not list keys, and so can't tell what else is there.
         sit(desk, who)
         with pytest.raises(hf_localize.HfLocalizeError, match=rf"{source}: not .*\(it has org/x@v1\)"):
             texts("org/x", revision="v2")

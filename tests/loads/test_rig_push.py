@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
-from huggingface_hub.errors import (
+from huggingface_hub.utils import (
     EntryNotFoundError,
     HfHubHTTPError,
     RepositoryNotFoundError,
