@@ -52,9 +52,7 @@ def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: Dataset
             for source in _prepared_files(builder, name):
                 refuse_foreign_files(source, media, _download_folders(builder))
         builder.as_dataset().save_to_disk(str(folder))
-        splits = tuple(
-            _split_by_source(folder, split, source_rows(builder, split.name)) for split in _normalise(folder)
-        )
+        splits = _normalise(folder, lambda split: source_rows(builder, split))
     else:
         splits = tuple(_link_split(builder, name, folder) for name in builder.info.splits)
     layout.write_dict_json(folder, [split.name for split in splits])
@@ -211,10 +209,33 @@ def _download_folders(builder: datasets.DatasetBuilder) -> list[Path]:
     return [Path(f) for f in (huggingface_hub.constants.HF_HUB_CACHE, builder._cache_dir_root, *downloads)]
 
 
-def _split_by_source(folder: Path, split: Split, rows: list[int] | None) -> Split:
-    """Replace the shards of *split* in *folder* by one for each source file."""
-    if rows is None:
-        return split
+def _normalise(
+    folder: Path, rows_of: Callable[[str], list[int] | None] = lambda _split: None
+) -> tuple[Split, ...]:
+    """Bring what ``save_to_disk`` wrote into the portable form, and return its splits.
+
+    Args:
+        rows_of: returns the rows of each shard that a split shall have; None leaves it as it is.
+    """
+    _write_empty_shards(folder)
+    splits = []
+    for split in layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits:
+        info = datasets.DatasetInfo.from_directory(str(folder / split.name))
+        media = _media_columns(info)
+        for shard in split.shards:
+            embed_members(folder / shard.path, media)
+            make_portable(folder / shard.path)
+        rows = rows_of(split.name)
+        shards = split.shards if rows is None else _cut(folder, split, rows)
+        names = [Path(shard.path).name for shard in shards]
+        fingerprint = layout.read_fingerprint(folder / split.name)
+        layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))
+        splits.append(replace(split, shards=shards))
+    return tuple(splits)
+
+
+def _cut(folder: Path, split: Split, rows: list[int]) -> tuple[Shard, ...]:
+    """Replace the shards of *split* in *folder* by one for each of *rows*."""
     old = [(folder / shard.path).with_name(f".{Path(shard.path).name}.whole") for shard in split.shards]
     for shard, aside in zip(split.shards, old, strict=True):
         (folder / shard.path).rename(aside)
@@ -222,27 +243,7 @@ def _split_by_source(folder: Path, split: Split, rows: list[int] | None) -> Spli
     split_by_rows(old, rows, [folder / split.name / name for name in names])
     for aside in old:
         aside.unlink()
-    info = datasets.DatasetInfo.from_directory(str(folder / split.name))
-    fingerprint = layout.read_fingerprint(folder / split.name)
-    layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))
-    shards = tuple(Shard(f"{split.name}/{name}", n) for name, n in zip(names, rows, strict=True))
-    return replace(split, shards=shards)
-
-
-def _normalise(folder: Path) -> tuple[Split, ...]:
-    """Bring what ``save_to_disk`` wrote into the portable form, and return its splits."""
-    _write_empty_shards(folder)
-    splits = layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits
-    for split in splits:
-        info = datasets.DatasetInfo.from_directory(str(folder / split.name))
-        media = _media_columns(info)
-        for shard in split.shards:
-            embed_members(folder / shard.path, media)
-            make_portable(folder / shard.path)
-        names = [Path(shard.path).name for shard in split.shards]
-        fingerprint = layout.read_fingerprint(folder / split.name)
-        layout.write_split_json(folder / split.name, split.name, names, fingerprint, _portable_info(info))
-    return splits
+    return tuple(Shard(f"{split.name}/{name}", n) for name, n in zip(names, rows, strict=True))
 
 
 def _write_empty_shards(folder: Path) -> None:

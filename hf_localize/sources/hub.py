@@ -85,24 +85,20 @@ class HubEntry:
 
 @dataclass(frozen=True, slots=True)
 class HubFiles:
-    """The files of a repository as they are on the Hub, at one commit."""
+    """The files of a repository as they are on the Hub, at one commit; *manifest* names none yet."""
 
-    ref: DatasetRef
-    repository: str
+    manifest: Manifest
     source: str = NAME
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Download the repository, and link its files into *folder*. Dotfiles are left out."""
-        manifest = Manifest(
-            dataset_id=self.ref.dataset_id, config_name=FILES_CONFIG, revision=self.ref.revision
-        )
+        repository = self.manifest.canonical_id or self.manifest.dataset_id
         with _telling_unreachable():
-            manifest = _with_facts(manifest, self.repository, self.ref.revision, None)
             snapshot = _api().snapshot_download(
-                manifest.canonical_id or self.repository, repo_type="dataset", revision=manifest.commit
+                repository, repo_type="dataset", revision=self.manifest.commit
             )
         shutil.rmtree(folder)
-        return capture_files(Path(snapshot), folder, replace(manifest, origin="hub"), link_or_copy)
+        return capture_files(Path(snapshot), folder, self.manifest, link_or_copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +120,15 @@ class HubFilesSource:
             return NotHere("left out: offline")
         if problem := unreachable(self.timeout_seconds):
             raise UnreachableError(problem)
+        files = Manifest(
+            dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision, origin="hub"
+        )
         repository = canonical_id(ref.dataset_id, self.timeout_seconds)
         with _telling_unreachable():
             try:
-                _api().dataset_info(repository, revision=ref.revision)
+                return HubFiles(_with_facts(files, repository, ref.revision, None))
             except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
                 return NotHere(str(exc).strip(), exc)
-        return HubFiles(ref, repository)
 
 
 @dataclass(frozen=True, slots=True)
