@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from hf_localize.errors import IntegrityError, UnsafeArchiveError
 from hf_localize.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest, check_paths, read_manifest
@@ -93,13 +94,15 @@ def unpack(
         if sum(record.size_bytes for record in wanted) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
         try:
-            return fetch_files(wanted, lambda name: _open_member(archive, name), folder, workers=workers)
+            return fetch_files(wanted, lambda *part: _open_member(archive, *part), folder, workers=workers)
         except (zipfile.BadZipFile, KeyError) as exc:
             raise IntegrityError(f"{where} is damaged: {exc}") from exc
 
 
-def _open_member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
-    return archive.open(name)  # type: ignore[return-value]  # ZipExtFile reads like a BinaryIO.
+def _open_member(archive: zipfile.ZipFile, name: str, start: int, _stop: int | None) -> io.RawIOBase:
+    member = archive.open(name)
+    member.seek(start)
+    return cast("io.RawIOBase", member)  # ZipExtFile reads like one.
 
 
 def _write_member(archive: zipfile.ZipFile, record: FileRecord, source: BinaryIO) -> None:

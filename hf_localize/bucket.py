@@ -1,6 +1,7 @@
-"""The team's bucket: the only module that knows S3's clients.
+"""The team's bucket: the only module that knows S3.
 
-Keys are relative to the prefix. botocore's errors are translated here, once.
+boto3 asks for everything but the bytes of files, which go over `wire`. Keys are relative
+to the prefix. Errors of both are translated here, once.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import io
 import json
 import os
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import boto3
@@ -30,16 +32,20 @@ from hf_localize.errors import (
     IntegrityError,
     PreconditionFailedError,
     SettingsError,
+    SlowDownError,
     UnreachableError,
 )
 from hf_localize.manifest import parse_json
 from hf_localize.settings import Settings, current
+from hf_localize.signing import Keys, Signer
+from hf_localize.wire import StatusError, Wire
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _UPDATE_TRIES = 30
-_BUFFER = 1 << 20
+_READ_TIMEOUT_SECONDS = 60.0
+_T = TypeVar("_T")
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
 _NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
@@ -135,6 +141,7 @@ class Bucket:
         self.address = address
         self._settings = settings
         self._clients: dict[int, S3Client] = {}
+        self._data: Wire | None = None
         self._lock = threading.Lock()
         self._credentials = _credentials(settings)
 
@@ -164,15 +171,14 @@ class Bucket:
         except botoerrors.BotoCoreError as exc:
             raise self._translate(exc, key) from exc
 
-    def open(self, key: str) -> tuple[BinaryIO, int]:
-        """Return a stream over the object and its size in bytes.
+    def open_range(self, key: str, start: int = 0, stop: int | None = None) -> io.RawIOBase:
+        """Return the object's bytes from *start* to before *stop* (None: its end) for one reading.
 
         Raises:
             FileNotFoundError: there is no such key.
+            UnreachableError: also from a read, where the connection breaks.
         """
-        answer = self._call("get_object", key)
-        body = _Body(answer["Body"], lambda exc: self._translate(exc, key))
-        return io.BufferedReader(body, _BUFFER), answer["ContentLength"]
+        return self._moving(key, lambda wire, name: wire.get(name, start, stop))
 
     def sha256_of(self, key: str) -> str | None:
         """Return the sha256 that the object's uploader recorded, or None."""
@@ -215,6 +221,11 @@ class Bucket:
             except _MissingKeyError as exc:
                 raise PreconditionFailedError(str(exc)) from exc
 
+    def put_file(self, key: str, data: Any, sha256: str) -> None:
+        """Write one small object; the server checks *sha256* (hex) where it checks signatures."""
+        headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
+        self._moving(key, lambda wire, name: wire.put(name, data, headers))
+
     def upload(self, path: Path, key: str, *, sha256: str | None = None, public: bool = False) -> None:
         """Write the file at *path* as one object, in parts where it is large."""
         extra: dict[str, Any] = {"Metadata": {"sha256": sha256}} if sha256 else {}
@@ -226,6 +237,59 @@ class Bucket:
             raise self._translate(exc, key) from exc
         except S3UploadFailedError as exc:  # The ClientError is its context.
             raise self._translate(exc.__context__ or exc, key) from exc
+
+    def start_upload(self, key: str, *, sha256: str | None = None, public: bool = False) -> MultipartUpload:
+        """Begin an object that is sent in parts.
+
+        Args:
+            public: give it the ``public-read`` ACL.
+
+        Raises:
+            AclsDisabledError: the bucket refuses ACLs.
+        """
+        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}} if sha256 else {}
+        if public:
+            extra["ACL"] = "public-read"
+        return MultipartUpload(self, key, self._call("create_multipart_upload", key, **extra)["UploadId"], {})
+
+    def resume_upload(self, key: str, part_bytes: int, *, sha256: str) -> MultipartUpload:
+        """Go on with an upload of *key* that was interrupted, else begin one.
+
+        Args:
+            part_bytes: size of each part but the last; an upload with others is left alone.
+        """
+        for upload_id in self._interrupted_uploads(key):
+            parts = self._parts(key, upload_id)
+            most = max(parts, default=0)
+            if all(size == part_bytes for number, (size, _) in parts.items() if number != most):
+                there = {number: etag for number, (_, etag) in parts.items()}
+                return MultipartUpload(self, key, upload_id, there)
+        return self.start_upload(key, sha256=sha256)
+
+    def _interrupted_uploads(self, key: str) -> list[str]:
+        """Return the ids of uploads of *key* that were begun and not ended, the newest first."""
+        name = self.address.key(key)
+        try:
+            found = self._client().list_multipart_uploads(Bucket=self.address.name, Prefix=name)
+        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
+            if isinstance(self._translate(exc, key), UnreachableError):
+                raise self._translate(exc, key) from exc
+            return []  # It may not be permitted, or not be known; then everything is sent.
+        uploads = [item for item in found.get("Uploads", []) if item["Key"] == name]
+        return [item["UploadId"] for item in sorted(uploads, key=lambda u: u["Initiated"], reverse=True)]
+
+    def _parts(self, key: str, upload_id: str) -> dict[int, tuple[int, str]]:
+        """Return {number: (size in bytes, ETag without quotes)} of the parts that are there."""
+        pages = self._client().get_paginator("list_parts")
+        try:
+            found = pages.paginate(Bucket=self.address.name, Key=self.address.key(key), UploadId=upload_id)
+            return {
+                part["PartNumber"]: (part["Size"], part["ETag"].strip('"'))
+                for page in found
+                for part in page.get("Parts", [])
+            }
+        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
+            raise self._translate(exc, key) from exc
 
     def delete(self, key: str) -> None:
         """Remove one object; success where there is none."""
@@ -314,6 +378,41 @@ class Bucket:
         except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
             raise self._translate(exc, key) from exc
 
+    def _moving(self, key: str, work: Callable[[Wire, str], _T]) -> _T:
+        """Do *work* with the connections for data and the quoted key."""
+        try:
+            return work(self._wire(), quote(self.address.key(key), safe="/-_.~"))
+        except StatusError as exc:
+            raise self._refused(exc, key) from exc
+
+    def _wire(self) -> Wire:
+        with self._lock:
+            if self._data is not None:
+                return self._data
+        # What boto3 signs shows where and in which form it addresses the bucket.
+        client = self._client()
+        url = client.generate_presigned_url("get_object", Params={"Bucket": self.address.name, "Key": "k"})
+        signer = Signer(self._keys, client.meta.region_name)
+        wire = Wire(
+            url.partition("?")[0].removesuffix("/k"),
+            timeout_seconds=_READ_TIMEOUT_SECONDS,
+            ca_bundle=dict(self._settings.aws_environment).get("AWS_CA_BUNDLE"),
+            sign=signer,
+            bytes_per_second=self._settings.max_bandwidth,
+        )
+        with self._lock:
+            self._data = self._data or wire
+            return self._data
+
+    def _keys(self) -> Keys:
+        if self._credentials is None:
+            raise AccessDeniedError(f"there are no credentials for {self.address}")
+        try:
+            frozen = self._credentials.get_frozen_credentials()
+        except botoerrors.BotoCoreError as exc:
+            raise self._translate(exc, "") from exc
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
         with self._lock:
@@ -333,9 +432,28 @@ class Bucket:
             return UnreachableError(
                 f"{where}: {said}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
             )
-        error, code = exc.response.get("Error", {}), str(exc.response.get("Error", {}).get("Code", ""))
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        answer = f"{status} {code} {error.get('Message', '')}".strip()
+        error = exc.response.get("Error", {})
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return self._error_of(
+            key, status, str(error.get("Code", "")), error.get("Message", ""), exc.operation_name
+        )
+
+    def _refused(self, exc: StatusError, key: str) -> HfLocalizeError | FileNotFoundError:
+        """Return the error for what the server answered to a request for data."""
+        said = exc.body.decode(errors="replace")
+        code, message = (
+            found.group(1) if (found := re.search(f"<{name}>([^<]*)</{name}>", said)) else ""
+            for name in ("Code", "Message")
+        )
+        if exc.status == 404 and not code:
+            code = "404"
+        return self._error_of(key, exc.status, code, message, "data")
+
+    def _error_of(
+        self, key: str, status: int, code: str, message: str, operation: str
+    ) -> HfLocalizeError | FileNotFoundError:
+        where = f"{key or 'the keys'} in {self.address}"
+        answer = f"{status} {code} {message}".strip()
         if code == "NoSuchBucket":
             return UnreachableError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
         if code in _MISSING:
@@ -345,33 +463,39 @@ class Bucket:
         if code in _ACLS_OFF:
             return AclsDisabledError(f"{where}: {answer}")
         if code in _NOT_PERMITTED:
-            return NotPermittedError(f"{where}: {answer} ({exc.operation_name})")
+            return NotPermittedError(f"{where}: {answer} ({operation})")
         if status in (401, 403) or code in _BAD_CREDENTIALS:
-            return AccessDeniedError(f"{where}: {answer} ({exc.operation_name})")
-        return UnreachableError(f"{where}: {answer} ({exc.operation_name})")
+            return AccessDeniedError(f"{where}: {answer} ({operation})")
+        kind = SlowDownError if status in (429, 503) else UnreachableError
+        return kind(f"{where}: {answer} ({operation})")
 
 
-class _Body(io.RawIOBase):
-    """The body of an answer as a raw stream, with botocore's errors translated."""
+class MultipartUpload:
+    """One object on its way into the bucket, part by part. Threads may send at the same time."""
 
-    def __init__(self, body: Any, translate: Callable[[BaseException], Exception]) -> None:
-        self._body = body
-        self._translate = translate
+    def __init__(self, bucket: Bucket, key: str, upload_id: str, parts_there: Mapping[int, str]) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._id = upload_id
+        #: ETags of the parts, without quotes; a part's is its MD5 (hex) on most servers.
+        self.parts_there = dict(parts_there)
 
-    def readable(self) -> bool:
-        return True
+    def send(self, number: int, data: Any) -> None:
+        """Send the part *number*, counted from 1: a buffer of 5 MiB at least, but for the last."""
+        query = f"partNumber={number}&uploadId={quote(self._id, safe='-_.~')}"
+        headers = self._bucket._moving(self._key, lambda wire, name: wire.put(name, data, {}, query))
+        self.parts_there[number] = headers.get("etag", "").strip('"')
 
-    def readinto(self, buffer: Any) -> int:
-        try:
-            chunk = self._body.read(len(buffer))
-        except (botoerrors.BotoCoreError, OSError) as exc:
-            raise self._translate(exc) from exc
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
+    def complete(self) -> None:
+        """Make the object of its parts."""
+        parts = [{"PartNumber": n, "ETag": f'"{etag}"'} for n, etag in sorted(self.parts_there.items())]
+        self._bucket._call(
+            "complete_multipart_upload", self._key, UploadId=self._id, MultipartUpload={"Parts": parts}
+        )
 
-    def close(self) -> None:
-        self._body.close()
-        super().close()
+    def abort(self) -> None:
+        """Remove the parts; nothing of the object is left."""
+        self._bucket._call("abort_multipart_upload", self._key, UploadId=self._id)
 
 
 class _MissingKeyError(HfLocalizeError, FileNotFoundError):
@@ -397,7 +521,7 @@ def _connect(settings: Settings, address: BucketAddress, credentials: Any) -> S3
     budget = settings.timeout_seconds
     config = Config(
         connect_timeout=min(5.0, budget),
-        read_timeout=60,
+        read_timeout=_READ_TIMEOUT_SECONDS,
         max_pool_connections=settings.max_concurrency,
         retries={"mode": "standard", "max_attempts": 4},
         s3={"addressing_style": "path" if address.endpoint_url else "auto"},

@@ -27,6 +27,10 @@ class UnreachableError(HfLocalizeError, ConnectionError):
     """A source could not be reached, or did not answer in time."""
 
 
+class SlowDownError(UnreachableError):
+    """The server is asked for more than it can give (HTTP 503 or 429)."""
+
+
 class IntegrityError(HfLocalizeError, OSError):
     """Stored data is damaged: it differs from its manifest, or can't be read at all."""
 

@@ -14,7 +14,6 @@ from hf_localize.bucket import AclsDisabledError, Bucket, NotPermittedError
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
-    IntegrityError,
     PreconditionFailedError,
     PublishError,
     UnreachableError,
@@ -24,7 +23,7 @@ from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDE
 from hf_localize.sources.private import data_folders, index_document, read_index
 from hf_localize.sources.public import record_ref
 from hf_localize.store import LocalEntry
-from hf_localize.transfer import run_all
+from hf_localize.transfer import run_all, send_files
 from hf_localize.web import PublicFiles
 
 #: By these files the original tool finds a dataset, so they are written after the data.
@@ -121,19 +120,18 @@ def _remove_replaced(bucket: Bucket, manifest: Manifest, folder: str) -> None:
 def _upload_files(source: Path, manifest: Manifest, bucket: Bucket, folder: str, workers: int) -> None:
     there = {info.key: info.size_bytes for info in _listed(bucket, f"{folder}/")}
 
-    def send(record: FileRecord) -> None:
+    def is_missing(record: FileRecord) -> bool:
         key = f"{folder}/{record.path}"
-        if there.get(key) == record.size_bytes and bucket.sha256_of(key) == record.sha256:
-            return
-        if hash_file(source / record.path, record.path) != record:
-            raise IntegrityError(
-                f"{source / record.path} differs from the entry's manifest; nothing was published. "
-                "Register the dataset again, or download it again."
-            )
-        bucket.upload(source / record.path, key, sha256=record.sha256)
+        return there.get(key) != record.size_bytes or bucket.sha256_of(key) != record.sha256
 
-    run_all(send, [f for f in manifest.files if f.path not in _LEGACY_MARKS], workers=workers)
-    run_all(send, [f for f in manifest.files if f.path in _LEGACY_MARKS], workers=workers)
+    missing = run_all(is_missing, manifest.files, workers=workers)
+    todo = [
+        (record, source / record.path, f"{folder}/{record.path}")
+        for record, is_wanted in zip(manifest.files, missing, strict=True)
+        if is_wanted
+    ]
+    send_files([item for item in todo if item[0].path not in _LEGACY_MARKS], bucket, workers=workers)
+    send_files([item for item in todo if item[0].path in _LEGACY_MARKS], bucket, workers=workers)
 
 
 def _listed(bucket: Bucket, prefix: str) -> list[Any]:

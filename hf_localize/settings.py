@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -46,8 +47,10 @@ class Settings:
     log_level: str | None = None
     #: Seconds that asking the private bucket and the public files may take in one resolution.
     timeout_seconds: float = 20.0
-    #: Files that are moved at the same time.
+    #: Requests that move data at the same time, at most.
     max_concurrency: int = 16
+    #: Bytes per second that a process moves, at most.
+    max_bandwidth: float | None = None
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
@@ -132,6 +135,8 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    if name == "max_bandwidth":
+        return _parse_rate(variable, raw)
     if name in ("timeout_seconds", "max_concurrency"):
         return _positive(variable, raw, int if name == "max_concurrency" else float)
     if name == "s3_bucket_name" and ("/" in raw or ":" in raw):
@@ -168,6 +173,16 @@ def _parse_url(variable: str, raw: str) -> str:
     if parts.username or parts.password or parts.query:
         raise SettingsError(f"{variable} must hold no user, password or query: it is shown in messages")
     return raw.rstrip("/")
+
+
+def _parse_rate(variable: str, raw: str) -> float:
+    """Return bytes per second for ``50MB/s``, ``50 MiB`` or ``50000000``."""
+    found = re.fullmatch(r"([0-9.]+)\s*([KMG]?)(i?)B?(/s)?", raw.strip(), re.IGNORECASE)
+    if found is None:
+        raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}")
+    base = 1024 if found.group(3) else 1000
+    number: float = _positive(variable, found.group(1), float)
+    return number * float(base ** " KMG".index(found.group(2).upper() or " "))
 
 
 def _one_of(variable: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import json
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from hf_localize import layout
 from hf_localize.bucket import Bucket, NotPermittedError
+from hf_localize.crew import trying
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.manifest import (
@@ -23,6 +25,7 @@ from hf_localize.manifest import (
     read_pointer,
     tells_configs,
 )
+from hf_localize.reading import RemoteFile
 from hf_localize.refs import (
     MANIFEST_NAME,
     PUBLIC_ZIP_FOLDER,
@@ -31,7 +34,7 @@ from hf_localize.refs import (
     ref_of_folder,
     ref_of_index_key,
 )
-from hf_localize.transfer import fetch_files, run_all, verified
+from hf_localize.transfer import fetch_files, fill, run_all
 
 NAME = "private S3"
 
@@ -49,8 +52,17 @@ class BucketEntry:
     source: str = NAME
 
     def open(self, path: str) -> BinaryIO:
-        """Return a stream over one file; the read of its end raises if it was not as recorded."""
-        return verified(self._open_raw(path), self.manifest.file(path), self.source)
+        """Return a seekable stream over one file; the read of its end raises if it was not as recorded."""
+        record = self.manifest.file(path)
+        if not record.size_bytes:  # Nobody has listed it.
+            return io.BufferedReader(self._open_range(path, 0, None))
+
+        def read_range(start: int, stop: int) -> memoryview:
+            buffer = memoryview(bytearray(stop - start))
+            trying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
+            return buffer
+
+        return cast("BinaryIO", RemoteFile(record, read_range, self.source))
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Fetch every file, verified. If one differs, the manifest is read again, once."""
@@ -63,14 +75,14 @@ class BucketEntry:
             return newer._fetch(folder)
 
     def _fetch(self, folder: Path) -> Manifest:
-        fetch_files(self.manifest.files, self._open_raw, folder, workers=self.workers)
+        fetch_files(self.manifest.files, self._open_range, folder, workers=self.workers)
         if self.is_indexed:
             return self.manifest
         return layout.describe_folder(folder, self.manifest.ref, hashed=True)
 
-    def _open_raw(self, path: str) -> BinaryIO:
+    def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         try:
-            return self.bucket.open(f"{self.folder}/{path}")[0]
+            return self.bucket.open_range(f"{self.folder}/{path}", start, stop)
         except FileNotFoundError as exc:
             raise IntegrityError(f"{path} is missing: {exc}") from exc
 

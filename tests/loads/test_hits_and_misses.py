@@ -145,10 +145,17 @@ def test_force_redownload_passes_over_the_local_store(stored: Desk) -> None:
 
 
 def test_a_stream_from_the_bucket_that_was_damaged_ends_in_an_error(stored: Desk) -> None:
-    stored.teammate().s3.fail(Rule("GET", r"data-00000", Truncate(600_000)))
-    with hf_localize.installed(), pytest.raises((errors.UnreachableError, errors.IntegrityError)):
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", WrongBytes()))
+    with hf_localize.installed(), pytest.raises(errors.IntegrityError):
         list(datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True))
     assert not stored.store.exists() or hf_localize.list_local_datasets() == []
+
+
+def test_a_stream_goes_on_where_its_connection_broke(stored: Desk) -> None:
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", Truncate(5_000)), times=2)
+    with hf_localize.installed():
+        streamed = list(datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True))
+    assert len(streamed) == 1319
 
 
 def test_a_hub_hit_gives_what_stock_gives_and_is_kept(hub: LoopbackHub, desk: Desk) -> None:

@@ -1,0 +1,170 @@
+"""Threads that do one piece of work after another, as many at a time as the link is worth."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from hf_localize.errors import SlowDownError, UnreachableError
+
+_log = logging.getLogger(__name__)
+_START = 8
+_TRIES = 4
+_STEP_SECONDS = 0.25
+#: What a piece counts for besides its bytes: a request costs as much as moving this.
+_PIECE_BYTES = 64 << 10
+#: Rates that differ by less are the same.
+_TOLERANCE = 0.05
+
+
+class Crew:
+    """Run pieces of work in threads until there are none.
+
+    The number of threads follows what they move: it grows while more of them move more, shrinks
+    when fewer move as much, and halves when the server says that it is asked for too much.
+    """
+
+    def __init__(
+        self, next_piece: Callable[[], Callable[[], int] | None], most: int, *, is_adaptive: bool = True
+    ) -> None:
+        """Describe the work.
+
+        Args:
+            next_piece: returns the next piece, or None when there is nothing left for a thread; it
+                may wait. A piece returns how many bytes it has moved.
+            most: threads.
+        """
+        self._next_piece = next_piece
+        self._most = max(1, most)
+        self._is_adaptive = is_adaptive
+        self._pace = _Pace(min(_START, self._most) if is_adaptive else self._most, self._most)
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+        self._is_out_of_work = False
+        self._failures: list[BaseException] = []
+        self._is_cancelled = False
+
+    def is_stopped(self) -> bool:
+        """Tell whether a piece failed, or the caller was interrupted."""
+        return bool(self._failures) or self._is_cancelled
+
+    def trying(self, what: str, work: Callable[[], None]) -> None:
+        """Do *work* as :func:`trying` does, with fewer threads where the server asks for that."""
+        trying(what, work, self.is_stopped, self._slow_down)
+
+    def _slow_down(self) -> None:
+        with self._lock:
+            self._pace.slow_down()
+
+    def run(self) -> None:
+        """Do all pieces.
+
+        The first error is raised once the work under way has ended; the rest is not started. An
+        interruption (Ctrl-C) is raised at once: the threads are daemons, since one that waits for
+        a network can't be ended, and must not keep the program from ending.
+        """
+        with self._lock:
+            self._grow()
+        try:
+            for thread in self._threads:  # It may become longer meanwhile.
+                thread.join()
+        except BaseException:
+            self._is_cancelled = True
+            raise
+        if self._failures:
+            raise self._failures[0]
+
+    def _grow(self) -> None:
+        while self._running < self._pace.limit and not self._is_out_of_work:
+            thread = threading.Thread(target=self._work, name="hf_localize-move", daemon=True)
+            self._threads.append(thread)
+            self._running += 1
+            thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self.is_stopped() and not self._is_too_many():
+                piece = self._next_piece()
+                if piece is None:
+                    self._is_out_of_work = True
+                    return
+                moved = piece()
+                with self._lock:
+                    if self._is_adaptive and self._pace.count(moved + _PIECE_BYTES):
+                        self._grow()
+        except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
+            self._failures.append(exc)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _is_too_many(self) -> bool:
+        with self._lock:
+            return self._running > self._pace.limit and self._running > 1
+
+
+class _Pace:
+    """How many threads are worth having: tried one way, then the other, by what they move."""
+
+    def __init__(self, limit: int, most: int) -> None:
+        self.limit = limit
+        self._most = most
+        self._direction = 1
+        self._moved = 0
+        self._since = time.monotonic()
+        self._last_rate = 0.0
+
+    def count(self, moved: int) -> bool:
+        """Note what was moved; True: the limit is another now."""
+        self._moved += moved
+        now = time.monotonic()
+        if now - self._since < _STEP_SECONDS:
+            return False
+        rate = self._moved / (now - self._since)
+        change = rate / self._last_rate - 1 if self._last_rate else 1.0
+        if change < -_TOLERANCE or (change < _TOLERANCE and self._direction > 0):
+            self._direction = -self._direction  # Worse; or more of them, and no better.
+        before, self._last_rate, self._moved, self._since = self.limit, rate, 0, now
+        step = max(1, self.limit // 4)
+        self.limit = min(self._most, max(2, self.limit + self._direction * step))
+        return self.limit != before
+
+    def slow_down(self) -> None:
+        self.limit = max(1, self.limit // 2)
+        self._direction = 1
+        self._last_rate = 0.0
+        self._since, self._moved = time.monotonic() + 1.0, 0
+
+
+def trying(
+    what: str,
+    work: Callable[[], None],
+    is_stopped: Callable[[], bool] = lambda: False,
+    slow_down: Callable[[], None] = lambda: None,
+) -> None:
+    """Do *work*, a few times where the other side can't be reached.
+
+    Args:
+        what: names it in the log.
+        is_stopped: tells that there is no use in another try.
+        slow_down: is called when the server says that it is asked for too much.
+
+    Raises:
+        UnreachableError: it failed each time.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            work()
+        except UnreachableError as exc:
+            if attempt == _TRIES or is_stopped():
+                raise
+            if isinstance(exc, SlowDownError):
+                slow_down()
+            _log.debug("%s: try %d of %d failed: %s", what, attempt, _TRIES, exc)
+            time.sleep(random.uniform(0.1, 0.3) * 2**attempt)
+        else:
+            return

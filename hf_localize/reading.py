@@ -1,0 +1,171 @@
+"""A file that lies elsewhere, read from here as if it were a local one: by ranges, and ahead."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import io
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from hf_localize.errors import IntegrityError, UnreachableError
+from hf_localize.manifest import FileRecord
+
+#: The first request is small, since somebody may want one row; each next one is larger.
+_FIRST_BYTES = 256 << 10
+_MOST_BYTES = 4 << 20
+#: Requests that are under way ahead of the reader, once it goes on reading.
+_AHEAD = 4
+
+#: Returns the bytes of the file from an offset to before another.
+ReadRange = Callable[[int, int], "bytes | bytearray | memoryview"]
+
+
+class RemoteFile(io.RawIOBase):
+    """A file of known size and sha256, read by ranges.
+
+    While it is read on, ranges are fetched ahead, in threads. Where it is read from its first
+    byte to its last, the read that meets the end checks all of it.
+    """
+
+    def __init__(self, record: FileRecord, read_range: ReadRange, where: str) -> None:
+        """Describe the file; nothing is read yet.
+
+        Args:
+            read_range: is called from several threads.
+            where: names the place in errors.
+        """
+        self._record = record
+        self._read_range = read_range
+        self._where = where
+        self._position = 0
+        self._windows: collections.deque[_Window] = collections.deque()
+        self._next_bytes = _FIRST_BYTES
+        self._hash = hashlib.sha256()
+        self._hashed_bytes = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that any place in it can be read next."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to *offset*. What is fetched ahead is kept as far as it is of use there."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._record.size_bytes}[whence]
+        self._position = max(0, base + offset)
+        while self._windows and not self._windows[0].start <= self._position < self._windows[0].stop:
+            self._windows.popleft()
+        if not self._windows:
+            self._next_bytes = _FIRST_BYTES
+        return self._position
+
+    def tell(self) -> int:
+        """Return the offset of the byte that is read next."""
+        return self._position
+
+    def read(self, size: int | None = -1) -> Any:
+        """Return up to *size* bytes as a buffer; an empty one is the end.
+
+        Raises:
+            IntegrityError: the whole file was read, and differs from its record.
+            UnreachableError: it could not be read in several tries.
+        """
+        left = self._record.size_bytes - self._position
+        wanted = left if size is None or size < 0 else min(size, left)
+        if wanted <= 0:
+            self._check()
+            return b""
+        view = self._view(wanted)
+        if len(view) < wanted:
+            parts = [view]
+            while (missing := wanted - sum(map(len, parts))) > 0:
+                parts.append(self._view(missing))
+            view = memoryview(b"".join(parts))
+        if self._position == self._record.size_bytes:
+            self._check()
+        return view
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what comes next into *buffer*; 0 is the end. Raises as :meth:`read` does."""
+        view = self.read(len(buffer))
+        buffer[: len(view)] = view
+        return len(view)
+
+    def close(self) -> None:
+        """Forget what was fetched."""
+        self._windows.clear()
+        super().close()
+
+    def _view(self, wanted: int) -> memoryview:
+        """Return some of the *wanted* bytes that come next, and go on."""
+        if not self._windows:
+            self._look_ahead(wanted)
+        window = self._windows[0]
+        data = window.data()
+        offset = self._position - window.start
+        view = data[offset : offset + wanted]
+        if self._hashed_bytes == self._position:
+            self._hash.update(view)
+            self._hashed_bytes += len(view)
+        self._position += len(view)
+        if self._position >= window.stop:
+            self._windows.popleft()
+            if self._next_bytes > _FIRST_BYTES * 2:  # It is not only the first rows that are wanted.
+                self._look_ahead(0)
+        return view
+
+    def _look_ahead(self, wanted: int) -> None:
+        """Begin to fetch what is read now and, if it is being read on, what comes after."""
+        ahead = 1 if self._next_bytes <= _FIRST_BYTES * 2 else _AHEAD
+        while len(self._windows) < ahead:
+            start = self._windows[-1].stop if self._windows else self._position
+            stop = min(self._record.size_bytes, start + max(self._next_bytes, min(wanted, _MOST_BYTES)))
+            if start >= stop:
+                return
+            self._windows.append(_Window(start, stop, self._read_range, in_thread=ahead > 1))
+            self._next_bytes = min(_MOST_BYTES, self._next_bytes * 2)
+
+    def _check(self) -> None:
+        """Compare what was read with the record, if it was read from the first byte to the last."""
+        is_read = self._record.sha256 and self._hashed_bytes == self._record.size_bytes
+        if is_read and self._hash.hexdigest() != self._record.sha256:
+            raise IntegrityError(f"{self._record.path} of {self._where} differs from its manifest")
+
+
+class _Window:
+    """One range on its way here."""
+
+    def __init__(self, start: int, stop: int, read_range: ReadRange, *, in_thread: bool) -> None:
+        self.start = start
+        self.stop = stop
+        self._read_range = read_range
+        self._data: memoryview | None = None
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if in_thread:
+            self._thread = threading.Thread(target=self._fetch, name="hf_localize-ahead", daemon=True)
+            self._thread.start()
+
+    def data(self) -> memoryview:
+        """Return the bytes; waits for them."""
+        if self._thread is None and self._data is None:
+            self._fetch()
+        elif self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        assert self._data is not None
+        return self._data
+
+    def _fetch(self) -> None:
+        try:
+            data = memoryview(self._read_range(self.start, self.stop))
+            if len(data) != self.stop - self.start:
+                raise UnreachableError(f"{len(data)} bytes came of {self.stop - self.start}")
+            self._data = data
+        except BaseException as exc:  # noqa: BLE001  # It is raised again in the reading thread.
+            self._failure = exc

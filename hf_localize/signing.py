@@ -1,0 +1,72 @@
+"""Signatures of AWS (version 4) for the requests that move data.
+
+botocore signs everything else. Its signer takes as long as all the rest of a request for a small
+shard, so the few requests of which there are thousands are signed here.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+#: What is signed in place of a payload's sha256 where nobody has computed it.
+UNSIGNED = "UNSIGNED-PAYLOAD"
+_ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An access key, its secret, and the token of a session if it is one's."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Sign requests to S3 in one region.
+
+    ``keys`` is asked for each request, since keys of a role expire.
+    """
+
+    keys: Callable[[], Keys]
+    region: str
+
+    def __call__(self, method: str, target: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return *headers* with what signs them.
+
+        Args:
+            target: the path and query of the request, each part quoted; the query in order.
+            headers: with ``Host``, and ``x-amz-content-sha256`` unless the payload is unsigned.
+        """
+        keys = self.keys()
+        now = dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        signed = {"x-amz-content-sha256": UNSIGNED, **headers, "x-amz-date": now}
+        if keys.token:
+            signed["x-amz-security-token"] = keys.token
+        lower = sorted((name.lower(), value) for name, value in signed.items())
+        names = ";".join(name for name, _ in lower)
+        path, _, query = target.partition("?")
+        lines = "".join(f"{name}:{value}\n" for name, value in lower)
+        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{signed['x-amz-content-sha256']}"
+        scope = f"{now[:8]}/{self.region}/s3/aws4_request"
+        text = f"{_ALGORITHM}\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        signature = hmac.digest(_key(keys.secret_key, now[:8], self.region), text.encode(), "sha256").hex()
+        signed["Authorization"] = (
+            f"{_ALGORITHM} Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        )
+        return signed
+
+
+@functools.lru_cache(maxsize=4)
+def _key(secret: str, day: str, region: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, "s3", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
