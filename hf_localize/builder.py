@@ -11,16 +11,18 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import datasets
 import pyarrow as pa
+from datasets.arrow_reader import ReadInstruction, make_file_instructions
 from datasets.features.features import _FEATURE_TYPES
 from datasets.naming import filenames_for_dataset_split
 from datasets.splits import SplitDict, SplitInfo
 
+from hf_localize.batches import open_at
 from hf_localize.capture import dataset_name
 from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
@@ -30,6 +32,7 @@ from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.shards import link_or_symlink
 from hf_localize.store import LocalEntry
+from hf_localize.streaming import resuming
 
 _log = logging.getLogger(__name__)
 #: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
@@ -46,6 +49,35 @@ _Key = getattr(datasets.builder, "Key", None)
 _KNOWN_TYPES = frozenset({*_FEATURE_TYPES, "Sequence"})
 _FIELDS_OF_LARGE_LIST = getattr(_FEATURE_TYPES.get("LargeList"), "__dataclass_fields__", ())
 _LARGE_LIST_ITEM = "dtype" if "dtype" in _FIELDS_OF_LARGE_LIST else "feature"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WantedSplit:
+    """What a load with ``split=`` needs of an entry: the shards that hold those rows.
+
+    ``split`` is a spec as ``load_dataset`` takes it, or a list or dict of such.
+    """
+
+    split: Any
+
+    def __call__(self, manifest: Manifest) -> frozenset[str] | None:
+        """Return the paths of the shards; None where the rows of shards are not known.
+
+        Of a split that there is not, nothing is needed: stock will say so.
+        """
+        if any(shard.rows is None for split in manifest.splits for shard in split.shards):
+            return None
+        infos = [_split_info(split, "x") for split in manifest.splits]
+        paths = {
+            name: shard.path
+            for split in manifest.splits
+            for name, shard in zip(_file_names(split, "", "x"), split.shards, strict=True)
+        }
+        try:
+            read = [make_file_instructions("x", infos, spec, "arrow", "") for spec in _specs(self.split)]
+        except (ValueError, AssertionError, TypeError):
+            return frozenset()
+        return frozenset(paths[file["filename"]] for found in read for file in found.file_instructions)
 
 
 class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets has no types.
@@ -67,8 +99,10 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         cache_dir: str | None = None,
         token: bool | str | None = None,
         force: bool = False,
+        wanted: WantedSplit | None = None,
     ) -> None:
         manifest = entry.manifest
+        self._wanted = wanted
         self._entry: StoredEntry = entry
         self._ref = ref
         self._resolver = resolver
@@ -98,13 +132,15 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Bring the entry into the local store, then prepare it as stock does."""
         try:
-            self._adopt(self._resolver.localize_entry(self._entry, self._ref, force=self._force))
+            self._adopt(
+                self._resolver.localize_entry(self._entry, self._ref, force=self._force, wanted=self._wanted)
+            )
         except StoreError as exc:
             _log.warning("%s is prepared from %s itself: %s", self._ref, self._entry.source, exc)
         try:
             self._prepare_as_stock(*args, **kwargs)
         except _ReplacedError:  # Somebody replaced the entry meanwhile: take the new one, whole.
-            self._adopt(self._resolver.localize(self._ref))
+            self._adopt(self._resolver.localize(self._ref, wanted=self._wanted))
             self._prepare_as_stock(*args, **kwargs)
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
@@ -132,10 +168,8 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
             return
         try:
-            for split in self._entry.manifest.splits:
-                targets = self._shard_files(split, self._output_dir)
-                for shard, target in zip(split.shards, targets, strict=True):
-                    link_or_symlink(self._entry.folder / shard.path, Path(target))
+            for source, target in self._links(self._entry, self._output_dir):
+                link_or_symlink(source, target)
         except FileNotFoundError as exc:
             raise _ReplacedError from exc
         if self._entry.was_replaced():
@@ -150,12 +184,20 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def _generate_shards(self, shards: list[str]) -> Iterator[str]:
         yield from shards
 
-    def _generate_tables(self, shards: list[str]) -> Iterator[tuple[Any, pa.Table]]:
+    def _get_examples_iterable_for_split(self, split_generator: Any) -> Any:
+        return resuming(super()._get_examples_iterable_for_split(split_generator))
+
+    def _generate_tables(self, shards: list[str], first_row: int = 0) -> Iterator[tuple[Any, pa.Table]]:
+        """Yield the batches of *shards*; for those before the one with *first_row*, rows without data."""
         for index, path in enumerate(shards):
             with self._entry.open(path) as stream:
-                for number, batch in enumerate(_batches(stream, path)):
-                    key = _Key(index, number) if _Key else f"{index}_{number}"
-                    yield key, pa.Table.from_batches([batch])
+                for number, table in enumerate(_tables(stream, path, first_row, self._seek_points(path))):
+                    yield (_Key(index, number) if _Key else f"{index}_{number}"), table
+            first_row = 0
+
+    def _seek_points(self, path: str) -> Sequence[tuple[int, int]]:
+        shards = (shard for split in self._entry.manifest.splits for shard in split.shards)
+        return next(shard.seek_points for shard in shards if shard.path == path)
 
     def _adopt(self, entry: LocalEntry) -> None:
         """Build from *entry* from now on; its content may differ from what was found before."""
@@ -181,19 +223,19 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """
         if not isinstance(self._entry, LocalEntry):
             return
-        for split in self._entry.manifest.splits:
-            for shard, name in zip(split.shards, self._shard_files(split, self._cache_dir), strict=True):
-                source, target = self._entry.folder / shard.path, Path(name)
-                if not target.exists() or not target.samefile(source):
-                    fresh = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
-                    link_or_symlink(source, fresh)
-                    fresh.replace(target)
+        for source, target in self._links(self._entry, self._cache_dir):
+            if not target.exists() or not target.samefile(source):
+                fresh = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
+                link_or_symlink(source, fresh)
+                fresh.replace(target)
 
-    def _shard_files(self, split: Split, folder: str) -> list[str]:
-        files: list[str] = filenames_for_dataset_split(
-            folder, self.dataset_name, split.name, "arrow", _shard_lengths(split)
-        )
-        return files
+    def _links(self, entry: LocalEntry, folder: str) -> Iterator[tuple[Path, Path]]:
+        """Yield each shard of *entry* that is needed, and where stock's reader looks for it."""
+        needed = self._wanted(entry.manifest) if self._wanted and entry.is_partial else None
+        for split in entry.manifest.splits:
+            for shard, name in zip(split.shards, _file_names(split, folder, self.dataset_name), strict=True):
+                if needed is None or shard.path in needed:
+                    yield entry.folder / shard.path, Path(name)
 
 
 class _ReplacedError(Exception):
@@ -257,10 +299,34 @@ def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets
     return builder
 
 
-def _batches(stream: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
+def _file_names(split: Split, folder: str, dataset_name: str) -> list[str]:
+    names: list[str] = filenames_for_dataset_split(
+        folder, dataset_name, split.name, "arrow", _shard_lengths(split)
+    )
+    return names
+
+
+def _specs(split: Any) -> Iterator[Any]:
+    """Yield each spec of a ``split`` argument."""
+    if isinstance(split, Mapping):
+        split = list(split.values())
+    if isinstance(split, (list, tuple)):
+        for item in split:
+            yield from _specs(item)
+    else:
+        yield split if isinstance(split, ReadInstruction) else str(split)
+
+
+def _tables(
+    stream: BinaryIO, path: str, first_row: int, points: Sequence[tuple[int, int]]
+) -> Iterator[pa.Table]:
     try:
-        with pa.ipc.open_stream(stream) as reader:
-            yield from reader
+        skipped, reader = open_at(stream, first_row, points)
+        if skipped:
+            yield pa.table({"skipped": pa.nulls(skipped)})
+        with reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
     except pa.ArrowInvalid as exc:
         raise IntegrityError(f"{path} is not a whole Arrow stream: {exc}") from exc
     stream.read(1)  # The read of a verified stream's end is what checks it.

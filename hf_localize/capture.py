@@ -18,6 +18,7 @@ from datasets.naming import filenames_for_dataset_split
 from datasets.utils.py_utils import asdict
 
 from hf_localize import __version__, layout
+from hf_localize.batches import seek_points
 from hf_localize.counting import source_rows
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
@@ -143,6 +144,7 @@ def _check_splits(data: datasets.DatasetDict) -> None:
 def _manifest(
     folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]
 ) -> Manifest:
+    splits = tuple(_with_seek_points(folder, split) for split in splits)
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
@@ -155,6 +157,11 @@ def _manifest(
         info=_plain(layout.info_of(_info_json(info))),
         files=_hashed(folder, list(files_below(folder))),
     )
+
+
+def _with_seek_points(folder: Path, split: Split) -> Split:
+    shards = (replace(s, seek_points=seek_points(folder / s.path)) for s in split.shards)
+    return replace(split, shards=tuple(shards))
 
 
 def _now() -> str:

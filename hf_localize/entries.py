@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
+
+#: Which files of an entry a load needs, by its manifest; None: all.
+Wanted = Callable[[Manifest], "Collection[str] | None"]
 
 
 class Entry(Protocol):
@@ -36,6 +39,9 @@ class StoredEntry(Entry, Protocol):
     @property
     def digest(self) -> str:
         """Return a hex name of the content, the same for the same bytes."""
+
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Write the files *paths* of the entry into *folder*, as :meth:`fetch_into` writes all."""
 
     def open(self, path: str) -> BinaryIO:
         """Return a stream over the entry's file at *path*, for the caller to close."""

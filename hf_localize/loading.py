@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import datasets
 
-from hf_localize.builder import LocalizedDataset, linked_files, stock_builder
+from hf_localize.builder import LocalizedDataset, WantedSplit, linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
     DatasetCorruptError,
@@ -51,6 +51,12 @@ _hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
 )
 
 
+#: The ``split`` of the ``load_dataset`` under way.
+_wanted: contextvars.ContextVar[WantedSplit | None] = contextvars.ContextVar(
+    "hf_localize_wanted", default=None
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BuilderRequest:
     """A call of ``load_dataset_builder`` that an entry may answer.
@@ -80,7 +86,8 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         session.settings.timeout_seconds,
         request.cache_dir,
     )
-    resolver = session.resolver(hub if with_hub else None)
+    wanted = None if request.force else _wanted.get()
+    resolver = session.resolver(hub if with_hub else None, wanted=wanted)
     try:
         entry = resolver.find(request.ref, skip_local=request.force)
     except DatasetNotFoundError as exc:
@@ -105,6 +112,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         cache_dir=request.cache_dir,
         token=request.token,
         force=request.force,
+        wanted=wanted,
     )
 
 
@@ -269,17 +277,20 @@ def only_stock(
 
 
 @contextlib.contextmanager
-def capturing() -> Iterator[None]:
-    """Capture into the local store what the Hub answers and stock prepares meanwhile.
+def load_of(split: Any) -> Iterator[None]:
+    """Have the builders that are opened meanwhile bring only what *split* needs (None: all).
 
-    It never fails the caller's load: what can't be captured is logged.
+    What the Hub answers, and stock prepares meanwhile, is captured into the local store. That
+    never fails the caller's load: what can't be captured is logged.
     """
     hits: list[HubEntry] = []
     token = _hits.set(hits)
+    token_of_wanted = _wanted.set(None if split is None else WantedSplit(split))
     try:
         yield
     finally:
         _hits.reset(token)
+        _wanted.reset(token_of_wanted)
     for entry in hits:
         session = current_session()
         # Stock names a format once it has prepared the data; a streamed dataset has none.

@@ -33,10 +33,14 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One Arrow stream file of a split; ``rows`` is None where only reading it would tell."""
+    """One Arrow stream file of a split; ``rows`` is None where only reading it would tell.
+
+    ``seek_points`` are (rows before it, offset in bytes) of some of its record batches.
+    """
 
     path: str
     rows: int | None = None
+    seek_points: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,10 @@ class Manifest:
         if self.canonical_id is None:
             del refs[self.ref]
         return tuple(refs)
+
+    def shard_paths(self) -> frozenset[str]:
+        """Return the paths of the shards of all splits."""
+        return frozenset(shard.path for split in self.splits for shard in split.shards)
 
     def file(self, path: str) -> FileRecord:
         """Return the record of the file at *path*; raises KeyError where there is none."""
@@ -324,11 +332,21 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def _split_to_json(split: Split) -> dict[str, Any]:
-    shards = [{"path": s.path, "rows": s.rows} for s in split.shards]
+    shards = [_shard_to_json(shard) for shard in split.shards]
     document = {"name": split.name, "rows": split.rows, "size_bytes": split.size_bytes, "shards": shards}
     if split.original_shard_rows is not None:
         document["original_shard_rows"] = list(split.original_shard_rows)
     return document
+
+
+def _shard_to_json(shard: Shard) -> dict[str, Any]:
+    points = {"seek_points": shard.seek_points} if shard.seek_points else {}
+    return {"path": shard.path, "rows": shard.rows, **points}
+
+
+def _shard_from_json(document: dict[str, Any]) -> Shard:
+    points = tuple((int(rows), int(offset)) for rows, offset in document.get("seek_points", ()))
+    return Shard(str(document["path"]), document.get("rows"), points)
 
 
 def _from_json(document: dict[str, Any]) -> Manifest:
@@ -353,6 +371,6 @@ def _split_from_json(document: dict[str, Any]) -> Split:
         name=str(document["name"]),
         rows=int(document["rows"]),
         size_bytes=int(document["size_bytes"]),
-        shards=tuple(Shard(str(s["path"]), s.get("rows")) for s in document["shards"]),
+        shards=tuple(map(_shard_from_json, document["shards"])),
         original_shard_rows=None if original is None else tuple(map(int, original)),
     )

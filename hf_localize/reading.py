@@ -13,7 +13,8 @@ from hf_localize.errors import IntegrityError, UnreachableError
 from hf_localize.manifest import FileRecord
 
 #: The first request is small, since somebody may want one row; each next one is larger.
-_FIRST_BYTES = 256 << 10
+_FIRST_BYTES = 64 << 10
+_GROWTH = 4
 _MOST_BYTES = 4 << 20
 #: Requests that are under way ahead of the reader, once it goes on reading.
 _AHEAD = 4
@@ -114,20 +115,24 @@ class RemoteFile(io.RawIOBase):
         self._position += len(view)
         if self._position >= window.stop:
             self._windows.popleft()
-            if self._next_bytes > _FIRST_BYTES * 2:  # It is not only the first rows that are wanted.
+            if self._is_read_on():
                 self._look_ahead(0)
         return view
 
     def _look_ahead(self, wanted: int) -> None:
         """Begin to fetch what is read now and, if it is being read on, what comes after."""
-        ahead = 1 if self._next_bytes <= _FIRST_BYTES * 2 else _AHEAD
+        ahead = _AHEAD if self._is_read_on() else 1
         while len(self._windows) < ahead:
             start = self._windows[-1].stop if self._windows else self._position
             stop = min(self._record.size_bytes, start + max(self._next_bytes, min(wanted, _MOST_BYTES)))
             if start >= stop:
                 return
             self._windows.append(_Window(start, stop, self._read_range, in_thread=ahead > 1))
-            self._next_bytes = min(_MOST_BYTES, self._next_bytes * 2)
+            self._next_bytes = min(_MOST_BYTES, self._next_bytes * _GROWTH)
+
+    def _is_read_on(self) -> bool:
+        """Tell whether more is wanted, by now, than the first rows."""
+        return self._next_bytes >= _MOST_BYTES
 
     def _check(self) -> None:
         """Compare what was read with the record, if it was read from the first byte to the last."""

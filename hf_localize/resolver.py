@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
-from hf_localize.entries import Entry, NotHere, RepositorySource, Source, StoredEntry
+from hf_localize.entries import Entry, NotHere, RepositorySource, Source, StoredEntry, Wanted
 from hf_localize.errors import (
     AccessDeniedError,
     DatasetCorruptError,
@@ -74,7 +75,9 @@ class Resolver:
         """
         return self._first(ref, self._usable(skip_local), lambda entry: entry)
 
-    def localize(self, ref: DatasetRef, *, skip_local: bool = False) -> LocalEntry:
+    def localize(
+        self, ref: DatasetRef, *, skip_local: bool = False, wanted: Wanted | None = None
+    ) -> LocalEntry:
         """Return the entry for *ref* in the local store, fetched there if need be.
 
         A source that fails while its entry is fetched is passed over like one that fails to
@@ -84,23 +87,26 @@ class Resolver:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
         return self._first(
-            ref, self._usable(skip_local), lambda entry: self._bring_home(entry, ref, skip_local)
+            ref, self._usable(skip_local), lambda entry: self._bring_home(entry, ref, skip_local, wanted)
         )
 
-    def localize_entry(self, entry: Entry, ref: DatasetRef, *, force: bool = False) -> LocalEntry:
+    def localize_entry(
+        self, entry: Entry, ref: DatasetRef, *, force: bool = False, wanted: Wanted | None = None
+    ) -> LocalEntry:
         """Return *entry* in the local store; if it can't be fetched, another source's entry.
 
         Args:
             force: fetch it also where the store has the same content.
+            wanted: what of it is needed, where that is not all.
 
         Raises:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
         try:
-            return self._bring_home(entry, ref, force)
+            return self._bring_home(entry, ref, force, wanted)
         except _SOURCE_FAILURES as exc:
             self._report(Answer(entry.source, str(exc), exc), ref)
-        return self.localize(ref)
+        return self.localize(ref, wanted=wanted)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that tells all configs of the repository of *ref*, from any store."""
@@ -134,18 +140,39 @@ class Resolver:
                 self._report(answers[-1], ref)
         raise not_found(ref, answers)
 
-    def _bring_home(self, entry: Entry, ref: DatasetRef, force: bool) -> LocalEntry:
+    def _bring_home(
+        self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None = None
+    ) -> LocalEntry:
         started = time.monotonic()
         if isinstance(entry, LocalEntry):
-            _log_resolution(ref, entry.source, entry.manifest, "nothing to fetch")
+            _log_resolution(ref, entry.source, entry, "nothing to fetch")
             return entry
         key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
         with self.store.staging(key) as folder:
             home = None if force else self._home_of(entry, ref)
+            if home is None and isinstance(entry, StoredEntry):
+                home = self._fetch(entry, folder, force, wanted)
             if home is None:
                 home = self.store.commit(folder, entry.fetch_into(folder))
-        _log_resolution(ref, entry.source, home.manifest, f"{time.monotonic() - started:.1f} s")
+        _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
         return home
+
+    def _fetch(
+        self, entry: StoredEntry, folder: Path, force: bool, wanted: Wanted | None
+    ) -> LocalEntry | None:
+        """Fetch what is *wanted* of *entry*, to what is here of it already; None: all is needed."""
+        here = None if force else self.store.find_partial(entry.manifest.ref)
+        if here is not None and here.digest != entry.digest:
+            here = None
+        paths = wanted(entry.manifest) if wanted is not None else None
+        there = here.paths() if here is not None else frozenset()
+        if paths is not None and not entry.manifest.shard_paths() <= there | set(paths):
+            missing = sorted(set(paths) - there)
+            manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
+            return self.store.commit_part(folder, manifest, missing)
+        if here is not None:
+            here.lend(folder)
+        return None
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""
@@ -224,7 +251,9 @@ class _Budget:
             self.seconds -= time.monotonic() - started
 
 
-def _log_resolution(ref: DatasetRef, source: str, manifest: Manifest, how: str) -> None:
-    """Log, as one line at INFO, who answered for *ref*, what it has, and *how* it came here."""
-    size_mb = manifest.size_bytes / 1e6
-    _log.info("%s ← %s, %d files, %.1f MB, %s", ref, source, len(manifest.files), size_mb, how)
+def _log_resolution(ref: DatasetRef, source: str, home: LocalEntry, how: str) -> None:
+    """Log, as one line at INFO, who answered for *ref*, what of it is here, and *how* it came."""
+    paths = home.paths()
+    size_mb = sum(file.size_bytes for file in home.manifest.files if file.path in paths) / 1e6
+    count = f"{len(paths)} of {len(home.manifest.files)}" if home.is_partial else str(len(paths))
+    _log.info("%s ← %s, %s files, %.1f MB, %s", ref, source, count, size_mb, how)

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.entries import Entry, NotHere, RepositorySource, Source
+from hf_localize.entries import Entry, NotHere, RepositorySource, Source, Wanted
 from hf_localize.errors import SettingsError
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
@@ -70,15 +70,22 @@ class Session:
         """Tell whether there are a bucket and credentials for it."""
         return bool(self.settings.s3_bucket_name) and self.bucket.has_credentials
 
-    def resolver(self, hub: Source | None = None, *, only: tuple[str, ...] | None = None) -> Resolver:
+    def resolver(
+        self,
+        hub: Source | None = None,
+        *,
+        only: tuple[str, ...] | None = None,
+        wanted: Wanted | None = None,
+    ) -> Resolver:
         """Return the resolver over the enabled sources.
 
         Args:
             hub: the Hub as a source, which only the caller can make; None leaves it out.
             only: these kinds of sources, in place of the enabled ones.
+            wanted: what the load needs of an entry; None: all of it.
         """
         kinds = self._enabled() if only is None else only
-        sources = (hub if kind == "hub" else self._source(kind) for kind in kinds)
+        sources = (hub if kind == "hub" else self._source(kind, wanted) for kind in kinds)
         return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds)
 
     def hub_enabled(self) -> bool:
@@ -88,9 +95,9 @@ class Session:
     def _enabled(self) -> tuple[str, ...]:
         return ("local",) if self.settings.offline else self.settings.sources
 
-    def _source(self, kind: str) -> Source | None:
+    def _source(self, kind: str, wanted: Wanted | None) -> Source | None:
         if kind == "local":
-            return LocalSource(self.store)
+            return LocalSource(self.store, wanted)
         if kind == "s3" and self.settings.s3_bucket_name:
             return RemoteSource("s3", "private S3", self)
         if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):

@@ -177,11 +177,12 @@ def _rebind(changes: list[tuple[Any, Any]], modules: Iterable[object]) -> None:
 
 
 def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    if _dataset_call(stock, args, kwargs) is None:
+    call = _dataset_call(stock, args, kwargs)
+    if call is None:
         return stock(*args, **kwargs)
-    from hf_localize.loading import capturing
+    from hf_localize.loading import load_of
 
-    with capturing():
+    with load_of(call.get("split")):
         return stock(*args, **kwargs)
 
 

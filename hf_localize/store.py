@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,8 +27,16 @@ from hf_localize.errors import (
     InvalidRefError,
     StoreError,
 )
-from hf_localize.manifest import Manifest, is_same_id, pointer_document, read_manifest, read_pointer
+from hf_localize.manifest import (
+    FileRecord,
+    Manifest,
+    is_same_id,
+    pointer_document,
+    read_manifest,
+    read_pointer,
+)
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
+from hf_localize.shards import link_or_copy
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
@@ -49,6 +57,8 @@ class LocalEntry:
     has_manifest: bool = True
     is_saved: bool = True
     source: str = "local store"
+    #: Only some of the files that the manifest names are here; each of those is whole.
+    is_partial: bool = False
     #: Device and inode of the folder when its manifest was read: another folder is another entry.
     identity: tuple[int, int] | None = None
 
@@ -74,9 +84,47 @@ class LocalEntry:
             raise IntegrityError(f"{self.folder} was replaced while it was read; load the dataset again")
         return file
 
+    def paths(self) -> frozenset[str]:
+        """Return the paths of the files that are here."""
+        files = self.manifest.files
+        return frozenset(f.path for f in files if not self.is_partial or self._has(f))
+
+    def has(self, paths: Collection[str] | None) -> bool:
+        """Tell whether all of *paths* are here; None stands for all that there are."""
+        return not self.is_partial or (paths is not None and set(paths) <= self.paths())
+
+    def summary(self) -> str:
+        """Return, in words, which shards of which splits are here."""
+        here = self.paths()
+        counts = (
+            (s.name, sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
+        )
+        return ", ".join(f"{name} ({n} of {of} shards)" for name, n, of in counts if n) or "no shard"
+
+    def lend(self, folder: Path) -> None:
+        """Link the files that are here into *folder*, so that they need not be fetched again."""
+        for path in self.paths():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                link_or_copy(self.folder / path, target)
+
+    def _has(self, file: FileRecord) -> bool:
+        try:
+            return (self.folder / file.path).stat().st_size == file.size_bytes
+        except FileNotFoundError:
+            return False
+
     def was_replaced(self) -> bool:
         """Tell whether another entry has taken this one's place since it was found."""
         return self.identity is not None and _identity(self.folder) != self.identity
+
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Copy the files *paths* of the entry into *folder*, and return its manifest."""
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
+        return self.manifest
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Copy the entry's files into *folder* and return a manifest with their hashes."""
@@ -118,6 +166,18 @@ class Store:
                 if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
                     return _checked(entry)
         return self._find_by_alias(ref)
+
+    def find_partial(self, ref: DatasetRef) -> LocalEntry | None:
+        """Return what is here of an entry for *ref* of which a load has needed only a part, or None."""
+        usual = self._partial_folder(ref)
+        for entry in (self._open_partial(folder) for folder in (usual, *self._partial_folders())):
+            if entry is not None and entry.manifest.answers(ref):
+                return entry
+        return None
+
+    def partials(self) -> list[LocalEntry]:
+        """Return what is here of entries of which loads have needed only a part."""
+        return [entry for folder in self._partial_folders() if (entry := self._open_partial(folder))]
 
     def manifests_of(self, ref: DatasetRef) -> list[Manifest]:
         """Return the manifests of all entries whose dataset id *ref* names."""
@@ -193,9 +253,53 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staging, target)
             _sync_folder(target.parent)
+            self._set_partial_aside(self._partial_folder(manifest.ref))
             self._point_at(manifest)
             return _committed(target, manifest)
         raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
+
+    def commit_part(self, staging: Path, manifest: Manifest, paths: Collection[str]) -> LocalEntry:
+        """Add the verified files *paths* in *staging* to what is here of the manifest's entry.
+
+        It lies out of sight in ``.hgloc/partial``: a folder that others see is a whole entry. Each
+        file appears there by one rename. What was there of other content is set aside.
+        """
+        folder = self._partial_folder(manifest.ref)
+        here = self._open_partial(folder)
+        if here is not None and here.digest != manifest.digest:
+            self._set_partial_aside(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if here is None or here.digest != manifest.digest:
+            part = folder / f".{uuid.uuid4().hex}"
+            part.write_bytes(manifest.to_bytes())
+            os.replace(part, folder / MANIFEST_NAME)
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / path, folder / path)
+        _sync_tree(folder)
+        return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
+
+    def _partial_folder(self, ref: DatasetRef) -> Path:
+        return self.path / _WORK / "partial" / ref.folders[-1]
+
+    def _partial_folders(self) -> Iterator[Path]:
+        root = self.path / _WORK / "partial"
+        return (root / folder for folder in self._folders_in(root))
+
+    def _open_partial(self, folder: Path) -> LocalEntry | None:
+        identity = _identity(folder)
+        try:
+            manifest = read_manifest((folder / MANIFEST_NAME).read_bytes(), str(folder))
+        except (OSError, IntegrityError):  # There is none, or it is of no use: it is fetched again.
+            return None
+        return LocalEntry(folder, manifest, is_partial=True, identity=identity)
+
+    def _set_partial_aside(self, folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            aside = self._work() / "set-aside" / uuid.uuid4().hex
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            os.rename(folder, aside)
+            os.utime(aside)
 
     def set_aside(self, folder: str) -> Path:
         """Move the entry at *folder* out of sight and return where it is now.
@@ -270,12 +374,16 @@ class Store:
                 yield from self._folders_below(name)
 
     def _all_folders(self) -> Iterator[str]:
-        for name in _subfolders(self.path):
-            yield from self._folders_below(name)
+        return self._folders_in(self.path)
 
-    def _folders_below(self, first: str) -> Iterator[str]:
-        for second in _subfolders(self.path / first):
-            for third in _subfolders(self.path / first / second):
+    def _folders_in(self, root: Path) -> Iterator[str]:
+        for name in _subfolders(root):
+            yield from self._folders_below(name, root)
+
+    def _folders_below(self, first: str, root: Path | None = None) -> Iterator[str]:
+        root = root or self.path
+        for second in _subfolders(root / first):
+            for third in _subfolders(root / first / second):
                 yield f"{first}/{second}/{third}"
 
     def _work(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hf_localize.entries import Entry, NotHere, instead
+from hf_localize.entries import Entry, NotHere, Wanted, instead
 from hf_localize.manifest import Manifest, tells_configs
 from hf_localize.refs import DatasetRef
 from hf_localize.store import Store
@@ -15,6 +15,8 @@ class LocalSource:
     """Answer from this machine's store. Nobody else is asked."""
 
     store: Store
+    #: What the load needs: an entry that is here in part answers it if it has that.
+    wanted: Wanted | None = None
     kind: str = "local"
     name: str = "local store"
 
@@ -23,6 +25,10 @@ class LocalSource:
         entry = self.store.find(ref)
         if entry is not None:
             return entry
+        if (partial := self.store.find_partial(ref)) is not None:
+            if self.wanted is not None and partial.has(self.wanted(partial.manifest)):
+                return partial
+            return NotHere(f"only a part of it is in {self.store.path}: {partial.summary()}")
         others = [str(manifest.ref) for manifest in self.store.manifests_of(ref)]
         return NotHere(f"not in {self.store.path}{instead(others)}")
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -67,18 +67,22 @@ class BucketEntry:
     def fetch_into(self, folder: Path) -> Manifest:
         """Fetch every file, verified. If one differs, the manifest is read again, once."""
         try:
-            return self._fetch(folder)
+            fetch_files(self.manifest.files, self._open_range, folder, workers=self.workers)
         except IntegrityError:
             newer = find_indexed(self.bucket, self.manifest.ref, self.workers) if self.is_indexed else None
             if newer is None or newer.digest == self.digest:
                 raise
-            return newer._fetch(folder)
-
-    def _fetch(self, folder: Path) -> Manifest:
-        fetch_files(self.manifest.files, self._open_range, folder, workers=self.workers)
+            fetch_files(newer.manifest.files, newer._open_range, folder, workers=self.workers)
+            return newer.manifest
         if self.is_indexed:
             return self.manifest
         return layout.describe_folder(folder, self.manifest.ref, hashed=True)
+
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Fetch the files *paths*, verified."""
+        wanted = [self.manifest.file(path) for path in paths]
+        fetch_files(wanted, self._open_range, folder, workers=self.workers)
+        return self.manifest
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         try:

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -98,6 +98,14 @@ class ZipEntry(ZipFetch):
     """A public ZIP whose members can also be read where they lie, by ranges."""
 
     manifest: Manifest = dataclasses.field(kw_only=True)
+
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Fetch the files *paths*, verified."""
+        with zipfile.ZipFile(self.files.open(self.record.zip_key, self.record.size_bytes or 0)) as opened:
+            for path in paths:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                opened.extract(path, folder)
+        return self.manifest
 
     def open(self, path: str) -> BinaryIO:
         """Return a stream over one member; the read of its end raises if it was not as recorded."""

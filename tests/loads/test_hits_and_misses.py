@@ -152,7 +152,7 @@ def test_a_stream_from_the_bucket_that_was_damaged_ends_in_an_error(stored: Desk
 
 
 def test_a_stream_goes_on_where_its_connection_broke(stored: Desk) -> None:
-    stored.teammate().s3.fail(Rule("GET", r"data-00000", Truncate(5_000)), times=2)
+    stored.teammate().s3.fail(Rule("GET", r"data-00000", Truncate(5_000), times=2))
     with hf_localize.installed():
         streamed = list(datasets.load_dataset(GSM8K, "socratic", split="test", streaming=True))
     assert len(streamed) == 1319

@@ -1,0 +1,189 @@
+"""Where the record batches of an Arrow stream file lie, so that reading may begin at any of them.
+
+Only the metadata of messages is read here, by the layout of
+https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format and of
+https://github.com/apache/arrow/blob/main/format/Message.fbs .
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from hf_localize.errors import IntegrityError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CONTINUATION = 0xFFFFFFFF
+#: Values of ``MessageHeader``.
+_SCHEMA, _RECORD_BATCH = 1, 3
+#: A manifest names at most so many batches of a shard, evenly spread; the others are walked to.
+_MOST_POINTS = 256
+_MAX_METADATA_BYTES = 64 << 20
+
+
+def seek_points(shard: Path) -> tuple[tuple[int, int], ...]:
+    """Return (rows before it, offset in bytes) of batches of an Arrow stream file, in order.
+
+    The first batch, which needs no point, is left out. A file that can only be read from its
+    beginning (it has dictionaries, or the old format) has none.
+    """
+    with open(shard, "rb") as file:
+        try:
+            found = [(rows, offset) for rows, offset, _ in _batches(file)][1:]
+        except _NotSeekableError:
+            return ()
+    step = -(-len(found) // _MOST_POINTS) or 1
+    return tuple(found[::step])
+
+
+def open_at(
+    stream: BinaryIO, row: int, points: Sequence[tuple[int, int]]
+) -> tuple[int, pa.RecordBatchReader]:
+    """Open an Arrow stream file at the batch that has *row*.
+
+    Args:
+        stream: the file, seekable.
+        row: 0 is the first.
+        points: what :func:`seek_points` gave, or less.
+
+    Returns:
+        The number of rows before that batch, and the reader of it and what follows.
+
+    Raises:
+        IntegrityError, pyarrow.ArrowInvalid: it is not an Arrow stream.
+    """
+    import pyarrow as pa
+
+    try:
+        if not row:
+            return 0, pa.ipc.open_stream(stream)
+        schema = _schema_of(stream)
+        stop_row = 0
+        for rows, offset, stop_row in _batches(stream, [p for p in points if p[0] <= row][-1:]):
+            if stop_row > row:
+                stream.seek(offset)
+                return rows, pa.ipc.open_stream(_Joined(schema, stream))
+        return stop_row, pa.RecordBatchReader.from_batches(pa.schema([]), [])
+    except _NotSeekableError:
+        stream.seek(0)
+        return 0, pa.ipc.open_stream(stream)
+
+
+def _batches(stream: BinaryIO, from_point: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int, int]]:
+    """Yield (rows before, offset, rows with it) of each batch, from a point on or from the first."""
+    rows, offset = from_point[0] if from_point else (0, _message(stream, 0)[3])
+    while True:
+        kind, count, _, end = _message(stream, offset)
+        if kind is None:
+            return
+        if kind != _RECORD_BATCH:
+            raise _NotSeekableError
+        yield rows, offset, rows + count
+        rows, offset = rows + count, end
+
+
+def _schema_of(stream: BinaryIO) -> bytes:
+    kind, _, _, end = _message(stream, 0)
+    if kind != _SCHEMA:
+        raise _NotSeekableError
+    stream.seek(0)
+    return _read(stream, end)
+
+
+def _message(stream: BinaryIO, offset: int) -> tuple[int | None, int, int, int]:
+    """Return kind (None: the end), rows, where the body begins, and where the message ends."""
+    stream.seek(offset)
+    prefix = _read(stream, 8, at_end=True)
+    if not prefix:
+        return None, 0, offset, offset
+    mark, size = struct.unpack("<II", prefix)
+    if mark != _CONTINUATION or size > _MAX_METADATA_BYTES:
+        raise _NotSeekableError
+    if size == 0:
+        return None, 0, offset + 8, offset + 8
+    table = _Table.root(_read(stream, size))
+    kind = table.number(1, "<B")
+    header = table.table(2)
+    rows = header.number(0, "<q") if header is not None and kind == _RECORD_BATCH else 0
+    body = offset + 8 + size
+    return kind, rows, body, body + table.number(3, "<q")
+
+
+def _read(stream: BinaryIO, size: int, *, at_end: bool = False) -> bytes:
+    data = bytes(stream.read(size))
+    while data and len(data) < size and (more := bytes(stream.read(size - len(data)))):
+        data += more
+    if len(data) < size and not (at_end and not data):
+        raise IntegrityError(f"an Arrow stream ended {size - len(data)} bytes too early")
+    return data
+
+
+class _NotSeekableError(Exception):
+    """The stream can only be read from its beginning."""
+
+
+class _Table:
+    """One table of a FlatBuffer: https://flatbuffers.dev/internals/ ."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data = data
+        self._position = position
+        self._fields = position - self._get("<i", position)
+
+    @classmethod
+    def root(cls, data: bytes) -> _Table:
+        try:
+            return cls(data, struct.unpack_from("<I", data)[0])
+        except struct.error as exc:
+            raise IntegrityError(f"the metadata of an Arrow message is damaged: {exc}") from exc
+
+    def number(self, field: int, layout: str) -> int:
+        """Return an integer field; 0 where it is not set."""
+        offset = self._offset(field)
+        return self._get(layout, self._position + offset) if offset else 0
+
+    def table(self, field: int) -> _Table | None:
+        offset = self._offset(field)
+        if not offset:
+            return None
+        place = self._position + offset
+        return _Table(self._data, place + self._get("<I", place))
+
+    def _offset(self, field: int) -> int:
+        at = 4 + 2 * field
+        return self._get("<H", self._fields + at) if at < self._get("<H", self._fields) else 0
+
+    def _get(self, layout: str, position: int) -> int:
+        try:
+            value: int = struct.unpack_from(layout, self._data, position)[0]
+        except struct.error as exc:
+            raise IntegrityError(f"the metadata of an Arrow message is damaged: {exc}") from exc
+        return value
+
+
+class _Joined(io.RawIOBase):
+    """Some bytes, and then what a stream has."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self._head = memoryview(head)
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int | None = -1) -> Any:
+        """Return up to *size* bytes as a buffer; fewer only at the end."""
+        if not self._head:
+            return self._stream.read(-1 if size is None else size)
+        wanted = len(self._head) if size is None or size < 0 else size
+        part, self._head = self._head[:wanted], self._head[wanted:]
+        if size is None or size < 0 or len(part) < size:
+            rest = self._stream.read(-1 if size is None or size < 0 else size - len(part))
+            return bytes(part) + bytes(rest)
+        return part

@@ -1,0 +1,179 @@
+"""Loads that need a part of a dataset fetch that part; streams begin and go on where they should."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets.distributed import split_dataset_by_node
+
+import hf_localize
+from hf_localize import errors
+from tests.conftest import Desk
+from tests.rig.hub import LoopbackHub, make_repository
+
+NAME = "made/parts"
+ROWS = 6_000
+
+
+def parquet(first: int, rows: int = ROWS) -> bytes:
+    letters = random.Random(first)
+    table = pa.table(
+        {
+            "n": pa.array(range(first, first + rows)),
+            "text": pa.array([letters.randbytes(120).hex() for _ in range(rows)]),
+        }
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=1_000)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def parts(hub: LoopbackHub, desk: Desk) -> Desk:
+    """Return a teammate's desk: the bucket has a dataset of four train shards and a test shard."""
+    files = {f"data/train-{i:05d}-of-00004.parquet": parquet(i * ROWS) for i in range(4)}
+    files["data/test-00000-of-00001.parquet"] = parquet(100_000, 1_000)
+    hub.add(make_repository(desk.folder / "repositories", NAME, "main", files))
+    desk.publisher()
+    hf_localize.download_dataset(NAME)
+    hub.stop()
+    desk.teammate()
+    desk.s3.clear()
+    return desk
+
+
+def fetched(desk: Desk) -> dict[str, int]:
+    """Return {shard: bytes of it that the server sent}."""
+    sizes: dict[str, int] = {}
+    for request in desk.s3.requests:
+        if request.path.endswith(".arrow"):
+            name = request.path.split("default_revision/")[-1]
+            sizes[name] = sizes.get(name, 0) + request.response_bytes
+    desk.s3.clear()
+    return sizes
+
+
+def numbers(desk: Desk, split: str) -> list[int]:
+    with hf_localize.installed():
+        return list(datasets.load_dataset(NAME, split=split)["n"])
+
+
+def test_a_load_of_one_split_fetches_that_split_only(parts: Desk) -> None:
+    assert numbers(parts, "test") == list(range(100_000, 101_000))
+    requests = len(parts.s3.requests)
+    everything = sum(request.response_bytes for request in parts.s3.requests)
+    sizes = fetched(parts)
+    assert set(sizes) == {"test/data-00000-of-00001.arrow"}
+    assert everything <= sizes["test/data-00000-of-00001.arrow"] + 64 * 1024
+    assert requests == 2, "one for the index, one for the shard"
+    assert numbers(parts, "test[:10]") == list(range(100_000, 100_010))
+    assert parts.s3.requests == (), "the second load asked somebody"
+
+
+def test_a_slice_fetches_only_the_shards_that_hold_its_rows(parts: Desk) -> None:
+    assert numbers(parts, "train[:1%]") == list(range(240))
+    assert set(fetched(parts)) == {"train/data-00000-of-00004.arrow"}
+    assert numbers(parts, f"train[{ROWS - 1}:{ROWS + 1}]") == [ROWS - 1, ROWS]
+    assert set(fetched(parts)) == {"train/data-00001-of-00004.arrow"}, "what was here was fetched again"
+    assert numbers(parts, "test+train[-1:]") == [*range(100_000, 101_000), 4 * ROWS - 1]
+    assert set(fetched(parts)) == {"test/data-00000-of-00001.arrow", "train/data-00003-of-00004.arrow"}
+
+
+def test_what_is_missing_is_all_that_is_fetched_and_makes_the_entry_whole(parts: Desk) -> None:
+    numbers(parts, "test")
+    assert not (parts.store / "made_parts").exists(), "a folder that others see is a whole entry"
+    parts.s3.clear()
+    with hf_localize.installed():
+        whole = datasets.load_dataset(NAME)
+    assert {name: len(split) for name, split in whole.items()} == {"train": 4 * ROWS, "test": 1_000}
+    assert "test/data-00000-of-00001.arrow" not in fetched(parts)
+    assert len(datasets.load_from_disk(str(parts.store / "made_parts/default_config/default_revision"))) == 2
+    assert not list((parts.store / ".hgloc" / "partial").rglob("*.arrow"))
+    assert numbers(parts, "train[:2]") == [0, 1]
+    assert parts.s3.requests == ()
+
+
+def test_the_last_missing_shards_make_the_entry_whole(parts: Desk) -> None:
+    numbers(parts, "test")
+    numbers(parts, "train")
+    assert hf_localize.list_local_datasets() == [{"dataset_id": NAME, "config_name": None, "revision": None}]
+
+
+def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
+    numbers(parts, "test")
+    parts.set(HGLOC_SOURCES="local")
+    assert hf_localize.list_local_datasets() == []
+    assert numbers(parts, "test[:1]") == [100_000]
+    with pytest.raises(FileNotFoundError, match=r"only a part of it .* test \(1 of 1 shards\)"):
+        numbers(parts, "train")
+    with pytest.raises(FileNotFoundError, match="only a part of it"):
+        hf_localize.load_local_dataset(NAME)
+    store = str(parts.store)
+    parts.publisher().set(HGLOC_DATASETS_STORE_PATH=store)
+    with pytest.raises(errors.DatasetNotFoundError, match="only a part of it"):
+        hf_localize.sync_local_dataset_to_s3(NAME)
+
+
+def test_a_split_that_there_is_not_is_stocks_error_and_fetches_nothing(parts: Desk) -> None:
+    with pytest.raises(ValueError, match='Unknown split "validation"'):
+        numbers(parts, "validation")
+    assert fetched(parts) == {}
+
+
+def test_a_builder_fetches_no_data(parts: Desk) -> None:
+    with hf_localize.installed():
+        builder = datasets.load_dataset_builder(NAME)
+        assert builder.info.splits["train"].num_examples == 4 * ROWS
+        assert len(parts.s3.requests) == 1
+        parts.s3.clear()
+        assert datasets.get_dataset_split_names(NAME) == ["train", "test"]
+        assert len(parts.s3.requests) <= 2
+        parts.s3.clear()
+        assert datasets.get_dataset_config_names(NAME) == ["default"]
+        assert len(parts.s3.requests) <= 2
+
+
+def stream(split: str = "train") -> datasets.IterableDataset:
+    return datasets.load_dataset(NAME, split=split, streaming=True)
+
+
+def test_the_first_row_of_a_stream_costs_little(parts: Desk) -> None:
+    with hf_localize.installed():
+        assert next(iter(stream()))["n"] == 0
+    assert len(parts.s3.requests) <= 4
+    assert sum(request.response_bytes for request in parts.s3.requests) <= 1_000_000
+    assert not list(parts.store.rglob("*.arrow")) if parts.store.exists() else True
+
+
+def test_a_stream_resumes_in_the_middle_of_a_shard(parts: Desk) -> None:
+    with hf_localize.installed():
+        first = stream()
+        rows = iter(first)
+        seen = [next(rows)["n"] for _ in range(2 * ROWS + 4_500)]
+        state = first.state_dict()
+        fetched(parts)
+        second = stream()
+        second.load_state_dict(state)
+        assert seen + [row["n"] for row in second] == list(range(4 * ROWS))
+    sizes = fetched(parts)
+    assert set(sizes) == {f"train/data-0000{n}-of-00004.arrow" for n in (2, 3)}
+    whole = sizes["train/data-00003-of-00004.arrow"]
+    # The rest of the third shard is a quarter of it; a batch of 1,000 rows is a sixth.
+    assert sizes["train/data-00002-of-00004.arrow"] <= whole * (1 / 4 + 1 / 6)
+
+
+def test_each_shard_is_read_by_one_node(parts: Desk) -> None:
+    with hf_localize.installed():
+        found = []
+        read: list[set[str]] = []
+        for rank in range(4):
+            found += [row["n"] for row in split_dataset_by_node(stream(), rank, 4)]
+            read.append(set(fetched(parts)))
+    assert sorted(found) == list(range(4 * ROWS))
+    assert [len(names) for names in read] == [1, 1, 1, 1]
+    assert len(set.union(*read)) == 4
