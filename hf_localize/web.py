@@ -17,7 +17,7 @@ from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityErro
 #: Bytes that one range request reads ahead.
 _READ_AHEAD = 1 << 20
 _CHUNK = 1 << 20
-_TAIL = 64 << 10
+_TAIL = 48 << 10
 _sessions = threading.local()
 
 

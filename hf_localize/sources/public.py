@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
+import struct
 import time
 import zipfile
 from collections.abc import Collection, Mapping
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from hf_localize import archive, layout
+from hf_localize.crew import trying
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import (
     AccessDeniedError,
@@ -30,7 +33,9 @@ from hf_localize.manifest import (
     parse_json,
     tells_configs,
 )
+from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.transfer import fetch_files
 from hf_localize.web import PublicFiles
 
 NAME = "public ZIP"
@@ -38,6 +43,9 @@ _MAX_RECORDS_BYTES = 64 << 20
 #: A ZIP of the original tool has no manifest that bounds what it may unpack to.
 _MAX_EXPANSION = 100
 _TRIES = 4
+#: A member's header with its name has no more, in ours; with it comes what is wanted first of its data.
+_LOCAL_HEADER_BYTES = 1 << 10
+_WITH_HEADER_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +106,60 @@ class ZipEntry(ZipFetch):
     """A public ZIP whose members can also be read where they lie, by ranges."""
 
     manifest: Manifest = dataclasses.field(kw_only=True)
+    #: Where each member begins in the ZIP.
+    offsets: Mapping[str, int] = dataclasses.field(kw_only=True)
 
     def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
         """Fetch the files *paths*, verified."""
-        with zipfile.ZipFile(self.files.open(self.record.zip_key, self.record.size_bytes or 0)) as opened:
-            for path in paths:
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                opened.extract(path, folder)
+        members = {path: self._member(path) for path in paths}
+        wanted = [self.manifest.file(path) for path in paths]
+
+        def open_range(path: str, start: int, stop: int | None) -> io.RawIOBase:
+            assert stop is not None, "each file's size is known"
+            return cast("io.RawIOBase", io.BytesIO(members[path].read(start, stop)))
+
+        fetch_files(wanted, open_range, folder, workers=self.workers)
         return self.manifest
 
     def open(self, path: str) -> BinaryIO:
-        """Return a stream over one member; the read of its end raises if it was not as recorded."""
-        whole = self.files.open(self.record.zip_key, self.record.size_bytes or 0)
-        member = zipfile.ZipFile(whole).open(path)  # noqa: SIM115  # The caller closes it.
-        return cast("BinaryIO", member)
+        """Return a seekable stream over one member; the read of its end raises if it was not as recorded."""
+        member = self._member(path)
+
+        def read_range(start: int, stop: int) -> bytes:
+            found: list[bytes] = []
+            trying(path, lambda: found.append(member.read(start, stop)))
+            return found[-1]
+
+        return cast("BinaryIO", RemoteFile(self.manifest.file(path), read_range, self.source))
+
+    def _member(self, path: str) -> _StoredMember:
+        return _StoredMember(self.files, self.record.zip_key, self.offsets[path])
+
+
+class _StoredMember:
+    """A member of a ZIP that is not compressed: its bytes lie in the ZIP as they are."""
+
+    def __init__(self, files: PublicFiles, zip_key: str, offset: int) -> None:
+        self._files = files
+        self._zip_key = zip_key
+        self._offset = offset
+        self._data_offset: int | None = None
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the member's bytes from *start* to before *stop*, by one request."""
+        if self._data_offset is not None:
+            return self._files.read_range(self._zip_key, self._data_offset + start, stop - start)
+        # The local header's length is in itself. APPNOTE 6.3.10, section 4.3.7.
+        asked = _LOCAL_HEADER_BYTES + min(stop, _WITH_HEADER_BYTES)
+        head = self._files.read_range(self._zip_key, self._offset, asked)
+        if head[:4] != b"PK\3\4":
+            raise IntegrityError(f"{self._files.url(self._zip_key)} is not what its record describes")
+        name, extra = struct.unpack_from("<HH", head, 26)
+        self._data_offset = self._offset + 30 + name + extra
+        known = head[30 + name + extra :]
+        if stop <= len(known):
+            return known[start:stop]
+        return self.read(start, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +187,16 @@ class PublicSource:
         record = min(matching, key=lambda found: found.ref != ref)
         if record.digest is None or record.size_bytes is None:
             return ZipFetch(self.files, record, self.workers)
-        return ZipEntry(self.files, record, self.workers, manifest=self._manifest(record))
+        manifest, offsets = self._open(record)
+        if offsets is None:
+            return ZipFetch(self.files, record, self.workers)
+        return ZipEntry(self.files, record, self.workers, manifest=manifest, offsets=offsets)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any shared manifest that tells the configs of the repository of *ref*."""
         for record in self.records() or ():
             if is_same_id(record, ref.dataset_id) and record.digest and record.size_bytes:
-                manifest = self._manifest(record)
+                manifest, _ = self._open(record)
                 if tells_configs(manifest, ref):
                     return manifest
         return None
@@ -155,15 +206,19 @@ class PublicSource:
         data = self.files.get(PUBLIC_RECORDS_KEY, limit_bytes=_MAX_RECORDS_BYTES)
         return None if data is None else read_records(data, self.files.url(PUBLIC_RECORDS_KEY))
 
-    def _manifest(self, record: PublicRecord) -> Manifest:
+    def _open(self, record: PublicRecord) -> tuple[Manifest, dict[str, int] | None]:
+        """Return the manifest in the record's ZIP, and where its members are; None: some are packed."""
         try:
             with zipfile.ZipFile(self.files.open(record.zip_key, record.size_bytes or 0)) as opened:
                 manifest = archive.manifest_in(opened, record.zip_key)
+                members = opened.infolist()
         except zipfile.BadZipFile as exc:
             raise IntegrityError(f"{self.files.url(record.zip_key)} is not a ZIP: {exc}") from exc
         if manifest is None or manifest.digest != record.digest:
             raise IntegrityError(f"{self.files.url(record.zip_key)} is not what its record describes")
-        return _of_record(manifest, record)
+        are_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        offsets = {member.filename: member.header_offset for member in members} if are_stored else None
+        return _of_record(manifest, record), offsets
 
 
 def read_records(data: bytes, where: str) -> list[PublicRecord]:

@@ -15,6 +15,7 @@ import hf_localize
 from hf_localize import errors
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub, make_repository
+from tests.rig.s3_proxy import Rule, WrongBytes
 
 NAME = "made/parts"
 ROWS = 6_000
@@ -136,6 +137,51 @@ def test_a_builder_fetches_no_data(parts: Desk) -> None:
         parts.s3.clear()
         assert datasets.get_dataset_config_names(NAME) == ["default"]
         assert len(parts.s3.requests) <= 2
+
+
+@pytest.fixture
+def shared(hub: LoopbackHub, desk: Desk) -> Desk:
+    """Return an outsider's desk: the same dataset is shared as a public ZIP."""
+    files = {f"data/train-{i:05d}-of-00004.parquet": parquet(i * ROWS) for i in range(4)}
+    files["data/test-00000-of-00001.parquet"] = parquet(100_000, 1_000)
+    hub.add(make_repository(desk.folder / "repositories", NAME, "main", files))
+    desk.publisher()
+    hf_localize.download_dataset(NAME, make_public=True)
+    hub.stop()
+    desk.outsider()
+    desk.s3.clear()
+    return desk
+
+
+def test_a_load_of_one_split_from_a_public_zip_fetches_that_split_only(shared: Desk) -> None:
+    assert numbers(shared, "test") == list(range(100_000, 101_000))
+    assert sum(r.response_bytes for r in shared.s3.requests) <= _size_of(shared, "test") + 64 * 1024
+    shared.s3.clear()
+    assert numbers(shared, "test") == list(range(100_000, 101_000))
+    assert shared.s3.requests == ()
+    assert numbers(shared, f"train[{2 * ROWS}:]")[-1] == 4 * ROWS - 1
+    whole = datasets.concatenate_datasets(list(datasets.load_from_disk(_complete(shared)).values()))
+    assert len(whole) == 4 * ROWS + 1_000
+
+
+def _size_of(desk: Desk, split: str) -> int:
+    return sum(path.stat().st_size for path in (desk.store / ".hgloc/partial").rglob(f"{split}/*.arrow"))
+
+
+def _complete(desk: Desk) -> str:
+    numbers(desk, "train")
+    return str(desk.store / "made_parts/default_config/default_revision")
+
+
+def test_a_stream_from_a_public_zip_begins_soon_and_is_checked(shared: Desk) -> None:
+    with hf_localize.installed():
+        assert next(iter(stream()))["n"] == 0
+        assert len(shared.s3.requests) <= 4
+        assert sum(r.response_bytes for r in shared.s3.requests) <= 1_000_000
+        assert [row["n"] for row in stream()] == list(range(4 * ROWS))
+        shared.s3.fail(Rule("GET", r"\.zip$", WrongBytes(), header="range"))
+        with pytest.raises(errors.HfLocalizeError):
+            list(stream())
 
 
 def stream(split: str = "train") -> datasets.IterableDataset:
