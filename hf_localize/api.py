@@ -227,12 +227,13 @@ def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, **how:
 
 def _publish(entry: LocalEntry, session: Session, *, replace: bool, make_public: bool) -> list[str]:
     """Upload *entry* and, where asked, share it publicly; return what was done, in words."""
-    from hf_localize import publishing
+    from hf_localize import publishing, sharing
 
     bucket = session.require_publisher()
-    sent = publishing.upload(entry, bucket, replace=replace, workers=session.settings.max_concurrency)
+    workers = session.settings.max_concurrency
+    sent = publishing.upload(entry, bucket, replace=replace, workers=workers)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if make_public:
-        shared = publishing.make_public(entry, bucket, session.outside, session.store.scratch())
+        shared = sharing.make_public(entry, bucket, session.outside, workers=workers)
         done.append("shared publicly" if shared else "shared publicly already")
     return done

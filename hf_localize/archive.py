@@ -1,40 +1,116 @@
-"""Public ZIPs: packing an entry, and unpacking one that may be hostile."""
+"""Reading public ZIPs, which may be hostile: ours by ranges, others as a whole."""
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import io
 import stat
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, cast
 
-from hf_localize.errors import IntegrityError, UnsafeArchiveError
+from isal import igzip_lib, isal_zlib
+
+from hf_localize.errors import IntegrityError, UnreachableError, UnsafeArchiveError
 from hf_localize.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest, check_paths, read_manifest
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.transfer import fetch_files
+from hf_localize.zipformat import FLUSHED, Member, member_of
 
-#: The earliest time that ZIP can hold, so that the same entry gives the same bytes.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_CHUNK = 1 << 20
+#: Opens the ZIP's bytes from an offset to before another for one reading.
+OpenRange = Callable[[int, int], io.RawIOBase]
+#: Returns the ZIP's bytes from an offset to before another.
+ReadRange = Callable[[int, int], "bytes | memoryview"]
+
+_READ_AHEAD = 1 << 20
+#: What zipfile raises for what is not a ZIP, or not a whole one.
+_NOT_A_ZIP = (zipfile.BadZipFile, KeyError, ValueError, OverflowError, EOFError, RuntimeError, zlib.error)
 
 
-def pack(folder: Path, manifest: Manifest, target: BinaryIO) -> None:
-    """Write the entry in *folder* as a ZIP to *target*: its files, then the manifest.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the end of a ZIP says of it: its manifest, and where its files lie.
 
-    Members are stored, so that a reader can stream one by ranges into the ZIP. The same entry
-    gives the same bytes.
+    ``members`` is None for a ZIP that was not packed here: its files can't be read by ranges.
+    """
+
+    manifest: Manifest
+    members: Mapping[str, Member] | None
+
+
+def read_contents(file: TailedFile, where: str) -> Contents | None:
+    """Return what a ZIP holds, or None for a ZIP without a manifest (the original tool's).
 
     Raises:
-        IntegrityError: a file differs from the manifest.
+        UnsafeArchiveError: a member is refused, or the index can't be right.
+        IntegrityError: it is not a ZIP.
     """
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for record in sorted(manifest.files, key=lambda f: f.path):
-            with open(folder / record.path, "rb") as source:
-                _write_member(archive, record, source)
-        with archive.open(_member(MANIFEST_NAME), "w") as sink:
-            sink.write(manifest.to_bytes())
+    try:
+        with zipfile.ZipFile(cast("Any", io.BufferedReader(file, _READ_AHEAD))) as opened:
+            manifest = manifest_in(opened, where)
+            return None if manifest is None else Contents(manifest, _indexed(opened, where))
+    except _NOT_A_ZIP as exc:
+        raise IntegrityError(f"{where} is not a ZIP: {exc!r}") from exc
+
+
+def open_member(member: Member, open_range: OpenRange, start: int, stop: int) -> io.RawIOBase:
+    """Return the bytes of a member from *start* to before *stop* for one reading.
+
+    It is one range of the ZIP: of what is deflated, the blocks that hold those bytes.
+
+    Raises:
+        IntegrityError: from a read, where a block is not as its index says.
+    """
+    if not member.block_bytes:
+        return open_range(member.data_offset + start, member.data_offset + stop)
+    blocks = member.blocks(start, stop)
+    first, last = (member.data_offset + member.block_starts[n] for n in (blocks.start, blocks.stop))
+    return _Inflating(member, open_range(first, last), start, stop)
+
+
+class TailedFile(io.RawIOBase):
+    """A remote ZIP of which the end is at hand; what lies before it is read by ranges."""
+
+    def __init__(self, size_bytes: int, tail_bytes: int, read_range: ReadRange) -> None:
+        self._size_bytes = size_bytes
+        self._tail_start = max(0, size_bytes - tail_bytes)
+        self._read_range = read_range
+        self._tail = read_range(self._tail_start, size_bytes)
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that any place in it can be read next."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to *offset*."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError("a place before the first byte")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what comes next into *buffer*; 0 is the end."""
+        stop = min(self._position + len(buffer), self._size_bytes)
+        if stop <= self._position:
+            return 0
+        offset = self._position - self._tail_start
+        if offset >= 0:
+            data = self._tail[offset : offset + stop - self._position]
+        else:
+            stop = min(stop, self._tail_start)
+            data = self._read_range(self._position, stop)
+        buffer[: len(data)] = data
+        self._position = stop
+        return len(data)
 
 
 def manifest_in(archive: zipfile.ZipFile, where: str) -> Manifest | None:
@@ -46,9 +122,12 @@ def manifest_in(archive: zipfile.ZipFile, where: str) -> Manifest | None:
     members = members_of(archive, where)
     if MANIFEST_NAME not in archive.namelist():
         return None
-    if archive.getinfo(MANIFEST_NAME).file_size > MAX_MANIFEST_BYTES:
+    size = archive.getinfo(MANIFEST_NAME).file_size
+    if size > MAX_MANIFEST_BYTES:
         raise UnsafeArchiveError(f"the manifest in {where} is larger than {MAX_MANIFEST_BYTES} bytes")
-    manifest = read_manifest(archive.read(MANIFEST_NAME), f"{MANIFEST_NAME} in {where}")
+    with archive.open(MANIFEST_NAME) as opened:
+        data = opened.read(size)  # Not all: then zlib would inflate whatever there is.
+    manifest = read_manifest(data, f"{MANIFEST_NAME} in {where}")
     sizes = {name: info.file_size for name, info in members.items()}
     if sizes != {file.path: file.size_bytes for file in manifest.files}:
         raise UnsafeArchiveError(f"the members of {where} are not the files that its manifest names")
@@ -59,7 +138,8 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
     """Return the ZIP's file members by path, without folders and the manifest.
 
     Raises:
-        UnsafeArchiveError: a name leads outside, stands twice, or is no regular file.
+        UnsafeArchiveError: a name leads outside, stands twice, or is no regular file; or members
+            share bytes.
     """
     infos = [info for info in archive.infolist() if not info.is_dir() and info.filename != MANIFEST_NAME]
     check_paths(
@@ -71,6 +151,11 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
             raise UnsafeArchiveError(f"{where} holds {info.filename!r}, which is not a regular file")
         if info.flag_bits & 1:
             raise UnsafeArchiveError(f"{where} holds {info.filename!r}, which is encrypted")
+    end = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise UnsafeArchiveError(f"{where} holds {info.filename!r}, which overlaps another member")
+        end = info.header_offset + info.compress_size
     return {info.filename: info for info in infos}
 
 
@@ -94,36 +179,100 @@ def unpack(
         if sum(record.size_bytes for record in wanted) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
         try:
-            return fetch_files(wanted, lambda *part: _open_member(archive, *part), folder, workers=workers)
-        except (zipfile.BadZipFile, KeyError) as exc:
-            raise IntegrityError(f"{where} is damaged: {exc}") from exc
+            return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
+        except _NOT_A_ZIP as exc:
+            raise IntegrityError(f"{where} is damaged: {exc!r}") from exc
 
 
-def _open_member(archive: zipfile.ZipFile, name: str, start: int, _stop: int | None) -> io.RawIOBase:
+class _Inflating(io.RawIOBase):
+    """A member's bytes from its compressed blocks, one after another."""
+
+    def __init__(self, member: Member, body: io.RawIOBase, start: int, stop: int) -> None:
+        self._member = member
+        self._body = body
+        self._blocks = iter(member.blocks(start, stop))
+        self._start = start
+        self._stop = stop
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            number = next(self._blocks, None)
+            if number is None:
+                return 0
+            self._rest = self._inflate(number)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
+    def _inflate(self, number: int) -> memoryview:
+        """Return what is wanted of a block."""
+        member = self._member
+        packed = memoryview(bytearray(member.block_starts[number + 1] - member.block_starts[number]))
+        _read_full(self._body, packed, member.path)
+        begin = number * member.block_bytes
+        size = min(member.block_bytes, member.size_bytes - begin)
+        return memoryview(_inflated(packed, size, member.path))[
+            max(0, self._start - begin) : min(size, self._stop - begin)
+        ]
+
+
+def _indexed(archive: zipfile.ZipFile, where: str) -> dict[str, Member] | None:
+    """Return the members of a ZIP of ours by path, the manifest among them; None: it is not one.
+
+    In ours nothing lies between the members, so an offset that leads elsewhere is seen here.
+    """
+    members: dict[str, Member] = {}
+    for info in archive.infolist():
+        try:
+            member = member_of(info)
+        except ValueError as exc:
+            raise UnsafeArchiveError(f"{where}: {info.filename!r} has {exc}") from exc
+        if member is None:
+            return None
+        members[member.path] = member
+    end = 0
+    for member in members.values():
+        if member.offset != end:
+            raise UnsafeArchiveError(f"{where} holds {member.path!r} at another place than its sizes say")
+        end = member.end
+    return members
+
+
+def _inflated(packed: memoryview, size_bytes: int, path: str) -> bytes:
+    """Return what one block holds; it is never more than a byte too much that is inflated.
+
+    Raises:
+        IntegrityError: it does not hold *size_bytes* bytes, or does not end where it should.
+    """
+    inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(packed, size_bytes + 1)
+    except igzip_lib.IsalError as exc:  # type: ignore[misc]  # isal's stubs call the class an instance.
+        raise IntegrityError(f"{path}: a block of the ZIP is damaged: {exc}") from exc
+    is_whole = not inflater.eof and not inflater.unconsumed_tail and packed[-len(FLUSHED) :] == FLUSHED
+    if len(data) != size_bytes or not is_whole:
+        raise IntegrityError(f"{path}: a block of the ZIP does not hold what its index says")
+    return data
+
+
+def _read_full(body: io.RawIOBase, buffer: memoryview, path: str) -> None:
+    filled = 0
+    while filled < len(buffer) and (got := body.readinto(buffer[filled:])):
+        filled += got
+    if filled < len(buffer):
+        raise UnreachableError(f"{path}: ended {len(buffer) - filled} bytes too early")
+
+
+def _open_foreign(archive: zipfile.ZipFile, name: str, start: int, _stop: int | None) -> io.RawIOBase:
     member = archive.open(name)
     member.seek(start)
     return cast("io.RawIOBase", member)  # ZipExtFile reads like one.
-
-
-def _write_member(archive: zipfile.ZipFile, record: FileRecord, source: BinaryIO) -> None:
-    digest, size = hashlib.sha256(), 0
-    with archive.open(_member(record.path, record.size_bytes), "w") as sink:
-        for chunk in _chunks(source):
-            digest.update(chunk)
-            size += len(chunk)
-            sink.write(chunk)
-    if FileRecord(record.path, size, digest.hexdigest()) != record:
-        raise IntegrityError(f"{record.path} differs from the entry's manifest; register the dataset again")
-
-
-def _member(name: str, size_bytes: int = 0) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(name, _EPOCH)
-    member.external_attr = (stat.S_IFREG | 0o644) << 16
-    member.create_system = 3
-    member.file_size = size_bytes
-    return member
-
-
-def _chunks(source: BinaryIO) -> Iterator[bytes]:
-    while chunk := source.read(_CHUNK):
-        yield chunk

@@ -51,7 +51,7 @@ class Session:
         if url is None:
             raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
         ca_bundle = dict(self.settings.aws_environment).get("AWS_CA_BUNDLE")
-        return PublicFiles(url, self.settings.timeout_seconds, ca_bundle)
+        return PublicFiles(url, self.settings.timeout_seconds, ca_bundle, self.settings.max_bandwidth)
 
     def require_publisher(self) -> Bucket:
         """Return the bucket where publishing to it can be tried.
@@ -122,12 +122,13 @@ class RemoteSource:
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return what the bucket, or the public records, have for *ref*."""
-        return self._source().find(ref)
+        return self._source.find(ref)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any manifest there that tells the configs of the repository of *ref*."""
-        return self._source().repository(ref)
+        return self._source.repository(ref)
 
+    @functools.cached_property
     def _source(self) -> RepositorySource:
         workers = self._session.settings.max_concurrency
         if self.kind == "s3":

@@ -130,10 +130,10 @@ class Desk:
     def open_public_places(self) -> None:
         """Have the server honour ``--make-public``: by a policy, where it has no ACLs."""
         if not self.server.supports_acl:
-            from hf_localize import publishing
+            from hf_localize import sharing
             from hf_localize.session import current_session
 
-            policy = publishing.public_policy(current_session().bucket)
+            policy = sharing.public_policy(current_session().bucket)
             self.client().put_bucket_policy(Bucket=self.bucket, Policy=policy)
 
 

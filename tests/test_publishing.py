@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, publishing
+from hf_localize import errors, publishing, sharing
 from hf_localize.session import current_session
 from hf_localize.store import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
@@ -131,7 +131,7 @@ def test_eight_publishers_at_once_make_eight_records(desk: Desk) -> None:
     found = {e.manifest.dataset_id: e for e in session.store.entries()}
 
     def publish(name: str) -> bool:
-        return publishing.make_public(found[name], session.bucket, session.outside, session.store.scratch())
+        return sharing.make_public(found[name], session.bucket, session.outside, workers=4)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(publish, entries))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
-import struct
-import time
+import shutil
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,7 @@ from typing import Any, BinaryIO, cast
 from hf_localize import archive, layout
 from hf_localize.crew import trying
 from hf_localize.entries import Entry, NotHere, instead
-from hf_localize.errors import (
-    AccessDeniedError,
-    IntegrityError,
-    InvalidRefError,
-    UnreachableError,
-    UnsafeArchiveError,
-)
+from hf_localize.errors import AccessDeniedError, IntegrityError, InvalidRefError, UnsafeArchiveError
 from hf_localize.manifest import (
     Manifest,
     answers,
@@ -35,17 +29,16 @@ from hf_localize.manifest import (
 )
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
-from hf_localize.transfer import fetch_files
+from hf_localize.transfer import OpenRange, fetch_files, fill
 from hf_localize.web import PublicFiles
 
 NAME = "public ZIP"
 _MAX_RECORDS_BYTES = 64 << 20
 #: A ZIP of the original tool has no manifest that bounds what it may unpack to.
 _MAX_EXPANSION = 100
-_TRIES = 4
-#: A member's header with its name has no more, in ours; with it comes what is wanted first of its data.
-_LOCAL_HEADER_BYTES = 1 << 10
-_WITH_HEADER_BYTES = 8 << 20
+#: Where a record does not say how much of a ZIP's end tells what it holds; and the most it may say.
+_TAIL_BYTES, _MAX_TAIL_BYTES = 64 << 10, 256 << 20
+_READ_AHEAD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +49,7 @@ class PublicRecord:
     zip_key: str
     size_bytes: int | None = None
     sha256: str | None = None
+    tail_bytes: int = _TAIL_BYTES
     digest: str | None = None
     canonical_id: str | None = None
     resolved_config: str | None = None
@@ -69,7 +63,7 @@ class PublicRecord:
 
 @dataclass(frozen=True, slots=True)
 class ZipFetch:
-    """A public ZIP that can be fetched as a whole."""
+    """A public ZIP that can be fetched as a whole only: of the original tool, or packed by a person."""
 
     files: PublicFiles
     record: PublicRecord
@@ -103,63 +97,44 @@ class ZipFetch:
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry(ZipFetch):
-    """A public ZIP whose members can also be read where they lie, by ranges."""
+    """A public ZIP that was packed by us: its files are read by ranges."""
 
-    manifest: Manifest = dataclasses.field(kw_only=True)
-    #: Where each member begins in the ZIP.
-    offsets: Mapping[str, int] = dataclasses.field(kw_only=True)
+    contents: archive.Contents = dataclasses.field(kw_only=True)
 
-    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
-        """Fetch the files *paths*, verified."""
-        members = {path: self._member(path) for path in paths}
-        wanted = [self.manifest.file(path) for path in paths]
-
-        def open_range(path: str, start: int, stop: int | None) -> io.RawIOBase:
-            assert stop is not None, "each file's size is known"
-            return cast("io.RawIOBase", io.BytesIO(members[path].read(start, stop)))
-
-        fetch_files(wanted, open_range, folder, workers=self.workers)
-        return self.manifest
+    @property
+    def manifest(self) -> Manifest:
+        """Return the entry's manifest."""
+        return self.contents.manifest
 
     def open(self, path: str) -> BinaryIO:
-        """Return a seekable stream over one member; the read of its end raises if it was not as recorded."""
-        member = self._member(path)
+        """Return a seekable stream over one file; the read of its end raises if it was not as recorded."""
+        record = self.manifest.file(path)
+        return cast("BinaryIO", RemoteFile(record, functools.partial(self.read_range, path), self.source))
 
-        def read_range(start: int, stop: int) -> bytes:
-            found: list[bytes] = []
-            trying(path, lambda: found.append(member.read(start, stop)))
-            return found[-1]
+    def read_range(self, path: str, start: int, stop: int) -> memoryview:
+        """Return a file's bytes from *start* to before *stop*, with a few tries.
 
-        return cast("BinaryIO", RemoteFile(self.manifest.file(path), read_range, self.source))
+        Raises:
+            IntegrityError: the ZIP is damaged there.
+        """
+        return _read(self._open_range, path, start, stop)
 
-    def _member(self, path: str) -> _StoredMember:
-        return _StoredMember(self.files, self.record.zip_key, self.offsets[path])
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Write the files of the entry into *folder*, each verified, and return its manifest."""
+        return self.fetch_some(folder, [file.path for file in self.manifest.files])
 
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Write the files *paths* into *folder*, each verified, and return the manifest."""
+        chosen = set(paths)
+        wanted = [record for record in self.manifest.files if record.path in chosen]
+        fetch_files(wanted, self._open_range, folder, workers=self.workers)
+        return self.manifest
 
-class _StoredMember:
-    """A member of a ZIP that is not compressed: its bytes lie in the ZIP as they are."""
-
-    def __init__(self, files: PublicFiles, zip_key: str, offset: int) -> None:
-        self._files = files
-        self._zip_key = zip_key
-        self._offset = offset
-        self._data_offset: int | None = None
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return the member's bytes from *start* to before *stop*, by one request."""
-        if self._data_offset is not None:
-            return self._files.read_range(self._zip_key, self._data_offset + start, stop - start)
-        # The local header's length is in itself. APPNOTE 6.3.10, section 4.3.7.
-        asked = _LOCAL_HEADER_BYTES + min(stop, _WITH_HEADER_BYTES)
-        head = self._files.read_range(self._zip_key, self._offset, asked)
-        if head[:4] != b"PK\3\4":
-            raise IntegrityError(f"{self._files.url(self._zip_key)} is not what its record describes")
-        name, extra = struct.unpack_from("<HH", head, 26)
-        self._data_offset = self._offset + 30 + name + extra
-        known = head[30 + name + extra :]
-        if stop <= len(known):
-            return known[start:stop]
-        return self.read(start, stop)
+    def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
+        assert self.contents.members is not None
+        member = self.contents.members[path]
+        open_range = functools.partial(self.files.open_range, self.record.zip_key)
+        return archive.open_member(member, open_range, start, member.size_bytes if stop is None else stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +145,8 @@ class PublicSource:
     workers: int
     kind: str = "public"
     name: str = NAME
+    #: What :meth:`find` has read last, for a question about the repository that follows it.
+    _read: list[list[PublicRecord]] = dataclasses.field(default_factory=list, compare=False, repr=False)
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the shared ZIP for *ref*, found by the fields of its record."""
@@ -178,6 +155,7 @@ class PublicSource:
             records = self.records()
         except AccessDeniedError as exc:
             return NotHere(f"nothing is shared, or it may not be read: {exc}")
+        self._read[:] = [records or []]
         if records is None:
             return NotHere(f"{where} does not exist: nothing is shared there")
         matching = [record for record in records if record.answers(ref)]
@@ -187,16 +165,17 @@ class PublicSource:
         record = min(matching, key=lambda found: found.ref != ref)
         if record.digest is None or record.size_bytes is None:
             return ZipFetch(self.files, record, self.workers)
-        manifest, offsets = self._open(record)
-        if offsets is None:
+        contents = self._contents(record)
+        if contents.members is None:  # Somebody else has packed it: it can't be read by ranges.
             return ZipFetch(self.files, record, self.workers)
-        return ZipEntry(self.files, record, self.workers, manifest=manifest, offsets=offsets)
+        return ZipEntry(self.files, record, self.workers, contents=contents)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any shared manifest that tells the configs of the repository of *ref*."""
-        for record in self.records() or ():
+        records = self._read.pop() if self._read else self.records()
+        for record in records or ():
             if is_same_id(record, ref.dataset_id) and record.digest and record.size_bytes:
-                manifest, _ = self._open(record)
+                manifest = self._contents(record).manifest
                 if tells_configs(manifest, ref):
                     return manifest
         return None
@@ -206,19 +185,13 @@ class PublicSource:
         data = self.files.get(PUBLIC_RECORDS_KEY, limit_bytes=_MAX_RECORDS_BYTES)
         return None if data is None else read_records(data, self.files.url(PUBLIC_RECORDS_KEY))
 
-    def _open(self, record: PublicRecord) -> tuple[Manifest, dict[str, int] | None]:
-        """Return the manifest in the record's ZIP, and where its members are; None: some are packed."""
-        try:
-            with zipfile.ZipFile(self.files.open(record.zip_key, record.size_bytes or 0)) as opened:
-                manifest = archive.manifest_in(opened, record.zip_key)
-                members = opened.infolist()
-        except zipfile.BadZipFile as exc:
-            raise IntegrityError(f"{self.files.url(record.zip_key)} is not a ZIP: {exc}") from exc
-        if manifest is None or manifest.digest != record.digest:
-            raise IntegrityError(f"{self.files.url(record.zip_key)} is not what its record describes")
-        are_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-        offsets = {member.filename: member.header_offset for member in members} if are_stored else None
-        return _of_record(manifest, record), offsets
+    def _contents(self, record: PublicRecord) -> archive.Contents:
+        where = self.files.url(record.zip_key)
+        contents = archive.read_contents(_remote_zip(self.files, record), where)
+        if contents is None or contents.manifest.digest != record.digest:
+            raise IntegrityError(f"{where} is not what its record describes")
+        _of_record(contents.manifest, record)
+        return contents
 
 
 def read_records(data: bytes, where: str) -> list[PublicRecord]:
@@ -255,12 +228,13 @@ def _read_record(value: Mapping[str, Any]) -> PublicRecord | None:
 
 
 def _usable_record(value: Mapping[str, Any], ref: DatasetRef, key: str) -> PublicRecord:
-    size, digest = value.get("size_bytes"), value.get("digest")
+    size, digest, tail = value.get("size_bytes"), value.get("digest"), value.get("tail_bytes")
     return PublicRecord(
         ref,
         key,
         size_bytes=size if isinstance(size, int) and size >= 0 else None,
         sha256=_text(value.get("sha256")),
+        tail_bytes=tail if isinstance(tail, int) and 0 < tail <= _MAX_TAIL_BYTES else _TAIL_BYTES,
         digest=digest if isinstance(digest, str) and len(digest) == 64 else None,
         canonical_id=_text(value.get("canonical_id")),
         resolved_config=_text(value.get("resolved_config")),
@@ -279,25 +253,34 @@ def _of_record(manifest: Manifest, record: PublicRecord) -> Manifest:
     return manifest
 
 
+def _remote_zip(files: PublicFiles, record: PublicRecord) -> archive.TailedFile:
+    read_range = functools.partial(_read, files.open_range, record.zip_key)
+    return archive.TailedFile(record.size_bytes or 0, record.tail_bytes, read_range)
+
+
+def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview:
+    """Return a range of a file, with a few tries."""
+    buffer = memoryview(bytearray(stop - start))
+    if buffer:
+        trying(name, lambda: fill(buffer, open_range(name, start, stop), name))
+    return buffer
+
+
 def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     """Download the record's ZIP to *path*; what is there already is continued.
 
     Raises:
         IntegrityError: it is not of the size and sha256 that the record names.
     """
-    for attempt in range(1, _TRIES + 1):
-        start = path.stat().st_size if path.exists() else 0
-        if record.size_bytes is not None and start >= record.size_bytes:
-            break
-        try:
-            with open(path, "ab") as sink:
-                for chunk in files.stream(record.zip_key, start=start if record.sha256 else sink.truncate(0)):
-                    sink.write(chunk)
-            break
-        except UnreachableError:
-            if attempt == _TRIES:
-                raise
-            time.sleep(0.2 * 2**attempt)
+
+    def go_on() -> None:
+        with open(path, "ab") as sink:
+            start = sink.tell() if record.sha256 else sink.truncate(0)
+            if record.size_bytes is None or start < record.size_bytes:
+                with files.open_range(record.zip_key, start) as body:
+                    shutil.copyfileobj(body, sink, _READ_AHEAD)
+
+    trying(record.zip_key, go_on)
     if record.sha256 is not None and hash_file(path, record.zip_key).sha256 != record.sha256:
         path.unlink()
         raise IntegrityError(f"{files.url(record.zip_key)} does not have the sha256 of its record")

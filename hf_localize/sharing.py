@@ -1,0 +1,254 @@
+"""Sharing an entry with everybody: its ZIP in the bucket, and its public record."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_localize.bucket import AclsDisabledError, Bucket, MultipartUpload
+from hf_localize.crew import Crew
+from hf_localize.errors import (
+    AccessDeniedError,
+    ConflictError,
+    HfLocalizeError,
+    PublishError,
+    UnreachableError,
+)
+from hf_localize.manifest import Manifest
+from hf_localize.packing import PackedZip
+from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.sources.public import record_ref
+from hf_localize.store import LocalEntry
+from hf_localize.web import PublicFiles
+
+_log = logging.getLogger(__name__)
+_PART_BYTES = 16 << 20
+#: Of all parts that are in memory at the same time.
+_MOST_BYTES = 80 << 20
+#: An upload has at most 10,000 parts: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+_MOST_PARTS = 10_000
+
+
+def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, *, workers: int) -> bool:
+    """Share *entry* with everybody: its ZIP, then its record in ``public_datasets.json``.
+
+    The ZIP is made while it is uploaded; there is no copy of it here.
+
+    Args:
+        outside: reads the public files as an outsider does; it tells whether they are public.
+        workers: the most requests that are under way at the same time.
+
+    Returns:
+        False where the same content is shared already.
+
+    Raises:
+        IntegrityError: a file differs from the manifest. Nothing was shared.
+        PublishError: it could not be uploaded, or outsiders could not read it. Then the message has
+            the bucket policy that helps.
+    """
+    manifest = entry.hashed_manifest()
+    records, _ = bucket.read_json(PUBLIC_RECORDS_KEY)
+    key, zip_key = _free_names(records, manifest.ref)
+    same = records.get(key, {}).get("digest") == manifest.digest
+    if same and all(map(outside.is_readable, (zip_key, PUBLIC_RECORDS_KEY))):
+        return False
+    made = _upload_public(bucket, outside, zip_key, PackedZip(entry.folder, manifest), workers)
+    record = _record(manifest, made, bucket)
+    bucket.update_json(
+        PUBLIC_RECORDS_KEY, lambda document: _put_record(document, manifest.ref, record), public=True
+    )
+    if not outside.is_readable(PUBLIC_RECORDS_KEY):
+        raise _not_public(bucket, PUBLIC_RECORDS_KEY)
+    return True
+
+
+def public_policy(bucket: Bucket) -> str:
+    """Return the bucket policy (JSON) that opens exactly the two public places to everybody."""
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
+    places = (PUBLIC_RECORDS_KEY, f"{PUBLIC_ZIP_FOLDER}/*")
+    arn = f"arn:aws:s3:::{bucket.address.name}"
+    statement = {
+        "Sid": "HfLocalizePublicDatasets",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": [f"{arn}/{bucket.address.key(place)}" for place in places],
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A ZIP that was uploaded; sizes in bytes, ``sha256`` in hex."""
+
+    zip_key: str
+    size_bytes: int
+    sha256: str
+    tail_bytes: int
+
+
+def _upload_public(
+    bucket: Bucket, outside: PublicFiles, zip_key: str, packed: PackedZip, workers: int
+) -> _Made:
+    try:
+        made = _Upload(packed, bucket, zip_key, workers).run()
+    except (AccessDeniedError, UnreachableError) as exc:
+        raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
+    if not outside.is_readable(zip_key):
+        bucket.delete(zip_key)
+        raise _not_public(bucket, zip_key)
+    return made
+
+
+class _Upload:
+    """A ZIP on its way into the bucket. Its parts are made and hashed in order, and sent in any."""
+
+    def __init__(self, packed: PackedZip, bucket: Bucket, key: str, workers: int) -> None:
+        self._packed = packed
+        self._bucket = bucket
+        self._key = key
+        self._part_bytes = max(_PART_BYTES, -(-packed.most_bytes // _MOST_PARTS))
+        self._crew = Crew(self._next_piece, min(workers, max(2, _MOST_BYTES // self._part_bytes)))
+        self._pieces = packed.pieces()
+        self._rest = memoryview(b"")
+        self._is_ended = False
+        self._making, self._hashing = threading.Lock(), threading.Lock()
+        self._local = threading.local()
+        self._hash = hashlib.sha256()
+        self._parts = self._size_bytes = 0
+        self._upload: MultipartUpload | None = None
+
+    def run(self) -> _Made:
+        """Make and send it. On any error nothing of it is visible."""
+        try:
+            self._crew.run()
+            if self._upload is not None:
+                self._upload.complete()
+        except BaseException:
+            if self._upload is not None:
+                self._give_up(self._upload)
+            raise
+        finally:
+            with contextlib.suppress(ValueError):  # A thread still runs it: somebody pressed Ctrl-C.
+                self._pieces.close()
+        return _Made(self._key, self._size_bytes, self._hash.hexdigest(), self._packed.tail_bytes)
+
+    def _next_piece(self) -> Callable[[], int] | None:
+        return None if self._is_ended else self._send_part
+
+    def _send_part(self) -> int:
+        buffer: memoryview = getattr(self._local, "buffer", None) or memoryview(bytearray(self._part_bytes))
+        self._local.buffer = buffer
+        with self._making:
+            part = buffer[: self._fill(buffer)]
+            if not part:
+                return 0
+            self._parts += 1
+            self._size_bytes += len(part)
+            number, is_whole = self._parts, self._parts == 1 and self._is_ended
+            if number == 1 and not is_whole:
+                self._upload = self._publicly(
+                    lambda public: self._bucket.start_upload(self._key, public=public)
+                )
+            # Taken before the next part can be made: so they are hashed in order.
+            self._hashing.acquire()
+        try:
+            self._hash.update(part)
+        finally:
+            self._hashing.release()
+        if is_whole:
+            self._publicly(lambda public: self._bucket.put(self._key, bytes(part), public=public))
+        else:
+            upload = self._upload
+            assert upload is not None
+            self._crew.trying(self._key, lambda: upload.send(number, part))
+        return len(part)
+
+    def _fill(self, buffer: memoryview) -> int:
+        """Copy what comes next of the ZIP into *buffer*; return how much that was."""
+        filled = 0
+        was_ended, self._is_ended = self._is_ended, True  # As it is if what follows fails.
+        while not was_ended and filled < len(buffer):
+            if not self._rest:
+                self._rest = next(self._pieces, self._rest)
+                if not self._rest:
+                    return filled
+            count = min(len(self._rest), len(buffer) - filled)
+            buffer[filled : filled + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            filled += count
+        self._is_ended = was_ended
+        return filled
+
+    def _publicly(self, work: Callable[[bool], Any]) -> Any:
+        try:
+            return work(True)
+        except AclsDisabledError:
+            return work(False)  # A bucket policy may open it.
+
+    def _give_up(self, upload: MultipartUpload) -> None:
+        try:
+            upload.abort()
+        except HfLocalizeError as exc:
+            _log.warning("%s: parts of an upload that failed could not be removed: %s", self._key, exc)
+
+
+def _not_public(bucket: Bucket, key: str) -> PublishError:
+    return PublishError(
+        f"{key} in {bucket.address} can't be read without credentials: the bucket does not honour the "
+        "public-read ACL. Nothing was shared. Add this bucket policy, and allow public policies for the "
+        f"bucket (Block Public Access), then run the command again:\n{public_policy(bucket)}"
+    )
+
+
+def _free_names(records: Mapping[str, Any], ref: DatasetRef) -> tuple[str, str]:
+    """Return the record key and the ZIP key for *ref*: its own, or the first that nobody has."""
+    own = [k for k, v in records.items() if record_ref(v) == ref and isinstance(v.get("s3_zip_key"), str)]
+    if own:
+        return own[0], records[own[0]]["s3_zip_key"]
+    zips = {value.get("s3_zip_key") for value in records.values() if isinstance(value, dict)}
+    key, zip_key = ref.record_key, ref.zip_key
+    if key in records:
+        key += ref.suffix
+    if zip_key in zips:
+        zip_key = f"{zip_key.removesuffix('.zip')}{ref.suffix}.zip"
+    return key, zip_key
+
+
+def _record(manifest: Manifest, made: _Made, bucket: Bucket) -> dict[str, Any]:
+    return {
+        "dataset_id": manifest.dataset_id,
+        "config_name": manifest.config_name,
+        "revision": manifest.revision,
+        "s3_zip_key": made.zip_key,
+        "s3_bucket": bucket.address.name,
+        "size_bytes": made.size_bytes,
+        "sha256": made.sha256,
+        "tail_bytes": made.tail_bytes,
+        "digest": manifest.digest,
+        "canonical_id": manifest.canonical_id,
+        "resolved_config": manifest.resolved_config,
+        "is_default_config": manifest.is_default_config,
+        "commit": manifest.commit,
+        "license": manifest.license,
+        "splits": {split.name: split.rows for split in manifest.splits},
+        "features": manifest.features,
+    }
+
+
+def _put_record(document: dict[str, Any], ref: DatasetRef, record: dict[str, Any]) -> bool:
+    """Set *ref*'s record; keep fields of it that are not known here. False: nothing to change."""
+    key, zip_key = _free_names(document, ref)
+    if zip_key != record["s3_zip_key"]:
+        raise ConflictError(f"another publisher took {record['s3_zip_key']} meanwhile; run the command again")
+    merged = {**document.get(key, {}), **record}
+    if document.get(key) == merged:  # Both are plain JSON: a manifest's parts are.
+        return False
+    document[key] = merged
+    return True
