@@ -21,7 +21,6 @@ from urllib.parse import quote
 
 import boto3
 import botocore.session
-from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions as botoerrors
 from botocore.config import Config
 
@@ -225,18 +224,6 @@ class Bucket:
         """Write one small object; the server checks *sha256* (hex) where it checks signatures."""
         headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
         self._moving(key, lambda wire, name: wire.put(name, data, headers))
-
-    def upload(self, path: Path, key: str, *, sha256: str | None = None, public: bool = False) -> None:
-        """Write the file at *path* as one object, in parts where it is large."""
-        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}} if sha256 else {}
-        if public:
-            extra["ACL"] = "public-read"
-        try:
-            self._client().upload_file(str(path), self.address.name, self.address.key(key), ExtraArgs=extra)
-        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
-            raise self._translate(exc, key) from exc
-        except S3UploadFailedError as exc:  # The ClientError is its context.
-            raise self._translate(exc.__context__ or exc, key) from exc
 
     def start_upload(self, key: str, *, sha256: str | None = None, public: bool = False) -> MultipartUpload:
         """Begin an object that is sent in parts.

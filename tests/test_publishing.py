@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -308,15 +309,26 @@ def test_download_makes_public_also_when_the_private_copy_was_there(hub: Loopbac
 
 
 def test_the_same_entry_gives_the_same_zip(desk: Desk) -> None:
-    from hf_localize import archive
+    from hf_localize.packing import PackedZip
 
     desk.publisher()
-    hf_localize.register_dataset(rows("x"), "org/x", skip_s3_upload=True)
-    (entry,) = current_session().store.entries()
-    first, second = io.BytesIO(), io.BytesIO()
-    archive.pack(entry.folder, entry.manifest, first)
-    archive.pack(entry.folder, entry.manifest, second)
-    assert first.getvalue() == second.getvalue()
+    words = datasets.Dataset.from_dict({"text": [f"the same words again, number {n}" for n in range(60_000)]})
+    noise = datasets.Dataset.from_dict({"text": [os.urandom(64).hex() for _ in range(8_000)]})
+    noise = noise.cast_column("text", datasets.Value("binary")).map(
+        lambda row: {"text": os.urandom(300)}, load_from_cache_file=False
+    )
+    hf_localize.register_dataset(words, "org/x", "words", skip_s3_upload=True)
+    hf_localize.register_dataset(noise, "org/x", "noise", skip_s3_upload=True)
+    methods = set()
+    for entry in current_session().store.entries():
+        first, second = (b"".join(map(bytes, PackedZip(entry.folder, entry.manifest).pieces())) for _ in "12")
+        assert first == second
+        with zipfile.ZipFile(io.BytesIO(first)) as opened:
+            assert opened.testzip() is None
+            methods |= {i.compress_type for i in opened.infolist() if i.filename.endswith(".arrow")}
+            for file in entry.manifest.files:
+                assert opened.read(file.path) == (entry.folder / file.path).read_bytes()
+    assert methods == {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 def test_a_prefix_keeps_everything_under_it(desk: Desk) -> None:
