@@ -1,0 +1,131 @@
+"""How the bytes of files move: what an interruption leaves, how much memory it takes, and how fast it may be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pytest
+
+import hf_localize
+from hf_localize.signing import Keys, Signer
+from tests.conftest import Desk, run_python
+
+NAME = "made/large"
+SIZE = 80 << 20
+CUT = SIZE * 7 // 10
+FETCH = f"import hf_localize; hf_localize.load_local_dataset({NAME!r})"
+SEND = f"import hf_localize; hf_localize.sync_local_dataset_to_s3({NAME!r})"
+
+
+@pytest.fixture
+def large(desk: Desk) -> Desk:
+    """Return a publisher's desk whose store has a dataset with one shard of 80 MiB."""
+    desk.publisher()
+    data = datasets.Dataset.from_dict({"noise": [os.urandom(1 << 20) for _ in range(SIZE >> 20)]})
+    hf_localize.register_dataset(data, NAME, skip_s3_upload=True)
+    desk.s3.clear()
+    return desk
+
+
+def moved(desk: Desk) -> int:
+    return sum(r.request_bytes + r.response_bytes for r in desk.s3.requests)
+
+
+def kill_when(code: str, is_time: Callable[[], bool], cwd: Path) -> None:
+    """Run *code* at 40 MB/s and kill it as soon as *is_time*."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, "HGLOC_MAX_BANDWIDTH": "40MB/s"}
+    )
+    deadline = time.monotonic() + 60
+    while not is_time():
+        assert process.poll() is None, "it ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_fetch_that_was_killed_is_gone_on_with(large: Desk) -> None:
+    hf_localize.sync_local_dataset_to_s3(NAME)
+    large.teammate()
+
+    def arrived() -> bool:
+        found = large.store.rglob("*.arrow") if large.store.exists() else ()
+        return sum(path.stat().st_size for path in found) >= CUT
+
+    kill_when(FETCH, arrived, large.folder)
+    assert hf_localize.list_local_datasets() == []
+    large.s3.clear()
+    assert run_python(FETCH, cwd=large.folder).returncode == 0
+    assert moved(large) <= SIZE * 0.35
+
+
+def test_an_upload_that_was_killed_is_gone_on_with(large: Desk) -> None:
+    # What was sent of a part that is not whole is lost: as many parts as there are threads.
+    large.set(HGLOC_MAX_CONCURRENCY="1")
+    kill_when(SEND, lambda: moved(large) >= CUT, large.folder)
+    assert hf_localize.list_s3_datasets() == []
+    large.s3.clear()
+    ran = run_python(SEND, cwd=large.folder)
+    assert ran.returncode == 0, ran.stderr
+    assert moved(large) <= SIZE * 0.35
+    large.teammate()
+    assert len(hf_localize.load_local_dataset(NAME)["train"]) == SIZE >> 20
+
+
+def test_moving_takes_a_bounded_amount_of_memory(large: Desk) -> None:
+    code = (
+        "import resource, json, hf_localize, boto3, datasets\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "from hf_localize.session import current_session; current_session().bucket.list_folder('')\n"
+        "before = peak()\n{}\nprint(json.dumps((peak() - before) * 1024))"
+    )
+    for step in (SEND, FETCH):
+        if step is FETCH:
+            large.teammate()
+        ran = run_python(code.format(step), cwd=large.folder)
+        assert ran.returncode == 0, ran.stderr
+        assert json.loads(ran.stdout) <= 250_000_000
+
+
+def test_a_cap_on_the_bandwidth_holds(large: Desk) -> None:
+    hf_localize.sync_local_dataset_to_s3(NAME)
+    large.teammate().set(HGLOC_MAX_BANDWIDTH="80MB/s")
+    begun = time.monotonic()
+    hf_localize.load_local_dataset(NAME)
+    assert time.monotonic() - begun >= SIZE / 80e6
+
+
+def test_requests_for_data_are_signed_as_botocore_signs_them() -> None:
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.config import Config
+    from botocore.credentials import Credentials
+
+    keys = Keys("AKIAEXAMPLE", "secret/example", "token==")
+    target = "/bucket/a%20folder/na%CC%88me%2B?partNumber=2&uploadId=x-y"
+    sent = {"Host": "127.0.0.1:9000", "Range": "bytes=0-9", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+    ours = Signer(lambda: keys, "eu-west-1")("GET", target, sent)
+    request = AWSRequest("GET", f"http://127.0.0.1:9000{target}", headers={"Range": "bytes=0-9"})
+    request.context = {"client_config": Config(s3={"payload_signing_enabled": False})}
+    signer = S3SigV4Auth(Credentials(keys.access_key, keys.secret_key, keys.token), "s3", "eu-west-1")
+    signer.add_auth(request)
+    if request.headers["X-Amz-Date"] != ours["x-amz-date"]:
+        pytest.skip("the second changed between the two signatures")
+
+    def parts(header: str) -> tuple[set[str], str]:
+        found = re.search(r"SignedHeaders=([^,]*), Signature=(\w+)", header)
+        assert found is not None
+        return set(found[1].split(";")), found[2]
+
+    assert parts(ours["Authorization"]) == parts(request.headers["Authorization"])
+    assert "secret" not in repr(keys)
