@@ -1,11 +1,12 @@
 """The team's bucket: the only module that knows S3.
 
-boto3 asks for everything but the bytes of files, which go over `wire`. Keys are relative
-to the prefix. Errors of both are translated here, once.
+Objects are read, and files sent, over `wire`; boto3 does the rest. Keys are relative to the prefix.
+Errors of both are translated here, once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -19,17 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-import boto3
-import botocore.session
-from botocore import exceptions as botoerrors
-from botocore.config import Config
-
+from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
     HfLocalizeError,
     IntegrityError,
     PreconditionFailedError,
+    RefusedError,
     SettingsError,
     SlowDownError,
     UnreachableError,
@@ -40,6 +38,7 @@ from hf_localize.signing import Keys, Signer
 from hf_localize.wire import StatusError, Wire
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
 _UPDATE_TRIES = 30
@@ -52,17 +51,6 @@ _BAD_CREDENTIALS = frozenset(
     {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
 )
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
-# How EC2 documents that an instance is told from other machines.
-_DMI_FILES = ("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_version")
-
-
-_CREDENTIAL_ERRORS = (
-    botoerrors.NoCredentialsError,
-    botoerrors.CredentialRetrievalError,
-    botoerrors.PartialCredentialsError,
-    botoerrors.ProfileNotFound,
-    botoerrors.TokenRetrievalError,
-)
 
 
 class NotPermittedError(AccessDeniedError):
@@ -141,8 +129,11 @@ class Bucket:
         self._settings = settings
         self._clients: dict[int, S3Client] = {}
         self._data: Wire | None = None
+        #: Where AWS has said that the bucket is.
+        self._region: str | None = None
         self._lock = threading.Lock()
-        self._credentials = _credentials(settings)
+        self._keys = _static_keys(settings)
+        self._credentials = None if self._keys else _chained_credentials(settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.address,)
@@ -153,7 +144,7 @@ class Bucket:
     @property
     def has_credentials(self) -> bool:
         """Tell whether any credentials were found."""
-        return self._credentials is not None
+        return self._keys is not None or self._credentials is not None
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes, or None where there is no such key."""
@@ -162,13 +153,15 @@ class Bucket:
 
     def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
         """Return the object's bytes and its ETag, or None where there is no such key."""
-        try:
-            answer = self._call("get_object", key)
-            return answer["Body"].read(), answer["ETag"]
-        except _MissingKeyError:
-            return None
-        except botoerrors.BotoCoreError as exc:
-            raise self._translate(exc, key) from exc
+        found: list[tuple[bytes, str]] = []
+
+        def read() -> None:
+            with self._moving(key, lambda wire, name: wire.get(name)) as body:
+                found.append((body.read_all(), body.headers.get("etag", "")))
+
+        with contextlib.suppress(_MissingKeyError):
+            trying(key, read)
+        return found[0] if found else None
 
     def open_range(self, key: str, start: int = 0, stop: int | None = None) -> io.RawIOBase:
         """Return the object's bytes from *start* to before *stop* (None: its end) for one reading.
@@ -257,26 +250,23 @@ class Bucket:
         """Return the ids of uploads of *key* that were begun and not ended, the newest first."""
         name = self.address.key(key)
         try:
-            found = self._client().list_multipart_uploads(Bucket=self.address.name, Prefix=name)
-        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
-            if isinstance(self._translate(exc, key), UnreachableError):
-                raise self._translate(exc, key) from exc
+            with self._asking(key) as client:
+                found = client.list_multipart_uploads(Bucket=self.address.name, Prefix=name)
+        except (AccessDeniedError, PreconditionFailedError, RefusedError, _MissingKeyError):
             return []  # It may not be permitted, or not be known; then everything is sent.
         uploads = [item for item in found.get("Uploads", []) if item["Key"] == name]
         return [item["UploadId"] for item in sorted(uploads, key=lambda u: u["Initiated"], reverse=True)]
 
     def _parts(self, key: str, upload_id: str) -> dict[int, tuple[int, str]]:
         """Return {number: (size in bytes, ETag without quotes)} of the parts that are there."""
-        pages = self._client().get_paginator("list_parts")
-        try:
-            found = pages.paginate(Bucket=self.address.name, Key=self.address.key(key), UploadId=upload_id)
+        name = self.address.key(key)
+        with self._asking(key) as client:
+            pages = client.get_paginator("list_parts")
             return {
                 part["PartNumber"]: (part["Size"], part["ETag"].strip('"'))
-                for page in found
+                for page in pages.paginate(Bucket=self.address.name, Key=name, UploadId=upload_id)
                 for part in page.get("Parts", [])
             }
-        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
-            raise self._translate(exc, key) from exc
 
     def delete(self, key: str) -> None:
         """Remove one object; success where there is none."""
@@ -346,29 +336,59 @@ class Bucket:
         return document, found[1]
 
     def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:
-        pages = self._client().get_paginator("list_objects_v2")
         full = self.address.key(prefix) if prefix or not self.address.prefix else f"{self.address.prefix}/"
-        try:
+        with self._asking(prefix) as client:
+            pages = client.get_paginator("list_objects_v2")
             yield from pages.paginate(Bucket=self.address.name, Prefix=full, **extra)
-        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
-            raise self._translate(exc, prefix) from exc
 
     def _relative(self, key: str) -> str:
         return key.removeprefix(f"{self.address.prefix}/") if self.address.prefix else key
 
     def _call(self, operation: str, key: str, **arguments: Any) -> Any:
-        call = getattr(self._client(), operation)
+        with self._asking(key) as client:
+            return getattr(client, operation)(
+                Bucket=self.address.name, Key=self.address.key(key), **arguments
+            )
+
+    @contextlib.contextmanager
+    def _asking(self, key: str) -> Iterator[S3Client]:
+        """Lend boto3's client, and translate what it raises."""
+        from hf_localize import aws
+
         try:
-            return call(Bucket=self.address.name, Key=self.address.key(key), **arguments)
-        except botoerrors.ParamValidationError:
+            yield self._client()
+        except aws.CallerError:
             raise  # A mistake of ours, not of the server's.
-        except (botoerrors.ClientError, botoerrors.BotoCoreError) as exc:
+        except aws.ERRORS as exc:
             raise self._translate(exc, key) from exc
+
+    def _client(self) -> S3Client:
+        # A connection must not be shared across fork, so each process has its own client.
+        from hf_localize import aws
+
+        with self._lock:
+            if os.getpid() not in self._clients:
+                self._clients[os.getpid()] = aws.connect(
+                    self._settings,
+                    self._credentials,
+                    endpoint_url=self.address.endpoint_url,
+                    region=self.address.region,
+                    read_timeout_seconds=_READ_TIMEOUT_SECONDS,
+                )
+            return self._clients[os.getpid()]
 
     def _moving(self, key: str, work: Callable[[Wire, str], _T]) -> _T:
         """Do *work* with the connections for data and the quoted key."""
+        name = quote(self.address.key(key), safe="/-_.~")
         try:
-            return work(self._wire(), quote(self.address.key(key), safe="/-_.~"))
+            try:
+                return work(self._wire(), name)
+            except StatusError as exc:
+                region = exc.headers.get("x-amz-bucket-region")
+                if not region or self.address.endpoint_url or region == self._region:
+                    raise
+                self._region, self._data = region, None  # AWS says where the bucket really is.
+                return work(self._wire(), name)
         except StatusError as exc:
             raise self._refused(exc, key) from exc
 
@@ -376,53 +396,56 @@ class Bucket:
         with self._lock:
             if self._data is not None:
                 return self._data
-        # What boto3 signs shows where and in which form it addresses the bucket.
-        client = self._client()
-        url = client.generate_presigned_url("get_object", Params={"Bucket": self.address.name, "Key": "k"})
-        signer = Signer(self._keys, client.meta.region_name)
+        url, region = self._data_address()
         wire = Wire(
-            url.partition("?")[0].removesuffix("/k"),
+            url,
             timeout_seconds=_READ_TIMEOUT_SECONDS,
             ca_bundle=dict(self._settings.aws_environment).get("AWS_CA_BUNDLE"),
-            sign=signer,
+            sign=Signer(self._current_keys, region),
             bytes_per_second=self._settings.max_bandwidth,
         )
         with self._lock:
             self._data = self._data or wire
             return self._data
 
-    def _keys(self) -> Keys:
+    def _data_address(self) -> tuple[str, str]:
+        """Return the bucket's URL and region."""
+        address = self.address
+        if address.endpoint_url and address.region:
+            return f"{address.endpoint_url}/{quote(address.name)}", address.region
+        if address.endpoint_url and not _aws_is_configured(self._settings):
+            return f"{address.endpoint_url}/{quote(address.name)}", "us-east-1"
+        if self._region:
+            return replace(address, region=self._region, prefix="").url, self._region
+        # What boto3 signs shows where and in which form it addresses the bucket.
+        with self._asking("") as client:
+            shown = client.generate_presigned_url("get_object", Params={"Bucket": address.name, "Key": "k"})
+            return shown.partition("?")[0].removesuffix("/k"), client.meta.region_name
+
+    def _current_keys(self) -> Keys:
+        if self._keys is not None:
+            return self._keys
         if self._credentials is None:
             raise AccessDeniedError(f"there are no credentials for {self.address}")
+        from hf_localize import aws
+
         try:
             frozen = self._credentials.get_frozen_credentials()
-        except botoerrors.BotoCoreError as exc:
+        except aws.ERRORS as exc:
             raise self._translate(exc, "") from exc
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
-
-    def _client(self) -> S3Client:
-        # A connection must not be shared across fork, so each process has its own client.
-        with self._lock:
-            if os.getpid() not in self._clients:
-                try:
-                    self._clients[os.getpid()] = _connect(self._settings, self.address, self._credentials)
-                except botoerrors.BotoCoreError as exc:
-                    raise self._translate(exc, "") from exc
-            return self._clients[os.getpid()]
+        return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
 
     def _translate(self, exc: BaseException, key: str) -> HfLocalizeError | FileNotFoundError:
+        from hf_localize import aws
+
         where = f"{key or 'the keys'} in {self.address}"
-        if not isinstance(exc, botoerrors.ClientError):
-            if isinstance(exc, _CREDENTIAL_ERRORS):
-                return AccessDeniedError(f"no usable credentials for {where}: {exc}")
-            said = type(exc).__name__ if isinstance(exc, botoerrors.HTTPClientError) else f"{exc}"
-            return UnreachableError(
-                f"{where}: {said}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
-            )
-        error = exc.response.get("Error", {})
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return self._error_of(
-            key, status, str(error.get("Code", "")), error.get("Message", ""), exc.operation_name
+        if answer := aws.answer_of(exc):
+            status, code, message, operation = answer
+            return self._error_of(key, status, code, message, operation)
+        if aws.is_about_credentials(exc):
+            return AccessDeniedError(f"no usable credentials for {where}: {exc}")
+        return UnreachableError(
+            f"{where}: {aws.words_of(exc)}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
         )
 
     def _refused(self, exc: StatusError, key: str) -> HfLocalizeError | FileNotFoundError:
@@ -442,7 +465,7 @@ class Bucket:
         where = f"{key or 'the keys'} in {self.address}"
         answer = f"{status} {code} {message}".strip()
         if code == "NoSuchBucket":
-            return UnreachableError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
+            return RefusedError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
         if code in _MISSING:
             return _MissingKeyError(f"{where}: {answer}")
         if code in _LOST_RACE or status in (409, 412):
@@ -453,7 +476,11 @@ class Bucket:
             return NotPermittedError(f"{where}: {answer} ({operation})")
         if status in (401, 403) or code in _BAD_CREDENTIALS:
             return AccessDeniedError(f"{where}: {answer} ({operation})")
-        kind = SlowDownError if status in (429, 503) else UnreachableError
+        kind = UnreachableError
+        if status in (429, 503):
+            kind = SlowDownError
+        elif status in (400, 405, 501) and code != "RequestTimeout":
+            kind = RefusedError
         return kind(f"{where}: {answer} ({operation})")
 
 
@@ -501,54 +528,23 @@ def _reopen(address: BucketAddress) -> Bucket:
     )
 
 
-def _connect(settings: Settings, address: BucketAddress, credentials: Any) -> S3Client:
-    session = botocore.session.get_session()
-    if credentials is not None:
-        session._credentials = credentials  # type: ignore[attr-defined]  # No public way sets resolved ones.
-    budget = settings.timeout_seconds
-    config = Config(
-        connect_timeout=min(5.0, budget),
-        read_timeout=_READ_TIMEOUT_SECONDS,
-        max_pool_connections=settings.max_concurrency,
-        retries={"mode": "standard", "max_attempts": 4},
-        s3={"addressing_style": "path" if address.endpoint_url else "auto"},
-        # Checksum trailers break several servers that are not AWS, and ours are sha256 anyway.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    region = address.region or session.get_config_variable("region") or "us-east-1"
-    return boto3.Session(botocore_session=session).client(
-        "s3", endpoint_url=address.endpoint_url, region_name=region, config=config
-    )
-
-
-def _credentials(settings: Settings) -> Any:
-    """Return botocore credentials: ours, else AWS' chain, else None. Never waits for a network."""
-    session = botocore.session.get_session()
-    if settings.aws_access_key_id and settings.aws_secret_access_key:
-        session.set_credentials(
-            settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
-        )
-        return session.get_credentials()
+def _static_keys(settings: Settings) -> Keys | None:
+    """Return the keys that are set for us, if any are."""
     if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
         raise SettingsError(
             "HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set"
         )
-    try:
-        resolver = session.get_component("credential_provider")
-        if settings.s3_endpoint_url or not _on_ec2():
-            resolver.remove("iam-role")
-        return resolver.load_credentials()
-    except botoerrors.BotoCoreError as exc:
-        raise AccessDeniedError(f"AWS' credential chain failed: {exc}") from exc
+    if not settings.aws_access_key_id or not settings.aws_secret_access_key:
+        return None
+    return Keys(settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token)
 
 
-def _on_ec2() -> bool:
-    """Tell whether this machine is an EC2 instance, whose metadata service answers at once."""
-    for path in _DMI_FILES:
-        try:
-            if "amazon" in Path(path).read_text(encoding="utf-8").lower():
-                return True
-        except OSError:
-            continue
-    return False
+def _chained_credentials(settings: Settings) -> Credentials | None:
+    from hf_localize import aws
+
+    return aws.chained_credentials(settings)
+
+
+def _aws_is_configured(settings: Settings) -> bool:
+    """Tell whether a file for AWS' own tools may say what region is meant."""
+    return Path(dict(settings.aws_environment).get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser().exists()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from hf_localize.errors import SlowDownError, UnreachableError
+from hf_localize.errors import RefusedError, SlowDownError, UnreachableError
 
 _log = logging.getLogger(__name__)
 _START = 8
@@ -160,7 +160,7 @@ def trying(
         try:
             work()
         except UnreachableError as exc:
-            if attempt == _TRIES or is_stopped():
+            if attempt == _TRIES or isinstance(exc, RefusedError) or is_stopped():
                 raise
             if isinstance(exc, SlowDownError):
                 slow_down()

@@ -31,6 +31,10 @@ class SlowDownError(UnreachableError):
     """The server is asked for more than it can give (HTTP 503 or 429)."""
 
 
+class RefusedError(UnreachableError):
+    """The server won't do what it was asked for, however often: another try is of no use."""
+
+
 class IntegrityError(HfLocalizeError, OSError):
     """Stored data is damaged: it differs from its manifest, or can't be read at all."""
 
