@@ -166,11 +166,15 @@ def list_local_datasets() -> list[dict[str, str | None]]:
     return [_as_dict(entry.manifest.ref) for entry in current_session().store.entries()]
 
 
-def list_s3_datasets() -> list[dict[str, str | None]]:
+def list_s3_datasets(all_folders: bool = False) -> list[dict[str, str | None]]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the bucket.
 
     Without credentials it is what is shared publicly. Where data has no index (the original
     tool's), the id is the folder's name: the true one is not known.
+
+    Args:
+        all_folders: where there is an index, look for data without one among all folders of the
+            bucket, at a request for each 1,000, not among the first 1,000 only.
 
     Raises:
         SettingsError: no bucket is configured.
@@ -184,7 +188,7 @@ def list_s3_datasets() -> list[dict[str, str | None]]:
     else:
         from hf_localize.sources.private import list_refs
 
-        refs = list_refs(session.bucket, session.settings.max_concurrency)
+        refs = list_refs(session.bucket, session.settings.max_concurrency, all_folders=all_folders)
     return [_as_dict(ref) for ref in sorted(refs, key=str)]
 
 

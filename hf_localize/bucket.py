@@ -14,7 +14,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _UPDATE_TRIES = 30
 _READ_TIMEOUT_SECONDS = 60.0
+_MOST_DELETED = 1000
 _T = TypeVar("_T")
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
@@ -272,6 +273,33 @@ class Bucket:
         """Remove one object; success where there is none."""
         self._call("delete_object", key)
 
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, 1,000 with one request, as S3's ``DeleteObjects`` takes them.
+
+        Raises:
+            AccessDeniedError: the first that could not be removed was refused.
+            UnreachableError: it failed in another way.
+        """
+        names = sorted(keys)
+        for start in range(0, len(names), _MOST_DELETED):
+            objects: list[Any] = [{"Key": self.address.key(k)} for k in names[start : start + _MOST_DELETED]]
+            with self._asking(names[start]) as client:
+                done = client.delete_objects(
+                    Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True}
+                )
+            for failed in done.get("Errors", []):
+                code, message = failed.get("Code", ""), failed.get("Message", "")
+                raise self._error_of(self._relative(failed["Key"]), 200, code, message, "delete_objects")
+
+    def copy(self, source_key: str, key: str) -> bool:
+        """Have the server copy an object with its metadata. False: it does not, and nothing is there."""
+        source: Any = {"Bucket": self.address.name, "Key": self.address.key(source_key)}
+        try:
+            self._call("copy_object", key, CopySource=source)
+        except (AccessDeniedError, RefusedError, _MissingKeyError):
+            return False
+        return True
+
     def list_keys(self, prefix: str) -> Iterator[KeyInfo]:
         """Yield every object under *prefix*, at 1,000 a request."""
         for page in self._pages(prefix):
@@ -280,15 +308,18 @@ class Bucket:
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""
-        folders: list[str] = []
-        files: list[str] = []
+        pages = list(self.folder_pages(prefix))
+        return [name for page, _ in pages for name in page], [name for _, page in pages for name in page]
+
+    def folder_pages(self, prefix: str) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield the same in pages, each of one request: 1,000 names or fewer."""
         for page in self._pages(prefix, Delimiter="/"):
-            folders += (self._relative(item["Prefix"]) for item in page.get("CommonPrefixes", []))
-            files += (self._relative(item["Key"]) for item in page.get("Contents", []))
-        return (
-            [name.removeprefix(prefix).rstrip("/") for name in folders],
-            [name.removeprefix(prefix) for name in files],
-        )
+            folders = [self._relative(item["Prefix"]) for item in page.get("CommonPrefixes", [])]
+            files = [self._relative(item["Key"]) for item in page.get("Contents", [])]
+            yield (
+                [name.removeprefix(prefix).rstrip("/") for name in folders],
+                [name.removeprefix(prefix) for name in files],
+            )
 
     def update_json(self, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
         """Change a shared JSON object by compare-and-swap.

@@ -152,14 +152,14 @@ def list_local() -> None:
 
 @main.command("list-s3")
 @_reporting
-def list_s3() -> None:
+def list_s3(all_folders: bool) -> None:
     """List the datasets of the bucket; without credentials, those that are shared publicly.
 
     Example: hg-localize list-s3
     """
     from hf_localize.api import list_s3_datasets
 
-    _show(list_s3_datasets())
+    _show(list_s3_datasets(all_folders))
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

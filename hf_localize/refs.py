@@ -18,6 +18,7 @@ PUBLIC_RECORDS_KEY = "public_datasets.json"
 PUBLIC_ZIP_FOLDER = "public_datasets_zip"
 _INDEX = ".hgloc/index"
 _ALIASES = ".hgloc/alias"
+_CATALOG = ".hgloc/catalog"
 
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _UNSAFE = re.compile(r'[/\\:*?"<>| ]')
@@ -81,7 +82,7 @@ class DatasetRef:
 
     @property
     def alias_key(self) -> str:
-        """Return the key of a pointer from this ref to the equivalent one that is stored.
+        """Return the path, in a store, of a pointer from this ref to the equivalent one that is there.
 
         ``main`` and no revision share it.
         """
@@ -90,21 +91,9 @@ class DatasetRef:
 
     @property
     def alias_keys(self) -> tuple[str, ...]:
-        """Return the keys at which a pointer to an equivalent of this ref may lie."""
+        """Return the paths at which a pointer to an equivalent of this ref may lie."""
         small = replace(self, dataset_id=self.dataset_id.lower())
         return tuple(dict.fromkeys((self.alias_key, small.alias_key)))
-
-    @property
-    def alias_prefixes(self) -> tuple[str, ...]:
-        """Return the beginnings of keys of pointers, if the revision may be a shortened commit."""
-        is_short = self.revision is not None and _SHORT_COMMIT.fullmatch(self.revision)
-        return tuple(key.removesuffix(".json") for key in self.alias_keys) if is_short else ()
-
-    @property
-    def repository_key(self) -> str:
-        """Return the key of a pointer to any entry of this repository and revision."""
-        parts = (self.dataset_id.lower(), self.revision or "main")
-        return f".hgloc/repository/{'/'.join(quote(part, safe='') for part in parts)}.json"
 
     @property
     def record_key(self) -> str:
@@ -165,9 +154,14 @@ def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
     )
 
 
-def index_prefix(dataset_id: str | None = None) -> str:
-    """Return the key prefix under which every commit mark lies, or each of *dataset_id*."""
-    return f"{_INDEX}/" if dataset_id is None else f"{_INDEX}/{quote(dataset_id, safe='')}/"
+def index_prefix() -> str:
+    """Return the key prefix under which every commit mark lies."""
+    return f"{_INDEX}/"
+
+
+def catalog_key(dataset_id: str) -> str:
+    """Return the key of the catalog that lists a bucket's entries of *dataset_id*, in any letter case."""
+    return f"{_CATALOG}/{quote(dataset_id.lower(), safe='')}.json"
 
 
 def same_revision(one: str | None, other: str | None) -> bool:

@@ -168,10 +168,14 @@ class Resolver:
         there = here.paths() if here is not None else frozenset()
         if paths is not None and not entry.manifest.shard_paths() <= there | set(paths):
             missing = sorted(set(paths) - there)
+            if not force:
+                self.store.lend_same_content(entry.manifest, missing, folder)
             manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
             return self.store.commit_part(folder, manifest, missing)
         if here is not None:
             here.lend(folder)
+        if not force:
+            self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
         return None
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:

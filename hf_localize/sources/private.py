@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import io
-import json
-from collections.abc import Callable, Collection, Container
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Collection, Container, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,25 +16,21 @@ from hf_localize.bucket import Bucket, NotPermittedError
 from hf_localize.crew import trying
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import (
-    FileRecord,
-    Manifest,
-    parse_json,
-    read_manifest,
-    read_pointer,
-    tells_configs,
-)
+from hf_localize.index import Listed, Placed, read_catalog, read_placed
+from hf_localize.manifest import FileRecord, Manifest, is_same_id, is_same_revision, tells_configs
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import (
     MANIFEST_NAME,
     PUBLIC_ZIP_FOLDER,
     DatasetRef,
+    catalog_key,
     index_prefix,
     ref_of_folder,
     ref_of_index_key,
 )
 from hf_localize.transfer import fetch_files, fill, run_all
 
+_log = logging.getLogger(__name__)
 NAME = "private S3"
 
 
@@ -44,12 +39,16 @@ class BucketEntry:
     """An entry in the bucket. ``is_indexed`` is False where the original tool wrote it."""
 
     bucket: Bucket
-    folder: str
-    manifest: Manifest
+    placed: Placed
     digest: str
     workers: int
     is_indexed: bool = True
     source: str = NAME
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the entry's manifest."""
+        return self.placed.manifest
 
     def open(self, path: str) -> BinaryIO:
         """Return a seekable stream over one file; the read of its end raises if it was not as recorded."""
@@ -86,7 +85,7 @@ class BucketEntry:
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         try:
-            return self.bucket.open_range(f"{self.folder}/{path}", start, stop)
+            return self.bucket.open_range(self.placed.key(path), start, stop)
         except FileNotFoundError as exc:
             raise IntegrityError(f"{path} is missing: {exc}") from exc
 
@@ -100,15 +99,24 @@ class PrivateSource:
     kind: str = "s3"
     name: str = NAME
 
+    #: The catalog that :meth:`find` has read last, for a question about the repository that follows.
+    _read: list[list[Listed]] = field(default_factory=list, compare=False, repr=False)
+
     def find(self, ref: DatasetRef) -> Entry | NotHere:
-        """Return the bucket's entry for *ref*: by its index, a pointer, or the original layout."""
+        """Return the bucket's entry for *ref*: by its index, its id's catalog, or the original layout."""
         if not self.bucket.has_credentials:
             return NotHere("not asked: there are no credentials")
         reason = f"not in {self.bucket.address}"
+        listed: list[Listed] = []
+
+        def by_catalog() -> BucketEntry | None:
+            listed[:] = self._catalog(ref)
+            self._read[:] = [listed]
+            return self._first_of(found.ref for found in listed if found.ref != ref and found.answers(ref))
+
         steps: tuple[Callable[[], BucketEntry | None], ...] = (
             lambda: find_indexed(self.bucket, ref, self.workers),
-            *(functools.partial(self._follow, key, ref) for key in ref.alias_keys),
-            lambda: self._find_by_short_commit(ref),
+            by_catalog,
             lambda: self._find_unindexed(ref),
         )
         for step in steps:
@@ -119,38 +127,34 @@ class PrivateSource:
                 continue
             if entry is not None:
                 return entry
-        return NotHere(f"{reason}{instead(self._others(ref))}")
+        return NotHere(f"{reason}{instead([str(found.ref) for found in listed])}")
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any indexed manifest that tells the configs of the repository of *ref*."""
         if not self.bucket.has_credentials:
             return None
         try:
-            data = self.bucket.get(ref.repository_key)
+            listed = self._read.pop() if self._read else self._catalog(ref)
         except NotPermittedError:  # So a missing key is answered where keys may not be listed.
             return None
-        if data is None:
-            return None
-        entry = find_indexed(self.bucket, read_pointer(data, ref.repository_key), self.workers)
+        entry = self._first_of(
+            found.ref
+            for found in listed
+            if found.tells_configs
+            and is_same_id(found, ref.dataset_id)
+            and is_same_revision(found, ref.revision)
+        )
         return entry.manifest if entry is not None and tells_configs(entry.manifest, ref) else None
 
-    def _others(self, ref: DatasetRef) -> list[str]:
-        """Return what the bucket has of the dataset instead, as far as its keys may be listed."""
-        try:
-            keys = [info.key for info in self.bucket.list_keys(index_prefix(ref.dataset_id))]
-        except NotPermittedError:
-            return []
-        return [str(found) for key in keys if (found := ref_of_index_key(key)) is not None]
-
-    def _find_by_short_commit(self, ref: DatasetRef) -> BucketEntry | None:
-        keys = (info.key for prefix in ref.alias_prefixes for info in self.bucket.list_keys(prefix))
-        return next((entry for key in keys if (entry := self._follow(key, ref))), None)
-
-    def _follow(self, key: str, ref: DatasetRef) -> BucketEntry | None:
-        """Return the entry to which the pointer at *key* leads, if it is what *ref* names."""
+    def _catalog(self, ref: DatasetRef) -> list[Listed]:
+        """Return what the bucket lists of the dataset id of *ref*, by one request."""
+        key = catalog_key(ref.dataset_id)
         data = self.bucket.get(key)
-        entry = find_indexed(self.bucket, read_pointer(data, key), self.workers) if data else None
-        return entry if entry is not None and entry.manifest.answers(ref) else None
+        return [] if data is None else read_catalog(data, f"{key} in {self.bucket.address}")
+
+    def _first_of(self, refs: Iterable[DatasetRef]) -> BucketEntry | None:
+        """Return the first entry that is there: one that is listed may not be whole yet."""
+        return next((e for ref in refs if (e := find_indexed(self.bucket, ref, self.workers))), None)
 
     def _find_unindexed(self, ref: DatasetRef) -> BucketEntry | None:
         """Find data that has no index key, as the original tool or a person leaves it."""
@@ -192,7 +196,7 @@ class PrivateSource:
 
     def _unindexed(self, folder: str, manifest: Manifest, etags: str = "") -> BucketEntry:
         digest = hashlib.sha256(f"{manifest.digest}{etags}".encode()).hexdigest()
-        return BucketEntry(self.bucket, folder, manifest, digest, self.workers, is_indexed=False)
+        return BucketEntry(self.bucket, Placed(manifest, folder), digest, self.workers, is_indexed=False)
 
 
 def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:
@@ -200,20 +204,36 @@ def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry |
     data = bucket.get(ref.index_key)
     if data is None:
         return None
-    manifest, folder = read_index(data, f"{ref.index_key} in {bucket.address}")
-    if not manifest.answers(ref):
-        raise IntegrityError(f"{ref.index_key} in {bucket.address} describes {manifest.ref}, not {ref}")
-    return BucketEntry(bucket, folder, manifest, manifest.digest, workers)
+    placed = read_placed(data, f"{ref.index_key} in {bucket.address}")
+    if not placed.manifest.answers(ref):
+        raise IntegrityError(
+            f"{ref.index_key} in {bucket.address} describes {placed.manifest.ref}, not {ref}"
+        )
+    return BucketEntry(bucket, placed, placed.manifest.digest, workers)
 
 
-def list_refs(bucket: Bucket, workers: int) -> list[DatasetRef]:
+def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[DatasetRef]:
     """Return the refs of all entries: those of the index, and folders that no index names.
 
-    One request lists 1,000 index keys; folders without index cost a request for each level.
+    One request lists 1,000 index keys; a folder without index costs a request for each level.
+
+    Args:
+        all_folders: where there is an index, look for others among all folders. Else it is among
+            the first 1,000, and a warning says so if there are more.
     """
     indexed = [ref for info in bucket.list_keys(index_prefix()) if (ref := ref_of_index_key(info.key))]
     known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
-    names, _ = bucket.list_folder("")
+    names: list[str] = []
+    for page, _ in bucket.folder_pages(""):
+        if names and indexed and not all_folders:
+            _log.warning(
+                "%s has more than %d folders; datasets that no index names were looked for in those "
+                "only. To look in all of them: hg-localize list-s3 --all-folders",
+                bucket.address,
+                len(names),
+            )
+            break
+        names += page
     others = [name for name in names if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
     found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
     return [*indexed, *(ref for refs in found for ref in refs)]
@@ -229,31 +249,3 @@ def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:
                 with contextlib.suppress(InvalidRefError):
                     refs.append(ref_of_folder(f"{name}/{config}/{revision}"))
     return refs
-
-
-def index_document(manifest: Manifest, folder: str) -> bytes:
-    """Return the commit mark: the manifest, and the folder (relative to the prefix) of its files."""
-    document = json.loads(manifest.to_bytes())
-    return json.dumps({**document, "folder": folder}, indent=1, ensure_ascii=False).encode()
-
-
-def read_index(data: bytes, where: str) -> tuple[Manifest, str]:
-    """Return the manifest and the folder that a commit mark holds.
-
-    Raises:
-        IntegrityError: it is not a commit mark, or names a folder that is not the entry's.
-    """
-    manifest = read_manifest(data, where)
-    folder = parse_json(data, where).get("folder")
-    if folder not in data_folders(manifest):
-        raise IntegrityError(f"{where} names the folder {folder!r}, which can't be its entry's")
-    return manifest, folder
-
-
-def data_folders(manifest: Manifest) -> tuple[str, ...]:
-    """Return the folders in which the entry's files may lie, the usual one first.
-
-    The last is for content that takes the place of other content under the same ref.
-    """
-    folders = manifest.ref.folders
-    return (*folders, f"{folders[0]}@{manifest.digest[:8]}")

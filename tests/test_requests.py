@@ -1,0 +1,199 @@
+"""What is asked of the bucket, counted at the server: lookups, listings, and changes of a little."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pytest
+
+import hf_localize
+from hf_localize import errors
+from hf_localize.session import current_session
+from tests.conftest import Desk, run_cli
+from tests.rig.hub import LoopbackHub
+from tests.rig.s3_proxy import Rule, Status
+
+GSM8K = "openai/gsm8k"
+
+
+def asked(desk: Desk) -> list[str]:
+    """Return what was asked since the record was cleared, without the host and bucket."""
+    return [f"{r.method} {r.path.removeprefix(f'/{desk.bucket}')}" for r in desk.s3.requests]
+
+
+def numbers(*texts: str) -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"text": list(texts)})
+
+
+def test_finding_an_entry_is_one_request_and_a_miss_at_most_three(hub: LoopbackHub, desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.download_dataset(GSM8K, "socratic")
+    desk.teammate().s3.clear()
+    resolver = current_session().resolver(only=("s3",))
+    found = resolver.find(hf_localize.DatasetRef(GSM8K, "socratic"))
+    assert asked(desk) == ["GET /.hgloc/index/openai%2Fgsm8k/socratic/default_revision.json"]
+    desk.s3.clear()
+    same = resolver.find(hf_localize.DatasetRef("OpenAI/GSM8K", "socratic", "main"))
+    assert same.digest == found.digest
+    assert len(asked(desk)) == 3, asked(desk)
+    for missing in (hf_localize.DatasetRef(GSM8K, "main"), hf_localize.DatasetRef("org/none")):
+        desk.s3.clear()
+        with pytest.raises(errors.DatasetNotFoundError) as caught:
+            resolver.find(missing)
+        assert len(desk.s3.requests) <= 3, asked(desk)
+        assert ("it has openai/gsm8k [socratic]" in str(caught.value)) == (missing.config_name == "main")
+
+
+def shards_of(folder: Path, changed: int | None, count: int) -> Path:
+    """Write a saved dataset of *count* shards, of which one may be changed, into *folder*."""
+    rows = [f"row {n}{' again' if n == changed else ''}" for n in range(count)]
+    datasets.DatasetDict({"train": numbers(*rows)}).save_to_disk(str(folder), num_shards={"train": count})
+    return folder
+
+
+def test_a_sync_of_one_changed_shard_of_a_thousand_sends_that_shard(desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(shards_of(tmp_path / "a", None, 1000), "org/x")
+    hf_localize.register_dataset(shards_of(tmp_path / "b", 500, 1000), "org/x", skip_s3_upload=True)
+    desk.s3.clear()
+    assert "uploaded" in hf_localize.sync_local_dataset_to_s3("org/x").message_or_path
+    data = [line for line in asked(desk) if line.endswith(".arrow")]
+    assert len(data) == 1
+    assert data[0].startswith("PUT ")
+    assert len(desk.s3.requests) - 1 <= 5, asked(desk)
+    desk.teammate().s3.clear()
+    loaded = hf_localize.load_local_dataset("org/x")["train"]
+    assert [text for text in loaded["text"] if "again" in text] == ["row 500 again"]
+    # And again, so that what lies elsewhere is carried on, and what nobody names is gone.
+    desk.publisher()
+    hf_localize.register_dataset(shards_of(tmp_path / "c", 7, 1000), "org/x")
+    desk.teammate()
+    loaded = hf_localize.load_local_dataset("org/x")["train"]
+    assert [text for text in loaded["text"] if "again" in text] == ["row 7 again"]
+    assert sum(key.endswith(".arrow") for key in desk.bucket_keys()) == 1000
+
+
+def test_content_that_comes_back_is_whole(desk: Desk, tmp_path: Path) -> None:
+    for number, changed in enumerate((None, 1, None, 1)):
+        desk.publisher()
+        hf_localize.register_dataset(shards_of(tmp_path / str(number), changed, 3), "org/x")
+        desk.teammate()
+        loaded = hf_localize.load_local_dataset("org/x")["train"]["text"][:]
+        assert ("row 1 again" in loaded) == (changed == 1)
+    manifests = [key for key in desk.bucket_keys() if key.endswith((".hgloc.json", ".arrow"))]
+    assert len(manifests) == 4, manifests
+
+
+def test_a_publication_of_other_content_leaves_no_file_that_nobody_names(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(numbers("old"), "org/x")
+    hf_localize.register_dataset(numbers("new", "er"), "org/x")
+    mark = json.loads(
+        desk.client()
+        .get_object(Bucket=desk.bucket, Key=".hgloc/index/org%2Fx/default_config/default_revision.json")[
+            "Body"
+        ]
+        .read()
+    )
+    named = {mark["elsewhere"].get(f["path"], f"{mark['folder']}/{f['path']}") for f in mark["files"]}
+    assert {
+        key for key in desk.bucket_keys() if not key.endswith("hgloc.json") and ".hgloc/" not in key
+    } == named
+
+
+@pytest.mark.parametrize("may_copy", [True, False])
+def test_what_another_revision_has_is_copied_by_the_server(
+    may_copy: bool, desk: Desk, tmp_path: Path
+) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(shards_of(tmp_path / "a", None, 20), "org/x", revision="v1")
+    hf_localize.register_dataset(
+        shards_of(tmp_path / "b", 3, 20), "org/x", revision="v2", skip_s3_upload=True
+    )
+    desk.s3.clear()
+    if not may_copy:
+        desk.s3.fail(Rule("PUT", ".", Status(501, "NotImplemented"), header="x-amz-copy-source"))
+    hf_localize.sync_local_dataset_to_s3("org/x", revision="v2")
+    sent = [r for r in desk.s3.requests if r.method == "PUT" and r.path.endswith(".arrow")]
+    moved = [r for r in sent if r.request_bytes]
+    assert len(moved) == (1 if may_copy else 20)
+    desk.teammate()
+    assert "row 3 again" in hf_localize.load_local_dataset("org/x", None, "v2")["train"]["text"][:]
+
+
+def test_what_another_entry_of_the_store_has_is_linked_not_fetched(desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    for revision, changed in (("v1", None), ("v2", 3)):
+        hf_localize.register_dataset(shards_of(tmp_path / revision, changed, 20), "org/x", None, revision)
+    desk.teammate()
+    hf_localize.load_local_dataset("org/x", None, "v1")
+    desk.s3.clear()
+    loaded = hf_localize.load_local_dataset("org/x", None, "v2")
+    assert "row 3 again" in loaded["train"]["text"][:]
+    assert sum(line.endswith(".arrow") for line in asked(desk)) == 1
+    inodes = Counter(path.stat().st_ino for path in desk.store.rglob("*.arrow"))
+    assert list(inodes.values()).count(2) == 19
+
+
+def test_a_damaged_file_of_another_entry_is_neither_linked_nor_touched(desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    for revision in ("v1", "v2"):
+        hf_localize.register_dataset(shards_of(tmp_path / revision, None, 2), "org/x", None, revision)
+    desk.teammate()
+    hf_localize.load_local_dataset("org/x", None, "v1")
+    damaged = sorted(desk.store.rglob("*.arrow"))[0]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole.replace(b"row", b"rot", 1))
+    assert hf_localize.load_local_dataset("org/x", None, "v2")["train"]["text"][:] == ["row 0", "row 1"]
+    assert damaged.read_bytes() != whole
+
+
+def test_an_index_that_names_a_key_of_somebody_else_is_refused(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(numbers("x"), "org/x")
+    key = ".hgloc/index/org%2Fx/default_config/default_revision.json"
+    mark = json.loads(desk.client().get_object(Bucket=desk.bucket, Key=key)["Body"].read())
+    path = next(f["path"] for f in mark["files"] if f["path"].endswith(".arrow"))
+    for wrong in ("org_y/default_config/default_revision/data.arrow", f"{mark['folder']}/../secret", 3):
+        mark["elsewhere"] = {path: wrong}
+        desk.client().put_object(Bucket=desk.bucket, Key=key, Body=json.dumps(mark).encode())
+        desk.teammate()
+        with pytest.raises(errors.DatasetCorruptError):
+            hf_localize.load_local_dataset("org/x")
+
+
+def test_a_listing_of_many_entries_costs_a_request_for_each_thousand(desk: Desk) -> None:
+    desk.publisher()
+    count = 2_100
+    client = desk.client()
+    for n in range(count):
+        key = f".hgloc/index/org%2F{n:05}/default_config/default_revision.json"
+        client.put_object(Bucket=desk.bucket, Key=key, Body=b"{}")
+        client.put_object(Bucket=desk.bucket, Key=f"org_{n:05}/default_config/default_revision/x", Body=b"")
+    old = "old_one/default_config/default_revision"
+    for name in ("dataset_dict.json", "train/data-00000-of-00001.arrow"):
+        client.put_object(Bucket=desk.bucket, Key=f"{old}/{name}", Body=b"")
+        client.put_object(Bucket=desk.bucket, Key=f"z{old}/{name}", Body=b"")
+    desk.s3.clear()
+    ran = run_cli("list-s3")
+    assert len(ran.stdout.splitlines()) == count + 1  # With one of the two that no index names.
+    assert "--all-folders" in ran.stderr
+    # Three of the index, one of the folders, and three for the folder without index.
+    assert len(desk.s3.requests) == 3 + 1 + 3, asked(desk)
+    assert len(run_cli("list-s3", "--all-folders").stdout.splitlines()) == count + 2
+
+
+def test_without_index_no_object_costs_a_request(desk: Desk) -> None:
+    desk.publisher()
+    client = desk.client()
+    for n in range(5):
+        folder = f"org_{n}/default_config/default_revision"
+        for name in ("dataset_dict.json", *(f"train/data-{k:05}.arrow" for k in range(30))):
+            client.put_object(Bucket=desk.bucket, Key=f"{folder}/{name}", Body=os.urandom(4))
+    desk.s3.clear()
+    assert len(hf_localize.list_s3_datasets()) == 5
+    assert len(desk.s3.requests) == 2 + 3 * 5, asked(desk)
