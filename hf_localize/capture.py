@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,10 +71,17 @@ def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: Dataset
     )
 
 
-def capture_dataset(data: datasets.Dataset | datasets.DatasetDict, folder: Path, ref: DatasetRef) -> Manifest:
+def capture_dataset(
+    data: datasets.Dataset | datasets.DatasetDict, folder: Path, ref: DatasetRef, saved: Path | None = None
+) -> Manifest:
     """Write *data* into *folder* as an entry and return its manifest.
 
     A lone ``Dataset`` becomes the split that it says it is, else ``train``.
+
+    Args:
+        saved: the folder of ``save_to_disk`` from which *data* was loaded. Its shards are kept as they
+            are, so that a shard that did not change is the same file; but for images and sounds,
+            which may have to be embedded.
 
     Raises:
         ValueError: `datasets` could not load it again: there is no split, a split's name is not
@@ -83,9 +91,12 @@ def capture_dataset(data: datasets.Dataset | datasets.DatasetDict, folder: Path,
         named = re.fullmatch(_SPLIT_NAME, str(data.split))
         data = datasets.DatasetDict({str(data.split) if named and data.split else "train": data})
     _check_splits(data)
-    data.save_to_disk(str(folder))
-    splits = _normalise(folder)
     info = next(iter(data.values())).info
+    if saved is None or _media_columns(info):
+        data.save_to_disk(str(folder))
+    else:
+        _copy_shards(saved, folder, list(data))
+    splits = _normalise(folder)
     manifest = _manifest(folder, ref, info, splits)
     return replace(
         manifest,
@@ -125,6 +136,20 @@ def capture_files(
         written_by=_WRITERS,
         files=_hashed(folder, paths),
     )
+
+
+def _copy_shards(saved: Path, folder: Path, names: Sequence[str]) -> None:
+    """Copy what ``save_to_disk`` wrote at *saved*, its splits as *names*, with the usual file names."""
+    described = layout.describe_folder(saved, DatasetRef("x"), hashed=False)
+    for name, split in zip(names, described.splits, strict=True):
+        source = saved / name if (saved / layout.DICT_FILE).exists() else saved
+        shards = [layout.shard_name(i, len(split.shards)) for i in range(len(split.shards))]
+        (folder / name).mkdir()
+        for shard, shard_name in zip(split.shards, shards, strict=True):
+            shutil.copyfile(saved / shard.path, folder / name / shard_name)
+        info = _info_json(datasets.DatasetInfo.from_directory(str(source)))
+        layout.write_split_json(folder / name, name, shards, layout.read_fingerprint(source), info)
+    layout.write_dict_json(folder, names)
 
 
 def _check_splits(data: datasets.DatasetDict) -> None:

@@ -151,6 +151,11 @@ def list_local() -> None:
 
 
 @main.command("list-s3")
+@click.option(
+    "--all-folders",
+    is_flag=True,
+    help="Where there is an index: look for data without one in all folders, not in 1,000.",
+)
 @_reporting
 def list_s3(all_folders: bool) -> None:
     """List the datasets of the bucket; without credentials, those that are shared publicly.

@@ -26,11 +26,12 @@ def register(
     Raises:
         FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
     """
-    data = path_or_dataset
+    data, saved = path_or_dataset, None
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
-        data = _open(Path(data).expanduser(), ref.config_name)
+        path = Path(data).expanduser()
+        data, saved = _open(path, ref.config_name), path if layout.is_saved_dataset(path) else None
     with store.staging(f"{ref.suffix[1:]}-register", fresh=True) as folder:
-        return store.commit(folder, capture_dataset(data, folder, ref))
+        return store.commit(folder, capture_dataset(data, folder, ref, saved))
 
 
 def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) -> LocalEntry:

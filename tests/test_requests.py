@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
+from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub
@@ -34,13 +36,13 @@ def test_finding_an_entry_is_one_request_and_a_miss_at_most_three(hub: LoopbackH
     hf_localize.download_dataset(GSM8K, "socratic")
     desk.teammate().s3.clear()
     resolver = current_session().resolver(only=("s3",))
-    found = resolver.find(hf_localize.DatasetRef(GSM8K, "socratic"))
+    found = resolver.find(DatasetRef(GSM8K, "socratic"))
     assert asked(desk) == ["GET /.hgloc/index/openai%2Fgsm8k/socratic/default_revision.json"]
     desk.s3.clear()
-    same = resolver.find(hf_localize.DatasetRef("OpenAI/GSM8K", "socratic", "main"))
+    same = resolver.find(DatasetRef("OpenAI/GSM8K", "socratic", "main"))
     assert same.digest == found.digest
     assert len(asked(desk)) == 3, asked(desk)
-    for missing in (hf_localize.DatasetRef(GSM8K, "main"), hf_localize.DatasetRef("org/none")):
+    for missing in (DatasetRef(GSM8K, "main"), DatasetRef("org/none")):
         desk.s3.clear()
         with pytest.raises(errors.DatasetNotFoundError) as caught:
             resolver.find(missing)
@@ -49,9 +51,17 @@ def test_finding_an_entry_is_one_request_and_a_miss_at_most_three(hub: LoopbackH
 
 
 def shards_of(folder: Path, changed: int | None, count: int) -> Path:
-    """Write a saved dataset of *count* shards, of which one may be changed, into *folder*."""
-    rows = [f"row {n}{' again' if n == changed else ''}" for n in range(count)]
-    datasets.DatasetDict({"train": numbers(*rows)}).save_to_disk(str(folder), num_shards={"train": count})
+    """Write a saved dataset of *count* shards into *folder*, of which one may be changed."""
+    made = datasets.DatasetDict({"train": numbers(*(f"row {n}" for n in range(count)))})
+    made.save_to_disk(str(folder), num_shards={"train": count})
+    if changed is not None:
+        numbers(f"row {changed} again").save_to_disk(str(folder / "one"))
+        (folder / "one" / "data-00000-of-00001.arrow").rename(
+            folder / "train" / f"data-{changed:05}-of-{count:05}.arrow"
+        )
+        shutil.rmtree(folder / "one")
+        state = folder / "train" / "state.json"  # A person who saves it anew gets another fingerprint.
+        state.write_text(state.read_text().replace('"_fingerprint": "', '"_fingerprint": "f'))
     return folder
 
 
@@ -182,8 +192,8 @@ def test_a_listing_of_many_entries_costs_a_request_for_each_thousand(desk: Desk)
     ran = run_cli("list-s3")
     assert len(ran.stdout.splitlines()) == count + 1  # With one of the two that no index names.
     assert "--all-folders" in ran.stderr
-    # Three of the index, one of the folders, and three for the folder without index.
-    assert len(desk.s3.requests) == 3 + 1 + 3, asked(desk)
+    # Three of the index, two of the folders, and three for the folder without index.
+    assert len(desk.s3.requests) == 3 + 2 + 3, asked(desk)
     assert len(run_cli("list-s3", "--all-folders").stdout.splitlines()) == count + 2
 
 
