@@ -143,11 +143,15 @@ def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
 def list_local() -> None:
     """List the datasets of the local store: dataset id, config name, revision.
 
+    Those of which only a part is here are named on stderr.
+
     Example: hg-localize list-local
     """
-    from hf_localize.api import list_local_datasets
+    from hf_localize.api import list_local_datasets, list_partial_datasets
 
     _show(list_local_datasets())
+    for name, summary in list_partial_datasets().items():
+        click.echo(f"only a part of {name}: {summary}", err=True)
 
 
 @main.command("list-s3")

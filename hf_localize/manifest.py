@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -241,6 +242,19 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     if missing := [s.path for split in manifest.splits for s in split.shards if s.path not in paths]:
         raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
     return manifest
+
+
+def ref_at_head(head: bytes) -> DatasetRef | None:
+    """Return the ref of the manifest that begins with *head*; None: only reading all of it can tell.
+
+    It stands before ``canonical_id`` in every manifest that :meth:`Manifest.to_bytes` writes.
+    """
+    start, found, _ = head.partition(b',\n "canonical_id":')
+    with contextlib.suppress(ValueError, KeyError, TypeError, InvalidRefError):
+        document = json.loads(start + b"}") if found else {}
+        if document["format_version"] == FORMAT_VERSION:
+            return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
+    return None
 
 
 def parse_json(data: bytes, where: str) -> Any:

@@ -35,6 +35,7 @@ from hf_localize.manifest import (
     pointer_document,
     read_manifest,
     read_pointer,
+    ref_at_head,
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
@@ -42,6 +43,8 @@ from hf_localize.shards import link_or_copy
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
 _STALE_SECONDS = 24 * 3600
+#: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
+_HEAD_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +214,29 @@ class Store:
 
         Where a folder has no manifest, its id is the folder's name: the true one is not known.
         """
-        entries = []
+        return [entry for folder in sorted(self._all_folders()) for entry in self._readable(folder)]
+
+    def _readable(self, folder: str) -> Iterator[LocalEntry]:
+        """Yield the entry at *folder*, if there is one that can be read."""
+        try:
+            entry = self._open(folder, None)
+        except (IntegrityError, InvalidRefError, AccessDeniedError) as exc:
+            _log.warning("%s is left out of the list: %s", self.path / folder, exc)
+        else:
+            if entry is not None:
+                yield entry
+
+    def refs(self) -> list[DatasetRef]:
+        """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
+        refs = []
         for folder in sorted(self._all_folders()):
             try:
-                entry = self._open(folder, None)
-            except (IntegrityError, InvalidRefError, AccessDeniedError) as exc:
-                _log.warning("%s is left out of the list: %s", self.path / folder, exc)
-                continue
-            if entry is not None:
-                entries.append(entry)
-        return entries
+                with open(f"{self.path}/{folder}/{MANIFEST_NAME}", "rb") as file:
+                    ref = ref_at_head(file.read(_HEAD_BYTES))
+            except OSError:
+                ref = None
+            refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
+        return refs
 
     @contextlib.contextmanager
     def staging(self, key: str, *, fresh: bool = False) -> Iterator[Path]:
@@ -399,9 +415,9 @@ class Store:
             yield from self._folders_below(name, root)
 
     def _folders_below(self, first: str, root: Path | None = None) -> Iterator[str]:
-        root = root or self.path
-        for second in _subfolders(root / first):
-            for third in _subfolders(root / first / second):
+        top = str(root or self.path)
+        for second in _subfolders(f"{top}/{first}"):
+            for third in _subfolders(f"{top}/{first}/{second}"):
                 yield f"{first}/{second}/{third}"
 
     def _work(self) -> Path:
@@ -484,7 +500,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _subfolders(path: Path) -> Iterator[str]:
+def _subfolders(path: Path | str) -> Iterator[str]:
     try:
         with os.scandir(path) as items:
             yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())

@@ -13,7 +13,7 @@ from datasets.distributed import split_dataset_by_node
 
 import hf_localize
 from hf_localize import errors
-from tests.conftest import Desk
+from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 from tests.rig.s3_proxy import Rule, WrongBytes
 
@@ -109,6 +109,9 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
     numbers(parts, "test")
     parts.set(HGLOC_SOURCES="local")
     assert hf_localize.list_local_datasets() == []
+    listed = run_cli("list-local")
+    assert listed.stdout == ""
+    assert f"only a part of {NAME}: " in listed.stderr
     assert numbers(parts, "test[:1]") == [100_000]
     with pytest.raises(FileNotFoundError, match=r"only a part of it .* test \(1 of 1 shards\)"):
         numbers(parts, "train")
