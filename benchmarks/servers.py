@@ -1,0 +1,70 @@
+"""The servers of the benchmarks, and their clients' settings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import clean_environment
+from tests.rig.s3 import S3Server, start_server
+
+BUCKET = "team-datasets"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A machine in reach of the bucket: *folder* has its store and its caches."""
+
+    server: S3Server
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        """Return the local store."""
+        return self.folder / "store"
+
+    def environment(self, *, credentials: bool = True, **extra: str) -> dict[str, str]:
+        """Return the settings for a process at this machine."""
+        keys = {
+            "HGLOC_AWS_ACCESS_KEY_ID": self.server.access_key,
+            "HGLOC_AWS_SECRET_ACCESS_KEY": self.server.secret_key,
+        }
+        return clean_environment(
+            HGLOC_S3_BUCKET_NAME=BUCKET,
+            HGLOC_S3_ENDPOINT_URL=self.server.endpoint_url,
+            HGLOC_AWS_DEFAULT_REGION="us-east-1",
+            HGLOC_DATASETS_STORE_PATH=str(self.store),
+            HGLOC_SOURCES="local,s3,public",
+            HF_HOME=str(self.folder / "hf"),
+            HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+            **(keys if credentials else {}),
+            **extra,
+        )
+
+    def aws_environment(self) -> dict[str, str]:
+        """Return the settings by which other S3 clients reach the same bucket."""
+        return clean_environment(
+            AWS_ACCESS_KEY_ID=self.server.access_key,
+            AWS_SECRET_ACCESS_KEY=self.server.secret_key,
+            AWS_REGION="us-east-1",
+            S3_ENDPOINT_URL=self.server.endpoint_url,
+            AWS_ENDPOINT_URL_S3=self.server.endpoint_url,
+        )
+
+    def client(self) -> Any:
+        """Return a boto3 client with all rights."""
+        return self.server.client()
+
+
+@contextlib.contextmanager
+def seaweed_desk(folder: Path) -> Iterator[Desk]:
+    """Lend a desk beside a running SeaweedFS, which is fast enough not to be the limit."""
+    server = start_server("seaweedfs", folder / "seaweedfs")
+    try:
+        server.create_bucket(BUCKET)
+        yield Desk(server, folder / "desk")
+    finally:
+        server.stop()
