@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.harness import ROOT, clean_environment, machine, timed_process, timed_python
-from benchmarks.made import make_entry
+from benchmarks.made import copy_entry, make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from hf_localize.manifest import FileRecord, Manifest, read_manifest
-from hf_localize.refs import DatasetRef
+from hf_localize.manifest import FileRecord, read_manifest
+from hf_localize.refs import MANIFEST_NAME
 from hf_localize.shards import link_or_copy
 from hf_localize.store import Store
 
@@ -153,7 +153,8 @@ def by_entries(folder: Path, counts: Iterable[int], runs: int) -> Curve:
     command = [sys.executable, "-m", "hf_localize", "list-local"]
     made, stock_seconds = 1, _stock_warm(folder)
     for count in sorted(counts):
-        _fill_store(store, "made/one", range(made, count))
+        for number in range(made, count):
+            copy_entry(store, "made/one", f"made/entry-{number:05d}")
         made = max(made, count)
         hit[count] = _middle(lambda: _said(_WARM_LOAD.format(name="made/one"), env), runs)
         listing[count] = _middle(lambda: timed_process(command, env).wall_seconds, runs)
@@ -223,7 +224,7 @@ def _stock_warm(folder: Path) -> float:
 def _repeat_shard(store: Path, name: str, count: int, size: int) -> None:
     """Put a dataset into *store* whose shards are links to one file, so that 12 GB take little room."""
     one = make_entry(store, f"{name}-one", 1, size)
-    manifest = read_manifest((one / ".hgloc.json").read_bytes(), str(one))
+    manifest = read_manifest((one / MANIFEST_NAME).read_bytes(), str(one))
     split = manifest.splits[0]
     shards = [replace(split.shards[0], path=f"train/data-{n:05d}-of-{count:05d}.arrow") for n in range(count)]
     record = manifest.file(split.shards[0].path)
@@ -240,20 +241,6 @@ def _repeat_shard(store: Path, name: str, count: int, size: int) -> None:
             source = record.path if file.sha256 == record.sha256 else file.path
             link_or_copy(one / source, staging / file.path)
         Store(store).commit(staging, whole)
-
-
-def _fill_store(store: Path, name: str, numbers: Iterable[int]) -> None:
-    """Put entries beside *name* into *store*: the same content under other ids."""
-    ref = DatasetRef(name)
-    entry = Store(store).find(ref)
-    assert entry is not None
-    for number in numbers:
-        other: Manifest = replace(entry.manifest, dataset_id=f"made/entry-{number:05d}")
-        folder = store / other.ref.folders[0]
-        for file in other.files:
-            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(entry.folder / file.path, folder / file.path)
-        (folder / ".hgloc.json").write_bytes(other.to_bytes())
 
 
 def plot(curve: Curve, folder: Path) -> None:
