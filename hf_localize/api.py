@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +39,7 @@ def download_dataset(
     make_public: bool = False,
     skip_s3_upload: bool = False,
     keep_files: bool = False,
+    share_restricted: str | Collection[str] = (),
 ) -> Result:
     """Bring a dataset into the local store, and publish it.
 
@@ -53,6 +55,8 @@ def download_dataset(
         skip_s3_upload: only fetch; it wins over *make_public*.
         keep_files: keep the repository's files as they are too, as an entry of its own, so that
             loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub.
+        share_restricted: the id, or ids, of datasets that may be shared publicly though they are
+            gated or private on the Hub. Without it *make_public* refuses them.
 
     Returns:
         ``(True, path of the entry in the local store)``.
@@ -61,6 +65,7 @@ def download_dataset(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message lists what each answered.
+        RestrictedError: it is gated or private, so *make_public* needs *share_restricted*.
         PublishError, ConflictError: it is in the local store, but could not be published.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
@@ -69,10 +74,11 @@ def download_dataset(
     if publish_publicly:
         session.require_publisher()
     entry = session.resolver(_Hub(trust_remote_code)).localize(ref)
-    _publish_if_possible(entry, session, skip_s3_upload, replace=False, make_public=make_public)
+    how = _How(replace=False, make_public=make_public, share_restricted=_ids(share_restricted))
+    _publish_if_possible(entry, session, skip_s3_upload, how)
     if keep_files:
         files = session.resolver(_Hub(trust_remote_code)).localize(ref.files)
-        _publish_if_possible(files, session, skip_s3_upload, replace=False, make_public=make_public)
+        _publish_if_possible(files, session, skip_s3_upload, how)
     return Result(True, str(entry.folder))
 
 
@@ -104,6 +110,7 @@ def register_dataset(
     make_public: bool = False,
     skip_s3_upload: bool = False,
     keep_files: bool = False,
+    share_restricted: str | Collection[str] = (),
 ) -> Result:
     """Make own data a localized dataset, and publish it as :func:`download_dataset` does.
 
@@ -116,7 +123,7 @@ def register_dataset(
         ``(True, path of the entry in the local store)``.
 
     Raises:
-        InvalidRefError, SettingsError, PublishError: as for :func:`download_dataset`.
+        InvalidRefError, SettingsError, RestrictedError, PublishError: as for :func:`download_dataset`.
         FileNotFoundError: there is no such folder, or it holds no data; with *keep_files*, it is not
             a folder of data files.
     """
@@ -130,8 +137,9 @@ def register_dataset(
         raise FileNotFoundError("a dataset in memory has no files that could be kept")
     entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
     entry = register(path_or_dataset, ref, session.store)
+    how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
     for made in (entry, *entries):
-        _publish_if_possible(made, session, skip_s3_upload, replace=True, make_public=make_public)
+        _publish_if_possible(made, session, skip_s3_upload, how)
     return Result(True, str(entry.folder))
 
 
@@ -140,6 +148,7 @@ def sync_local_dataset_to_s3(
     config_name: str | None = None,
     revision: str | None = None,
     make_public: bool = False,
+    share_restricted: str | Collection[str] = (),
 ) -> Result:
     """Bring a dataset of the local store to the bucket, if the bucket lacks it or differs.
 
@@ -147,6 +156,7 @@ def sync_local_dataset_to_s3(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: the local store does not have it.
+        RestrictedError: it is gated or private, so *make_public* needs *share_restricted*.
         PublishError: something could not be uploaded.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
@@ -157,7 +167,8 @@ def sync_local_dataset_to_s3(
         from hf_localize.registering import register
 
         entry = register(entry.folder, ref, session.store)
-    done = _publish(entry, session, replace=True, make_public=make_public)
+    how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
+    done = _publish(entry, session, how)
     return Result(True, f"{ref}: {'; '.join(done)}")
 
 
@@ -225,24 +236,41 @@ class _Hub:
         return ask_hub_for_files(ref) if ref == ref.files else ask_hub(ref, self.trust_remote_code)
 
 
-def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, **how: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How an entry is published."""
+
+    replace: bool
+    make_public: bool
+    share_restricted: tuple[str, ...]
+
+
+def _ids(named: str | Collection[str]) -> tuple[str, ...]:
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
         why = "as asked" if skip else "there is no bucket, or there are no credentials"
         _log.info("%s is in %s only (%s)", ref, entry.folder, why)
     else:
-        _log.info("%s: %s", ref, "; ".join(_publish(entry, session, **how)))
+        _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))
 
 
-def _publish(entry: LocalEntry, session: Session, *, replace: bool, make_public: bool) -> list[str]:
+def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     """Upload *entry* and, where asked, share it publicly; return what was done, in words."""
     from hf_localize import publishing, sharing
 
     bucket = session.require_publisher()
     workers = session.settings.max_concurrency
-    sent = publishing.upload(entry, bucket, replace=replace, workers=workers)
+    if how.make_public:
+        sharing.check_may_share(entry.manifest, how.share_restricted)  # Before anything is sent.
+    sent = publishing.upload(entry, bucket, replace=how.replace, workers=workers)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
-    if make_public:
-        shared = sharing.make_public(entry, bucket, session.outside, workers=workers)
+    if how.make_public:
+        shared = sharing.make_public(
+            entry, bucket, session.outside, workers=workers, share_restricted=how.share_restricted
+        )
         done.append("shared publicly" if shared else "shared publicly already")
     return done

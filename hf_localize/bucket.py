@@ -7,6 +7,7 @@ Errors of both are translated here, once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -52,6 +53,21 @@ _BAD_CREDENTIALS = frozenset(
     {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
 )
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+#: What was received is not what was sent: sent again it may come whole.
+_DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"})
+#: The rights (IAM actions) that an operation needs, as docs/permissions.md lists them.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+_RIGHTS = {
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "DeleteObjects": "s3:DeleteObject",
+    "CopyObject": "s3:GetObject and s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
+}
 
 
 class NotPermittedError(AccessDeniedError):
@@ -157,7 +173,7 @@ class Bucket:
         found: list[tuple[bytes, str]] = []
 
         def read() -> None:
-            with self._moving(key, lambda wire, name: wire.get(name)) as body:
+            with self._moving(key, "GetObject", lambda wire, name: wire.get(name)) as body:
                 found.append((body.read_all(), body.headers.get("etag", "")))
 
         with contextlib.suppress(_MissingKeyError):
@@ -171,7 +187,7 @@ class Bucket:
             FileNotFoundError: there is no such key.
             UnreachableError: also from a read, where the connection breaks.
         """
-        return self._moving(key, lambda wire, name: wire.get(name, start, stop))
+        return self._moving(key, "GetObject", lambda wire, name: wire.get(name, start, stop))
 
     def sha256_of(self, key: str) -> str | None:
         """Return the sha256 that the object's uploader recorded, or None."""
@@ -217,7 +233,7 @@ class Bucket:
     def put_file(self, key: str, data: Any, sha256: str) -> None:
         """Write one small object; the server checks *sha256* (hex) where it checks signatures."""
         headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
-        self._moving(key, lambda wire, name: wire.put(name, data, headers))
+        self._moving(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
 
     def start_upload(self, key: str, *, sha256: str | None = None, public: bool = False) -> MultipartUpload:
         """Begin an object that is sent in parts.
@@ -289,7 +305,7 @@ class Bucket:
                 )
             for failed in done.get("Errors", []):
                 code, message = failed.get("Code", ""), failed.get("Message", "")
-                raise self._error_of(self._relative(failed["Key"]), 200, code, message, "delete_objects")
+                raise self._error_of(self._relative(failed["Key"]), 200, code, message, "DeleteObjects")
 
     def copy(self, source_key: str, key: str) -> bool:
         """Have the server copy an object with its metadata. False: it does not, and nothing is there."""
@@ -376,14 +392,14 @@ class Bucket:
         return key.removeprefix(f"{self.address.prefix}/") if self.address.prefix else key
 
     def _call(self, operation: str, key: str, **arguments: Any) -> Any:
-        with self._asking(key) as client:
+        with self._asking(key, with_acl="ACL" in arguments) as client:
             return getattr(client, operation)(
                 Bucket=self.address.name, Key=self.address.key(key), **arguments
             )
 
     @contextlib.contextmanager
-    def _asking(self, key: str) -> Iterator[S3Client]:
-        """Lend boto3's client, and translate what it raises."""
+    def _asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
+        """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
         from hf_localize import aws
 
         try:
@@ -391,7 +407,7 @@ class Bucket:
         except aws.CallerError:
             raise  # A mistake of ours, not of the server's.
         except aws.ERRORS as exc:
-            raise self._translate(exc, key) from exc
+            raise self._translate(exc, key, with_acl=with_acl) from exc
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
@@ -408,8 +424,8 @@ class Bucket:
                 )
             return self._clients[os.getpid()]
 
-    def _moving(self, key: str, work: Callable[[Wire, str], _T]) -> _T:
-        """Do *work* with the connections for data and the quoted key."""
+    def _moving(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
+        """Do *work*, which S3 calls *operation*, with the connections for data and the quoted key."""
         name = quote(self.address.key(key), safe="/-_.~")
         try:
             try:
@@ -421,7 +437,7 @@ class Bucket:
                 self._region, self._data = region, None  # AWS says where the bucket really is.
                 return work(self._wire(), name)
         except StatusError as exc:
-            raise self._refused(exc, key) from exc
+            raise self._refused(exc, key, operation) from exc
 
     def _wire(self) -> Wire:
         with self._lock:
@@ -466,20 +482,24 @@ class Bucket:
             raise self._translate(exc, "") from exc
         return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
 
-    def _translate(self, exc: BaseException, key: str) -> HfLocalizeError | FileNotFoundError:
+    def _translate(
+        self, exc: BaseException, key: str, *, with_acl: bool = False
+    ) -> HfLocalizeError | FileNotFoundError:
         from hf_localize import aws
 
         where = f"{key or 'the keys'} in {self.address}"
         if answer := aws.answer_of(exc):
             status, code, message, operation = answer
-            return self._error_of(key, status, code, message, operation)
+            return self._error_of(key, status, code, message, operation, with_acl=with_acl)
         if aws.is_about_credentials(exc):
             return AccessDeniedError(f"no usable credentials for {where}: {exc}")
         return UnreachableError(
             f"{where}: {aws.words_of(exc)}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
         )
 
-    def _refused(self, exc: StatusError, key: str) -> HfLocalizeError | FileNotFoundError:
+    def _refused(
+        self, exc: StatusError, key: str, operation: str
+    ) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""
         said = exc.body.decode(errors="replace")
         code, message = (
@@ -488,13 +508,13 @@ class Bucket:
         )
         if exc.status == 404 and not code:
             code = "404"
-        return self._error_of(key, exc.status, code, message, "data")
+        return self._error_of(key, exc.status, code, message, operation)
 
     def _error_of(
-        self, key: str, status: int, code: str, message: str, operation: str
+        self, key: str, status: int, code: str, message: str, operation: str, *, with_acl: bool = False
     ) -> HfLocalizeError | FileNotFoundError:
         where = f"{key or 'the keys'} in {self.address}"
-        answer = f"{status} {code} {message}".strip()
+        answer = self._without_keys(f"{status} {code} {message}".strip().rstrip("."))
         if code == "NoSuchBucket":
             return RefusedError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
         if code in _MISSING:
@@ -504,15 +524,28 @@ class Bucket:
         if code in _ACLS_OFF:
             return AclsDisabledError(f"{where}: {answer}")
         if code in _NOT_PERMITTED:
-            return NotPermittedError(f"{where}: {answer} ({operation})")
+            return NotPermittedError(f"{where}: {answer}. {_lacking(operation, with_acl)}")
         if status in (401, 403) or code in _BAD_CREDENTIALS:
             return AccessDeniedError(f"{where}: {answer} ({operation})")
         kind = UnreachableError
         if status in (429, 503):
             kind = SlowDownError
+        elif code in _DAMAGED:
+            pass
         elif status in (400, 405, 501) and code != "RequestTimeout":
             kind = RefusedError
         return kind(f"{where}: {answer} ({operation})")
+
+
+    def _without_keys(self, said: str) -> str:
+        """Return *said* without credentials: some servers quote what they refuse."""
+        try:
+            keys = self._current_keys()
+        except HfLocalizeError:
+            return said
+        for secret in (keys.secret_key, keys.token, keys.access_key):
+            said = said.replace(secret, "…") if secret else said
+        return said
 
 
 class MultipartUpload:
@@ -528,7 +561,9 @@ class MultipartUpload:
     def send(self, number: int, data: Any) -> None:
         """Send the part *number*, counted from 1: a buffer of 5 MiB at least, but for the last."""
         query = f"partNumber={number}&uploadId={quote(self._id, safe='-_.~')}"
-        headers = self._bucket._moving(self._key, lambda wire, name: wire.put(name, data, {}, query))
+        headers = self._bucket._moving(
+            self._key, "UploadPart", lambda wire, name: wire.put(name, data, _guarded(wire, data), query)
+        )
         self.parts_there[number] = headers.get("etag", "").strip('"')
 
     def complete(self) -> None:
@@ -541,6 +576,23 @@ class MultipartUpload:
     def abort(self) -> None:
         """Remove the parts; nothing of the object is left."""
         self._bucket._call("abort_multipart_upload", self._key, UploadId=self._id)
+
+
+def _lacking(operation: str, with_acl: bool) -> str:
+    """Say which rights the credentials lack where *operation* was refused."""
+    rights = _RIGHTS.get(operation, f"s3:{operation}")
+    if with_acl:
+        rights = f"{rights} or s3:PutObjectAcl"
+    missing = " (or there is no such key, and they lack s3:ListBucket)" if rights == "s3:GetObject" else ""
+    return f"The credentials lack the right {rights}{missing}, or a policy denies it"
+
+
+def _guarded(wire: Wire, data: Any) -> dict[str, str]:
+    """Return the header by which a server notices that *data* was changed on its way.
+
+    TLS notices that itself; then it would be hashed twice for nothing.
+    """
+    return {} if wire.is_tls else {"x-amz-content-sha256": hashlib.sha256(data).hexdigest()}
 
 
 class _MissingKeyError(HfLocalizeError, FileNotFoundError):

@@ -29,6 +29,12 @@ _make_public = click.option(
     default=False,
     help="Also share it as a public ZIP, readable without credentials.",
 )
+_share_restricted = click.option(
+    "--share-restricted",
+    multiple=True,
+    metavar="DATASET_ID",
+    help="Let --make-public share this dataset though it is gated or private on the Hub.",
+)
 _keep_files = click.option(
     "--keep-files/--no-keep-files",
     default=False,
@@ -84,6 +90,7 @@ def main() -> None:
     help="Run the dataset's loading script (datasets < 4).",
 )
 @_make_public
+@_share_restricted
 @_no_upload
 @_keep_files
 @_reporting
@@ -106,6 +113,7 @@ def download(dataset_id: str, **options: Any) -> None:
 @_name
 @_revision
 @_make_public
+@_share_restricted
 @_no_upload
 @_keep_files
 @_reporting
@@ -127,6 +135,7 @@ def register(path: str, dataset_id: str, **options: Any) -> None:
 @_name
 @_revision
 @_make_public
+@_share_restricted
 @_reporting
 def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
     """Bring DATASET_ID from the local store to the bucket, if it is missing there or differs.

@@ -59,6 +59,10 @@ class PublishError(HfLocalizeError):
     """An upload or a publication could not be completed; nothing of it is visible."""
 
 
+class RestrictedError(HfLocalizeError, PermissionError):
+    """The Hub gives the dataset to some people only, and nobody has named it to be shared with all."""
+
+
 class NotAnswerableError(HfLocalizeError, ConnectionError):
     """A call that only the Hub can answer (``data_files=``, …), and the Hub is out of reach."""
 

@@ -126,6 +126,11 @@ class Manifest:
             del refs[self.ref]
         return tuple(refs)
 
+    @property
+    def restriction(self) -> str | None:
+        """Return, in a word, why the Hub does not give the dataset to everybody; None: it does."""
+        return "private" if self.private else "gated" if self.gated else None
+
     def shard_paths(self) -> frozenset[str]:
         """Return the paths of the shards of all splits."""
         return frozenset(shard.path for split in self.splits for shard in split.shards)

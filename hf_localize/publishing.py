@@ -71,6 +71,13 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
             f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
             f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
         )
+    if manifest.restriction is not None:
+        _log.warning(
+            "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
+            manifest.ref,
+            manifest.restriction,
+            bucket.address,
+        )
     try:
         placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest)
         _send(entry.folder, placed, present, bucket, workers)

@@ -169,7 +169,8 @@ def _parse_url(variable: str, raw: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{variable} must be http://host or https://host, got {raw.split('@')[-1]!r}")
+        shown = raw.split("@")[-1].partition("?")[0]  # Without what may be a password or a signature.
+        raise SettingsError(f"{variable} must be http://host or https://host, got {shown!r}")
     if parts.username or parts.password or parts.query:
         raise SettingsError(f"{variable} must hold no user, password or query: it is shown in messages")
     return raw.rstrip("/")

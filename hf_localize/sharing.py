@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from hf_localize.errors import (
     ConflictError,
     HfLocalizeError,
     PublishError,
+    RestrictedError,
     UnreachableError,
 )
 from hf_localize.manifest import Manifest
@@ -35,7 +36,34 @@ _MOST_BYTES = 80 << 20
 _MOST_PARTS = 10_000
 
 
-def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, *, workers: int) -> bool:
+def check_may_share(manifest: Manifest, share_restricted: Collection[str]) -> None:
+    """Refuse to share with everybody what the Hub gives to some people only, unless it is named.
+
+    Args:
+        share_restricted: dataset ids whose publisher answers for that. An id, not a switch: one that
+            stays in a script must not open the next dataset that the script is used for.
+
+    Raises:
+        RestrictedError: the dataset is gated or private, and is not among those ids.
+    """
+    ids = {manifest.dataset_id, manifest.canonical_id or manifest.dataset_id}
+    if manifest.restriction is None or not ids.isdisjoint(share_restricted):
+        return
+    raise RestrictedError(
+        f"{manifest.ref} is {manifest.restriction} on the Hub, so it was not shared with everybody. If its "
+        f"terms permit that, name it: --make-public --share-restricted {manifest.dataset_id} (in Python: "
+        f"share_restricted={manifest.dataset_id!r})"
+    )
+
+
+def make_public(
+    entry: LocalEntry,
+    bucket: Bucket,
+    outside: PublicFiles,
+    *,
+    workers: int,
+    share_restricted: Collection[str] = (),
+) -> bool:
     """Share *entry* with everybody: its ZIP, then its record in ``public_datasets.json``.
 
     The ZIP is made while it is uploaded; there is no copy of it here.
@@ -43,16 +71,19 @@ def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, *, work
     Args:
         outside: reads the public files as an outsider does; it tells whether they are public.
         workers: the most requests that are under way at the same time.
+        share_restricted: ids of gated or private datasets that may be shared, by :func:`check_may_share`.
 
     Returns:
         False where the same content is shared already.
 
     Raises:
+        RestrictedError: it is gated or private on the Hub, and not named. Nothing was shared.
         IntegrityError: a file differs from the manifest. Nothing was shared.
         PublishError: it could not be uploaded, or outsiders could not read it. Then the message has
             the bucket policy that helps.
     """
     manifest = entry.hashed_manifest()
+    check_may_share(manifest, share_restricted)
     records, _ = bucket.read_json(PUBLIC_RECORDS_KEY)
     key, zip_key = _free_names(records, manifest.ref)
     same = records.get(key, {}).get("digest") == manifest.digest
@@ -237,6 +268,8 @@ def _record(manifest: Manifest, made: _Made, bucket: Bucket) -> dict[str, Any]:
         "is_default_config": manifest.is_default_config,
         "commit": manifest.commit,
         "license": manifest.license,
+        "gated": manifest.gated,
+        "private": manifest.private,
         "splits": {split.name: split.rows for split in manifest.splits},
         "features": manifest.features,
     }

@@ -95,7 +95,7 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
     if 300 <= status < 400:
         target = urlsplit(answer.headers.get("location", ""))
         return UnreachableError(
-            f"{url} redirects to {target.scheme}://{target.netloc}, which is not followed"
+            f"{url} redirects to {target.scheme}://{target.hostname}, which is not followed"
         )
     return SlowDownError(said) if status in (429, 503) else UnreachableError(said)
 

@@ -94,7 +94,7 @@ class Wire:
         self._sign = sign
         self._throttle = throttle_of(bytes_per_second) if bytes_per_second else None
         self._proxy = _proxy_of(parts.scheme, parts.hostname or "")
-        self._is_tls = parts.scheme == "https"
+        self.is_tls = parts.scheme == "https"
         self._idle: list[_Connection] = []
         self._pid = os.getpid()
 
@@ -140,7 +140,7 @@ class Wire:
         sent = {"Host": self._host, **headers}
         if self._sign is not None:
             sent = self._sign(method, target, sent)
-        if self._proxy and not self._is_tls:
+        if self._proxy and not self.is_tls:
             target = f"http://{self._host}{target}"
             sent |= self._proxy.headers
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
@@ -182,12 +182,12 @@ class Wire:
             self._idle.append(connection)
 
     def _connect(self) -> _Connection:
-        host, port = _address(self._proxy.netloc if self._proxy else self._host, self._is_tls)
+        host, port = _address(self._proxy.netloc if self._proxy else self._host, self.is_tls)
         # A connection takes no longer than a small part of what data may take.
         sock = socket.create_connection((host, port), timeout=min(5.0, self._timeout_seconds))
         sock.settimeout(self._timeout_seconds)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not self._is_tls:
+        if not self.is_tls:
             return _Connection(sock)
         try:
             if self._proxy:

@@ -27,7 +27,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     options = {
         name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in main.commands.items()
     }
-    public = {"--make-public", "--no-make-public"}
+    public = {"--make-public", "--no-make-public", "--share-restricted"}
     ref = {"dataset_id", "--name", "-n", "--revision", "-r"}
     upload = {"--no-s3-upload", "--s3-upload"}
     trust = {"--trust-remote-code", "--no-trust-remote-code"}
