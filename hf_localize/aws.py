@@ -92,7 +92,7 @@ def answer_of(exc: BaseException) -> tuple[int, str, str, str] | None:
         return None
     error = exc.response.get("Error", {})
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status, str(error.get("Code", "")), error.get("Message", ""), exc.operation_name
+    return status, str(error.get("Code", "")), str(error.get("Message") or ""), exc.operation_name
 
 
 def is_about_credentials(exc: BaseException) -> bool:

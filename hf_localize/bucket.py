@@ -15,7 +15,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -256,7 +256,10 @@ class Bucket:
             part_bytes: size of each part but the last; an upload with others is left alone.
         """
         for upload_id in self._interrupted_uploads(key):
-            parts = self._parts(key, upload_id)
+            try:
+                parts = self._parts(key, upload_id)
+            except NotPermittedError:
+                break
             most = max(parts, default=0)
             if all(size == part_bytes for number, (size, _) in parts.items() if number != most):
                 there = {number: etag for number, (_, etag) in parts.items()}
@@ -292,20 +295,32 @@ class Bucket:
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, 1,000 with one request, as S3's ``DeleteObjects`` takes them.
 
+        Where that is refused as a whole, each is removed by itself: some servers don't have it, and
+        Ceph's gateway wants a right on the bucket for it that nothing else needs.
+
         Raises:
             AccessDeniedError: the first that could not be removed was refused.
             UnreachableError: it failed in another way.
         """
         names = sorted(keys)
         for start in range(0, len(names), _MOST_DELETED):
-            objects: list[Any] = [{"Key": self.address.key(k)} for k in names[start : start + _MOST_DELETED]]
-            with self._asking(names[start]) as client:
-                done = client.delete_objects(
-                    Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True}
-                )
-            for failed in done.get("Errors", []):
+            some = names[start : start + _MOST_DELETED]
+            try:
+                failures = self._delete_some(some)
+            except (NotPermittedError, RefusedError):
+                for key in some:
+                    self.delete(key)
+                continue
+            for failed in failures:
                 code, message = failed.get("Code", ""), failed.get("Message", "")
                 raise self._error_of(self._relative(failed["Key"]), 200, code, message, "DeleteObjects")
+
+    def _delete_some(self, keys: Sequence[str]) -> Sequence[Any]:
+        """Remove up to 1,000 objects with one request; return what the server says of those that stay."""
+        objects: list[Any] = [{"Key": self.address.key(key)} for key in keys]
+        with self._asking(keys[0]) as client:
+            done = client.delete_objects(Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True})
+        return done.get("Errors", [])
 
     def copy(self, source_key: str, key: str) -> bool:
         """Have the server copy an object with its metadata. False: it does not, and nothing is there."""
@@ -364,7 +379,7 @@ class Bucket:
     def _put_public(self, key: str, body: bytes, etag: str | None) -> None:
         try:
             self.put_over(key, body, etag, public=True)
-        except AclsDisabledError:
+        except (AclsDisabledError, NotPermittedError):  # A bucket policy may open it.
             self.put_over(key, body, etag)
 
     def read_json(self, key: str) -> tuple[dict[str, Any], str | None]:
@@ -497,9 +512,7 @@ class Bucket:
             f"{where}: {aws.words_of(exc)}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
         )
 
-    def _refused(
-        self, exc: StatusError, key: str, operation: str
-    ) -> HfLocalizeError | FileNotFoundError:
+    def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""
         said = exc.body.decode(errors="replace")
         code, message = (
@@ -535,7 +548,6 @@ class Bucket:
         elif status in (400, 405, 501) and code != "RequestTimeout":
             kind = RefusedError
         return kind(f"{where}: {answer} ({operation})")
-
 
     def _without_keys(self, said: str) -> str:
         """Return *said* without credentials: some servers quote what they refuse."""

@@ -88,7 +88,10 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
             "run the command again to go on."
         ) from exc
     if present is not None:
-        _remove_replaced(bucket, present, placed)
+        try:
+            _remove_replaced(bucket, present, placed)
+        except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
+            _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
     return True
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_localize.bucket import AclsDisabledError, Bucket, MultipartUpload
+from hf_localize.bucket import AclsDisabledError, Bucket, MultipartUpload, NotPermittedError
 from hf_localize.crew import Crew
 from hf_localize.errors import (
     AccessDeniedError,
@@ -220,8 +220,8 @@ class _Upload:
     def _publicly(self, work: Callable[[bool], Any]) -> Any:
         try:
             return work(True)
-        except AclsDisabledError:
-            return work(False)  # A bucket policy may open it.
+        except (AclsDisabledError, NotPermittedError):
+            return work(False)  # A bucket policy may open it, and the right to set ACLs be missing.
 
     def _give_up(self, upload: MultipartUpload) -> None:
         try:
@@ -233,7 +233,7 @@ class _Upload:
 def _not_public(bucket: Bucket, key: str) -> PublishError:
     return PublishError(
         f"{key} in {bucket.address} can't be read without credentials: the bucket does not honour the "
-        "public-read ACL. Nothing was shared. Add this bucket policy, and allow public policies for the "
+        "public-read ACL, or the credentials lack s3:PutObjectAcl. Nothing was shared. Add this bucket policy, and allow public policies for the "
         f"bucket (Block Public Access), then run the command again:\n{public_policy(bucket)}"
     )
 

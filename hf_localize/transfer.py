@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import io
+import logging
 import os
 import sys
 import threading
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from hf_localize.crew import Crew
-from hf_localize.errors import IntegrityError, UnreachableError
+from hf_localize.errors import HfLocalizeError, IntegrityError, UnreachableError
 from hf_localize.manifest import FileRecord
 
+_log = logging.getLogger(__name__)
 #: Bytes of one request: a file that is larger moves in several at once.
 PART_BYTES = 8 << 20
 #: A multipart upload has at most 10,000 parts.
@@ -404,7 +406,7 @@ class _Outgoing:
             is_last = self._read_bytes == self.record.size_bytes
             if filled < len(data) or (is_last and self._source.read(1)):
                 self._source.close()
-                upload.abort()
+                _give_up(upload, self._key)
                 raise self._differs()
         there = upload.parts_there.get(number)
         if there is None or there != hashlib.md5(data, usedforsecurity=False).hexdigest():
@@ -415,7 +417,7 @@ class _Outgoing:
         if is_done:
             self._source.close()
             if self._hash.hexdigest() != self.record.sha256:
-                upload.abort()
+                _give_up(upload, self._key)
                 raise self._differs()
             self._crew.trying(self._key, upload.complete)
         return len(data)
@@ -425,6 +427,14 @@ class _Outgoing:
             f"{self._path} differs from the entry's manifest; nothing was published. "
             "Register the dataset again, or download it again."
         )
+
+
+def _give_up(upload: Upload, key: str) -> None:
+    """Remove the parts of an upload that is not to be completed, if that is permitted."""
+    try:
+        upload.abort()
+    except HfLocalizeError as exc:
+        _log.warning("%s: parts of an upload that was given up stay: %s", key, exc)
 
 
 def _send_pieces(files: list[_Outgoing]) -> Iterator[Callable[[], int]]:
