@@ -6,6 +6,7 @@ Errors of both are translated here, once.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -209,7 +210,7 @@ class Bucket:
             AclsDisabledError: the bucket refuses ACLs.
         """
         acl = {"ACL": "public-read"} if public else {}
-        self._call("put_object", key, Body=data, **acl, **condition)
+        self._call("put_object", key, Body=data, ContentMD5=_md5(data), **acl, **condition)
 
     def put_over(self, key: str, data: bytes, etag: str | None, *, public: bool = False) -> None:
         """Write one object if what is there is still the one with *etag* (None: nothing).
@@ -231,9 +232,11 @@ class Bucket:
                 raise PreconditionFailedError(str(exc)) from exc
 
     def put_file(self, key: str, data: Any, sha256: str) -> None:
-        """Write one small object; the server checks *sha256* (hex) where it checks signatures."""
+        """Write one small object, whose *sha256* (hex) is signed and recorded."""
         headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
-        self._moving(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
+        self._moving(
+            key, "PutObject", lambda wire, name: wire.put(name, data, headers | _guarded(wire, data))
+        )
 
     def start_upload(self, key: str, *, sha256: str | None = None, public: bool = False) -> MultipartUpload:
         """Begin an object that is sent in parts.
@@ -422,7 +425,9 @@ class Bucket:
         except aws.CallerError:
             raise  # A mistake of ours, not of the server's.
         except aws.ERRORS as exc:
-            raise self._translate(exc, key, with_acl=with_acl) from exc
+            # A traceback shows causes, and some servers quote credentials that they refuse.
+            quotes_keys = self._without_keys(f"{exc}") != f"{exc}"
+            raise self._translate(exc, key, with_acl=with_acl) from (None if quotes_keys else exc)
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
@@ -602,9 +607,15 @@ def _lacking(operation: str, with_acl: bool) -> str:
 def _guarded(wire: Wire, data: Any) -> dict[str, str]:
     """Return the header by which a server notices that *data* was changed on its way.
 
-    TLS notices that itself; then it would be hashed twice for nothing.
+    ``Content-MD5`` is what all servers check that were tried: some let a wrong hash of a signed payload
+    pass, others a wrong CRC, and the newer checksums must be agreed on for a whole multipart upload.
+    TLS notices changes itself; then nothing is hashed twice.
     """
-    return {} if wire.is_tls else {"x-amz-content-sha256": hashlib.sha256(data).hexdigest()}
+    return {} if wire.is_tls else {"Content-MD5": _md5(data)}
+
+
+def _md5(data: Any) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 class _MissingKeyError(HfLocalizeError, FileNotFoundError):

@@ -233,8 +233,9 @@ class _Upload:
 def _not_public(bucket: Bucket, key: str) -> PublishError:
     return PublishError(
         f"{key} in {bucket.address} can't be read without credentials: the bucket does not honour the "
-        "public-read ACL, or the credentials lack s3:PutObjectAcl. Nothing was shared. Add this bucket policy, and allow public policies for the "
-        f"bucket (Block Public Access), then run the command again:\n{public_policy(bucket)}"
+        "public-read ACL, or the credentials lack s3:PutObjectAcl. Nothing was shared. Add this bucket "
+        "policy, and allow public policies for the bucket (Block Public Access), then run the command "
+        f"again:\n{public_policy(bucket)}"
     )
 
 

@@ -223,7 +223,24 @@ def unreachable(timeout_seconds: float) -> str | None:
 def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Response:
     seconds = min(10.0, timeout_seconds)
     url = f"{datasets.config.HF_ENDPOINT}{path}"
-    return within(seconds, lambda: requests.head(url, timeout=seconds, **options))
+
+    def ask() -> requests.Response:
+        with _Session() as session:
+            # Any auth keeps requests from taking one out of ~/.netrc in place of the token.
+            return session.head(url, timeout=seconds, auth=lambda request: request, **options)
+
+    return within(seconds, ask)
+
+
+class _Session(requests.Session):
+    """A session that sends a token to the host that it is meant for, and nothing out of ``~/.netrc``."""
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Take the token out of a request that is redirected to another host."""
+        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+            prepared_request.headers.pop("Authorization", None)
 
 
 def stock_cached(ref: DatasetRef, arguments: Mapping[str, Any]) -> datasets.DatasetBuilder | None:

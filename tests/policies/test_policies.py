@@ -63,7 +63,7 @@ class Office:
             signed = [r for r in signed if "delete" not in r.query]
         return [f"{r.method} {r.path} {dict(r.query)}" for r in signed if r.status == 403]
 
-    def keys(self) -> list[str]:
+    def stored(self) -> list[str]:
         self.enforcing.unlock()
         return self.desk.bucket_keys()
 
@@ -130,7 +130,7 @@ def test_a_consumer_who_publishes_is_told_which_right_is_missing(office: Office)
     office.sit_down("consumer")
     with pytest.raises(errors.PublishError, match=r"lack the right s3:PutObject, "):
         hf_localize.register_dataset(rows("x"), "org/x")
-    assert office.keys() == []
+    assert office.stored() == []
 
 
 def test_who_may_not_read_is_told_which_right_is_missing(office: Office) -> None:
@@ -183,12 +183,12 @@ def test_a_publisher_who_may_not_remove_replaces_and_is_told_what_stays(
 ) -> None:
     office.sit_down("publisher", without(documented("publisher", office.desk.bucket), "s3:DeleteObject"))
     hf_localize.register_dataset(rows("old"), "org/x")
-    before = set(office.keys())
+    before = set(office.stored())
     with caplog.at_level(logging.WARNING, "hf_localize"):
         office.sit_down("publisher", without(documented("publisher", office.desk.bucket), "s3:DeleteObject"))
         hf_localize.register_dataset(rows("new"), "org/x")
     assert "lack the right s3:DeleteObject" in caplog.text
-    assert before <= set(office.keys())
+    assert before <= set(office.stored())
     office.sit_down("consumer")
     assert texts("org/x") == ["new"]
 
@@ -213,7 +213,7 @@ def test_a_publisher_who_may_not_list_publishes_nothing_and_is_told_why(office: 
     office.sit_down("publisher", without(documented("publisher", office.desk.bucket), "s3:ListBucket"))
     with pytest.raises(errors.HfLocalizeError, match="they lack s3:ListBucket"):
         hf_localize.register_dataset(rows("x"), "org/x")
-    assert office.keys() == []
+    assert office.stored() == []
 
 
 @needs_ceph
@@ -228,8 +228,8 @@ def test_a_public_publisher_opens_exactly_the_two_public_places(office: Office) 
     assert ran.returncode == 0, ran.stderr
     hf_localize.register_dataset(large("c"), "org/large", make_public=True)
     assert office.refused() == []
-    open_keys = {key for key in office.keys() if _status(f"{desk.s3.url}/{bucket}/{key}") == 200}
-    assert open_keys == {key for key in office.keys() if key.startswith("public_datasets")}
+    open_keys = {key for key in office.stored() if _status(f"{desk.s3.url}/{bucket}/{key}") == 200}
+    assert open_keys == {key for key in office.stored() if key.startswith("public_datasets")}
     assert len(open_keys) == 3
     assert _status(f"{desk.s3.url}/{bucket}?list-type=2") == 403
     desk.outsider()

@@ -30,6 +30,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+import yaml
+
 from tests.rig.hub_calls import (
     ID,
     LFS_SUFFIXES,
@@ -426,9 +428,19 @@ def _serve_info(call: Call) -> Answer:
             "downloads": 0,
             "likes": 0,
             "tags": [],
+            "cardData": _card_data(snapshot),
             "siblings": siblings,
         }
     )
+
+
+def _card_data(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what the card declares between its first two lines of dashes."""
+    card = snapshot.files.get("README.md")
+    text = card.source.read_text(encoding="utf-8") if card is not None else ""
+    begin, _, rest = text.partition("---\n")
+    declared = yaml.safe_load(rest.partition("\n---")[0]) if not begin else None
+    return declared if isinstance(declared, dict) else {}
 
 
 def _sibling(hub: LoopbackHub, file: RepoFile, blobs: bool) -> dict[str, Any]:

@@ -97,6 +97,13 @@ class WrongBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongUpload:
+    """Invert one byte of a request's body on its way to the server; length and headers stay."""
+
+    at_byte: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stall:
     """Hold the response back: all of it, or what follows so many bytes of its body."""
 
@@ -114,7 +121,7 @@ class IgnoreConditions:
     """Forward without If-Match and If-None-Match: a server without compare-and-swap."""
 
 
-Action = Status | Reset | LoseAnswer | Truncate | WrongBytes | Stall | BlackHole | IgnoreConditions
+Action = Status | Reset | LoseAnswer | Truncate | WrongBytes | WrongUpload | Stall | BlackHole | IgnoreConditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,7 +488,10 @@ class _Connection:
         chunked = _is_chunked(exchange.headers)
         cut_at = action.after_bytes if isinstance(action, Reset) else None
         refused = False
-        for piece in self._upload_pieces(exchange, cut_at):
+        pieces = self._upload_pieces(exchange, cut_at)
+        if isinstance(action, WrongUpload):
+            pieces = _with_wrong_byte(pieces, action.at_byte)
+        for piece in pieces:
             if refused:
                 continue  # the server has its answer ready, the client still sends
             try:
@@ -682,6 +692,17 @@ def _cut(pieces: Iterator[bytes], after_bytes: int | None, *, reset: bool) -> It
                 yield piece[:left]
             raise _CutError(reset)
         left -= len(piece)
+        yield piece
+
+
+def _with_wrong_byte(pieces: Iterator[bytes], at_byte: int) -> Iterator[bytes]:
+    """Yield a body with one byte inverted; a shorter body passes."""
+    start = 0
+    for piece in pieces:
+        index = at_byte - start
+        start += len(piece)
+        if 0 <= index < len(piece):
+            piece = piece[:index] + bytes([255 - piece[index]]) + piece[index + 1 :]
         yield piece
 
 

@@ -1,0 +1,237 @@
+"""Secrets: planted everywhere, and then searched for in everything that was written."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import datasets
+import pytest
+
+import hf_localize
+from hf_localize import errors
+from hf_localize.session import current_session
+from tests.conftest import Desk, run_cli, run_python
+from tests.rig.hub import Fault, LoopbackHub, make_repository
+from tests.rig.s3_proxy import RecordingProxy, Rule, Status
+
+KEY, SECRET, TOKEN = "AKIACANARYKEY01", "canarySECRETkey02", "canarySESSIONtoken03"
+HUB_TOKEN = "hf_canaryHUBtoken04"
+SIGNATURE = "canarySIGNATURE05"
+CANARIES = (KEY, SECRET, TOKEN, HUB_TOKEN, SIGNATURE)
+SECRET_ID = "openai/secret"
+
+
+def leaks(text: str | bytes) -> list[str]:
+    data = text.encode(errors="replace") if isinstance(text, str) else text
+    return [canary for canary in CANARIES if canary.encode() in data]
+
+
+def leaking_files(folder: Path) -> list[str]:
+    """Return what below *folder* has a canary in its name or in its bytes; what lies in ZIPs too."""
+    found = []
+    for path in folder.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        if leaks(path.name) or leaks(data) or any(map(leaks, unpacked(data))):
+            found.append(str(path))
+    return found
+
+
+def unpacked(data: bytes) -> list[bytes]:
+    if not data.startswith(b"PK"):
+        return []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [archive.read(name) for name in archive.namelist()]
+
+
+@pytest.fixture
+def canaries(hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Sit down as a publisher whose every secret is a canary (moto takes any key)."""
+    files = {"train.csv": b"text\n" + b"x\n" * 50, "README.md": b"---\nlicense: mit\n---\n"}
+    hub.add(make_repository(desk.folder / "repositories", SECRET_ID, "main", files))
+    hub.private[SECRET_ID] = {HUB_TOKEN}
+    monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
+    monkeypatch.setenv("HF_HOME", str(desk.folder / "hf-home"))
+    monkeypatch.setenv("HGLOC_LOG_LEVEL", "DEBUG")
+    desk.publisher().open_public_places()
+    play_publisher(desk)
+    return desk
+
+
+def play_publisher(desk: Desk) -> None:
+    desk.set(HGLOC_AWS_ACCESS_KEY_ID=KEY, HGLOC_AWS_SECRET_ACCESS_KEY=SECRET, HGLOC_AWS_SESSION_TOKEN=TOKEN)
+
+
+def watched(*arguments: str) -> str:
+    """Run ``hg-localize`` and return all that it wrote, and the command lines of its processes."""
+    command = [sys.executable, "-m", "hf_localize", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        titles = Path(f"/proc/{process.pid}/cmdline")
+        title = titles.read_text() if titles.exists() else ""
+        assert process.stdout is not None
+        return title + process.stdout.read().decode(errors="replace")
+
+
+@pytest.mark.skipif("HGLOC_TEST_S3" in os.environ, reason="the canaries are keys that only moto takes")
+def test_no_secret_is_in_what_the_commands_write(canaries: Desk) -> None:
+    desk = canaries
+    own = desk.folder / "own"
+    own.mkdir()
+    (own / "rows.csv").write_text("a\n1\n")
+    share = ("--make-public", "--share-restricted", SECRET_ID)
+    said = [
+        watched("download", SECRET_ID, "--keep-files", *share),
+        watched("register", str(own), "org/own", "--make-public"),
+        watched("register", str(own), "org/own", "--keep-files"),
+        watched("sync-local-to-s3", SECRET_ID, *share),
+        watched("list-local"),
+        watched("list-s3", "--all-folders"),
+    ]
+    assert all("Error" not in text for text in said), said
+    for who in ("teammate", "outsider"):
+        getattr(desk, who)()
+        if who == "teammate":
+            play_publisher(desk)
+        said.append(watched("download", SECRET_ID, "--no-s3-upload"))
+    assert any("private S3" in text for text in said)
+    assert not leaks("\n".join(said))
+    keys = desk.bucket_keys()
+    assert [key for key in keys if key.endswith(".zip")]
+    for key in keys:
+        body = desk.client().get_object(Bucket=desk.bucket, Key=key)["Body"].read()
+        assert not leaks(key) and not leaks(body) and not any(map(leaks, unpacked(body))), key
+    assert list((desk.folder / "hf-home").rglob("*"))
+    assert leaking_files(desk.folder) == []
+
+
+FAULTS = {
+    "wrong keys": Status(403, f"InvalidAccessKeyId of {KEY}, not {SECRET}"),
+    "expired token": Status(400, f"ExpiredToken {TOKEN}"),
+    "not permitted": Status(403, "AccessDenied"),
+    "broken": Status(500, "InternalError"),
+    "elsewhere": Status(307, headers={"Location": f"http://127.0.0.1:9/?X-Amz-Signature={SIGNATURE}"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_secret_is_in_what_an_error_says(fault: str, canaries: Desk) -> None:
+    desk = canaries
+    assert run_cli("download", SECRET_ID, "--no-s3-upload").returncode == 0
+    desk.s3.fail(Rule(None, ".", FAULTS[fault]))
+    for command in (["sync-local-to-s3", SECRET_ID], ["list-s3"], ["download", "org/none"]):
+        ran = run_cli(*command)
+        assert ran.returncode == 1
+        assert "Error" in ran.stderr
+        assert "Traceback" in ran.stderr  # At DEBUG: it is searched too.
+        assert not leaks(ran.stdout + ran.stderr), (fault, command)
+
+
+@pytest.mark.parametrize("endpoint", ["unreachable", "not a url", "with a password", "with a signature"])
+def test_no_secret_is_in_what_is_said_of_a_wrong_endpoint(endpoint: str, canaries: Desk) -> None:
+    urls = {
+        "unreachable": "http://127.0.0.1:9",
+        "not a url": f"ftp://{KEY}:{SECRET}@host?X-Amz-Signature={SIGNATURE}",
+        "with a password": f"http://{KEY}:{SECRET}@127.0.0.1:9",
+        "with a signature": f"http://127.0.0.1:9/?X-Amz-Signature={SIGNATURE}",
+    }
+    for variable in ("HGLOC_S3_ENDPOINT_URL", "HGLOC_PUBLIC_URL"):
+        ran = run_cli("list-s3", **{variable: urls[endpoint]})
+        assert variable == "HGLOC_PUBLIC_URL" or ran.returncode == 1
+        assert not leaks(ran.stdout + ran.stderr), ran.stderr
+
+
+def test_a_presigned_url_of_the_hub_is_in_no_log(hub: LoopbackHub, canaries: Desk) -> None:
+    location = {"Location": f"http://127.0.0.1:9/file?X-Amz-Signature={SIGNATURE}&X-Amz-Credential={KEY}"}
+    hub.faults = [Fault(r"(GET|HEAD) .*/resolve/.*", 302, headers=location)]
+    ran = run_cli("download", SECRET_ID, HF_HUB_DOWNLOAD_TIMEOUT="2", HGLOC_SOURCES="hub")
+    assert ran.returncode == 1
+    print(ran.stderr)
+    ours = [line for line in ran.stderr.splitlines() if "hf_localize" in line or line.startswith("Error")]
+    assert ours
+    assert not leaks(ran.stderr)
+    assert not leaks("\n".join(ours)), ours
+    assert not leaks(ran.stdout)
+
+
+def test_no_secret_is_in_a_repr_a_pickle_or_an_exception(canaries: Desk) -> None:
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x")
+    session = current_session()
+    with hf_localize.installed(sources=("s3",)):
+        stream = datasets.load_dataset("org/x", split="train", streaming=True)
+        builder = datasets.load_dataset_builder("org/x")
+        shown = [session, session.settings, session.bucket, session.resolver(), session.outside, builder]
+        assert not leaks(" ".join(map(repr, shown)) + " ".join(map(str, shown)))
+        for thing in (session.bucket, stream, builder):
+            assert not leaks(pickle.dumps(thing))
+    canaries.s3.fail(Rule(None, ".", FAULTS["wrong keys"]))
+    with pytest.raises(errors.HfLocalizeError) as caught:
+        session.bucket.put("k", b"")
+    assert not leaks(repr(caught.value) + str(caught.value))
+
+
+def test_no_secret_is_in_the_log_of_a_program_that_logs_everything_of_ours(canaries: Desk) -> None:
+    code = (
+        "import logging, sys, hf_localize\n"
+        "log = logging.getLogger('hf_localize'); log.setLevel('DEBUG')\n"
+        "log.addHandler(logging.StreamHandler(sys.stdout))\n"
+        "hf_localize.install()\n"
+        "import datasets\n"
+        f"print(datasets.load_dataset('{SECRET_ID}')['train'][0])\n"
+        f"print(list(datasets.load_dataset('{SECRET_ID}', split='train', streaming=True))[:1])\n"
+    )
+    ran = run_python(code, cwd=Path.cwd(), HGLOC_WRITE_BACK="s3")
+    assert ran.returncode == 0, ran.stderr
+    assert "Hugging Face Hub" in ran.stdout
+    assert not leaks(ran.stdout + ran.stderr)
+    assert leaking_files(canaries.folder) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_files_of_the_store_have_the_umasks_permissions_and_staging_is_private(
+    umask: int, desk: Desk
+) -> None:
+    desk.publisher()
+    before = os.umask(umask)
+    try:
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x")
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [2]}), "org/x")
+        mine = desk.store
+        desk.teammate()
+        hf_localize.load_local_dataset("org/x")
+    finally:
+        os.umask(before)
+    for store in (mine, desk.store):
+        for path in (store, *store.rglob("*")):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            private = {".hgloc/staging", ".hgloc/set-aside"} & {path.relative_to(store).as_posix()}
+            if private:
+                assert mode == 0o700, path
+            elif path.is_dir():
+                assert mode == 0o777 & ~umask, (path, oct(mode))
+            else:
+                assert mode == 0o666 & ~umask, (path, oct(mode))
+
+
+def test_an_entry_is_built_where_nobody_else_looks(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x", skip_s3_upload=True)
+    with current_session().store.staging("key") as folder:
+        roots = [path for path in folder.parents if desk.store in path.parents]
+        assert any(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in (folder, *roots))
+        assert not logging.getLogger("hf_localize").handlers
+
+
+def test_a_second_endpoint_is_not_sent_the_first_ones_keys(canaries: Desk) -> None:
+    with RecordingProxy(canaries.server.endpoint_url) as elsewhere:
+        target = {"Location": f"{elsewhere.url}/{canaries.bucket}/k"}
+        canaries.s3.fail(Rule("GET", ".", Status(307, "TemporaryRedirect", headers=target)))
+        with pytest.raises(errors.HfLocalizeError):
+            hf_localize.load_local_dataset("org/none")
+        assert elsewhere.requests == ()
