@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from hf_localize import __version__
-from hf_localize.errors import HfLocalizeError
+from hf_localize.errors import HfLocalizeError, without_queries
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _name = click.option(
@@ -57,9 +57,17 @@ def _reporting(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
-            _fail(f"Error: {exc}")
+            _fail(f"Error: {without_queries(str(exc))}")
 
     return run
+
+
+class _Formatter(logging.Formatter):
+    """Leave out of tracebacks what other libraries say of presigned URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return without_queries(super().format(record))
 
 
 @click.group(context_settings=_CONTEXT)
@@ -77,7 +85,9 @@ def main() -> None:
         _fail(f"Error: {exc}")
     logger = logging.getLogger("hf_localize")
     logger.setLevel(level)
-    logger.handlers[:] = [logging.StreamHandler()]  # In place of the one that activation may have set.
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter())
+    logger.handlers[:] = [handler]  # In place of the one that activation may have set.
 
 
 @main.command()

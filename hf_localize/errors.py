@@ -6,6 +6,15 @@ Each one also inherits the builtin that callers already catch for that situation
 
 from __future__ import annotations
 
+import re
+
+_QUERY = re.compile(r"""(https?://[^\s?'"<>]+)\?[^\s'"<>)]+""")
+
+
+def without_queries(said: str) -> str:
+    """Return what another library *said* without the queries of URLs: a presigned one is a credential."""
+    return _QUERY.sub(r"\1?…", said)
+
 
 class HfLocalizeError(Exception):
     """Base of every error that hf_localize raises."""

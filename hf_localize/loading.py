@@ -21,6 +21,7 @@ from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
     NotAnswerableError,
+    without_queries,
 )
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
@@ -272,7 +273,7 @@ def only_stock(
         )
     raise NotAnswerableError(
         f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "
-        f"asked: {problem}.{advice}"
+        f"asked: {without_queries(str(problem))}.{advice}"
     ) from (problem if isinstance(problem, Exception) else None)
 
 
@@ -311,7 +312,10 @@ def _capture(entry: HubEntry, session: Session) -> None:
             upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
     except Exception as exc:  # noqa: BLE001  # The caller has the dataset already.
         _log.warning(
-            "%s was loaded from the Hub, but could not be kept: %s: %s", entry.ref, type(exc).__name__, exc
+            "%s was loaded from the Hub, but could not be kept: %s: %s",
+            entry.ref,
+            type(exc).__name__,
+            without_queries(str(exc)),
         )
 
 

@@ -29,7 +29,7 @@ from hf_localize import layout
 from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows
 from hf_localize.entries import Entry, NotHere
-from hf_localize.errors import ScriptDatasetError, UnreachableError
+from hf_localize.errors import ScriptDatasetError, UnreachableError, without_queries
 from hf_localize.manifest import Manifest, hash_file
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.shards import link_or_copy
@@ -128,7 +128,7 @@ class HubFilesSource:
             try:
                 return HubFiles(_with_facts(files, repository, ref.revision, None))
             except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
-                return NotHere(str(exc).strip(), exc)
+                return NotHere(without_queries(str(exc).strip()), exc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class HubSource:
             with _telling_unreachable():
                 entry = HubEntry(self.open_builder(), ref, self.token)
         except StockNotFoundError as exc:
-            return NotHere(str(exc), exc)
+            return NotHere(without_queries(str(exc)), exc)
         except RuntimeError as exc:
             if "scripts are no longer supported" in str(exc):
                 raise ScriptDatasetError(
@@ -235,11 +235,10 @@ def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Respons
 class _Session(requests.Session):
     """A session that sends a token to the host that it is meant for, and nothing out of ``~/.netrc``."""
 
-    def rebuild_auth(
-        self, prepared_request: requests.PreparedRequest, response: requests.Response
-    ) -> None:
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Take the token out of a request that is redirected to another host."""
-        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+        before, after = str(response.request.url), str(prepared_request.url)
+        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
 
 
@@ -269,7 +268,7 @@ def _telling_unreachable() -> Iterator[None]:
         yield
     except Exception as exc:
         if is_unreachable(exc):
-            raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
+            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from exc
         raise
 
 

@@ -21,14 +21,10 @@ def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server
 
 
 @pytest.fixture
-def strict_desk(
-    strict_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Desk]:
+def strict_desk(strict_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    proxy = RecordingProxy(
-        strict_server.endpoint_url, {strict_server.access_key: strict_server.secret_key}
-    )
+    proxy = RecordingProxy(strict_server.endpoint_url, {strict_server.access_key: strict_server.secret_key})
     proxy.start()
     desk = Desk(tmp_path, strict_server, proxy, monkeypatch)
     strict_server.create_bucket(desk.bucket)

@@ -172,7 +172,9 @@ def test_what_is_gated_or_private_goes_to_the_team_with_a_warning_and_stays_mark
     hf_localize.load_local_dataset(SECRET_ID)
     (manifest,) = (json.loads(path.read_text()) for path in desk.store.glob("*/*/*/.hgloc.json"))
     assert (manifest["license"], manifest[restricted]) == ("cc-by-nc-4.0", True)
-    desk.set(HGLOC_AWS_ACCESS_KEY_ID=desk.server.access_key, HGLOC_AWS_SECRET_ACCESS_KEY=desk.server.secret_key)
+    desk.set(
+        HGLOC_AWS_ACCESS_KEY_ID=desk.server.access_key, HGLOC_AWS_SECRET_ACCESS_KEY=desk.server.secret_key
+    )
     with pytest.raises(errors.RestrictedError, match=restricted):
         hf_localize.sync_local_dataset_to_s3(SECRET_ID, make_public=True)
     done = hf_localize.sync_local_dataset_to_s3(SECRET_ID, make_public=True, share_restricted=SECRET_ID)

@@ -121,7 +121,9 @@ class IgnoreConditions:
     """Forward without If-Match and If-None-Match: a server without compare-and-swap."""
 
 
-Action = Status | Reset | LoseAnswer | Truncate | WrongBytes | WrongUpload | Stall | BlackHole | IgnoreConditions
+Action = (
+    Status | Reset | LoseAnswer | Truncate | WrongBytes | WrongUpload | Stall | BlackHole | IgnoreConditions
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,12 +39,15 @@ class TlsFront:
                 threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
 
     def _serve(self, accepted: socket.socket) -> None:
-        with suppress(OSError), self._context.wrap_socket(accepted, server_side=True) as inside:
-            with socket.create_connection(self._target) as server:
-                back = threading.Thread(target=_pass_on, args=(server, inside), daemon=True)
-                back.start()
-                _pass_on(inside, server)
-                back.join()
+        with (
+            suppress(OSError),
+            self._context.wrap_socket(accepted, server_side=True) as inside,
+            socket.create_connection(self._target) as server,
+        ):
+            back = threading.Thread(target=_pass_on, args=(server, inside), daemon=True)
+            back.start()
+            _pass_on(inside, server)
+            back.join()
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
