@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 test-policies bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 test-policies test-large bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -63,6 +63,9 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 
 test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed)
 	HGLOC_TEST_POLICY_SERVER=ceph $(BIN)/python -m pytest -rs tests/policies
+
+test-large: $(BIN)/.ready ## 12 GB in 400 shards, and 20,000 files: memory and open files (needs 36 GB of disk, or scales down)
+	$(BIN)/python -m pytest -s tests/large
 
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
