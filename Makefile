@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 test-policies test-large bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 test-policies test-large audit bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -67,6 +67,15 @@ test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/per
 test-large: $(BIN)/.ready ## 12 GB in 400 shards, and 20,000 files: memory and open files (needs 36 GB of disk, or scales down)
 	$(BIN)/python -m pytest -s tests/large
 
+.venv-audit/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group audit
+	touch $@
+
+audit: .venv-audit/.ready ## Known weaknesses: pip-audit on the dependencies, bandit on hf_localize
+	.venv-audit/bin/python tests/audit.py
+
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
@@ -80,4 +89,4 @@ bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/sc
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-bench .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .venv-audit .venv-bench .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

@@ -204,10 +204,10 @@ def run(command: tuple[str, ...]) -> None:
     folder = str(Path(__file__).parent / "on_pythonpath")
     path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "HGLOC_AUTO_INSTALL": "1", "PYTHONPATH": path}
-    try:
+    try:  # Its purpose is to run what the user names: bandit and ruff ask whether that is meant.
         if sys.platform == "win32":  # There exec would return to the shell before the command ends.
-            sys.exit(subprocess.call(command, env=environment))  # noqa: S603  # That is its purpose.
-        os.execvpe(command[0], command, environment)  # noqa: S606
+            sys.exit(subprocess.call(command, env=environment))  # noqa: S603  # nosec B603
+        os.execvpe(command[0], command, environment)  # noqa: S606  # nosec B606
     except OSError as exc:
         click.echo(f"Error: {command[0]!r} can't be run: {exc.strerror}", err=True)
         sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)

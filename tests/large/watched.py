@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -56,7 +55,7 @@ def run_watched(code: str, env: Mapping[str, str]) -> Seen:
     def count() -> None:
         while launcher.poll() is None:
             try:
-                most[0] = max(most[0], len(os.listdir(folder)))
+                most[0] = max(most[0], sum(1 for _ in folder.iterdir()))
             except OSError:
                 return
             time.sleep(_EVERY_SECONDS)
