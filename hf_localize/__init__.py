@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         list_s3_datasets,
         load_local_dataset,
         register_dataset,
+        repair_dataset,
         sync_local_dataset_to_s3,
+        verify_dataset,
     )
     from hf_localize.errors import HfLocalizeError
     from hf_localize.shim import install, installed, is_installed, uninstall
@@ -40,8 +42,10 @@ __all__ = [
     "list_s3_datasets",
     "load_local_dataset",
     "register_dataset",
+    "repair_dataset",
     "sync_local_dataset_to_s3",
     "uninstall",
+    "verify_dataset",
 ]
 
 _HOMES = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hf_localize.checking import Checked, check_store
 from hf_localize.entries import Entry, NotHere
+from hf_localize.errors import DatasetNotFoundError, IntegrityError
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
 from hf_localize.store import LocalEntry
@@ -16,6 +20,7 @@ from hf_localize.store import LocalEntry
 if TYPE_CHECKING:
     import datasets
 
+    from hf_localize.repairing import Repaired
 
 _log = logging.getLogger(__name__)
 
@@ -197,6 +202,95 @@ def list_s3_datasets(all_folders: bool = False) -> list[dict[str, str | None]]:
     return [_as_dict(ref) for ref in sorted(refs, key=str)]
 
 
+def verify_dataset(
+    dataset_id: str | None = None,
+    config_name: str | None = None,
+    revision: str | None = None,
+    deep: bool = False,
+    s3: bool = False,
+    public: bool = False,
+) -> list[dict[str, Any]]:
+    """Check whether a stored dataset is still what was stored. What is here in part is checked too.
+
+    Args:
+        dataset_id: None checks all datasets.
+        deep: read all bytes and compare their sha256, not only the sizes of the files.
+        s3: check the bucket, not the local store.
+        public: check the shared ZIPs, read without credentials, not the local store.
+
+    Returns:
+        For each entry ``dataset_id``, ``config_name``, ``revision``, ``place``, ``files``,
+        ``size_bytes``, ``is_hashed`` (the sha256 of all files was compared), ``is_partial`` and
+        ``damaged``: in words, which files are damaged, and how.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: no bucket is configured.
+        DatasetNotFoundError: the dataset is not there.
+        AccessDeniedError, UnreachableError: the bucket or the public files can't be read.
+    """
+    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    found: list[Checked] = []
+    places = []
+    if not s3 and not public:
+        places.append(str(session.store.path))
+        found += check_store(session.store, ref, deep=deep)
+    if s3 or public:
+        from hf_localize.auditing import check_bucket, check_public
+
+        workers = session.settings.max_concurrency
+    if s3:
+        places.append(str(session.bucket.address))
+        found += check_bucket(session.require_publisher(), ref, deep=deep, workers=workers)
+    if public:
+        outside, name = session.outside, session.settings.s3_bucket_name
+        places.append(outside.base_url)
+        found += check_public(outside, ref, bucket_name=name, deep=deep, workers=workers)
+    if ref is not None and not found:
+        raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} that could be checked")
+    return [_as_dict(checked.ref) | _result_of(checked) for checked in found]
+
+
+def repair_dataset(
+    dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
+) -> list[dict[str, Any]]:
+    """Mend what is damaged in the local store from the next source that has the same content.
+
+    Only damaged files are fetched. From the Hub a dataset comes as a whole.
+
+    Args:
+        dataset_id: None mends all datasets.
+
+    Returns:
+        For each entry that was damaged ``dataset_id``, ``config_name``, ``revision``, ``place``,
+        ``mended`` (paths of files) and ``source``.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: the local store does not have it.
+        IntegrityError: something could not be mended. What could be is.
+    """
+    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    if ref is not None and not session.store.places_of(ref):
+        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be mended")
+    from hf_localize.repairing import repair
+
+    sources = [s for s in session.resolver().sources if s.kind != "local"]
+    done = [_or_from_hub(item, session) for item in repair(session.store, sources, ref)]
+    if failed := [item for item in done if item.source is None]:
+        told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
+        raise IntegrityError(
+            f"what follows is damaged, and could not be mended:\n{told}\nTo take what a source has, whole or "
+            "other: hg-localize remove it, then hg-localize download it"
+        )
+    return [
+        {**_as_dict(item.ref), "place": item.place, "mended": list(item.mended), "source": item.source}
+        for item in done
+    ]
+
+
 def __getattr__(name: str) -> Any:
     if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
         return Path(current_session().settings.datasets_store_path)
@@ -205,6 +299,33 @@ def __getattr__(name: str) -> Any:
 
 def _as_dict(ref: DatasetRef) -> dict[str, str | None]:
     return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
+
+
+def _result_of(checked: Checked) -> dict[str, Any]:
+    result = dataclasses.asdict(checked)
+    damages = result.pop("damages")
+    del result["ref"]
+    return result | {"damaged": [f"{damage['path']} {damage['problem']}" for damage in damages]}
+
+
+def _or_from_hub(item: Repaired, session: Session) -> Repaired:
+    """Fetch an entry as a whole from the Hub where no store could mend it."""
+    store = dataclasses.replace(session.store, is_wary=True)  # Else the damaged one would be taken for whole.
+    if item.source is not None or not session.hub_enabled() or store.is_partial(Path(item.place)):
+        return item
+    hub = _Hub(trust_remote_code=False)
+    try:
+        with contextlib.suppress(IntegrityError):
+            entry = store.open_place(Path(item.place))
+            if entry is None or entry.manifest.origin != "hub":
+                return item
+        found = session.resolver(hub, only=("hub",))
+        home = dataclasses.replace(found, store=store).localize(item.ref, skip_local=True)
+    except DatasetNotFoundError as exc:
+        return dataclasses.replace(item, reason=f"{item.reason}; {exc}")
+    return dataclasses.replace(
+        item, mended=tuple(sorted(home.paths())), source=hub.name, place=str(home.folder)
+    )
 
 
 def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:

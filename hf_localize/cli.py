@@ -171,6 +171,54 @@ def list_s3(all_folders: bool) -> None:
     _show(list_s3_datasets(all_folders))
 
 
+@main.command()
+@click.argument("dataset_id", required=False)
+@_name
+@_revision
+@click.option("--deep", is_flag=True, help="Read all bytes and compare their sha256, not sizes only.")
+@click.option("--s3", is_flag=True, help="Check the bucket, not the local store.")
+@click.option("--public", is_flag=True, help="Check the public ZIPs, as outsiders read them.")
+@_reporting
+def verify(dataset_id: str | None, **options: Any) -> None:
+    """Check whether DATASET_ID, or all that is stored, is still what was stored.
+
+    Prints a line for each entry: dataset id, config name, revision, "ok" or "damaged", place. Each
+    damaged file is named on stderr, and the exit status is 1 then.
+
+    Example: hg-localize verify openai/gsm8k --name main --deep
+    """
+    from hf_localize.api import verify_dataset
+
+    found = verify_dataset(dataset_id, **options)
+    for item in found:
+        state = "damaged" if item["damaged"] else "ok"
+        click.echo("\t".join([*_names(item), state, item["place"]]))
+        for damage in item["damaged"]:
+            click.echo(f"damaged: {damage}", err=True)
+    if any(item["damaged"] for item in found):
+        _fail("What is damaged in the local store can be mended by: hg-localize repair")
+
+
+@main.command()
+@click.argument("dataset_id", required=False)
+@_name
+@_revision
+@_reporting
+def repair(dataset_id: str | None, **options: Any) -> None:
+    """Mend what is damaged of DATASET_ID, or of all, in the local store.
+
+    Damaged files, and no others, come from the next source that has the same content. Prints a line
+    for each that was mended: dataset id, config name, revision, file, source.
+
+    Example: hg-localize repair openai/gsm8k --name main
+    """
+    from hf_localize.api import repair_dataset
+
+    for item in repair_dataset(dataset_id, **options):
+        for path in item["mended"]:
+            click.echo("\t".join([*_names(item), path, item["source"]]))
+
+
 @main.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
 def run(command: tuple[str, ...]) -> None:
@@ -198,7 +246,12 @@ def _show(found: list[dict[str, str | None]]) -> None:
     """Print one line a dataset, columns divided by tabs; ``-`` stands for the default."""
     click.echo("dataset_id\tconfig_name\trevision", err=True)
     for item in found:
-        click.echo("\t".join(value or "-" for value in item.values()))
+        click.echo("\t".join(_names(item)))
+
+
+def _names(item: dict[str, Any]) -> list[str]:
+    """Return what names a dataset; ``-`` stands for the default."""
+    return [item[name] or "-" for name in ("dataset_id", "config_name", "revision")]
 
 
 def _fail(message: str) -> NoReturn:

@@ -17,6 +17,7 @@ from hf_localize.errors import SettingsError
 _log = logging.getLogger(__name__)
 SOURCE_NAMES = ("local", "s3", "public", "hub")
 WRITE_BACK_MODES = ("off", "local", "s3")
+VERIFY_MODES = ("size", "always")
 _PREFIX = "HGLOC_"
 _AWS_NAMES = (
     ("s3_endpoint_url", "AWS_ENDPOINT_URL_S3"),
@@ -43,6 +44,8 @@ class Settings:
     sources: tuple[str, ...] = SOURCE_NAMES
     offline: bool = False
     write_back: str = "local"
+    #: What of a stored entry's files is compared with its manifest before a load uses them.
+    verify: str = "size"
     public_url: str | None = None
     log_level: str | None = None
     #: Seconds that asking the private bucket and the public files may take in one resolution.
@@ -133,6 +136,8 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return _flag(variable, {variable: raw})
     if name == "write_back":
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
+    if name == "verify":
+        return _one_of(variable, raw.strip().lower(), VERIFY_MODES)
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name == "max_bandwidth":

@@ -231,6 +231,16 @@ def _record(manifest: Manifest, made: _Made, bucket: Bucket) -> dict[str, Any]:
         "size_bytes": made.size_bytes,
         "sha256": made.sha256,
         "tail_bytes": made.tail_bytes,
+        **described(manifest),
+    }
+
+
+def described(manifest: Manifest) -> dict[str, Any]:
+    """Return what a public record tells of an entry, but where its ZIP is."""
+    return {
+        "dataset_id": manifest.dataset_id,
+        "config_name": manifest.config_name,
+        "revision": manifest.revision,
         "digest": manifest.digest,
         "canonical_id": manifest.canonical_id,
         "resolved_config": manifest.resolved_config,
