@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_localize.checking import Checked, check_store
 from hf_localize.entries import Entry, NotHere
-from hf_localize.errors import DatasetNotFoundError, IntegrityError
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
 from hf_localize.store import LocalEntry
 
 if TYPE_CHECKING:
     import datasets
-
-    from hf_localize.repairing import Repaired
 
 _log = logging.getLogger(__name__)
 
@@ -73,10 +67,10 @@ def download_dataset(
     publish_publicly = make_public and not skip_s3_upload
     if publish_publicly:
         session.require_publisher()
-    entry = session.resolver(_Hub(trust_remote_code)).localize(ref)
+    entry = session.resolver(PlainHub(trust_remote_code)).localize(ref)
     _publish_if_possible(entry, session, skip_s3_upload, replace=False, make_public=make_public)
     if keep_files:
-        files = session.resolver(_Hub(trust_remote_code)).localize(ref.files)
+        files = session.resolver(PlainHub(trust_remote_code)).localize(ref.files)
         _publish_if_possible(files, session, skip_s3_upload, replace=False, make_public=make_public)
     return Result(True, str(entry.folder))
 
@@ -168,7 +162,7 @@ def sync_local_dataset_to_s3(
 
 def list_local_datasets() -> list[dict[str, str | None]]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store."""
-    return [_as_dict(ref) for ref in current_session().store.refs()]
+    return [as_dict(ref) for ref in current_session().store.refs()]
 
 
 def list_partial_datasets() -> dict[str, str]:
@@ -199,96 +193,7 @@ def list_s3_datasets(all_folders: bool = False) -> list[dict[str, str | None]]:
         from hf_localize.sources.private import list_refs
 
         refs = list_refs(session.bucket, session.settings.max_concurrency, all_folders=all_folders)
-    return [_as_dict(ref) for ref in sorted(refs, key=str)]
-
-
-def verify_dataset(
-    dataset_id: str | None = None,
-    config_name: str | None = None,
-    revision: str | None = None,
-    deep: bool = False,
-    s3: bool = False,
-    public: bool = False,
-) -> list[dict[str, Any]]:
-    """Check whether a stored dataset is still what was stored. What is here in part is checked too.
-
-    Args:
-        dataset_id: None checks all datasets.
-        deep: read all bytes and compare their sha256, not only the sizes of the files.
-        s3: check the bucket, not the local store.
-        public: check the shared ZIPs, read without credentials, not the local store.
-
-    Returns:
-        For each entry ``dataset_id``, ``config_name``, ``revision``, ``place``, ``files``,
-        ``size_bytes``, ``is_hashed`` (the sha256 of all files was compared), ``is_partial`` and
-        ``damaged``: in words, which files are damaged, and how.
-
-    Raises:
-        InvalidRefError: an argument can't name a dataset.
-        SettingsError: no bucket is configured.
-        DatasetNotFoundError: the dataset is not there.
-        AccessDeniedError, UnreachableError: the bucket or the public files can't be read.
-    """
-    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
-    session = current_session()
-    found: list[Checked] = []
-    places = []
-    if not s3 and not public:
-        places.append(str(session.store.path))
-        found += check_store(session.store, ref, deep=deep)
-    if s3 or public:
-        from hf_localize.auditing import check_bucket, check_public
-
-        workers = session.settings.max_concurrency
-    if s3:
-        places.append(str(session.bucket.address))
-        found += check_bucket(session.require_publisher(), ref, deep=deep, workers=workers)
-    if public:
-        outside, name = session.outside, session.settings.s3_bucket_name
-        places.append(outside.base_url)
-        found += check_public(outside, ref, bucket_name=name, deep=deep, workers=workers)
-    if ref is not None and not found:
-        raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} that could be checked")
-    return [_as_dict(checked.ref) | _result_of(checked) for checked in found]
-
-
-def repair_dataset(
-    dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
-) -> list[dict[str, Any]]:
-    """Mend what is damaged in the local store from the next source that has the same content.
-
-    Only damaged files are fetched. From the Hub a dataset comes as a whole.
-
-    Args:
-        dataset_id: None mends all datasets.
-
-    Returns:
-        For each entry that was damaged ``dataset_id``, ``config_name``, ``revision``, ``place``,
-        ``mended`` (paths of files) and ``source``.
-
-    Raises:
-        InvalidRefError: an argument can't name a dataset.
-        DatasetNotFoundError: the local store does not have it.
-        IntegrityError: something could not be mended. What could be is.
-    """
-    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
-    session = current_session()
-    if ref is not None and not session.store.places_of(ref):
-        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be mended")
-    from hf_localize.repairing import repair
-
-    sources = [s for s in session.resolver().sources if s.kind != "local"]
-    done = [_or_from_hub(item, session) for item in repair(session.store, sources, ref)]
-    if failed := [item for item in done if item.source is None]:
-        told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
-        raise IntegrityError(
-            f"what follows is damaged, and could not be mended:\n{told}\nTo take what a source has, whole or "
-            "other: hg-localize remove it, then hg-localize download it"
-        )
-    return [
-        {**_as_dict(item.ref), "place": item.place, "mended": list(item.mended), "source": item.source}
-        for item in done
-    ]
+    return [as_dict(ref) for ref in sorted(refs, key=str)]
 
 
 def __getattr__(name: str) -> Any:
@@ -297,35 +202,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _as_dict(ref: DatasetRef) -> dict[str, str | None]:
+def as_dict(ref: DatasetRef) -> dict[str, str | None]:
+    """Return what names a dataset, as the public functions return it."""
     return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
-
-
-def _result_of(checked: Checked) -> dict[str, Any]:
-    result = dataclasses.asdict(checked)
-    damages = result.pop("damages")
-    del result["ref"]
-    return result | {"damaged": [f"{damage['path']} {damage['problem']}" for damage in damages]}
-
-
-def _or_from_hub(item: Repaired, session: Session) -> Repaired:
-    """Fetch an entry as a whole from the Hub where no store could mend it."""
-    store = dataclasses.replace(session.store, is_wary=True)  # Else the damaged one would be taken for whole.
-    if item.source is not None or not session.hub_enabled() or store.is_partial(Path(item.place)):
-        return item
-    hub = _Hub(trust_remote_code=False)
-    try:
-        with contextlib.suppress(IntegrityError):
-            entry = store.open_place(Path(item.place))
-            if entry is None or entry.manifest.origin != "hub":
-                return item
-        found = session.resolver(hub, only=("hub",))
-        home = dataclasses.replace(found, store=store).localize(item.ref, skip_local=True)
-    except DatasetNotFoundError as exc:
-        return dataclasses.replace(item, reason=f"{item.reason}; {exc}")
-    return dataclasses.replace(
-        item, mended=tuple(sorted(home.paths())), source=hub.name, place=str(home.folder)
-    )
 
 
 def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
@@ -333,7 +212,7 @@ def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hub:
+class PlainHub:
     """The Hub, asked without a caller's own arguments. `datasets` is loaded when it is asked."""
 
     trust_remote_code: bool
@@ -341,6 +220,7 @@ class _Hub:
     name: str = "Hugging Face Hub"
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return what the Hub has for *ref*, or why it has nothing."""
         from hf_localize.loading import ask_hub, ask_hub_for_files
 
         return ask_hub_for_files(ref) if ref == ref.files else ask_hub(ref, self.trust_remote_code)

@@ -158,6 +158,11 @@ def enter(document: dict[str, Any], manifest: Manifest) -> bool:
     return True
 
 
+def leave(document: dict[str, Any], ref: DatasetRef) -> bool:
+    """Take the entry of *ref* out of the catalog *document*; False: it does not stand there."""
+    return document.get("entries", {}).pop(ref.record_key, None) is not None
+
+
 def read_catalog(data: bytes, where: str) -> list[Listed]:
     """Return what a catalog lists.
 

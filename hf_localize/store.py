@@ -406,6 +406,36 @@ class Store:
             os.rename(folder, aside)
             os.utime(aside)
 
+    def remove(self, entry_folder: Path) -> None:
+        """Remove the entry in *entry_folder*, one of :meth:`places`, and the pointers to it.
+
+        One rename takes it out of sight. A process that has its files open, or linked into the cache
+        of `datasets`, keeps them.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        with self._writing():
+            if not self.is_partial(entry_folder):
+                self._remove_pointers(entry_folder)
+            aside = self._work() / "set-aside" / uuid.uuid4().hex
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            os.rename(entry_folder, aside)
+            _sync_folder(entry_folder.parent)
+            shutil.rmtree(aside, ignore_errors=True)  # What is left of it is gone after a day.
+            with contextlib.suppress(OSError):  # The folders of its id and config, if they are empty.
+                entry_folder.parent.rmdir()
+                entry_folder.parent.parent.rmdir()
+
+    def _remove_pointers(self, folder: Path) -> None:
+        with contextlib.suppress(IntegrityError):
+            manifest = _read_manifest_in(folder)
+            for ref in manifest.equivalents() if manifest is not None else ():
+                pointer = self.path / ref.alias_key
+                with contextlib.suppress(OSError):
+                    if manifest is not None and read_pointer(pointer.read_bytes(), "") == manifest.ref:
+                        pointer.unlink()
+
     def set_aside(self, folder: str) -> Path:
         """Move the entry at *folder* out of sight and return where it is now.
 

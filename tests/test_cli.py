@@ -37,9 +37,12 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["sync-local-to-s3"] == ref | public
     assert options["verify"] == ref | {"--deep", "--s3", "--public"}
     assert options["repair"] == ref
+    assert options["remove"] == ref | {"--s3", "--yes", "-y"}
+    assert options["withdraw"] == ref | {"--yes", "-y"}
+    assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
     assert set(options) == {
         *("download", "register", "sync-local-to-s3", "list-local", "list-s3", "run"),
-        *("verify", "repair"),
+        *("verify", "repair", "remove", "withdraw", "prune"),
     }
 
 
