@@ -39,6 +39,7 @@ from hf_localize.manifest import (
     ref_at_head,
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
+from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
 
 _log = logging.getLogger(__name__)
@@ -355,10 +356,14 @@ class Store:
                 continue
             if present is not None and present.digest == manifest.digest and self._is_whole(target, present):
                 return _committed(target, present)
-            if target.exists():
-                self.set_aside(folder)
+            aside = self.set_aside(folder) if target.exists() else None
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staging, target)
+            try:
+                os.rename(staging, target)
+            except OSError:
+                if aside is not None:
+                    os.rename(aside, target)
+                raise
             _sync_folder(target.parent)
             self._set_partial_aside(self._partial_folder(manifest.ref))
             self._point_at(manifest)
@@ -552,9 +557,13 @@ class Store:
         except HfLocalizeError:
             raise
         except OSError as exc:
+            free = ""
+            if exc.errno in NO_ROOM:
+                with contextlib.suppress(OSError):
+                    free = f" ({shutil.disk_usage(self.path).free} bytes are free)"
             raise StoreError(
-                f"the local store {self.path} can't be written: {exc}. Give it room and permission, or "
-                "set HGLOC_DATASETS_STORE_PATH"
+                f"the local store {self.path} can't be written: {exc}{free}. Give it room and permission, "
+                "or set HGLOC_DATASETS_STORE_PATH"
             ) from exc
 
     def _remove_stale(self) -> None:

@@ -29,6 +29,7 @@ from hf_localize.manifest import (
 )
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.room import require_room
 from hf_localize.transfer import OpenRange, fetch_files, fill
 from hf_localize.web import PublicFiles
 
@@ -292,6 +293,8 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     Raises:
         IntegrityError: it is not of the size and sha256 that the record names.
     """
+    there = path.stat().st_size if path.exists() else 0
+    require_room(path.parent, max(0, (record.size_bytes or 0) - there))
 
     def go_on() -> None:
         with open(path, "ab") as sink:
