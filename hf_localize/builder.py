@@ -268,8 +268,15 @@ def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
     splits = SplitDict(dataset_name=name)
     for split in manifest.splits:
         splits.add(_split_info(split, name))
-    features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
-    return datasets.DatasetInfo(**{**known, "dataset_name": name, "features": features, "splits": splits})
+    try:
+        features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
+        named = {"dataset_name": name, "features": features, "splits": splits}
+        return datasets.DatasetInfo(**{**known, **named})
+    except Exception as exc:  # Whatever `datasets` makes of what is none.
+        raise IntegrityError(
+            f"the manifest of {manifest.ref} has features or info that datasets {datasets.__version__} can't "
+            f"read: {exc!r:.300}"
+        ) from exc
 
 
 def linked_files(entry: LocalEntry, cache_dir: str | None) -> Path:

@@ -179,9 +179,15 @@ def read_catalog(data: bytes, where: str) -> list[Listed]:
 def _listed(value: Mapping[str, Any]) -> Listed:
     return Listed(
         DatasetRef(value["dataset_id"], value["config_name"], value["revision"]),
-        canonical_id=value["canonical_id"],
-        resolved_config=value["resolved_config"],
+        canonical_id=_text(value["canonical_id"]),
+        resolved_config=_text(value["resolved_config"]),
         is_default_config=value["is_default_config"] is True,
-        commit=value["commit"],
+        commit=_text(value["commit"]),
         tells_configs=value["tells_configs"] is True,
     )
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r:.100} is no text")
+    return value

@@ -21,6 +21,7 @@ from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
     NotAnswerableError,
+    ScriptDatasetError,
 )
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
@@ -102,6 +103,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         # A ZIP without manifest tells nothing before it is unpacked; data files are for stock to read.
         entry = resolver.localize_entry(entry, request.ref)
     if isinstance(entry, LocalEntry) and not entry.is_saved:
+        _refuse_script(entry)
         return stock_builder(
             open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
         )
@@ -114,6 +116,18 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         force=request.force,
         wanted=wanted,
     )
+
+
+def _refuse_script(entry: LocalEntry) -> None:
+    """Raise ScriptDatasetError where stock would take a file of what was fetched for a loading script.
+
+    That is one with the name of its folder. What a person has put there without a manifest is his own.
+    """
+    script = entry.folder / f"{entry.folder.name}.py"
+    if entry.has_manifest and script.is_file():
+        raise ScriptDatasetError(
+            f"{entry.manifest.ref} has the loading script {script.name}, which is not run"
+        )
 
 
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
