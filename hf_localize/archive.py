@@ -38,7 +38,7 @@ ReadRange = Callable[[int, int], "bytes | memoryview"]
 _READ_AHEAD = 1 << 20
 #: What zipfile raises for what is not a ZIP, or not a whole one.
 _NOT_A_ZIP = (
-    *(zipfile.BadZipFile, KeyError, ValueError, OverflowError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, LookupError, ValueError, OverflowError, EOFError, RuntimeError),
     *(struct.error, zlib.error, lzma.LZMAError),
 )
 #: Of a ZIP's directory, which zipfile reads by one read and makes an object for each entry of.
@@ -187,9 +187,9 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
         UnsafeArchiveError: a name leads outside, stands twice, or is no regular file; or members
             share bytes.
     """
-    infos = [info for info in archive.infolist() if not info.is_dir() and info.filename != MANIFEST_NAME]
-    others = [info.filename.rstrip("/") for info in archive.infolist() if info.filename != MANIFEST_NAME]
-    check_paths(others, where)
+    others = [info for info in archive.infolist() if info.filename != MANIFEST_NAME]
+    check_paths((info.filename.removesuffix("/") for info in others), where)
+    infos = [info for info in others if not info.is_dir()]
     check_tree((info.filename for info in infos), where)
     if len(archive.infolist()) > len(others) + 1:
         raise UnsafeArchiveError(f"{where} holds {MANIFEST_NAME} twice")

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +41,7 @@ from hf_localize.manifest import (
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
+from hf_localize.transfer import run_all
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
@@ -469,9 +470,9 @@ class Store:
         return None
 
     def _checked(self, entry: LocalEntry) -> LocalEntry:
-        for file in entry.manifest.files if entry.has_manifest else ():
-            if problem := problem_with(entry.folder / file.path, file, deep=self.is_wary):
-                raise IntegrityError(f"{entry.folder / file.path} {problem}")
+        files = entry.manifest.files if entry.has_manifest else ()
+        for path, problem in problems_in(entry.folder, files, deep=self.is_wary).items():
+            raise IntegrityError(f"{entry.folder / path} {problem}")
         return entry
 
     def _is_whole(self, folder: Path, manifest: Manifest) -> bool:
@@ -576,6 +577,20 @@ class Store:
                         shutil.rmtree(folder, ignore_errors=True)
 
 
+def problems_in(folder: Path, files: Sequence[FileRecord], *, deep: bool) -> dict[str, str]:
+    """Return, by path, how those of *files* in *folder* that differ from their records do.
+
+    Args:
+        deep: compare the sha256 too; it reads all bytes, with as many threads as there are processors.
+    """
+
+    def look(file: FileRecord) -> str | None:
+        return problem_with(folder / file.path, file, deep=deep)
+
+    found = run_all(look, files, workers=os.cpu_count() or 1) if deep else map(look, files)
+    return {file.path: problem for file, problem in zip(files, found, strict=True) if problem}
+
+
 def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:
     """Tell whether a folder without manifest can be *ref* by the dataset name it recorded.
 
@@ -600,8 +615,8 @@ def _read_manifest_in(folder: Path) -> Manifest | None:
 def _damaged(entry: LocalEntry) -> frozenset[str]:
     """Return the paths of the files of a partial entry that are here and not as its manifest says."""
     here = entry.paths()
-    files = (file for file in entry.manifest.files if file.path in here)
-    return frozenset(f.path for f in files if problem_with(entry.folder / f.path, f, deep=True))
+    files = [file for file in entry.manifest.files if file.path in here]
+    return frozenset(problems_in(entry.folder, files, deep=True))
 
 
 def _committed(folder: Path, manifest: Manifest) -> LocalEntry:

@@ -192,6 +192,7 @@ ZIPS: dict[str, Callable[[], bytes]] = {
     ),
     "a manifest that is none": lambda: packed(*GOOD.items(), manifest=b"[" * 100_000),
     "a manifest of 100 MB": lambda: packed(*GOOD.items(), manifest=b" " * (100 << 20)),
+    "no name": lambda: raw_zip([(b"", 0, 2, 0)], local_entry(b"", b"\x03\x00", 0, 0)),
     "not a ZIP": lambda: b"x" * 10_000,
     "nothing": lambda: b"",
     "half a ZIP": lambda: packed(("a", os.urandom(10_000)))[5_000:],
