@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from isal import igzip_lib, isal_zlib
 
-from hf_localize.errors import IntegrityError, UnreachableError, UnsafeArchiveError
+from hf_localize.errors import HfLocalizeError, IntegrityError, UnreachableError, UnsafeArchiveError
 from hf_localize.manifest import (
     MAX_MANIFEST_BYTES,
     FileRecord,
@@ -82,6 +82,11 @@ def _open_zip(file: BinaryIO, where: str) -> Iterator[zipfile.ZipFile]:
             yield opened
     except _NOT_A_ZIP as exc:
         raise IntegrityError(f"{where} is not a ZIP, or damaged: {exc!r:.300}") from exc
+    except OSError as exc:
+        if exc.errno is not None or isinstance(exc, HfLocalizeError):
+            raise
+        # bz2 has no error of its own.
+        raise IntegrityError(f"{where} is damaged: {exc}") from exc
 
 
 class _Cautious:

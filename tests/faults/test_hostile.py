@@ -94,6 +94,16 @@ def packed(
     return sink.getvalue()
 
 
+def packed_by(method: int, name: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", method) as opened:
+        opened.writestr(name, b"some words " * 50)
+        at = opened.getinfo(name).header_offset + 30 + len(name)
+    data = bytearray(sink.getvalue())
+    data[at + 12 : at + 30] = bytes(18)
+    return bytes(data)
+
+
 def raw_zip(entries: list[tuple[bytes, int, int, int]], data: bytes = b"") -> bytes:
     """Return a ZIP of a directory as wished: (name, offset, compressed and real size) of each member."""
     directory = b"".join(
@@ -192,6 +202,9 @@ ZIPS: dict[str, Callable[[], bytes]] = {
     ),
     "a manifest that is none": lambda: packed(*GOOD.items(), manifest=b"[" * 100_000),
     "a manifest of 100 MB": lambda: packed(*GOOD.items(), manifest=b" " * (100 << 20)),
+    "a manifest in a damaged bzip2 stream": lambda: packed_by(zipfile.ZIP_BZIP2, MANIFEST_NAME),
+    "a file in a damaged bzip2 stream": lambda: packed_by(zipfile.ZIP_BZIP2, "a.csv"),
+    "a file in a damaged lzma stream": lambda: packed_by(zipfile.ZIP_LZMA, "a.csv"),
     "no name": lambda: raw_zip([(b"", 0, 2, 0)], local_entry(b"", b"\x03\x00", 0, 0)),
     "not a ZIP": lambda: b"x" * 10_000,
     "nothing": lambda: b"",
