@@ -257,6 +257,8 @@ class _Budget:
 
 def _log_resolution(ref: DatasetRef, source: str, home: LocalEntry, how: str) -> None:
     """Log, as one line at INFO, who answered for *ref*, what of it is here, and *how* it came."""
+    if not _log.isEnabledFor(logging.INFO):
+        return
     paths = home.paths()
     size_mb = sum(file.size_bytes for file in home.manifest.files if file.path in paths) / 1e6
     count = f"{len(paths)} of {len(home.manifest.files)}" if home.is_partial else str(len(paths))

@@ -12,8 +12,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,6 +65,8 @@ class LocalEntry:
     is_partial: bool = False
     #: Device and inode of the folder when its manifest was read: another folder is another entry.
     identity: tuple[int, int] | None = None
+    #: The inode of each file, where all were looked at when the entry was found.
+    inodes: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -468,16 +470,18 @@ def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:
 def _checked(entry: LocalEntry) -> LocalEntry:
     if not entry.has_manifest:
         return entry
+    folder, inodes = str(entry.folder), {}
     for file in entry.manifest.files:
         try:
-            size = os.stat(entry.folder / file.path).st_size
+            stat = os.stat(f"{folder}/{file.path}")
         except FileNotFoundError as exc:
             raise IntegrityError(f"{entry.folder / file.path} is missing") from exc
-        if size != file.size_bytes:
+        if stat.st_size != file.size_bytes:
             raise IntegrityError(
-                f"{entry.folder / file.path} has {size} bytes; its manifest says {file.size_bytes}"
+                f"{entry.folder / file.path} has {stat.st_size} bytes; its manifest says {file.size_bytes}"
             )
-    return entry
+        inodes[file.path] = stat.st_ino
+    return replace(entry, inodes=inodes)
 
 
 def _committed(folder: Path, manifest: Manifest) -> LocalEntry:
