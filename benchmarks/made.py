@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
 
 from hf_localize import layout
-from hf_localize.manifest import Shard, Split
-from hf_localize.refs import DatasetRef
+from hf_localize.manifest import Shard, Split, read_manifest
+from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.store import LocalEntry, Store
 
 #: Bytes of one row's value: ten rows to a batch of the smallest shard.
@@ -77,3 +78,20 @@ def _values(count: int, kind: str) -> list[bytes] | list[str]:
     words = " ".join(choose.choices(_WORDS, k=4 * ROW_BYTES))
     starts = [choose.randrange(2 * ROW_BYTES) for _ in range(count)]
     return [words[start : start + ROW_BYTES] for start in starts]
+
+
+def make_entries(store: Path, count: int) -> list[DatasetRef]:
+    """Put *count* datasets of a few rows into *store*, and return their refs.
+
+    They differ by id alone; their files are links to those of the first.
+    """
+    first = make_entry(store, "made/entry-00000", 1, ROW_BYTES)
+    manifest = read_manifest((first / MANIFEST_NAME).read_bytes(), str(first))
+    refs = [DatasetRef(f"made/entry-{number:05}") for number in range(count)]
+    for ref in refs[1:]:
+        folder = store / ref.folders[0]
+        for file in manifest.files:
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            os.link(first / file.path, folder / file.path)
+        (folder / MANIFEST_NAME).write_bytes(replace(manifest, dataset_id=ref.dataset_id).to_bytes())
+    return refs

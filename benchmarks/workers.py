@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 
 from benchmarks.harness import ROOT, Run
@@ -30,12 +30,11 @@ for _line in sys.stdin:
 class Worker:
     """A Python that has run *setup*, and then evaluates and times what it is given."""
 
-    def __init__(self, setup: str, env: Mapping[str, str], cwd: Path) -> None:
-        self._said = (cwd / "worker.log").open("w+", encoding="utf-8")
+    def __init__(self, setup: str, env: Mapping[str, str]) -> None:
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # Until __exit__.
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LOOP.format(setup=setup)],
             env={**env, "PYTHONPATH": str(ROOT)},
-            cwd=cwd,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

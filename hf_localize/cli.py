@@ -143,15 +143,17 @@ def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
 def list_local() -> None:
     """List the datasets of the local store: dataset id, config name, revision.
 
-    Those of which only a part is here are named on stderr.
+    Those of which loads have brought only a part are no datasets for other commands: they are
+    named on stderr, with what is here and the command that brings the rest.
 
     Example: hg-localize list-local
     """
     from hf_localize.api import list_local_datasets, list_partial_datasets
+    from hf_localize.entries import download_command
 
     _show(list_local_datasets())
-    for name, summary in list_partial_datasets().items():
-        click.echo(f"only a part of {name}: {summary}", err=True)
+    for ref, summary in list_partial_datasets():
+        click.echo(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}", err=True)
 
 
 @main.command("list-s3")

@@ -100,12 +100,14 @@ class LocalEntry:
         return not self.is_partial or (paths is not None and set(paths) <= self.paths())
 
     def summary(self) -> str:
-        """Return, in words, which shards of which splits are here."""
+        """Return, in words, which shards of which splits are here, and of which splits there is none."""
         here = self.paths()
-        counts = (
-            (s.name, sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
-        )
-        return ", ".join(f"{name} ({n} of {of} shards)" for name, n, of in counts if n) or "no shard"
+        counts = {
+            s.name: (sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
+        }
+        some = ", ".join(f"{name} ({n} of {of} shards)" for name, (n, of) in counts.items() if n)
+        none = ", ".join(name for name, (n, _) in counts.items() if not n)
+        return f"{some or 'no shard'}{f'; nothing of {none}' if some and none else ''}"
 
     def lend(self, folder: Path) -> None:
         """Link the files that are here into *folder*, so that they need not be fetched again."""
