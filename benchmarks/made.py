@@ -85,6 +85,7 @@ def make_entries(store: Path, count: int) -> list[DatasetRef]:
 
     They differ by id alone; their files are links to those of the first.
     """
+    store.parent.mkdir(parents=True, exist_ok=True)
     first = make_entry(store, "made/entry-00000", 1, ROW_BYTES)
     manifest = read_manifest((first / MANIFEST_NAME).read_bytes(), str(first))
     refs = [DatasetRef(f"made/entry-{number:05}") for number in range(count)]

@@ -15,9 +15,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, BinaryIO
 
 from hf_localize import layout
 from hf_localize.errors import (
@@ -39,6 +37,9 @@ from hf_localize.manifest import (
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
@@ -234,11 +235,7 @@ class Store:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
         for folder in sorted(self._all_folders()):
-            try:
-                with open(f"{self.path}/{folder}/{MANIFEST_NAME}", "rb") as file:
-                    ref = ref_at_head(file.read(_HEAD_BYTES))
-            except OSError:
-                ref = None
+            ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
             refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
         return refs
 
@@ -430,6 +427,8 @@ class Store:
         return work
 
     def _lock(self, key: str, timeout_seconds: float = -1) -> FileLock:
+        from filelock import FileLock  # Only writers wait for its import.
+
         folder = self._work() / "locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{key}.lock", timeout=timeout_seconds)
@@ -448,6 +447,8 @@ class Store:
             ) from exc
 
     def _remove_stale(self) -> None:
+        from filelock import Timeout
+
         limit = time.time() - _STALE_SECONDS
         for kind in ("staging", "set-aside"):
             for folder in (self.path / _WORK / kind).glob("*"):
@@ -512,6 +513,20 @@ def _subfolders(path: Path | str) -> Iterator[str]:
             yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
+
+
+def _head_of(path: str) -> bytes:
+    """Return the first bytes of a file; nothing where it can't be read. A listing reads thousands."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(handle, _HEAD_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
 
 
 def _sync_tree(folder: Path) -> None:
