@@ -12,7 +12,7 @@ import datasets
 import pyarrow as pa
 
 from hf_localize import layout
-from hf_localize.manifest import Shard, Split
+from hf_localize.manifest import Shard, Split, read_manifest
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.shards import link_or_copy
 from hf_localize.store import LocalEntry, Store
@@ -91,3 +91,21 @@ def _values(count: int, kind: str) -> list[bytes] | list[str]:
     words = " ".join(choose.choices(_WORDS, k=4 * ROW_BYTES))
     starts = [choose.randrange(2 * ROW_BYTES) for _ in range(count)]
     return [words[start : start + ROW_BYTES] for start in starts]
+
+
+def make_entries(store: Path, count: int) -> list[DatasetRef]:
+    """Put *count* datasets of a few rows into *store*, and return their refs.
+
+    They differ by id alone; their files are links to those of the first.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    first = make_entry(store, "made/entry-00000", 1, ROW_BYTES)
+    manifest = read_manifest((first / MANIFEST_NAME).read_bytes(), str(first))
+    refs = [DatasetRef(f"made/entry-{number:05}") for number in range(count)]
+    for ref in refs[1:]:
+        folder = store / ref.folders[0]
+        for file in manifest.files:
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            os.link(first / file.path, folder / file.path)
+        (folder / MANIFEST_NAME).write_bytes(replace(manifest, dataset_id=ref.dataset_id).to_bytes())
+    return refs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -39,6 +39,23 @@ def seek_points(shard: Path) -> tuple[tuple[int, int], ...]:
             return ()
     step = -(-len(found) // _MOST_POINTS) or 1
     return tuple(found[::step])
+
+
+def packed(points: Iterable[tuple[int, int]]) -> str:
+    """Return what :func:`seek_points` gave as text, for a manifest."""
+    return " ".join(f"{rows}:{offset}" for rows, offset in points)
+
+
+def unpacked(text: str) -> list[tuple[int, int]]:
+    """Return the seek points that *text* holds.
+
+    Raises:
+        IntegrityError: it is not what :func:`packed` writes.
+    """
+    try:
+        return [(int(rows), int(offset)) for rows, offset in (pair.split(":") for pair in text.split())]
+    except ValueError as exc:
+        raise IntegrityError(f"{text[:200]!r} does not tell where record batches lie") from exc
 
 
 def open_at(

@@ -19,7 +19,7 @@ from datasets.naming import filenames_for_dataset_split
 from datasets.utils.py_utils import asdict
 
 from hf_localize import __version__, layout
-from hf_localize.batches import seek_points
+from hf_localize.batches import packed, seek_points
 from hf_localize.counting import source_rows
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
@@ -185,7 +185,7 @@ def _manifest(
 
 
 def _with_seek_points(folder: Path, split: Split) -> Split:
-    shards = (replace(s, seek_points=seek_points(folder / s.path)) for s in split.shards)
+    shards = (replace(s, seek_points=packed(seek_points(folder / s.path))) for s in split.shards)
     return replace(split, shards=tuple(shards))
 
 

@@ -1,17 +1,15 @@
 """The ``hg-localize`` command: options and rendering only.
 
-Results go to stdout, everything else to stderr; the exit status is 0 only if all was done.
+Results go to stdout, everything else to stderr; the exit status is 0 only if all was done. What a
+command needs is imported when it runs, so that ``--help`` takes little more than click itself.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -50,6 +48,8 @@ def _reporting(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
+            import logging
+
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
             _fail(f"Error: {exc}")
 
@@ -63,6 +63,8 @@ def main() -> None:
 
     Settings are HGLOC_* environment variables, or lines of a .env file.
     """
+    import logging
+
     from hf_localize.settings import current
 
     try:
@@ -143,15 +145,17 @@ def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
 def list_local() -> None:
     """List the datasets of the local store: dataset id, config name, revision.
 
-    Those of which only a part is here are named on stderr.
+    Those of which loads have brought only a part are no datasets for other commands: they are
+    named on stderr, with what is here and the command that brings the rest.
 
     Example: hg-localize list-local
     """
     from hf_localize.api import list_local_datasets, list_partial_datasets
+    from hf_localize.entries import download_command
 
     _show(list_local_datasets())
-    for name, summary in list_partial_datasets().items():
-        click.echo(f"only a part of {name}: {summary}", err=True)
+    for ref, summary in list_partial_datasets():
+        click.echo(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}", err=True)
 
 
 @main.command("list-s3")
@@ -182,11 +186,13 @@ def run(command: tuple[str, ...]) -> None:
 
     Example: hg-localize run -- python train.py --epochs 3
     """
-    folder = str(Path(__file__).parent / "on_pythonpath")
+    folder = os.path.join(os.path.split(__file__)[0], "on_pythonpath")
     path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "HGLOC_AUTO_INSTALL": "1", "PYTHONPATH": path}
     try:
         if sys.platform == "win32":  # There exec would return to the shell before the command ends.
+            import subprocess
+
             sys.exit(subprocess.call(command, env=environment))  # noqa: S603  # That is its purpose.
         os.execvpe(command[0], command, environment)  # noqa: S606
     except OSError as exc:
@@ -197,8 +203,8 @@ def run(command: tuple[str, ...]) -> None:
 def _show(found: list[dict[str, str | None]]) -> None:
     """Print one line a dataset, columns divided by tabs; ``-`` stands for the default."""
     click.echo("dataset_id\tconfig_name\trevision", err=True)
-    for item in found:
-        click.echo("\t".join(value or "-" for value in item.values()))
+    if found:
+        click.echo("\n".join(["\t".join(value or "-" for value in item.values()) for item in found]))
 
 
 def _fail(message: str) -> NoReturn:

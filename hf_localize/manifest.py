@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ FORMAT_VERSION = 1
 #: A manifest of 100,000 files has some 20 MB; more is refused before it is parsed.
 MAX_MANIFEST_BYTES = 64 << 20
 _CHUNK = 1 << 20
+#: What most paths look like; others are looked at more closely.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,13 @@ class FileRecord:
 class Shard:
     """One Arrow stream file of a split; ``rows`` is None where only reading it would tell.
 
-    ``seek_points`` are (rows before it, offset in bytes) of some of its record batches.
+    ``seek_points`` tell where some of its record batches lie, as `batches.packed` writes it: a load
+    of many shards reads them all, and looks into few.
     """
 
     path: str
     rows: int | None = None
-    seek_points: tuple[tuple[int, int], ...] = ()
+    seek_points: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,9 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Return the sha256 (hex) over the sorted (path, size, sha256) of all files."""
-        whole = hashlib.sha256()
-        for file in sorted(self.files, key=lambda f: f.path):
-            whole.update(f"{file.path}\0{file.size_bytes}\0{file.sha256}\n".encode())
-        return whole.hexdigest()
+        files = sorted(self.files, key=lambda f: f.path)
+        lines = "".join([f"{file.path}\0{file.size_bytes}\0{file.sha256}\n" for file in files])
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def answers(self, ref: DatasetRef) -> bool:
         """Tell whether this entry is what *ref* names, with the equivalences of :func:`answers`."""
@@ -296,15 +299,19 @@ def check_paths(paths: Iterable[str], where: str) -> set[str]:
     checked: set[str] = set()
     folded: set[str] = {MANIFEST_NAME}
     for path in paths:
-        pure = PurePosixPath(path)
-        plain = path == str(pure) and not pure.is_absolute() and path != "."
-        if not plain or ".." in pure.parts or any(c in path for c in "\\:") or not path.isprintable():
+        if not _PLAIN_PATH.fullmatch(path) and not _is_plain(path):
             raise UnsafeArchiveError(f"{where} names a path that is refused: {path[:200]!r}")
         if path.casefold() in folded:
             raise UnsafeArchiveError(f"{where} names {path!r} twice, or in place of the manifest")
         folded.add(path.casefold())
         checked.add(path)
     return checked
+
+
+def _is_plain(path: str) -> bool:
+    pure = PurePosixPath(path)
+    plain = path == str(pure) and not pure.is_absolute() and path != "."
+    return plain and ".." not in pure.parts and not any(c in path for c in "\\:") and path.isprintable()
 
 
 def hash_file(path: Path, name: str) -> FileRecord:
@@ -359,8 +366,7 @@ def _shard_to_json(shard: Shard) -> dict[str, Any]:
 
 
 def _shard_from_json(document: dict[str, Any]) -> Shard:
-    points = tuple((int(rows), int(offset)) for rows, offset in document.get("seek_points", ()))
-    return Shard(str(document["path"]), document.get("rows"), points)
+    return Shard(str(document["path"]), document.get("rows"), str(document.get("seek_points", "")))
 
 
 def _from_json(document: dict[str, Any]) -> Manifest:

@@ -12,12 +12,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, BinaryIO
 
 from hf_localize import layout
 from hf_localize.errors import (
@@ -40,6 +38,9 @@ from hf_localize.manifest import (
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
 from hf_localize.transfer import run_all
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
@@ -67,6 +68,8 @@ class LocalEntry:
     is_partial: bool = False
     #: Device and inode of the folder when its manifest was read: another folder is another entry.
     identity: tuple[int, int] | None = None
+    #: The inode of each file, where all were looked at when the entry was found.
+    inodes: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -100,12 +103,14 @@ class LocalEntry:
         return not self.is_partial or (paths is not None and set(paths) <= self.paths())
 
     def summary(self) -> str:
-        """Return, in words, which shards of which splits are here."""
+        """Return, in words, which shards of which splits are here, and of which splits there is none."""
         here = self.paths()
-        counts = (
-            (s.name, sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
-        )
-        return ", ".join(f"{name} ({n} of {of} shards)" for name, n, of in counts if n) or "no shard"
+        counts = {
+            s.name: (sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
+        }
+        some = ", ".join(f"{name} ({n} of {of} shards)" for name, (n, of) in counts.items() if n)
+        none = ", ".join(name for name, (n, _) in counts.items() if not n)
+        return f"{some or 'no shard'}{f'; nothing of {none}' if some and none else ''}"
 
     def lend(self, folder: Path) -> None:
         """Link the files that are here into *folder*, so that they need not be fetched again."""
@@ -232,11 +237,7 @@ class Store:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
         for folder in sorted(self._all_folders()):
-            try:
-                with open(f"{self.path}/{folder}/{MANIFEST_NAME}", "rb") as file:
-                    ref = ref_at_head(file.read(_HEAD_BYTES))
-            except OSError:
-                ref = None
+            ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
             refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
         return refs
 
@@ -429,6 +430,8 @@ class Store:
         return work
 
     def _lock(self, key: str, timeout_seconds: float = -1) -> FileLock:
+        from filelock import FileLock  # Only writers wait for its import.
+
         folder = self._work() / "locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{key}.lock", timeout=timeout_seconds)
@@ -447,6 +450,8 @@ class Store:
             ) from exc
 
     def _remove_stale(self) -> None:
+        from filelock import Timeout
+
         limit = time.time() - _STALE_SECONDS
         for kind in ("staging", "set-aside"):
             for folder in (self.path / _WORK / kind).glob("*"):
@@ -471,16 +476,18 @@ def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:
 def _checked(entry: LocalEntry) -> LocalEntry:
     if not entry.has_manifest:
         return entry
+    folder, inodes = str(entry.folder), {}
     for file in entry.manifest.files:
         try:
-            size = os.stat(entry.folder / file.path).st_size
+            stat = os.stat(f"{folder}/{file.path}")
         except FileNotFoundError as exc:
             raise IntegrityError(f"{entry.folder / file.path} is missing") from exc
-        if size != file.size_bytes:
+        if stat.st_size != file.size_bytes:
             raise IntegrityError(
-                f"{entry.folder / file.path} has {size} bytes; its manifest says {file.size_bytes}"
+                f"{entry.folder / file.path} has {stat.st_size} bytes; its manifest says {file.size_bytes}"
             )
-    return entry
+        inodes[file.path] = stat.st_ino
+    return replace(entry, inodes=inodes)
 
 
 def _committed(folder: Path, manifest: Manifest) -> LocalEntry:
@@ -509,6 +516,20 @@ def _subfolders(path: Path | str) -> Iterator[str]:
             yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
+
+
+def _head_of(path: str) -> bytes:
+    """Return the first bytes of a file; nothing where it can't be read. A listing reads thousands."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(handle, _HEAD_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
 
 
 def _sync_tree(folder: Path) -> None:

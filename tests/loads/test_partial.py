@@ -111,7 +111,8 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
     assert hf_localize.list_local_datasets() == []
     listed = run_cli("list-local")
     assert listed.stdout == ""
-    assert f"only a part of {NAME}: " in listed.stderr
+    assert f"only a part of {NAME}: test (1 of 1 shards); nothing of train." in listed.stderr
+    assert f"All of it: hg-localize download {NAME}" in listed.stderr
     assert numbers(parts, "test[:1]") == [100_000]
     with pytest.raises(FileNotFoundError, match=r"only a part of it .* test \(1 of 1 shards\)"):
         numbers(parts, "train")
@@ -119,8 +120,17 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
         hf_localize.load_local_dataset(NAME)
     store = str(parts.store)
     parts.publisher().set(HGLOC_DATASETS_STORE_PATH=store)
-    with pytest.raises(errors.DatasetNotFoundError, match="only a part of it"):
+    with pytest.raises(errors.DatasetNotFoundError, match="only a part of it") as caught:
         hf_localize.sync_local_dataset_to_s3(NAME)
+    assert "test (1 of 1 shards); nothing of train" in str(caught.value)
+    assert (
+        f"To bring the rest, run where the bucket or the Hub is in reach: hg-localize download {NAME}"
+        in str(caught.value)
+    )
+    parts.set(HGLOC_SOURCES="local,s3")
+    hf_localize.download_dataset(NAME)
+    assert "has it already" in hf_localize.sync_local_dataset_to_s3(NAME).message_or_path
+    assert "only a part" not in run_cli("list-local").stderr
 
 
 def test_a_split_that_there_is_not_is_stocks_error_and_fetches_nothing(parts: Desk) -> None:
