@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import FileRecord, Manifest, answers, check_paths, parse_json, read_manifest
+from hf_localize.manifest import (
+    FileRecord,
+    Manifest,
+    answers,
+    check_paths,
+    document_bytes,
+    parse_json,
+    read_manifest,
+)
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 
 #: Behind the last of a ref's folders: which replacement of its content it is, and of which digest.
@@ -46,7 +54,7 @@ class Placed:
         """Return the commit mark, as it stands at the ref's index key."""
         document = json.loads(self.manifest.to_bytes())
         document |= {"folder": self.folder, "elsewhere": dict(self.elsewhere), "generation": self.generation}
-        return json.dumps(document, indent=1, ensure_ascii=False).encode()
+        return document_bytes(document)
 
     def replaced_by(self, manifest: Manifest) -> Placed:
         """Return where other content of the same ref lies: what is the same stays where it is.
