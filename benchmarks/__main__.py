@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.harness import LEAST_RUNS, Line
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
-PARTS = ("moving",)
+PARTS = ("moving", "streaming")
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"
 
 

@@ -45,6 +45,7 @@ class RemoteFile(io.RawIOBase):
         self._position = 0
         self._windows: collections.deque[_Window] = collections.deque()
         self._next_bytes = _FIRST_BYTES
+        self._is_ahead = False
         self._hash = _RunningHash()
         #: So many bytes from the first on are fetched in order, and so are hashed by now or soon.
         self._in_order = 0
@@ -64,7 +65,7 @@ class RemoteFile(io.RawIOBase):
         while self._windows and not self._windows[0].start <= self._position < self._windows[0].stop:
             self._windows.popleft()
         if not self._windows:
-            self._next_bytes = _FIRST_BYTES
+            self._next_bytes, self._is_ahead = _FIRST_BYTES, False
         return self._position
 
     def tell(self) -> int:
@@ -115,14 +116,18 @@ class RemoteFile(io.RawIOBase):
         self._position += len(view)
         if self._position >= window.stop:
             self._windows.popleft()
-            if self._is_read_on():
+            if self._is_ahead:
                 self._look_ahead(0)
         return view
 
     def _look_ahead(self, wanted: int) -> None:
-        """Begin to fetch what is read now and, if it is being read on, what comes after."""
-        ahead = _AHEAD if self._is_read_on() else 1
-        while len(self._windows) < ahead:
+        """Begin to fetch what is read now and, if it is being read on, what comes after.
+
+        Who has read all that was fetched, as who wanted the first rows, is not taken to read on
+        before he wants more.
+        """
+        self._is_ahead = self._next_bytes >= _READ_ON_BYTES
+        while len(self._windows) < (_AHEAD if self._is_ahead else 1):
             start = self._windows[-1].stop if self._windows else self._position
             stop = start + max(self._next_bytes, min(wanted, _MOST_BYTES))
             if stop - start >= _MOST_BYTES:  # Where a part ends that was uploaded, if there are parts.
@@ -133,12 +138,8 @@ class RemoteFile(io.RawIOBase):
             running = self._hash if self._record.sha256 and start == self._in_order else None
             if running is not None:
                 self._in_order = stop
-            self._windows.append(_Window(start, stop, self._read_range, running, in_thread=ahead > 1))
+            self._windows.append(_Window(start, stop, self._read_range, running, in_thread=self._is_ahead))
             self._next_bytes = min(_MOST_BYTES, self._next_bytes * _GROWTH)
-
-    def _is_read_on(self) -> bool:
-        """Tell whether more is wanted, by now, than the first rows."""
-        return self._next_bytes >= _READ_ON_BYTES
 
     def _check(self) -> None:
         """Compare what was read with the record, if it was read from the first byte to the last."""
