@@ -223,7 +223,10 @@ def _grown(folder: Path, ref: DatasetRef, shards: int) -> _Grown:
 
 
 def _repeated(desk: Desk, folder: Path, name: str, config: str, shards: int) -> str:
-    """Commit a config of *name* with many shards, all of which are the one object that is there."""
+    """Commit a config of *name* with many shards, all of which are the one object that is there.
+
+    So their hashes are one, which compresses well: as many different ones take 0.04 KB more each.
+    """
     there = DatasetRef(name).folders[0]
     grown = _grown(folder, DatasetRef(name, config), shards)
     target = grown.manifest.ref.folders[0]
