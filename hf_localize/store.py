@@ -39,10 +39,12 @@ from hf_localize.manifest import (
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
+from hf_localize.transfer import run_all
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
 _STALE_SECONDS = 24 * 3600
+_SYNC_WORKERS = 16
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
 _HEAD_BYTES = 8192
 
@@ -328,8 +330,7 @@ class Store:
         is set aside.
         """
         folder = self._partial_folder(manifest.ref)
-        for path in paths:
-            _sync_file(staging / path)
+        _sync_tree(staging)
         with self._lock(f"{manifest.ref.suffix[1:]}-partial"):
             here = self._open_partial(folder)
             if here is not None and here.digest != manifest.digest:
@@ -543,9 +544,14 @@ def _subfolders(path: Path | str) -> Iterator[str]:
 
 
 def _sync_tree(folder: Path) -> None:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            _sync_file(Path(root) / name)
+    """Bring everything in *folder* to the disk: files several at a time, which share the disk's turns."""
+    files = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+    run_all(_sync_file, files, workers=_SYNC_WORKERS)
+    _sync_folders(folder)
+
+
+def _sync_folders(folder: Path) -> None:
+    for root, _, _ in os.walk(folder):
         _sync_folder(Path(root))
 
 
