@@ -27,6 +27,7 @@ from hf_localize.capture import dataset_name
 from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
 from hf_localize.features import missing_types, with_large_list_item
+from hf_localize.keeping import ReadThrough
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.resolver import Resolver
@@ -106,8 +107,13 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         token: bool | str | None = None,
         force: bool = False,
         wanted: WantedSplit | None = None,
+        keeps_streamed: bool = False,
     ) -> None:
         manifest = entry.manifest
+        #: Where streams have their shards from.
+        self._shards: StoredEntry | ReadThrough = entry
+        if keeps_streamed and not isinstance(entry, LocalEntry):
+            self._shards = ReadThrough(entry, ref, resolver)
         self._wanted = wanted
         self._entry: StoredEntry = entry
         self._ref = ref
@@ -217,7 +223,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def _generate_tables(self, shards: list[str], first_row: int = 0) -> Iterator[tuple[Any, pa.Table]]:
         """Yield the batches of *shards*; for those before the one with *first_row*, rows without data."""
         for index, path in enumerate(shards):
-            with self._entry.open(path) as stream:
+            with self._shards.open(path) as stream:
                 for number, table in enumerate(_tables(stream, path, first_row, self._seek_points(path))):
                     yield (_Key(index, number) if _Key else f"{index}_{number}"), table
             first_row = 0
@@ -230,7 +236,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """Build from *entry* from now on; its content may differ from what was found before."""
         if entry is self._entry:
             return
-        self._entry = entry
+        self._entry = self._shards = entry
         if entry.digest == self.hash:
             return
         self._has_prepared_info = False

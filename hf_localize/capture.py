@@ -169,7 +169,8 @@ def _check_splits(data: datasets.DatasetDict) -> None:
 def _manifest(
     folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]
 ) -> Manifest:
-    splits = tuple(_with_seek_points(folder, split) for split in splits)
+    shards = sum(len(split.shards) for split in splits)
+    splits = tuple(_with_seek_points(folder, split, shards) for split in splits)
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
@@ -184,9 +185,10 @@ def _manifest(
     )
 
 
-def _with_seek_points(folder: Path, split: Split) -> Split:
-    shards = (replace(s, seek_points=packed(seek_points(folder / s.path))) for s in split.shards)
-    return replace(split, shards=tuple(shards))
+def _with_seek_points(folder: Path, split: Split, shards: int) -> Split:
+    points = (packed(seek_points(folder / shard.path, shards=shards)) for shard in split.shards)
+    placed = (replace(s, seek_points=p) for s, p in zip(split.shards, points, strict=True))
+    return replace(split, shards=tuple(placed))
 
 
 def _now() -> str:

@@ -113,6 +113,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         token=request.token,
         force=request.force,
         wanted=wanted,
+        keeps_streamed=session.settings.stream_cache,
     )
 
 

@@ -142,7 +142,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the manifest as UTF-8 JSON, always the same for the same manifest."""
-        return json.dumps(_to_json(self), indent=1, ensure_ascii=False, sort_keys=False).encode()
+        return document_bytes(_to_json(self))
 
     def verify_folder(self, folder: Path) -> None:
         """Check every file of *folder* against this manifest by size and sha256.
@@ -258,6 +258,18 @@ def ref_at_head(head: bytes) -> DatasetRef | None:
         if document["format_version"] == FORMAT_VERSION:
             return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
     return None
+
+
+def document_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return *document* as UTF-8 JSON: a line for each field, and no byte too many in it.
+
+    Somebody who wants the first row of a large dataset reads all of this first.
+    """
+    lines = (
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+        for key, value in document.items()
+    )
+    return ("{\n" + ",\n".join(lines) + "\n}").encode()
 
 
 def parse_json(data: bytes, where: str) -> Any:

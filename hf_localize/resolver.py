@@ -181,11 +181,13 @@ class Resolver:
                 self.store.lend_same_content(entry.manifest, missing, folder)
             manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
             return self.store.commit_part(folder, manifest, missing)
-        if here is not None:
-            here.lend(folder)
         if not force:
             self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
-        return None
+        if here is None:
+            return None
+        here.lend(folder)  # Each was checked when it came, so only the others are looked at.
+        missing = sorted({file.path for file in entry.manifest.files} - there)
+        return self.store.commit(folder, entry.fetch_some(folder, missing))
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""

@@ -51,6 +51,8 @@ class Settings:
     max_concurrency: int = 16
     #: Bytes per second that a process moves, at most.
     max_bandwidth: float | None = None
+    #: Shards that are streamed whole stay in the store.
+    stream_cache: bool = False
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
@@ -132,7 +134,7 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return Path(raw).expanduser().absolute()
     if name == "sources":
         return _parse_sources(variable, raw)
-    if name in ("offline", "hub_offline"):
+    if name in ("offline", "hub_offline", "stream_cache"):
         return _flag(variable, {variable: raw})
     if name == "write_back":
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)

@@ -96,7 +96,7 @@ class LocalEntry:
     def paths(self) -> frozenset[str]:
         """Return the paths of the files that are here."""
         files = self.manifest.files
-        return frozenset(f.path for f in files if not self.is_partial or self._has(f))
+        return frozenset(f.path for f in files if not self.is_partial or self.has_file(f))
 
     def has(self, paths: Collection[str] | None) -> bool:
         """Tell whether all of *paths* are here; None stands for all that there are."""
@@ -120,7 +120,8 @@ class LocalEntry:
             with contextlib.suppress(FileExistsError, FileNotFoundError):
                 link_or_copy(self.folder / path, target)
 
-    def _has(self, file: FileRecord) -> bool:
+    def has_file(self, file: FileRecord) -> bool:
+        """Tell whether the entry's file *file* is here, of the recorded size."""
         try:
             return (self.folder / file.path).stat().st_size == file.size_bytes
         except FileNotFoundError:
@@ -185,6 +186,15 @@ class Store:
             if entry is not None and entry.manifest.answers(ref):
                 return entry
         return None
+
+    def holding(self, manifest: Manifest) -> LocalEntry | None:
+        """Return what is here, be it all or a part, of exactly the content of *manifest*, or None."""
+        for folder in manifest.ref.folders:
+            present = self._read_present(folder)
+            if present is not None and present.ref == manifest.ref and present.digest == manifest.digest:
+                return _committed(self.path / folder, present)
+        part = self._open_partial(self._partial_folder(manifest.ref))
+        return part if part is not None and part.digest == manifest.digest else None
 
     def partials(self) -> list[LocalEntry]:
         """Return what is here of entries of which loads have needed only a part."""
@@ -270,6 +280,24 @@ class Store:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
+    @contextlib.contextmanager
+    def incoming(self, key: str) -> Iterator[Path]:
+        """Lend a private folder for one file on its way to the entry *key*. Several may have one at once.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        with self._writing():
+            self._work()
+            folder = self.scratch() / f"{key}-incoming" / uuid.uuid4().hex
+            self._remove_stale()
+            folder.mkdir(parents=True)
+        try:
+            with self._writing():
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def commit(self, staging: Path, manifest: Manifest) -> LocalEntry:
         """Publish the verified folder *staging* as the entry for the manifest's ref.
 
@@ -299,23 +327,27 @@ class Store:
         """Add the verified files *paths* in *staging* to what is here of the manifest's entry.
 
         It lies out of sight in ``.hgloc/partial``: a folder that others see is a whole entry. Each
-        file appears there by one rename. What was there of other content is set aside.
+        file appears there by one rename, when it is on the disk. What was there of other content
+        is set aside.
         """
         folder = self._partial_folder(manifest.ref)
-        here = self._open_partial(folder)
-        if here is not None and here.digest != manifest.digest:
-            self._set_partial_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if here is None or here.digest != manifest.digest:
-            part = folder / f".{uuid.uuid4().hex}"
-            part.write_bytes(manifest.to_bytes())
-            os.replace(part, folder / MANIFEST_NAME)
         _sync_tree(staging)
-        for path in paths:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / path, folder / path)
-        _sync_folders(folder)
-        return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
+        with self._lock(f"{manifest.ref.suffix[1:]}-partial"):
+            here = self._open_partial(folder)
+            if here is not None and here.digest != manifest.digest:
+                self._set_partial_aside(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            if here is None or here.digest != manifest.digest:
+                part = folder / f".{uuid.uuid4().hex}"
+                part.write_bytes(manifest.to_bytes())
+                _sync_file(part)
+                os.replace(part, folder / MANIFEST_NAME)
+            for path in paths:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staging / path, folder / path)
+            for changed in {folder, *((folder / path).parent for path in paths)}:
+                _sync_folder(changed)
+            return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
 
     def _partial_folder(self, ref: DatasetRef) -> Path:
         return self.path / _WORK / "partial" / ref.folders[-1]

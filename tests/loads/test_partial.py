@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import threading
 
 import datasets
 import pyarrow as pa
@@ -207,6 +208,27 @@ def test_the_first_row_of_a_stream_costs_little(parts: Desk) -> None:
     assert len(parts.s3.requests) <= 4
     assert sum(request.response_bytes for request in parts.s3.requests) <= 1_000_000
     assert not list(parts.store.rglob("*.arrow")) if parts.store.exists() else True
+
+
+@pytest.mark.parametrize("who", ["teammate", "outsider"])
+def test_the_first_row_of_a_larger_dataset_costs_no_more(desk: Desk, who: str) -> None:
+    letters = random.Random(1)
+    text = [letters.randbytes(250).hex() for _ in range(1_000)] * 20
+    desk.publisher().open_public_places()
+    made = datasets.Dataset.from_dict({"n": range(20_000), "text": text})
+    hf_localize.register_dataset(made, NAME)
+    hf_localize.sync_local_dataset_to_s3(NAME, make_public=True)
+    desk.teammate() if who == "teammate" else desk.outsider()
+    desk.s3.clear()
+    with hf_localize.installed():
+        rows = iter(stream())
+        assert next(rows)["n"] == 0
+        for thread in threading.enumerate():  # What is fetched ahead counts too.
+            if thread.name == "hf_localize-ahead":
+                thread.join()
+        assert len(desk.s3.requests) <= 4
+        assert sum(request.response_bytes for request in desk.s3.requests) <= 1_000_000
+        assert len(list(rows)) == 19_999
 
 
 def test_a_stream_resumes_in_the_middle_of_a_shard(parts: Desk) -> None:
