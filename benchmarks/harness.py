@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +126,18 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {**kept, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **extra}
 
 
+#: Starts the command from a small process: Linux counts the memory of who starts a process as its own.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=2)
+_, status, usage = os.wait4(process.pid, 0)
+wall = time.perf_counter() - started
+code = os.waitstatus_to_exitcode(status)
+print(json.dumps([code, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]))
+"""
+
+
 def timed_process(
     command: Sequence[str | os.PathLike[str]], env: Mapping[str, str], *, cwd: Path | None = None
 ) -> Run:
@@ -134,21 +146,13 @@ def timed_process(
     Raises:
         RuntimeError: it failed; the message ends with what it wrote.
     """
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=dict(env), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdout.close()
-    if process.returncode:
-        raise RuntimeError(
-            f"{command} ended with {process.returncode}:\n{said.decode(errors='replace')[-2000:]}"
-        )
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(os.fspath, command)]
+    ran = subprocess.run(launcher, env=dict(env), cwd=cwd, capture_output=True, check=True)
+    code, wall, cpu, peak = json.loads(ran.stdout)
+    if code:
+        said = ran.stderr.decode(errors="replace")[-2000:]
+        raise RuntimeError(f"{command[0]} ended with {code}:\n{said}")
+    return Run(wall, cpu, peak)
 
 
 def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) -> Run:

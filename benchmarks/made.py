@@ -18,7 +18,10 @@ from hf_localize.store import LocalEntry, Store
 #: Bytes of one row's value: ten rows to a batch of the smallest shard.
 ROW_BYTES = 4 << 10
 _BATCH_ROWS = 256
-_WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he", "his", "but", "at", "are", "this", "have", "from"]
+_WORDS = (
+    "the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on",
+    "not", "he", "his", "but", "at", "are", "this", "have", "from",
+)  # fmt: skip
 
 
 def make_entry(store: Path, name: str, shards: int, shard_bytes: int, *, kind: str = "noise") -> Path:
