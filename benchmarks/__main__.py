@@ -19,7 +19,10 @@ from pathlib import Path
 from benchmarks.harness import LEAST_RUNS, Line
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
-PARTS = ("moving",)
+PARTS = (
+    "hub",
+    "moving",
+)
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"
 
 

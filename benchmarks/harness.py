@@ -20,11 +20,15 @@ _FOREIGN = ("HGLOC_", "AWS_", "HF_", "PYTHON")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: seconds of wall and CPU time, and the largest memory of the process in bytes."""
+    """One run: seconds of wall and CPU time, the largest memory of the process, and what it wrote.
+
+    ``written_bytes`` counts what the process changed in files, also in those that are gone.
+    """
 
     wall_seconds: float
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
