@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 bench clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -69,6 +69,9 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 
 bench: .venv-bench/.ready ## Every figure that has a goal, beside what it is compared with, into benchmarks/RESULTS.md
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks
+
+bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/scaling/ (needs 40 GB of disk)
+	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
 	rm -rf .venv .venv-bench .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -167,3 +168,13 @@ def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) 
     """
     path = {"PYTHONPATH": str(ROOT)}
     return timed_process([sys.executable, "-c", code], {**env, **path}, cwd=cwd)
+
+
+def machine() -> str:
+    """Return processor, number of cores, operating system and load."""
+    about = Path("/proc/cpuinfo")
+    text = about.read_text(encoding="utf-8") if about.exists() else ""
+    models = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    model = models[0] if models else platform.machine()
+    return f"{model} × {os.cpu_count()}, {platform.system()} {platform.release()}, load average {load}"

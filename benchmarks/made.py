@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -12,7 +13,8 @@ import pyarrow as pa
 
 from hf_localize import layout
 from hf_localize.manifest import Shard, Split
-from hf_localize.refs import DatasetRef
+from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.shards import link_or_copy
 from hf_localize.store import LocalEntry, Store
 
 #: Bytes of one row's value: ten rows to a batch of the smallest shard.
@@ -39,6 +41,18 @@ def make_entry(store: Path, name: str, shards: int, shard_bytes: int, *, kind: s
     entry: LocalEntry = register(saved, DatasetRef(name), Store(store))
     shutil.rmtree(saved)
     return entry.folder
+
+
+def copy_entry(store: Path, name: str, other: str) -> None:
+    """Put the content of *name* into *store* once more, as *other*; its files are links."""
+    entry = Store(store).find(DatasetRef(name))
+    assert entry is not None
+    manifest = replace(entry.manifest, dataset_id=other)
+    folder = store / manifest.ref.folders[0]
+    for file in manifest.files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(entry.folder / file.path, folder / file.path)
+    (folder / MANIFEST_NAME).write_bytes(manifest.to_bytes())
 
 
 def write_saved(folder: Path, splits: dict[str, tuple[int, int]], *, kind: str = "noise") -> list[Split]:

@@ -39,10 +39,12 @@ from hf_localize.manifest import (
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
+from hf_localize.transfer import run_all
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
 _STALE_SECONDS = 24 * 3600
+_SYNC_WORKERS = 16
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
 _HEAD_BYTES = 8192
 
@@ -307,10 +309,11 @@ class Store:
             part = folder / f".{uuid.uuid4().hex}"
             part.write_bytes(manifest.to_bytes())
             os.replace(part, folder / MANIFEST_NAME)
+        _sync_tree(staging)
         for path in paths:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / path, folder / path)
-        _sync_tree(folder)
+        _sync_folders(folder)
         return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
 
     def _partial_folder(self, ref: DatasetRef) -> Path:
@@ -509,9 +512,14 @@ def _subfolders(path: Path | str) -> Iterator[str]:
 
 
 def _sync_tree(folder: Path) -> None:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            _sync_file(Path(root) / name)
+    """Bring everything in *folder* to the disk: files several at a time, which share the disk's turns."""
+    files = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+    run_all(_sync_file, files, workers=_SYNC_WORKERS)
+    _sync_folders(folder)
+
+
+def _sync_folders(folder: Path) -> None:
+    for root, _, _ in os.walk(folder):
         _sync_folder(Path(root))
 
 

@@ -36,7 +36,7 @@ def fetch_files(
 
     A file that is there already and matches is kept; what an interrupted run left of one is gone
     on with. A file without a recorded sha256 is taken as it comes. When this returns, every file
-    is whole, right, and on the disk; until then *folder* may hold parts of files.
+    is whole and right, and on its way to the disk; until then *folder* may hold parts of files.
 
     Args:
         open_range: is called from several threads.
@@ -220,7 +220,6 @@ class _Incoming:
                 f"{got.path} differs from its manifest: {got.size_bytes} bytes, sha256 {got.sha256[:12]}…; "
                 f"expected {self.record.size_bytes} bytes, sha256 {self.record.sha256[:12]}…"
             )
-        os.fsync(self._sink.fileno())
         self._sink.close()
         return True
 
