@@ -148,5 +148,5 @@ def _many(folder: Path, endpoint: str, names: list[str], runs: int) -> list[Line
     return [ratio_line(SECTION, what, 0.5, pairs, names=("one", "each"))]
 
 
-#: Of the commands one by one every fifth is run, and its time taken five times: all take as long.
-_SAMPLE = 5
+#: Of the commands one by one every tenth is run, and its time taken ten times: all take as long.
+_SAMPLE = 10

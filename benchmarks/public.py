@@ -15,7 +15,7 @@ from hf_localize.refs import DatasetRef
 
 SECTION = "4 public ZIPs"
 #: Number of shards, bytes of each.
-SHARDS, SHARD_BYTES = 4, 128 << 20
+SHARDS, SHARD_BYTES = 4, 64 << 20
 #: What compresses, by the most that making and sending it may take, by the private upload.
 KINDS = {"noise": ("stored", 1.2), "text": ("compressed", 2.5)}
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
@@ -55,6 +55,7 @@ def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs
         return timed_python(_SHARE.format(name=name), publisher.environment())
 
     pairs = in_turns(publicly, privately, runs, warm=False)
+    publicly()  # It is fetched next.
     what = f"publish {SHARDS * SHARD_BYTES >> 20} MiB, {how}"
     return [
         ratio_line(SECTION, f"{what}, by the private upload", goal, pairs, names=("public", "private")),
@@ -65,7 +66,7 @@ def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs
 def _fetch(desk: Desk, name: str, how: str, runs: int) -> list[Line]:
     key = DatasetRef(name).zip_key
     url = f"{desk.server.endpoint_url}/{BUCKET}/{key}"
-    environment = desk.environment(credentials=False, HGLOC_SOURCES="local,public")
+    environment = desk.environment(credentials=False)
 
     def fresh() -> None:
         shutil.rmtree(desk.folder, ignore_errors=True)

@@ -309,7 +309,7 @@ def _write_empty_shards(folder: Path) -> None:
 def _portable_info(info: datasets.DatasetInfo) -> dict[str, Any]:
     document = _info_json(info)
     document["features"] = portable(document["features"])
-    for split in (document["splits"] or {}).values():
+    for split in (document.get("splits") or {}).values():
         split.pop("shard_lengths", None)  # Of what was prepared, which is not how the entry is cut.
     document["download_checksums"] = None  # They may name files of the machine that wrote them.
     return document
