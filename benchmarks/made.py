@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -20,10 +21,8 @@ from hf_localize.store import LocalEntry, Store
 #: Bytes of one row's value: ten rows to a batch of the smallest shard.
 ROW_BYTES = 4 << 10
 _BATCH_ROWS = 256
-_WORDS = (
-    "the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on",
-    "not", "he", "his", "but", "at", "are", "this", "have", "from",
-)  # fmt: skip
+#: Of a text: so many words, from a vocabulary of so many. It deflates to two fifths, as prose does.
+_TEXT_WORDS, _VOCABULARY = 400_000, 4000
 
 
 def make_entry(store: Path, name: str, shards: int, shard_bytes: int, *, kind: str = "noise") -> Path:
@@ -87,7 +86,16 @@ def _write_shard(path: Path, schema: pa.Schema, rows: int, kind: str, first: int
 def _values(count: int, kind: str) -> list[bytes] | list[str]:
     if kind == "noise":
         return [os.urandom(ROW_BYTES) for _ in range(count)]
+    words = _text()
     choose = random.Random(count)
-    words = " ".join(choose.choices(_WORDS, k=4 * ROW_BYTES))
-    starts = [choose.randrange(2 * ROW_BYTES) for _ in range(count)]
+    starts = [choose.randrange(len(words) - ROW_BYTES) for _ in range(count)]
     return [words[start : start + ROW_BYTES] for start in starts]
+
+
+@functools.cache
+def _text() -> str:
+    choose = random.Random(0)
+    letters = "etaoinshrdlucmfwypvbgk"
+    vocabulary = ["".join(choose.choices(letters, k=choose.randint(2, 9))) for _ in range(_VOCABULARY)]
+    often = [1 / (rank + 10) for rank in range(_VOCABULARY)]
+    return " ".join(choose.choices(vocabulary, often, k=_TEXT_WORDS))
