@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 test-large bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -60,6 +60,9 @@ types: $(BIN)/.ready ## mypy --strict
 test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
+
+test-large: $(BIN)/.ready ## Data of gigabytes, in some minutes
+	$(BIN)/python -m pytest -m large tests
 
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench

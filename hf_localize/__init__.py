@@ -25,14 +25,17 @@ if TYPE_CHECKING:
         sync_local_dataset_to_s3,
     )
     from hf_localize.errors import HfLocalizeError
+    from hf_localize.many import Download, download_datasets
     from hf_localize.shim import install, installed, is_installed, uninstall
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DATASETS_STORE_PATH",
+    "Download",
     "HfLocalizeError",
     "download_dataset",
+    "download_datasets",
     "install",
     "installed",
     "is_installed",
@@ -46,6 +49,7 @@ __all__ = [
 
 _HOMES = {
     "HfLocalizeError": "errors",
+    **dict.fromkeys(("Download", "download_datasets"), "many"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }
 

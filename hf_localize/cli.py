@@ -77,8 +77,16 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("dataset_id")
-@_name
+@click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True)
+@click.option(
+    "--name",
+    "-n",
+    "config_names",
+    multiple=True,
+    metavar="TEXT",
+    help="Config name; may be given several times. Default: the default config.",
+)
+@click.option("--all-configs", is_flag=True, help="Every config of the repository.")
 @_revision
 @click.option(
     "--trust-remote-code/--no-trust-remote-code",
@@ -89,17 +97,42 @@ def main() -> None:
 @_no_upload
 @_keep_files
 @_reporting
-def download(dataset_id: str, **options: Any) -> None:
-    """Bring DATASET_ID into the local store, and publish it to the team's bucket.
+def download(
+    dataset_ids: tuple[str, ...], config_names: tuple[str, ...], all_configs: bool, **options: Any
+) -> None:
+    """Bring each DATASET_ID into the local store, and publish it to the team's bucket.
 
     Asked in order: local store, private bucket, public ZIPs, Hub. With credentials, the bucket
-    gets a copy if it lacks one. Prints the path of the local copy.
+    gets a copy if it lacks one. Prints the path of the local copy. Of several datasets or configs
+    some are downloaded at a time, and one that fails does not stop the others.
 
     Example: hg-localize download openai/gsm8k --name main --make-public
     """
+    if all_configs and config_names:
+        raise click.UsageError("--all-configs and --name exclude each other.")
+    if all_configs or len(dataset_ids) > 1 or len(config_names) > 1:
+        _download_many(dataset_ids, config_names or (None,), all_configs=all_configs, **options)
+        return
     from hf_localize.api import download_dataset
 
-    click.echo(download_dataset(dataset_id, **options).message_or_path)
+    name = config_names[0] if config_names else None
+    click.echo(download_dataset(dataset_ids[0], name, **options).message_or_path)
+
+
+def _download_many(
+    dataset_ids: tuple[str, ...], config_names: tuple[str | None, ...], **options: Any
+) -> None:
+    from hf_localize.many import download_datasets
+
+    results = download_datasets(dataset_ids, config_names, **options)
+    failed = [result for result in results if not result.success]
+    for result in results:
+        if result.success:
+            click.echo(result.path)
+    for result in failed:
+        click.echo(f"Error: {result}: {result.error}", err=True)
+    if failed:
+        _fail(f"{len(failed)} of {len(results)} downloads failed.")
 
 
 @main.command()

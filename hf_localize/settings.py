@@ -117,6 +117,14 @@ def restore(overrides: Mapping[str, Any]) -> None:
     _overrides = dict(overrides)
 
 
+def take_part(parts: int) -> None:
+    """Have this process be one of *parts* that move, together, what the settings allow."""
+    here = current()
+    rate = here.max_bandwidth
+    share = {"max_concurrency": max(1, here.max_concurrency // parts)}
+    restore({**_overrides, **share, **({} if rate is None else {"max_bandwidth": rate / parts})})
+
+
 def auto_install_requested() -> bool:
     """Tell whether ``HGLOC_AUTO_INSTALL`` asks for activation (environment only, not ``.env``)."""
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
