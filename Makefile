@@ -10,7 +10,7 @@ JOBS ?= auto
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 fuzz bench clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 test-large fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -72,6 +72,9 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into all parsers of what others wrote
 	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
+test-large: $(BIN)/.ready ## Data of gigabytes, in some minutes
+	$(BIN)/python -m pytest -m large tests
+
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
@@ -80,6 +83,9 @@ fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into al
 
 bench: .venv-bench/.ready ## Every figure that has a goal, beside what it is compared with, into benchmarks/RESULTS.md
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks
+
+bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/scaling/ (needs 40 GB of disk)
+	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
 	rm -rf .venv .venv-bench .venv-clients .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

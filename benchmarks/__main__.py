@@ -10,16 +10,15 @@ import argparse
 import datetime as dt
 import importlib
 import importlib.metadata
-import os
 import platform
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.harness import LEAST_RUNS, Line
+from benchmarks.harness import LEAST_RUNS, Line, machine
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
-PARTS = ("moving",)
+PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting")
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"
 
 
@@ -64,7 +63,7 @@ def _report(lines: list[Line]) -> str:
         [
             "# Results of the benchmarks",
             "",
-            f"By `make bench`, {dt.datetime.now(tz=dt.timezone.utc):%Y-%m-%d}, on {_machine()};",
+            f"By `make bench`, {dt.datetime.now(tz=dt.timezone.utc):%Y-%m-%d}, on {machine()};",
             f"Python {platform.python_version()}, {versions}.",
             f"{sum(met)} of {len(met)} goals are met. What each line means, and why some are missed:",
             "[docs/performance.md](../docs/performance.md).",
@@ -72,15 +71,6 @@ def _report(lines: list[Line]) -> str:
             _table(lines),
         ]
     )
-
-
-def _machine() -> str:
-    about = Path("/proc/cpuinfo")
-    text = about.read_text(encoding="utf-8") if about.exists() else ""
-    models = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    model = models[0] if models else platform.machine()
-    return f"{model} × {os.cpu_count()}, {platform.system()} {platform.release()}, load average {load}"
 
 
 if __name__ == "__main__":

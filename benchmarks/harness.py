@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,15 @@ _FOREIGN = ("HGLOC_", "AWS_", "HF_", "PYTHON")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: seconds of wall and CPU time, and the largest memory of the process in bytes."""
+    """One run: seconds of wall and CPU time, the largest memory of the process, and what it wrote.
+
+    ``written_bytes`` counts what the process changed in files, also in those that are gone.
+    """
 
     wall_seconds: float
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,19 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {**kept, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **extra}
 
 
+#: Starts the command from a small process: Linux counts the memory of who starts a process as its own.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=2)
+_, status, usage = os.wait4(process.pid, 0)
+wall = time.perf_counter() - started
+code = os.waitstatus_to_exitcode(status)
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([code, wall, cpu, usage.ru_maxrss * 1024, usage.ru_oublock * 512]))
+"""
+
+
 def timed_process(
     command: Sequence[str | os.PathLike[str]], env: Mapping[str, str], *, cwd: Path | None = None
 ) -> Run:
@@ -134,21 +152,13 @@ def timed_process(
     Raises:
         RuntimeError: it failed; the message ends with what it wrote.
     """
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=dict(env), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdout.close()
-    if process.returncode:
-        raise RuntimeError(
-            f"{command} ended with {process.returncode}:\n{said.decode(errors='replace')[-2000:]}"
-        )
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(os.fspath, command)]
+    ran = subprocess.run(launcher, env=dict(env), cwd=cwd, capture_output=True, check=True)
+    code, *measured = json.loads(ran.stdout)
+    if code:
+        said = ran.stderr.decode(errors="replace")[-2000:]
+        raise RuntimeError(f"{command[0]} ended with {code}:\n{said}")
+    return Run(*measured)
 
 
 def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) -> Run:
@@ -159,3 +169,13 @@ def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) 
     """
     path = {"PYTHONPATH": str(ROOT)}
     return timed_process([sys.executable, "-c", code], {**env, **path}, cwd=cwd)
+
+
+def machine() -> str:
+    """Return processor, number of cores, operating system and load."""
+    about = Path("/proc/cpuinfo")
+    text = about.read_text(encoding="utf-8") if about.exists() else ""
+    models = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    model = models[0] if models else platform.machine()
+    return f"{model} × {os.cpu_count()}, {platform.system()} {platform.release()}, load average {load}"

@@ -20,6 +20,8 @@ class Desk:
 
     server: S3Server
     folder: Path
+    #: In place of the server's own, where something stands between.
+    endpoint_url: str | None = None
 
     @property
     def store(self) -> Path:
@@ -34,7 +36,7 @@ class Desk:
         }
         return clean_environment(
             HGLOC_S3_BUCKET_NAME=BUCKET,
-            HGLOC_S3_ENDPOINT_URL=self.server.endpoint_url,
+            HGLOC_S3_ENDPOINT_URL=self.endpoint_url or self.server.endpoint_url,
             HGLOC_AWS_DEFAULT_REGION="us-east-1",
             HGLOC_DATASETS_STORE_PATH=str(self.store),
             HGLOC_SOURCES="local,s3,public",

@@ -29,6 +29,8 @@ _SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # As datasets.naming has it.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: Before the last field of a manifest: the sha256 of all that stands before this.
 _SEAL = b',\n "checksum": "'
+#: What most paths look like; others are looked at more closely.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,13 @@ class FileRecord:
 class Shard:
     """One Arrow stream file of a split; ``rows`` is None where only reading it would tell.
 
-    ``seek_points`` are (rows before it, offset in bytes) of some of its record batches.
+    ``seek_points`` tell where some of its record batches lie, as `batches.packed` writes it: a load
+    of many shards reads them all, and looks into few.
     """
 
     path: str
     rows: int | None = None
-    seek_points: tuple[tuple[int, int], ...] = ()
+    seek_points: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,9 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Return the sha256 (hex) over the sorted (path, size, sha256) of all files."""
-        whole = hashlib.sha256()
-        for file in sorted(self.files, key=lambda f: f.path):
-            whole.update(f"{file.path}\0{file.size_bytes}\0{file.sha256}\n".encode())
-        return whole.hexdigest()
+        files = sorted(self.files, key=lambda f: f.path)
+        lines = "".join([f"{file.path}\0{file.size_bytes}\0{file.sha256}\n" for file in files])
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def answers(self, ref: DatasetRef) -> bool:
         """Tell whether this entry is what *ref* names, with the equivalences of :func:`answers`."""
@@ -266,8 +268,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
 
 def sealed(document: Mapping[str, Any]) -> bytes:
     """Return a JSON object as bytes that end with the checksum of what stands before it."""
-    body = json.dumps(document, indent=1, ensure_ascii=False).encode().removesuffix(b"\n}")
-    return _with_seal(body)
+    return _with_seal(document_bytes(document).removesuffix(b"\n}"))
 
 
 def is_as_written(data: bytes, document: Mapping[str, Any]) -> bool:
@@ -275,7 +276,7 @@ def is_as_written(data: bytes, document: Mapping[str, Any]) -> bool:
 
     A reader takes JSON without one. So a wrong byte in the checksum's own name is seen here only.
     """
-    return _SEAL in data or json.dumps(document, indent=1, ensure_ascii=False).encode() == data
+    return _SEAL in data or document_bytes(document) == data
 
 
 def _with_seal(body: bytes) -> bytes:
@@ -299,6 +300,18 @@ def ref_at_head(head: bytes) -> DatasetRef | None:
         if document["format_version"] == FORMAT_VERSION:
             return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
     return None
+
+
+def document_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return *document* as UTF-8 JSON: a line for each field, and no byte too many in it.
+
+    Somebody who wants the first row of a large dataset reads all of this first.
+    """
+    lines = (
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+        for key, value in document.items()
+    )
+    return ("{\n" + ",\n".join(lines) + "\n}").encode()
 
 
 def parse_json(data: bytes, where: str) -> Any:
@@ -344,9 +357,7 @@ def check_paths(paths: Iterable[str], where: str) -> set[str]:
     checked: set[str] = set()
     folded: set[str] = {MANIFEST_NAME}
     for path in paths:
-        pure = PurePosixPath(path)
-        plain = path == str(pure) and not pure.is_absolute() and path != "."
-        if not plain or ".." in pure.parts or any(c in path for c in "\\:") or not path.isprintable():
+        if not _PLAIN_PATH.fullmatch(path) and not _is_plain(path):
             raise UnsafeArchiveError(f"{where} names a path that is refused: {path[:200]!r}")
         if len(path) > _SHORT and _is_too_long(path):
             raise UnsafeArchiveError(f"{where} names a path that is too long: {path[:200]!r}…")
@@ -397,6 +408,12 @@ def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
     except OSError as exc:
         return f"can't be read: {exc.strerror}"
     return None
+
+
+def _is_plain(path: str) -> bool:
+    pure = PurePosixPath(path)
+    plain = path == str(pure) and not pure.is_absolute() and path != "."
+    return plain and ".." not in pure.parts and not any(c in path for c in "\\:") and path.isprintable()
 
 
 def hash_file(path: Path, name: str) -> FileRecord:
@@ -461,8 +478,8 @@ def _shard_to_json(shard: Shard) -> dict[str, Any]:
 
 
 def _shard_from_json(document: dict[str, Any]) -> Shard:
-    points = tuple((_count(rows), _count(offset)) for rows, offset in document.get("seek_points", ()))
     rows = document.get("rows")
+    points = _text(document.get("seek_points", ""))
     return Shard(_text(document["path"]), None if rows is None else _count(rows), points)
 
 

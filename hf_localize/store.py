@@ -12,12 +12,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, BinaryIO
 
 from hf_localize import layout
 from hf_localize.errors import (
@@ -43,9 +41,13 @@ from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
 from hf_localize.transfer import run_all
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
 _STALE_SECONDS = 24 * 3600
+_SYNC_WORKERS = 16
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
 _HEAD_BYTES = 8192
 
@@ -70,6 +72,8 @@ class LocalEntry:
     identity: tuple[int, int] | None = None
     #: Of a partial entry: files that are here and damaged, which is as if they were not.
     damaged: frozenset[str] = frozenset()
+    #: The inode of each file, where all were looked at when the entry was found.
+    inodes: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -96,19 +100,21 @@ class LocalEntry:
     def paths(self) -> frozenset[str]:
         """Return the paths of the files that are here."""
         files = self.manifest.files
-        return frozenset(f.path for f in files if not self.is_partial or self._has(f)) - self.damaged
+        return frozenset(f.path for f in files if not self.is_partial or self.has_file(f)) - self.damaged
 
     def has(self, paths: Collection[str] | None) -> bool:
         """Tell whether all of *paths* are here; None stands for all that there are."""
         return not self.is_partial or (paths is not None and set(paths) <= self.paths())
 
     def summary(self) -> str:
-        """Return, in words, which shards of which splits are here."""
+        """Return, in words, which shards of which splits are here, and of which splits there is none."""
         here = self.paths()
-        counts = (
-            (s.name, sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
-        )
-        return ", ".join(f"{name} ({n} of {of} shards)" for name, n, of in counts if n) or "no shard"
+        counts = {
+            s.name: (sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
+        }
+        some = ", ".join(f"{name} ({n} of {of} shards)" for name, (n, of) in counts.items() if n)
+        none = ", ".join(name for name, (n, _) in counts.items() if not n)
+        return f"{some or 'no shard'}{f'; nothing of {none}' if some and none else ''}"
 
     def lend(self, folder: Path) -> None:
         """Link the files that are here into *folder*, so that they need not be fetched again."""
@@ -118,7 +124,8 @@ class LocalEntry:
             with contextlib.suppress(FileExistsError, FileNotFoundError):
                 link_or_copy(self.folder / path, target)
 
-    def _has(self, file: FileRecord) -> bool:
+    def has_file(self, file: FileRecord) -> bool:
+        """Tell whether the entry's file *file* is here, of the recorded size."""
         try:
             return (self.folder / file.path).stat().st_size == file.size_bytes
         except FileNotFoundError:
@@ -194,6 +201,15 @@ class Store:
             if entry is not None and entry.manifest.answers(ref):
                 return replace(entry, damaged=_damaged(entry)) if self.is_wary else entry
         return None
+
+    def holding(self, manifest: Manifest) -> LocalEntry | None:
+        """Return what is here, be it all or a part, of exactly the content of *manifest*, or None."""
+        for folder in manifest.ref.folders:
+            present = self._read_present(folder)
+            if present is not None and present.ref == manifest.ref and present.digest == manifest.digest:
+                return _committed(self.path / folder, present)
+        part = self._open_partial(self._partial_folder(manifest.ref))
+        return part if part is not None and part.digest == manifest.digest else None
 
     def partials(self) -> list[LocalEntry]:
         """Return what is here of entries of which loads have needed only a part."""
@@ -304,11 +320,7 @@ class Store:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
         for folder in sorted(self._all_folders()):
-            try:
-                with open(f"{self.path}/{folder}/{MANIFEST_NAME}", "rb") as file:
-                    ref = ref_at_head(file.read(_HEAD_BYTES))
-            except OSError:
-                ref = None
+            ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
             refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
         return refs
 
@@ -340,6 +352,24 @@ class Store:
         folder = self._work() / "staging"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    @contextlib.contextmanager
+    def incoming(self, key: str) -> Iterator[Path]:
+        """Lend a private folder for one file on its way to the entry *key*. Several may have one at once.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        with self._writing():
+            self._work()
+            folder = self.scratch() / f"{key}-incoming" / uuid.uuid4().hex
+            self._remove_stale()
+            folder.mkdir(parents=True)
+        try:
+            with self._writing():
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, staging: Path, manifest: Manifest) -> LocalEntry:
         """Publish the verified folder *staging* as the entry for the manifest's ref.
@@ -375,22 +405,27 @@ class Store:
         """Add the verified files *paths* in *staging* to what is here of the manifest's entry.
 
         It lies out of sight in ``.hgloc/partial``: a folder that others see is a whole entry. Each
-        file appears there by one rename. What was there of other content is set aside.
+        file appears there by one rename, when it is on the disk. What was there of other content
+        is set aside.
         """
         folder = self._partial_folder(manifest.ref)
-        here = self._open_partial(folder)
-        if here is not None and here.digest != manifest.digest:
-            self._set_partial_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if here is None or here.digest != manifest.digest:
-            part = folder / f".{uuid.uuid4().hex}"
-            part.write_bytes(manifest.to_bytes())
-            os.replace(part, folder / MANIFEST_NAME)
-        for path in paths:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / path, folder / path)
-        _sync_tree(folder)
-        return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
+        _sync_tree(staging)
+        with self._lock(f"{manifest.ref.suffix[1:]}-partial"):
+            here = self._open_partial(folder)
+            if here is not None and here.digest != manifest.digest:
+                self._set_partial_aside(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            if here is None or here.digest != manifest.digest:
+                part = folder / f".{uuid.uuid4().hex}"
+                part.write_bytes(manifest.to_bytes())
+                _sync_file(part)
+                os.replace(part, folder / MANIFEST_NAME)
+            for path in paths:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staging / path, folder / path)
+            for changed in {folder, *((folder / path).parent for path in paths)}:
+                _sync_folder(changed)
+            return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
 
     def _partial_folder(self, ref: DatasetRef) -> Path:
         return self.path / _WORK / "partial" / ref.folders[-1]
@@ -470,10 +505,23 @@ class Store:
         return None
 
     def _checked(self, entry: LocalEntry) -> LocalEntry:
-        files = entry.manifest.files if entry.has_manifest else ()
-        for path, problem in problems_in(entry.folder, files, deep=self.is_wary).items():
-            raise IntegrityError(f"{entry.folder / path} {problem}")
-        return entry
+        if not entry.has_manifest:
+            return entry
+        if self.is_wary:
+            for path, problem in problems_in(entry.folder, entry.manifest.files, deep=True).items():
+                raise IntegrityError(f"{entry.folder / path} {problem}")
+        folder, inodes = str(entry.folder), {}
+        for file in entry.manifest.files:  # Written out: a load of many shards waits for it.
+            try:
+                stat = os.stat(f"{folder}/{file.path}")
+            except FileNotFoundError as exc:
+                raise IntegrityError(f"{entry.folder / file.path} is missing") from exc
+            if stat.st_size != file.size_bytes:
+                raise IntegrityError(
+                    f"{folder}/{file.path} has {stat.st_size} bytes; its manifest says {file.size_bytes}"
+                )
+            inodes[file.path] = stat.st_ino
+        return replace(entry, inodes=inodes)
 
     def _is_whole(self, folder: Path, manifest: Manifest) -> bool:
         try:
@@ -546,6 +594,8 @@ class Store:
         return work
 
     def _lock(self, key: str, timeout_seconds: float = -1) -> FileLock:
+        from filelock import FileLock  # Only writers wait for its import.
+
         folder = self._work() / "locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{key}.lock", timeout=timeout_seconds)
@@ -568,6 +618,8 @@ class Store:
             ) from exc
 
     def _remove_stale(self) -> None:
+        from filelock import Timeout
+
         limit = time.time() - _STALE_SECONDS
         for kind in ("staging", "set-aside"):
             for folder in (self.path / _WORK / kind).glob("*"):
@@ -649,10 +701,29 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
                 path.unlink()
 
 
+def _head_of(path: str) -> bytes:
+    """Return the first bytes of a file; nothing where it can't be read. A listing reads thousands."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(handle, _HEAD_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
+
+
 def _sync_tree(folder: Path) -> None:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            _sync_file(Path(root) / name)
+    """Bring everything in *folder* to the disk: files several at a time, which share the disk's turns."""
+    files = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+    run_all(_sync_file, files, workers=_SYNC_WORKERS)
+    _sync_folders(folder)
+
+
+def _sync_folders(folder: Path) -> None:
+    for root, _, _ in os.walk(folder):
         _sync_folder(Path(root))
 
 

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from hf_localize import archive, layout, zipformat
+from hf_localize.batches import packed
 from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
 from hf_localize.features import missing_types, portable, with_large_list_item
 from hf_localize.index import Placed, enter, leave, read_catalog, read_placed
@@ -218,7 +219,7 @@ def seeds() -> dict[str, list[bytes]]:
     from hf_localize.packing import PackedZip
     from tests.fuzz.seeds import entry_folder
 
-    shard = Shard("train/data-00000-of-00001.arrow", 3, ((1, 100), (2, 200)))
+    shard = Shard("train/data-00000-of-00001.arrow", 3, packed(((1, 100), (2, 200))))
     folder, files = entry_folder()
     good = Manifest(
         dataset_id="org/x",
@@ -239,7 +240,7 @@ def seeds() -> dict[str, list[bytes]]:
     record = {"dataset_id": "org/x", "config_name": None, "revision": "main", "s3_zip_key": good.ref.zip_key}
     record |= {"size_bytes": 100, "digest": good.digest, "tail_bytes": 10, "sha256": "0" * 64}
     state = {"_data_files": [{"filename": "data.arrow"}], "_split": "train"}
-    packed = b"".join(map(bytes, PackedZip(folder, good).pieces()))
+    whole = b"".join(map(bytes, PackedZip(folder, good).pieces()))
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in files:
@@ -253,7 +254,7 @@ def seeds() -> dict[str, list[bytes]]:
         "records": [json.dumps({"k": record}).encode()],
         "pointer": [b'{"dataset_id": "a", "config_name": null, "revision": "b"}'],
         "saved": [json.dumps([{"splits": ["train"]}, state, {"features": good.features}]).encode()],
-        "zipped": [packed, other.getvalue()],
+        "zipped": [whole, other.getvalue()],
         "extra": [bytes(11) + b"HL\4\0" + bytes(4)],
         "names": [b"org/x\nc d\nrefs/pr/1"],
         "paths": [b"a/b\nc", "é/ü".encode()],
