@@ -6,9 +6,11 @@ OLDER ?= 2.21.0
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
 JOBS ?= auto
+# How long `make fuzz` looks for a finding.
+FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 test-policies test-large audit bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -64,9 +66,6 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed)
 	HGLOC_TEST_POLICY_SERVER=ceph $(BIN)/python -m pytest -rs tests/policies
 
-test-large: $(BIN)/.ready ## 12 GB in 400 shards, and 20,000 files: memory and open files (needs 36 GB of disk, or scales down)
-	$(BIN)/python -m pytest -s tests/large
-
 .venv-audit/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
@@ -75,6 +74,18 @@ test-large: $(BIN)/.ready ## 12 GB in 400 shards, and 20,000 files: memory and o
 
 audit: .venv-audit/.ready ## Known weaknesses: pip-audit on the dependencies, bandit on hf_localize
 	.venv-audit/bin/python tests/audit.py
+
+.venv-fuzz/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group fuzz
+	touch $@
+
+fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into all parsers of what others wrote
+	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+test-large: $(BIN)/.ready ## Data of gigabytes and of 20,000 files, in some 20 minutes (needs 36 GB of disk, or scales down)
+	$(BIN)/python -m pytest -s -m large tests
 
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
@@ -89,4 +100,4 @@ bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/sc
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-audit .venv-bench .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .venv-bench .venv-clients .venv-audit .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

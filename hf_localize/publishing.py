@@ -92,6 +92,10 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
             _remove_replaced(bucket, present, placed)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
             _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
+    elif bucket.get(f"{placed.folder}/{MANIFEST_NAME}") is None:
+        # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
+        bucket.delete(key)
+        return upload(entry, bucket, replace=replace, workers=workers)
     return True
 
 
@@ -108,7 +112,8 @@ def _commit(bucket: Bucket, placed: Placed, present: Placed | None, etag: str | 
         bucket.put_over(key, placed.to_bytes(), etag)
     except PreconditionFailedError as exc:
         # Of the same content, or our own write whose answer was lost: that is success.
-        if read_placed(bucket.get(key) or b"", key).manifest.digest != manifest.digest:
+        there = bucket.get(key)
+        if there is None or read_placed(there, key).manifest.digest != manifest.digest:
             raise ConflictError(
                 f"another publisher changed {manifest.ref} meanwhile; run the command again"
             ) from exc

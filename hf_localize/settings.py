@@ -17,6 +17,7 @@ from hf_localize.errors import SettingsError
 _log = logging.getLogger(__name__)
 SOURCE_NAMES = ("local", "s3", "public", "hub")
 WRITE_BACK_MODES = ("off", "local", "s3")
+VERIFY_MODES = ("size", "always")
 _PREFIX = "HGLOC_"
 _AWS_NAMES = (
     ("s3_endpoint_url", "AWS_ENDPOINT_URL_S3"),
@@ -43,6 +44,8 @@ class Settings:
     sources: tuple[str, ...] = SOURCE_NAMES
     offline: bool = False
     write_back: str = "local"
+    #: What of a stored entry's files is compared with its manifest before a load uses them.
+    verify: str = "size"
     public_url: str | None = None
     log_level: str | None = None
     #: Seconds that asking the private bucket and the public files may take in one resolution.
@@ -51,6 +54,8 @@ class Settings:
     max_concurrency: int = 16
     #: Bytes per second that a process moves, at most.
     max_bandwidth: float | None = None
+    #: Shards that are streamed whole stay in the store.
+    stream_cache: bool = False
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
@@ -73,10 +78,11 @@ def current() -> Settings:
 
 
 def _settings(overrides: Mapping[str, Any]) -> Settings:
-    values = _dotenv() | {k: v for k, v in os.environ.items() if k.startswith(_PREFIX)}
+    here = os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
+    names = [name for name in os.environ if name.startswith((_PREFIX, "AWS_"))]
+    values = _dotenv(here) | {name: os.environ[name] for name in names if name.startswith(_PREFIX)}
     found: dict[str, Any] = {
-        "datasets_store_path": _default_store_path(),
-        "aws_environment": tuple(sorted(i for i in os.environ.items() if i[0].startswith("AWS_"))),
+        "aws_environment": tuple(sorted((n, os.environ[n]) for n in names if n.startswith("AWS_"))),
         "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
     }
     for item in fields(Settings):
@@ -84,6 +90,8 @@ def _settings(overrides: Mapping[str, Any]) -> Settings:
         if values.get(variable):
             found[item.name] = _parse(item.name, variable, values[variable])
     found |= overrides
+    if found.get("datasets_store_path") is None:
+        found["datasets_store_path"] = _default_store_path(here)
     if found.get("s3_bucket_name"):  # AWS' own variables serve where ours are not set.
         for name, variable in _AWS_NAMES:
             if name not in found and os.environ.get(variable):
@@ -112,6 +120,14 @@ def restore(overrides: Mapping[str, Any]) -> None:
     _overrides = dict(overrides)
 
 
+def take_part(parts: int) -> None:
+    """Have this process be one of *parts* that move, together, what the settings allow."""
+    here = current()
+    rate = here.max_bandwidth
+    share = {"max_concurrency": max(1, here.max_concurrency // parts)}
+    restore({**_overrides, **share, **({} if rate is None else {"max_bandwidth": rate / parts})})
+
+
 def auto_install_requested() -> bool:
     """Tell whether ``HGLOC_AUTO_INSTALL`` asks for activation (environment only, not ``.env``)."""
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
@@ -129,10 +145,12 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return Path(raw).expanduser().absolute()
     if name == "sources":
         return _parse_sources(variable, raw)
-    if name in ("offline", "hub_offline"):
+    if name in ("offline", "hub_offline", "stream_cache"):
         return _flag(variable, {variable: raw})
     if name == "write_back":
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
+    if name == "verify":
+        return _one_of(variable, raw.strip().lower(), VERIFY_MODES)
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name == "max_bandwidth":
@@ -178,12 +196,37 @@ def _parse_url(variable: str, raw: str) -> str:
 
 def _parse_rate(variable: str, raw: str) -> float:
     """Return bytes per second for ``50MB/s``, ``50 MiB`` or ``50000000``."""
-    found = re.fullmatch(r"([0-9.]+)\s*([KMG]?)(i?)B?(/s)?", raw.strip(), re.IGNORECASE)
+    try:
+        return parse_bytes(variable, re.sub("/s$", "", raw.strip(), flags=re.IGNORECASE))
+    except SettingsError as exc:
+        raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}") from exc
+
+
+def parse_bytes(what: str, raw: str) -> float:
+    """Return a number of bytes for ``50MB``, ``1.5 GiB`` or ``50000000``.
+
+    Raises:
+        SettingsError: *raw*, the value of *what*, is none, or not above 0.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([KMGT]?)(i?)B?", raw.strip(), re.IGNORECASE)
     if found is None:
-        raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}")
+        raise SettingsError(f"{what} must be a number of bytes such as 50GB, got {raw!r}")
     base = 1024 if found.group(3) else 1000
-    number: float = _positive(variable, found.group(1), float)
-    return number * float(base ** " KMG".index(found.group(2).upper() or " "))
+    number: float = _positive(what, found.group(1), float)
+    return number * float(base ** " KMGT".index(found.group(2).upper() or " "))
+
+
+def parse_seconds(what: str, raw: str) -> float:
+    """Return seconds for ``90m``, ``12h``, ``30d`` or ``4w``.
+
+    Raises:
+        SettingsError: *raw*, the value of *what*, is none of these, or not above 0.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([mhdw])", raw.strip(), re.IGNORECASE)
+    if found is None:
+        raise SettingsError(f"{what} must be a time such as 12h, 30d or 4w, got {raw!r}")
+    number: float = _positive(what, found.group(1), float)
+    return number * {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}[found.group(2).lower()]
 
 
 def _one_of(variable: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -213,11 +256,13 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
     )
 
 
-def _dotenv() -> dict[str, str]:
-    here = Path.cwd()
-    path = next((p for p in (folder / ".env" for folder in (here, *here.parents)) if p.is_file()), None)
-    if path is None:
-        return {}
+def _dotenv(here: str) -> dict[str, str]:
+    folder = here
+    while not os.path.isfile(path := os.path.join(folder, ".env")):
+        parent = os.path.split(folder)[0]
+        if parent == folder:
+            return {}
+        folder = parent
     from dotenv import dotenv_values
 
     try:
@@ -227,11 +272,12 @@ def _dotenv() -> dict[str, str]:
         return {}
 
 
-def _default_store_path() -> Path:
-    beside = Path.cwd() / "datasets_store"
+def _default_store_path(here: str) -> Path:
+    beside = Path(here, "datasets_store")
     if beside.is_dir():
         return beside
     # The rule of huggingface_hub for HF_HOME.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     home = os.environ.get("HF_HOME")
-    return (Path(home).expanduser() if home else cache / "huggingface").absolute() / "datasets_store"
+    if not home:
+        home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(home).expanduser().absolute() / "datasets_store"

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from hf_localize.crew import Crew
 from hf_localize.errors import HfLocalizeError, IntegrityError, UnreachableError
 from hf_localize.manifest import FileRecord
+from hf_localize.room import require_room
 
 _log = logging.getLogger(__name__)
 #: Bytes of one request: a file that is larger moves in several at once.
@@ -45,12 +46,22 @@ def fetch_files(
         workers: the most requests that are under way at the same time.
 
     Raises:
+        StoreError: there is no room for what is missing. Nothing was asked for.
         IntegrityError: a file does not have the size or sha256 of its record.
         UnreachableError: a file could not be read to its end in several tries.
     """
+    files = list(files)
+    require_room(folder, sum(_missing_bytes(record, folder / record.path) for record in files))
     incoming = [_Incoming(record, folder / record.path) for record in files]
     _Fetch(incoming, open_range, workers).run()
     return [file.result() for file in incoming]
+
+
+def _missing_bytes(record: FileRecord, path: Path) -> int:
+    try:
+        return max(0, record.size_bytes - os.stat(path).st_size)
+    except OSError:
+        return record.size_bytes
 
 
 class Upload(Protocol):
@@ -126,6 +137,24 @@ def run_all(work: Callable[[Any], Any], items: Iterable[Any], *, workers: int) -
     return results
 
 
+def begin_flush(file: int, flushed: int, written: int) -> int:
+    """Have the system begin to bring each part of *file* to the disk when it is written.
+
+    Then little is left to wait for at the end. Linux does so when it is told that the pages are
+    not needed, and drops none that are not on the disk yet.
+
+    Args:
+        flushed: how much of it the system was told of before.
+
+    Returns:
+        How much of it the system was told of by now.
+    """
+    if sys.platform != "linux" or written - flushed < PART_BYTES:
+        return flushed
+    os.posix_fadvise(file, flushed, written - flushed, os.POSIX_FADV_DONTNEED)
+    return written
+
+
 class _Incoming:
     """A file on its way here. Its parts may come in any order; they are hashed and written in theirs."""
 
@@ -187,23 +216,10 @@ class _Incoming:
         rest = view
         while rest:
             rest = rest[self._sink.write(rest) :]
-        self._begin_flush(self.done + len(view))
+        self._flushed = begin_flush(self._sink.fileno(), self._flushed, self.done + len(view))
         with self._turn:
             self.done += len(view)
             self._turn.notify_all()
-
-    def _begin_flush(self, written: int) -> None:
-        """Have the system begin to bring each part to the disk when it is written.
-
-        Then little is left to wait for at the end. Linux does so when it is told that the pages
-        are not needed, and drops none that are not on the disk yet.
-        """
-        if sys.platform == "linux" and written - self._flushed >= PART_BYTES:
-            assert self._sink is not None
-            os.posix_fadvise(
-                self._sink.fileno(), self._flushed, written - self._flushed, os.POSIX_FADV_DONTNEED
-            )
-            self._flushed = written
 
     def finish(self) -> bool:
         """Check the whole file. False: what an earlier run left was not right; all is to be fetched.

@@ -32,10 +32,19 @@ def test_the_options_are_those_of_the_specification() -> None:
     upload = {"--no-s3-upload", "--s3-upload"}
     trust = {"--trust-remote-code", "--no-trust-remote-code"}
     keep = {"--keep-files", "--no-keep-files"}
-    assert options["download"] == ref | public | upload | trust | keep
+    many = {"dataset_ids", "--all-configs"}
+    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public
-    assert set(options) == {"download", "register", "sync-local-to-s3", "list-local", "list-s3", "run"}
+    assert options["verify"] == ref | {"--deep", "--s3", "--public"}
+    assert options["repair"] == ref
+    assert options["remove"] == ref | {"--s3", "--yes", "-y"}
+    assert options["withdraw"] == ref | {"--yes", "-y"}
+    assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
+    assert set(options) == {
+        *("download", "register", "sync-local-to-s3", "list-local", "list-s3", "run"),
+        *("verify", "repair", "remove", "withdraw", "prune"),
+    }
 
 
 def test_download_prints_the_path_and_lists_print_the_true_names(hub: LoopbackHub, desk: Desk) -> None:

@@ -22,6 +22,7 @@ from hf_localize.store import Store
 from tests.large.watched import Seen, run_watched
 from tests.rig.s3 import SeaweedServer
 
+pytestmark = pytest.mark.large
 ROOT = Path(__file__).parents[2]
 BUCKET = "large-datasets"
 SHARDS = 400
