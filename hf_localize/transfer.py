@@ -108,8 +108,8 @@ def send_files(files: Iterable[tuple[FileRecord, Path, str]], target: Target, *,
         with lock:
             return next(pieces, None)
 
-    crew = Crew(next_piece, workers)
-    pieces = _send_pieces([_Outgoing(*file, target, crew) for file in files])
+    crew, buffers = Crew(next_piece, workers), _Buffers()
+    pieces = _send_pieces([_Outgoing(*file, target, crew, buffers) for file in files])
     crew.run()
 
 
@@ -261,8 +261,9 @@ class _Fetch:
         self._open: list[_Incoming] = []
         self._opening = 0
         self._changed = threading.Condition()
+        self._workers = workers
         self._crew = Crew(self._next_piece, workers)
-        self._local = threading.local()
+        self._buffers = _Buffers()
 
     def run(self) -> None:
         try:
@@ -274,8 +275,9 @@ class _Fetch:
     def _next_piece(self) -> Callable[[], int] | None:
         with self._changed:
             while not self._crew.is_stopped():
-                # Whoever has a file alone waits for nobody; so a new file comes first.
-                if self._waiting:
+                # Whoever has a file alone waits for nobody; so a new file comes first, but no more
+                # are open than there are threads.
+                if self._waiting and len(self._open) + self._opening < self._workers:
                     file = self._waiting.popleft()
                     self._opening += 1
                     return lambda: self._begin(file)
@@ -324,7 +326,7 @@ class _Fetch:
         if file.has_turn(start):
             self._crew.trying(path, lambda: self._stream(file, stop))
         else:
-            buffer = self._buffer("part", PART_BYTES)[: stop - start]
+            buffer = self._buffers.get("part", PART_BYTES)[: stop - start]
             self._crew.trying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
             if not file.wait_for_turn(start, self._crew.is_stopped):
                 return 0
@@ -342,7 +344,7 @@ class _Fetch:
         if file.done >= stop:
             return
         with self._open_range(file.record.path, file.done, stop) as body:
-            for view in _views(body, self._buffer("chunk", _CHUNK)):
+            for view in _views(body, self._buffers.get("chunk", _CHUNK)):
                 file.write(view[: stop - file.done])
         if file.done < stop:
             raise UnreachableError(f"{file.record.path}: ended {stop - file.done} bytes too early")
@@ -354,17 +356,24 @@ class _Fetch:
             file.close()
             file.open(fresh=True)
             with self._open_range(file.record.path, 0, None) as body:
-                for view in _views(body, self._buffer("chunk", _CHUNK)):
+                for view in _views(body, self._buffers.get("chunk", _CHUNK)):
                     file.write(view)
 
         self._crew.trying(file.record.path, read)
         file.finish()
         return file.done
 
-    def _buffer(self, name: str, size_bytes: int) -> memoryview:
-        """Return this thread's buffer of that name."""
+
+class _Buffers:
+    """Memory that each thread has for itself and uses again: what is freed may stay the process's."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def get(self, name: str, size_bytes: int) -> memoryview:
+        """Return this thread's buffer of that name, which has *size_bytes* at least."""
         buffer: memoryview | None = getattr(self._local, name, None)
-        if buffer is None:
+        if buffer is None or len(buffer) < size_bytes:
             buffer = memoryview(bytearray(size_bytes))
             setattr(self._local, name, buffer)
         return buffer
@@ -373,12 +382,15 @@ class _Fetch:
 class _Outgoing:
     """A file on its way into a bucket. Its parts are read and hashed in order, and sent in any."""
 
-    def __init__(self, record: FileRecord, path: Path, key: str, target: Target, crew: Crew) -> None:
+    def __init__(
+        self, record: FileRecord, path: Path, key: str, target: Target, crew: Crew, buffers: _Buffers
+    ) -> None:
         self.record = record
         self._path = path
         self._key = key
         self._target = target
         self._crew = crew
+        self._buffers = buffers
         self._lock = threading.Lock()
         self._hash = hashlib.sha256()
         self._source: io.FileIO | None = None
@@ -413,7 +425,8 @@ class _Outgoing:
             assert self._source is not None
             upload = self._upload
             number = self._read_bytes // part_bytes + 1
-            data = memoryview(bytearray(min(part_bytes, self.record.size_bytes - self._read_bytes)))
+            left = self.record.size_bytes - self._read_bytes
+            data = self._buffers.get("part", part_bytes)[: min(part_bytes, left)]
             filled = 0
             while filled < len(data) and (got := self._source.readinto(data[filled:])):
                 filled += got
