@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     )
     from hf_localize.errors import HfLocalizeError
     from hf_localize.shim import install, installed, is_installed, uninstall
+    from hf_localize.upkeep import (
+        prune_datasets,
+        remove_dataset,
+        repair_dataset,
+        verify_dataset,
+        withdraw_dataset,
+    )
 
 __version__ = "0.1.0"
 
@@ -39,13 +46,21 @@ __all__ = [
     "list_local_datasets",
     "list_s3_datasets",
     "load_local_dataset",
+    "prune_datasets",
     "register_dataset",
+    "remove_dataset",
+    "repair_dataset",
     "sync_local_dataset_to_s3",
     "uninstall",
+    "verify_dataset",
+    "withdraw_dataset",
 ]
 
 _HOMES = {
     "HfLocalizeError": "errors",
+    **dict.fromkeys(
+        ("prune_datasets", "remove_dataset", "repair_dataset", "verify_dataset", "withdraw_dataset"), "upkeep"
+    ),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }
 

@@ -16,7 +16,6 @@ from hf_localize.store import LocalEntry
 if TYPE_CHECKING:
     import datasets
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -68,10 +67,10 @@ def download_dataset(
     publish_publicly = make_public and not skip_s3_upload
     if publish_publicly:
         session.require_publisher()
-    entry = session.resolver(_Hub(trust_remote_code)).localize(ref)
+    entry = session.resolver(PlainHub(trust_remote_code)).localize(ref)
     _publish_if_possible(entry, session, skip_s3_upload, replace=False, make_public=make_public)
     if keep_files:
-        files = session.resolver(_Hub(trust_remote_code)).localize(ref.files)
+        files = session.resolver(PlainHub(trust_remote_code)).localize(ref.files)
         _publish_if_possible(files, session, skip_s3_upload, replace=False, make_public=make_public)
     return Result(True, str(entry.folder))
 
@@ -163,7 +162,7 @@ def sync_local_dataset_to_s3(
 
 def list_local_datasets() -> list[dict[str, str | None]]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store."""
-    return [_as_dict(ref) for ref in current_session().store.refs()]
+    return [as_dict(ref) for ref in current_session().store.refs()]
 
 
 def list_partial_datasets() -> dict[str, str]:
@@ -194,7 +193,7 @@ def list_s3_datasets(all_folders: bool = False) -> list[dict[str, str | None]]:
         from hf_localize.sources.private import list_refs
 
         refs = list_refs(session.bucket, session.settings.max_concurrency, all_folders=all_folders)
-    return [_as_dict(ref) for ref in sorted(refs, key=str)]
+    return [as_dict(ref) for ref in sorted(refs, key=str)]
 
 
 def __getattr__(name: str) -> Any:
@@ -203,7 +202,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _as_dict(ref: DatasetRef) -> dict[str, str | None]:
+def as_dict(ref: DatasetRef) -> dict[str, str | None]:
+    """Return what names a dataset, as the public functions return it."""
     return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
 
 
@@ -212,7 +212,7 @@ def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hub:
+class PlainHub:
     """The Hub, asked without a caller's own arguments. `datasets` is loaded when it is asked."""
 
     trust_remote_code: bool
@@ -220,6 +220,7 @@ class _Hub:
     name: str = "Hugging Face Hub"
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return what the Hub has for *ref*, or why it has nothing."""
         from hf_localize.loading import ask_hub, ask_hub_for_files
 
         return ask_hub_for_files(ref) if ref == ref.files else ask_hub(ref, self.trust_remote_code)

@@ -30,6 +30,7 @@ from hf_localize.features import missing_types, with_large_list_item
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.resolver import Resolver
+from hf_localize.room import require_room
 from hf_localize.shards import link_or_symlink
 from hf_localize.store import LocalEntry
 from hf_localize.streaming import resuming
@@ -136,6 +137,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
                 self._resolver.localize_entry(self._entry, self._ref, force=self._force, wanted=self._wanted)
             )
         except StoreError as exc:
+            self._require_room_in_cache()
             _log.warning("%s is prepared from %s itself: %s", self._ref, self._entry.source, exc)
         try:
             self._prepare_as_stock(*args, **kwargs)
@@ -144,6 +146,14 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             self._prepare_as_stock(*args, **kwargs)
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
+
+    def _require_room_in_cache(self) -> None:
+        """Raise StoreError where the cache has no room either: stock's own check knows no sizes."""
+        shards = self._entry.manifest.shard_paths()
+        needed = sum(file.size_bytes for file in self._entry.manifest.files if file.path in shards)
+        folder = Path(self._cache_dir).absolute()
+        if _is_local(self._fs):
+            require_room(next(path for path in (folder, *folder.parents) if path.is_dir()), needed)
 
     def _relative_data_dir(self, *args: Any, **kwargs: Any) -> str:
         return f"{_CACHE_FOLDER}/{super()._relative_data_dir(*args, **kwargs)}"

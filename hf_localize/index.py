@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import FileRecord, Manifest, answers, check_paths, parse_json, read_manifest
+from hf_localize.manifest import (
+    FileRecord,
+    Manifest,
+    answers,
+    check_paths,
+    parse_json,
+    read_manifest,
+    sealed,
+)
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 
 #: Behind the last of a ref's folders: which replacement of its content it is, and of which digest.
@@ -44,9 +51,12 @@ class Placed:
 
     def to_bytes(self) -> bytes:
         """Return the commit mark, as it stands at the ref's index key."""
-        document = json.loads(self.manifest.to_bytes())
-        document |= {"folder": self.folder, "elsewhere": dict(self.elsewhere), "generation": self.generation}
-        return json.dumps(document, indent=1, ensure_ascii=False).encode()
+        return sealed(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """Return the commit mark as a JSON object, without its checksum."""
+        where = {"folder": self.folder, "elsewhere": dict(self.elsewhere), "generation": self.generation}
+        return self.manifest.document() | where
 
     def replaced_by(self, manifest: Manifest) -> Placed:
         """Return where other content of the same ref lies: what is the same stays where it is.
@@ -146,6 +156,11 @@ def enter(document: dict[str, Any], manifest: Manifest) -> bool:
         return False
     entries[manifest.ref.record_key] = listed
     return True
+
+
+def leave(document: dict[str, Any], ref: DatasetRef) -> bool:
+    """Take the entry of *ref* out of the catalog *document*; False: it does not stand there."""
+    return document.get("entries", {}).pop(ref.record_key, None) is not None
 
 
 def read_catalog(data: bytes, where: str) -> list[Listed]:

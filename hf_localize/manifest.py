@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ FORMAT_VERSION = 1
 #: A manifest of 100,000 files has some 20 MB; more is refused before it is parsed.
 MAX_MANIFEST_BYTES = 64 << 20
 _CHUNK = 1 << 20
+#: Before the last field of a manifest: the sha256 of all that stands before this.
+_SEAL = b',\n "checksum": "'
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,11 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the manifest as UTF-8 JSON, always the same for the same manifest."""
-        return json.dumps(_to_json(self), indent=1, ensure_ascii=False, sort_keys=False).encode()
+        return sealed(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """Return the manifest as a JSON object, without its checksum."""
+        return _to_json(self)
 
     def verify_folder(self, folder: Path) -> None:
         """Check every file of *folder* against this manifest by size and sha256.
@@ -148,8 +155,8 @@ class Manifest:
             IntegrityError: a file is absent or differs.
         """
         for record in self.files:
-            if hash_file(folder / record.path, record.path) != record:
-                raise IntegrityError(f"{record.path} in {folder} differs from the entry's manifest")
+            if problem := problem_with(folder / record.path, record, deep=True):
+                raise IntegrityError(f"{record.path} in {folder} {problem}")
 
 
 class Identified(Protocol):
@@ -220,9 +227,11 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     """Return the manifest that *data* (JSON) holds; *where* names its place in errors.
 
     Raises:
-        IntegrityError: it is not a manifest, or of a format version that is not known here.
+        IntegrityError: it is not a manifest, does not have its checksum, or is of a format version
+            that is not known here.
         UnsafeArchiveError: it names a path that leads outside the entry.
     """
+    _check_seal(data, where)
     document = parse_json(data, where)
     if not isinstance(document, dict) or "format_version" not in document:
         raise IntegrityError(f"{where} is not a manifest")
@@ -242,6 +251,30 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     if missing := [s.path for split in manifest.splits for s in split.shards if s.path not in paths]:
         raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
     return manifest
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """Return a JSON object as bytes that end with the checksum of what stands before it."""
+    body = json.dumps(document, indent=1, ensure_ascii=False).encode().removesuffix(b"\n}")
+    return _with_seal(body)
+
+
+def is_as_written(data: bytes, document: Mapping[str, Any]) -> bool:
+    """Tell whether *data*, read as *document*, has its checksum, or is of a time before there was one.
+
+    A reader takes JSON without one. So a wrong byte in the checksum's own name is seen here only.
+    """
+    return _SEAL in data or json.dumps(document, indent=1, ensure_ascii=False).encode() == data
+
+
+def _with_seal(body: bytes) -> bytes:
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}'
+
+
+def _check_seal(data: bytes, where: str) -> None:
+    body, seal, _ = data.rpartition(_SEAL)
+    if seal and _with_seal(body) != data:
+        raise IntegrityError(f"{where} is damaged: it does not have its own checksum")
 
 
 def ref_at_head(head: bytes) -> DatasetRef | None:
@@ -307,21 +340,50 @@ def check_paths(paths: Iterable[str], where: str) -> set[str]:
     return checked
 
 
+def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
+    """Return, in words, how the file at *path* differs from *record*; None: it does not.
+
+    Args:
+        deep: compare the sha256 too, where one is recorded; it reads all bytes.
+    """
+    try:
+        size = os.stat(path).st_size
+        if size != record.size_bytes:
+            return f"has {size} bytes; its manifest says {record.size_bytes}"
+        if deep and record.sha256 and hash_file(path, record.path) != record:
+            return "differs from the entry's manifest: its sha256 is another"
+    except (FileNotFoundError, NotADirectoryError, IntegrityError):
+        return "is missing"
+    except OSError as exc:
+        return f"can't be read: {exc.strerror}"
+    return None
+
+
 def hash_file(path: Path, name: str) -> FileRecord:
     """Return the record (size, sha256) of the file at *path*, under the name *name*.
+
+    The time of its last access stays as it is where the system permits that: it tells when the
+    dataset was used last.
 
     Raises:
         IntegrityError: there is no such file.
     """
     digest, size = hashlib.sha256(), 0
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_unnoticed) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
     except FileNotFoundError as exc:
         raise IntegrityError(f"{path} is missing") from exc
     return FileRecord(name, size, digest.hexdigest())
+
+
+def _open_unnoticed(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:  # The system grants it to the file's owner alone.
+        return os.open(path, flags)
 
 
 def files_below(folder: Path) -> Iterator[str]:

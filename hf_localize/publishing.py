@@ -82,6 +82,10 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
         ) from exc
     if present is not None:
         _remove_replaced(bucket, present, placed)
+    elif bucket.get(f"{placed.folder}/{MANIFEST_NAME}") is None:
+        # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
+        bucket.delete(key)
+        return upload(entry, bucket, replace=replace, workers=workers)
     return True
 
 
@@ -98,7 +102,8 @@ def _commit(bucket: Bucket, placed: Placed, present: Placed | None, etag: str | 
         bucket.put_over(key, placed.to_bytes(), etag)
     except PreconditionFailedError as exc:
         # Of the same content, or our own write whose answer was lost: that is success.
-        if read_placed(bucket.get(key) or b"", key).manifest.digest != manifest.digest:
+        there = bucket.get(key)
+        if there is None or read_placed(there, key).manifest.digest != manifest.digest:
             raise ConflictError(
                 f"another publisher changed {manifest.ref} meanwhile; run the command again"
             ) from exc

@@ -13,6 +13,7 @@ from hf_localize.capture import capture_dataset, capture_files
 from hf_localize.loading import open_folder
 from hf_localize.manifest import Manifest, files_below
 from hf_localize.refs import FILES_CONFIG, DatasetRef
+from hf_localize.room import require_room
 from hf_localize.store import LocalEntry, Store
 
 
@@ -31,6 +32,7 @@ def register(
         path = Path(data).expanduser()
         data, saved = _open(path, ref.config_name), path if layout.is_saved_dataset(path) else None
     with store.staging(f"{ref.suffix[1:]}-register", fresh=True) as folder:
+        require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
         return store.commit(folder, capture_dataset(data, folder, ref, saved))
 
 
@@ -45,7 +47,18 @@ def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) 
         raise FileNotFoundError(f"{source} is not a folder of data files, whose originals could be kept")
     manifest = Manifest(dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision)
     with store.staging(f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
+        require_room(folder, _size_of_folder(source))
         return store.commit(folder, capture_files(source, folder, manifest, shutil.copyfile))
+
+
+def _size_of_folder(folder: Path) -> int:
+    return sum((folder / path).stat().st_size for path in files_below(folder))
+
+
+def _size_of(data: datasets.Dataset | datasets.DatasetDict) -> int:
+    """Return how many bytes *data* has at least, as far as that is known without reading it."""
+    splits = data.values() if isinstance(data, datasets.DatasetDict) else [data]
+    return sum(split.data.nbytes for split in splits if split._indices is None)
 
 
 def _open(path: Path, config_name: str | None) -> datasets.Dataset | datasets.DatasetDict:

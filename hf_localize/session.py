@@ -33,7 +33,7 @@ class Session:
     @property
     def store(self) -> Store:
         """Return the local store."""
-        return Store(self.settings.datasets_store_path)
+        return Store(self.settings.datasets_store_path, is_wary=self.settings.verify == "always")
 
     @property
     def bucket(self) -> Bucket:

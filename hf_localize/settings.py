@@ -17,6 +17,7 @@ from hf_localize.errors import SettingsError
 _log = logging.getLogger(__name__)
 SOURCE_NAMES = ("local", "s3", "public", "hub")
 WRITE_BACK_MODES = ("off", "local", "s3")
+VERIFY_MODES = ("size", "always")
 _PREFIX = "HGLOC_"
 _AWS_NAMES = (
     ("s3_endpoint_url", "AWS_ENDPOINT_URL_S3"),
@@ -43,6 +44,8 @@ class Settings:
     sources: tuple[str, ...] = SOURCE_NAMES
     offline: bool = False
     write_back: str = "local"
+    #: What of a stored entry's files is compared with its manifest before a load uses them.
+    verify: str = "size"
     public_url: str | None = None
     log_level: str | None = None
     #: Seconds that asking the private bucket and the public files may take in one resolution.
@@ -133,6 +136,8 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return _flag(variable, {variable: raw})
     if name == "write_back":
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
+    if name == "verify":
+        return _one_of(variable, raw.strip().lower(), VERIFY_MODES)
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name == "max_bandwidth":
@@ -177,12 +182,37 @@ def _parse_url(variable: str, raw: str) -> str:
 
 def _parse_rate(variable: str, raw: str) -> float:
     """Return bytes per second for ``50MB/s``, ``50 MiB`` or ``50000000``."""
-    found = re.fullmatch(r"([0-9.]+)\s*([KMG]?)(i?)B?(/s)?", raw.strip(), re.IGNORECASE)
+    try:
+        return parse_bytes(variable, re.sub("/s$", "", raw.strip(), flags=re.IGNORECASE))
+    except SettingsError as exc:
+        raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}") from exc
+
+
+def parse_bytes(what: str, raw: str) -> float:
+    """Return a number of bytes for ``50MB``, ``1.5 GiB`` or ``50000000``.
+
+    Raises:
+        SettingsError: *raw*, the value of *what*, is none, or not above 0.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([KMGT]?)(i?)B?", raw.strip(), re.IGNORECASE)
     if found is None:
-        raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}")
+        raise SettingsError(f"{what} must be a number of bytes such as 50GB, got {raw!r}")
     base = 1024 if found.group(3) else 1000
-    number: float = _positive(variable, found.group(1), float)
-    return number * float(base ** " KMG".index(found.group(2).upper() or " "))
+    number: float = _positive(what, found.group(1), float)
+    return number * float(base ** " KMGT".index(found.group(2).upper() or " "))
+
+
+def parse_seconds(what: str, raw: str) -> float:
+    """Return seconds for ``90m``, ``12h``, ``30d`` or ``4w``.
+
+    Raises:
+        SettingsError: *raw*, the value of *what*, is none of these, or not above 0.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([mhdw])", raw.strip(), re.IGNORECASE)
+    if found is None:
+        raise SettingsError(f"{what} must be a time such as 12h, 30d or 4w, got {raw!r}")
+    number: float = _positive(what, found.group(1), float)
+    return number * {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}[found.group(2).lower()]
 
 
 def _one_of(variable: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from hf_localize.bucket import AclsDisabledError, Bucket, MultipartUpload
 from hf_localize.crew import Crew
@@ -19,11 +19,12 @@ from hf_localize.errors import (
     HfLocalizeError,
     PublishError,
     UnreachableError,
+    UnsafeArchiveError,
 )
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import Manifest, check_paths
 from hf_localize.packing import PackedZip
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
-from hf_localize.sources.public import record_ref
+from hf_localize.sources.public import read_record, record_ref
 from hf_localize.store import LocalEntry
 from hf_localize.web import PublicFiles
 
@@ -33,6 +34,8 @@ _PART_BYTES = 16 << 20
 _MOST_BYTES = 80 << 20
 #: An upload has at most 10,000 parts: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 _MOST_PARTS = 10_000
+#: How often a publisher may share a dataset again while it is withdrawn.
+_TRIES = 10
 
 
 def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, *, workers: int) -> bool:
@@ -65,7 +68,68 @@ def make_public(entry: LocalEntry, bucket: Bucket, outside: PublicFiles, *, work
     )
     if not outside.is_readable(PUBLIC_RECORDS_KEY):
         raise _not_public(bucket, PUBLIC_RECORDS_KEY)
+    if not outside.is_readable(zip_key):
+        bucket.update_json(PUBLIC_RECORDS_KEY, lambda document: bool(document.pop(key, None)), public=True)
+        raise ConflictError(f"{manifest.ref} was withdrawn while it was shared; run the command again")
     return True
+
+
+def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
+    """Take what *ref* names out of what everybody may read: its record, then its ZIP.
+
+    Args:
+        outside: reads the public files as an outsider does; it tells whether the ZIP is gone.
+
+    Returns:
+        False where it is not shared.
+
+    Raises:
+        IntegrityError: the records can't be understood. They are left as they are.
+        ConflictError: a publisher kept sharing it again.
+        PublishError: outsiders can read it all the same, from a cache or a former version.
+    """
+    gone: set[str] = set()
+    for _ in range(_TRIES):
+        taken = {ref.zip_key, f"{ref.zip_key.removesuffix('.zip')}{ref.suffix}.zip"}
+
+        def take(document: dict[str, Any], taken: set[str] = taken) -> bool:
+            keys = [key for key, value in document.items() if _is_shared_as(value, ref)]
+            zips = [document.pop(key).get("s3_zip_key") for key in keys]
+            # Whoever else wrote a record does not say what is removed here.
+            taken.update(zip_key for zip_key in zips if _is_zip_key(zip_key))
+            gone.update(keys)
+            return bool(keys)
+
+        bucket.update_json(PUBLIC_RECORDS_KEY, take, public=True)
+        records, _ = bucket.read_json(PUBLIC_RECORDS_KEY)
+        kept = {value.get("s3_zip_key") for value in records.values() if isinstance(value, dict)}
+        # Also one that was left by a withdrawal that was interrupted.
+        there = [key for key in sorted(taken - kept) if any(bucket.list_keys(key))]
+        if not there and not any(_is_shared_as(value, ref) for value in records.values()):
+            return bool(gone)
+        for zip_key in there:
+            gone.add(zip_key)
+            bucket.delete(zip_key)
+            if outside.is_readable(zip_key):
+                raise PublishError(
+                    f"record and ZIP of {ref} are removed from {bucket.address}, but {outside.url(zip_key)} "
+                    "can still be read: have the cache before it forget it"
+                )
+    raise ConflictError(f"{ref} in {bucket.address} was shared again while it was withdrawn")
+
+
+def _is_shared_as(value: Any, ref: DatasetRef) -> bool:
+    record = read_record(value)
+    return record_ref(value) == ref or (record is not None and record.answers(ref))
+
+
+def _is_zip_key(key: Any) -> TypeGuard[str]:
+    """Tell whether a record's word for its ZIP may be followed: it lies in the folder of public ZIPs."""
+    if not isinstance(key, str) or not key.startswith(f"{PUBLIC_ZIP_FOLDER}/"):
+        return False
+    with contextlib.suppress(UnsafeArchiveError):
+        return bool(check_paths([key], PUBLIC_RECORDS_KEY))
+    return False
 
 
 def public_policy(bucket: Bucket) -> str:
@@ -209,7 +273,7 @@ def _not_public(bucket: Bucket, key: str) -> PublishError:
 
 def _free_names(records: Mapping[str, Any], ref: DatasetRef) -> tuple[str, str]:
     """Return the record key and the ZIP key for *ref*: its own, or the first that nobody has."""
-    own = [k for k, v in records.items() if record_ref(v) == ref and isinstance(v.get("s3_zip_key"), str)]
+    own = [k for k, v in records.items() if record_ref(v) == ref and _is_zip_key(v.get("s3_zip_key"))]
     if own:
         return own[0], records[own[0]]["s3_zip_key"]
     zips = {value.get("s3_zip_key") for value in records.values() if isinstance(value, dict)}
@@ -231,6 +295,16 @@ def _record(manifest: Manifest, made: _Made, bucket: Bucket) -> dict[str, Any]:
         "size_bytes": made.size_bytes,
         "sha256": made.sha256,
         "tail_bytes": made.tail_bytes,
+        **described(manifest),
+    }
+
+
+def described(manifest: Manifest) -> dict[str, Any]:
+    """Return what a public record tells of an entry, but where its ZIP is."""
+    return {
+        "dataset_id": manifest.dataset_id,
+        "config_name": manifest.config_name,
+        "revision": manifest.revision,
         "digest": manifest.digest,
         "canonical_id": manifest.canonical_id,
         "resolved_config": manifest.resolved_config,

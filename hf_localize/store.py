@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,11 +33,13 @@ from hf_localize.manifest import (
     hash_file,
     is_same_id,
     pointer_document,
+    problem_with,
     read_manifest,
     read_pointer,
     ref_at_head,
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
+from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
 from hf_localize.transfer import run_all
 
@@ -67,6 +69,8 @@ class LocalEntry:
     is_partial: bool = False
     #: Device and inode of the folder when its manifest was read: another folder is another entry.
     identity: tuple[int, int] | None = None
+    #: Of a partial entry: files that are here and damaged, which is as if they were not.
+    damaged: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -93,7 +97,7 @@ class LocalEntry:
     def paths(self) -> frozenset[str]:
         """Return the paths of the files that are here."""
         files = self.manifest.files
-        return frozenset(f.path for f in files if not self.is_partial or self._has(f))
+        return frozenset(f.path for f in files if not self.is_partial or self._has(f)) - self.damaged
 
     def has(self, paths: Collection[str] | None) -> bool:
         """Tell whether all of *paths* are here; None stands for all that there are."""
@@ -154,23 +158,34 @@ class Store:
     """The folder that holds this machine's localized datasets."""
 
     path: Path
+    #: Check the sha256 of an entry's files before it is used (``HGLOC_VERIFY=always``), not their sizes.
+    is_wary: bool = False
 
     def find(self, ref: DatasetRef) -> LocalEntry | None:
         """Return the entry for *ref*, or None.
 
         Raises:
             IntegrityError: the entry is damaged: its manifest can't be read, or a file is
-                absent or has another size.
+                absent, has another size, or, where the store is wary, another sha256.
+        """
+        entry = self.find_unchecked(ref)
+        return None if entry is None else self._checked(entry)
+
+    def find_unchecked(self, ref: DatasetRef) -> LocalEntry | None:
+        """Return the entry for *ref*, whatever its files are like, or None.
+
+        Raises:
+            IntegrityError: its manifest can't be read.
         """
         for folder in ref.folders:
             entry = self._open(folder, ref)
             if entry is not None and entry.manifest.answers(ref):
-                return _checked(entry)
+                return entry
         for folder in self._folders_of_id(ref):
             with contextlib.suppress(IntegrityError):
                 entry = self._open(folder, None)
                 if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
-                    return _checked(entry)
+                    return entry
         return self._find_by_alias(ref)
 
     def find_partial(self, ref: DatasetRef) -> LocalEntry | None:
@@ -178,12 +193,70 @@ class Store:
         usual = self._partial_folder(ref)
         for entry in (self._open_partial(folder) for folder in (usual, *self._partial_folders())):
             if entry is not None and entry.manifest.answers(ref):
-                return entry
+                return replace(entry, damaged=_damaged(entry)) if self.is_wary else entry
         return None
 
     def partials(self) -> list[LocalEntry]:
         """Return what is here of entries of which loads have needed only a part."""
         return [entry for folder in self._partial_folders() if (entry := self._open_partial(folder))]
+
+    def places(self) -> list[Path]:
+        """Return the folders in which entries can be, of whole ones first, then of partial ones."""
+        return [*(self.path / folder for folder in sorted(self._all_folders())), *self._partial_folders()]
+
+    def places_of(self, ref: DatasetRef) -> list[Path]:
+        """Return the folders of what is here of *ref*, also where a manifest can't be read."""
+        try:
+            entry = self.find_unchecked(ref)
+            found = [entry.folder] if entry is not None else []
+        except IntegrityError:
+            found = [self.path / folder for folder in ref.folders if not self._is_readable(folder)]
+        partial, usual = self.find_partial(ref), self._partial_folder(ref)
+        if partial is not None:
+            found.append(partial.folder)
+        elif (usual / MANIFEST_NAME).exists():
+            found.append(usual)
+        return found
+
+    def open_place(self, folder: Path) -> LocalEntry | None:
+        """Return the entry in *folder*, one of :meth:`places`, whatever its files are like.
+
+        Raises:
+            IntegrityError: its manifest can't be read.
+            InvalidRefError: no dataset can have that folder.
+        """
+        if not self.is_partial(folder):
+            return self._open(folder.relative_to(self.path).as_posix(), None)
+        identity = _identity(folder)
+        manifest = _read_manifest_in(folder)
+        return None if manifest is None else LocalEntry(folder, manifest, is_partial=True, identity=identity)
+
+    def is_partial(self, folder: Path) -> bool:
+        """Tell whether *folder*, one of :meth:`places`, is of an entry that is here in part."""
+        return folder.is_relative_to(self.path / _WORK)
+
+    def ref_of_damaged(self, folder: Path) -> DatasetRef:
+        """Return the ref that a manifest that can't be read names, else the one of the folder's name."""
+        with contextlib.suppress(OSError):
+            ref = ref_at_head((folder / MANIFEST_NAME).read_bytes()[:_HEAD_BYTES])
+            if ref is not None:
+                return ref
+        return ref_of_folder("/".join(folder.parts[-3:]))
+
+    def exchange(self, folder: Path, staging: Path, paths: Collection[str]) -> None:
+        """Put the verified files *paths* of *staging* in the place of those in *folder*, each by a rename."""
+        _sync_tree(staging)
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / path, folder / path)
+            _sync_folder((folder / path).parent)
+
+    def _is_readable(self, folder: str) -> bool:
+        try:
+            self._open(folder, None)
+        except IntegrityError:
+            return False
+        return True
 
     def manifests_of(self, ref: DatasetRef) -> list[Manifest]:
         """Return the manifests of all entries whose dataset id *ref* names."""
@@ -276,18 +349,23 @@ class Store:
         writer of the same content is success; an older entry of other content is replaced.
         """
         (staging / MANIFEST_NAME).write_bytes(manifest.to_bytes())
+        _remove_others(staging, manifest)
         _sync_tree(staging)
         for folder in manifest.ref.folders:
             target = self.path / folder
             present = self._read_present(folder)
             if present is not None and present.ref != manifest.ref:
                 continue
-            if present is not None and present.digest == manifest.digest and _is_whole(target, present):
+            if present is not None and present.digest == manifest.digest and self._is_whole(target, present):
                 return _committed(target, present)
-            if target.exists():
-                self.set_aside(folder)
+            aside = self.set_aside(folder) if target.exists() else None
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staging, target)
+            try:
+                os.rename(staging, target)
+            except OSError:
+                if aside is not None:
+                    os.rename(aside, target)
+                raise
             _sync_folder(target.parent)
             self._set_partial_aside(self._partial_folder(manifest.ref))
             self._point_at(manifest)
@@ -324,12 +402,10 @@ class Store:
         return (root / folder for folder in self._folders_in(root))
 
     def _open_partial(self, folder: Path) -> LocalEntry | None:
-        identity = _identity(folder)
         try:
-            manifest = read_manifest((folder / MANIFEST_NAME).read_bytes(), str(folder))
-        except (OSError, IntegrityError):  # There is none, or it is of no use: it is fetched again.
+            return self.open_place(folder)
+        except (OSError, IntegrityError):  # It is of no use: it is fetched again.
             return None
-        return LocalEntry(folder, manifest, is_partial=True, identity=identity)
 
     def _set_partial_aside(self, folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -337,6 +413,36 @@ class Store:
             aside.parent.mkdir(mode=0o700, exist_ok=True)
             os.rename(folder, aside)
             os.utime(aside)
+
+    def remove(self, entry_folder: Path) -> None:
+        """Remove the entry in *entry_folder*, one of :meth:`places`, and the pointers to it.
+
+        One rename takes it out of sight. A process that has its files open, or linked into the cache
+        of `datasets`, keeps them.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        with self._writing():
+            if not self.is_partial(entry_folder):
+                self._remove_pointers(entry_folder)
+            aside = self._work() / "set-aside" / uuid.uuid4().hex
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            os.rename(entry_folder, aside)
+            _sync_folder(entry_folder.parent)
+            shutil.rmtree(aside, ignore_errors=True)  # What is left of it is gone after a day.
+            with contextlib.suppress(OSError):  # The folders of its id and config, if they are empty.
+                entry_folder.parent.rmdir()
+                entry_folder.parent.parent.rmdir()
+
+    def _remove_pointers(self, folder: Path) -> None:
+        with contextlib.suppress(IntegrityError):
+            manifest = _read_manifest_in(folder)
+            for ref in manifest.equivalents() if manifest is not None else ():
+                pointer = self.path / ref.alias_key
+                with contextlib.suppress(OSError):
+                    if manifest is not None and read_pointer(pointer.read_bytes(), "") == manifest.ref:
+                        pointer.unlink()
 
     def set_aside(self, folder: str) -> Path:
         """Move the entry at *folder* out of sight and return where it is now.
@@ -362,8 +468,21 @@ class Store:
             for folder in target.folders:
                 entry = self._open(folder, target)
                 if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
-                    return _checked(entry)
+                    return entry
         return None
+
+    def _checked(self, entry: LocalEntry) -> LocalEntry:
+        for file in entry.manifest.files if entry.has_manifest else ():
+            if problem := problem_with(entry.folder / file.path, file, deep=self.is_wary):
+                raise IntegrityError(f"{entry.folder / file.path} {problem}")
+        return entry
+
+    def _is_whole(self, folder: Path, manifest: Manifest) -> bool:
+        try:
+            self._checked(LocalEntry(folder, manifest))
+        except IntegrityError:
+            return False
+        return True
 
     def _point_at(self, manifest: Manifest) -> None:
         """Make the entry findable by other ids than the one by which it is stored."""
@@ -379,11 +498,11 @@ class Store:
         path = self.path / folder
         identity = _identity(path)
         try:
-            manifest = read_manifest((path / MANIFEST_NAME).read_bytes(), str(path / MANIFEST_NAME))
-        except (FileNotFoundError, NotADirectoryError):
-            return self._open_without_manifest(path, ref or ref_of_folder(folder))
+            manifest = _read_manifest_in(path)
         except PermissionError as exc:
             raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
+        if manifest is None:
+            return self._open_without_manifest(path, ref or ref_of_folder(folder))
         return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
 
     def _open_without_manifest(self, path: Path, ref: DatasetRef) -> LocalEntry | None:
@@ -441,9 +560,13 @@ class Store:
         except HfLocalizeError:
             raise
         except OSError as exc:
+            free = ""
+            if exc.errno in NO_ROOM:
+                with contextlib.suppress(OSError):
+                    free = f" ({shutil.disk_usage(self.path).free} bytes are free)"
             raise StoreError(
-                f"the local store {self.path} can't be written: {exc}. Give it room and permission, or "
-                "set HGLOC_DATASETS_STORE_PATH"
+                f"the local store {self.path} can't be written: {exc}{free}. Give it room and permission, "
+                "or set HGLOC_DATASETS_STORE_PATH"
             ) from exc
 
     def _remove_stale(self) -> None:
@@ -468,31 +591,24 @@ def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:
     return "/" not in ref.dataset_id or recorded not in readings or recorded == own
 
 
-def _checked(entry: LocalEntry) -> LocalEntry:
-    if not entry.has_manifest:
-        return entry
-    for file in entry.manifest.files:
-        try:
-            size = os.stat(entry.folder / file.path).st_size
-        except FileNotFoundError as exc:
-            raise IntegrityError(f"{entry.folder / file.path} is missing") from exc
-        if size != file.size_bytes:
-            raise IntegrityError(
-                f"{entry.folder / file.path} has {size} bytes; its manifest says {file.size_bytes}"
-            )
-    return entry
+def _read_manifest_in(folder: Path) -> Manifest | None:
+    path = folder / MANIFEST_NAME
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return read_manifest(data, str(path))
+
+
+def _damaged(entry: LocalEntry) -> frozenset[str]:
+    """Return the paths of the files of a partial entry that are here and not as its manifest says."""
+    here = entry.paths()
+    files = (file for file in entry.manifest.files if file.path in here)
+    return frozenset(f.path for f in files if problem_with(entry.folder / f.path, f, deep=True))
 
 
 def _committed(folder: Path, manifest: Manifest) -> LocalEntry:
     return LocalEntry(folder, manifest, is_saved=bool(manifest.splits), identity=_identity(folder))
-
-
-def _is_whole(folder: Path, manifest: Manifest) -> bool:
-    try:
-        _checked(LocalEntry(folder, manifest))
-    except IntegrityError:
-        return False
-    return True
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -509,6 +625,16 @@ def _subfolders(path: Path | str) -> Iterator[str]:
             yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
+
+
+def _remove_others(folder: Path, manifest: Manifest) -> None:
+    """Remove what the manifest does not name, such as the locks that `datasets` leaves."""
+    named = {MANIFEST_NAME, *(file.path for file in manifest.files)}
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root) / name
+            if path.relative_to(folder).as_posix() not in named:
+                path.unlink()
 
 
 def _sync_tree(folder: Path) -> None:

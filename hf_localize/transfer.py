@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from hf_localize.crew import Crew
 from hf_localize.errors import IntegrityError, UnreachableError
 from hf_localize.manifest import FileRecord
+from hf_localize.room import require_room
 
 #: Bytes of one request: a file that is larger moves in several at once.
 PART_BYTES = 8 << 20
@@ -43,12 +44,22 @@ def fetch_files(
         workers: the most requests that are under way at the same time.
 
     Raises:
+        StoreError: there is no room for what is missing. Nothing was asked for.
         IntegrityError: a file does not have the size or sha256 of its record.
         UnreachableError: a file could not be read to its end in several tries.
     """
+    files = list(files)
+    require_room(folder, sum(_missing_bytes(record, folder / record.path) for record in files))
     incoming = [_Incoming(record, folder / record.path) for record in files]
     _Fetch(incoming, open_range, workers).run()
     return [file.result() for file in incoming]
+
+
+def _missing_bytes(record: FileRecord, path: Path) -> int:
+    try:
+        return max(0, record.size_bytes - os.stat(path).st_size)
+    except OSError:
+        return record.size_bytes
 
 
 class Upload(Protocol):

@@ -35,7 +35,15 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["download"] == ref | public | upload | trust | keep
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public
-    assert set(options) == {"download", "register", "sync-local-to-s3", "list-local", "list-s3", "run"}
+    assert options["verify"] == ref | {"--deep", "--s3", "--public"}
+    assert options["repair"] == ref
+    assert options["remove"] == ref | {"--s3", "--yes", "-y"}
+    assert options["withdraw"] == ref | {"--yes", "-y"}
+    assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
+    assert set(options) == {
+        *("download", "register", "sync-local-to-s3", "list-local", "list-s3", "run"),
+        *("verify", "repair", "remove", "withdraw", "prune"),
+    }
 
 
 def test_download_prints_the_path_and_lists_print_the_true_names(hub: LoopbackHub, desk: Desk) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import datasets
 import huggingface_hub
 import requests
+from datasets.exceptions import DatasetGenerationError
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import (
@@ -32,6 +33,7 @@ from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError
 from hf_localize.manifest import Manifest, hash_file
 from hf_localize.refs import FILES_CONFIG, DatasetRef
+from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
 from hf_localize.transfer import within
 
@@ -69,7 +71,12 @@ class HubEntry:
             raise UnreachableError("it is out of reach; stock's own cache is not taken for the dataset")
         shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
         prepared = folder / ".prepared"
-        self.builder.download_and_prepare(str(prepared))
+        try:
+            self.builder.download_and_prepare(str(prepared))
+        except DatasetGenerationError as exc:
+            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
+                raise exc.__cause__ from exc
+            raise
         manifest = self.capture_into(folder)
         shutil.rmtree(prepared)
         return manifest

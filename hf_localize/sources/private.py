@@ -112,7 +112,8 @@ class PrivateSource:
         def by_catalog() -> BucketEntry | None:
             listed[:] = self._catalog(ref)
             self._read[:] = [listed]
-            return self._first_of(found.ref for found in listed if found.ref != ref and found.answers(ref))
+            refs = (found.ref for found in listed if found.ref != ref and found.answers(ref))
+            return self._first_of(refs, ref)
 
         steps: tuple[Callable[[], BucketEntry | None], ...] = (
             lambda: find_indexed(self.bucket, ref, self.workers),
@@ -152,9 +153,13 @@ class PrivateSource:
         data = self.bucket.get(key)
         return [] if data is None else read_catalog(data, f"{key} in {self.bucket.address}")
 
-    def _first_of(self, refs: Iterable[DatasetRef]) -> BucketEntry | None:
-        """Return the first entry that is there: one that is listed may not be whole yet."""
-        return next((e for ref in refs if (e := find_indexed(self.bucket, ref, self.workers))), None)
+    def _first_of(self, refs: Iterable[DatasetRef], asked: DatasetRef | None = None) -> BucketEntry | None:
+        """Return the first entry that is there and is what was *asked* for.
+
+        One that is listed may not be whole yet, and what a catalog tells of it may be wrong.
+        """
+        found = (find_indexed(self.bucket, ref, self.workers) for ref in refs)
+        return next((e for e in found if e and (asked is None or e.manifest.answers(asked))), None)
 
     def _find_unindexed(self, ref: DatasetRef) -> BucketEntry | None:
         """Find data that has no index key, as the original tool or a person leaves it."""

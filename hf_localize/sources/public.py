@@ -29,6 +29,7 @@ from hf_localize.manifest import (
 )
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.room import require_room
 from hf_localize.transfer import OpenRange, fetch_files, fill
 from hf_localize.web import PublicFiles
 
@@ -117,7 +118,7 @@ class ZipEntry(ZipFetch):
         Raises:
             IntegrityError: the ZIP is damaged there.
         """
-        return _read(self._open_range, path, start, stop)
+        return _read(self.open_range, path, start, stop)
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Write the files of the entry into *folder*, each verified, and return its manifest."""
@@ -127,10 +128,11 @@ class ZipEntry(ZipFetch):
         """Write the files *paths* into *folder*, each verified, and return the manifest."""
         chosen = set(paths)
         wanted = [record for record in self.manifest.files if record.path in chosen]
-        fetch_files(wanted, self._open_range, folder, workers=self.workers)
+        fetch_files(wanted, self.open_range, folder, workers=self.workers)
         return self.manifest
 
-    def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
+    def open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
+        """Return a file's bytes from *start* to before *stop* (None: its end) for one reading."""
         assert self.contents.members is not None
         member = self.contents.members[path]
         open_range = functools.partial(self.files.open_range, self.record.zip_key)
@@ -162,7 +164,13 @@ class PublicSource:
         if not matching:
             others = [str(record.ref) for record in records if is_same_id(record, ref.dataset_id)]
             return NotHere(f"not among the records of {where}{instead(others)}")
-        record = min(matching, key=lambda found: found.ref != ref)
+        entry = self.open_record(min(matching, key=lambda found: found.ref != ref))
+        if isinstance(entry, ZipEntry) and not entry.manifest.answers(ref):
+            raise IntegrityError(f"{entry.record.zip_key} is not {ref}, though its record says so")
+        return entry
+
+    def open_record(self, record: PublicRecord) -> ZipFetch:
+        """Return the ZIP of *record*; its directory and manifest are read if it was packed by us."""
         if record.digest is None or record.size_bytes is None:
             return ZipFetch(self.files, record, self.workers)
         contents = self._contents(record)
@@ -182,6 +190,15 @@ class PublicSource:
 
     def records(self) -> list[PublicRecord] | None:
         """Return all records, or None where nothing was ever shared."""
+        document = self.document()
+        return None if document is None else usable_records(document)
+
+    def document(self) -> dict[str, Any] | None:
+        """Return ``public_datasets.json`` as it is, or None where nothing was ever shared.
+
+        Raises:
+            IntegrityError: it is not a JSON object.
+        """
         data = self.files.get(PUBLIC_RECORDS_KEY, limit_bytes=_MAX_RECORDS_BYTES)
         return None if data is None else read_records(data, self.files.url(PUBLIC_RECORDS_KEY))
 
@@ -194,18 +211,21 @@ class PublicSource:
         return contents
 
 
-def read_records(data: bytes, where: str) -> list[PublicRecord]:
-    """Return the usable records of ``public_datasets.json``.
-
-    A record that can't be understood is left out; it can't keep others from being found.
+def read_records(data: bytes, where: str) -> dict[str, Any]:
+    """Return the JSON object in ``public_datasets.json``.
 
     Raises:
-        IntegrityError: the file as a whole is not a JSON object.
+        IntegrityError: it is none.
     """
     document = parse_json(data, where)
     if not isinstance(document, dict):
         raise IntegrityError(f"{where} is not a JSON object")
-    found = (_read_record(value) for value in document.values())
+    return document
+
+
+def usable_records(document: Mapping[str, Any]) -> list[PublicRecord]:
+    """Return the records of *document*; one that can't be used can't keep others from being found."""
+    found = (read_record(value) for value in document.values())
     return [record for record in found if record is not None]
 
 
@@ -217,7 +237,8 @@ def record_ref(value: Any) -> DatasetRef | None:
         return None
 
 
-def _read_record(value: Mapping[str, Any]) -> PublicRecord | None:
+def read_record(value: Any) -> PublicRecord | None:
+    """Return a record of ``public_datasets.json``, or None where it can't be used."""
     ref = record_ref(value)
     key = value.get("s3_zip_key") if ref else None
     if ref is None or not isinstance(key, str) or not key.startswith(f"{PUBLIC_ZIP_FOLDER}/"):
@@ -272,6 +293,8 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     Raises:
         IntegrityError: it is not of the size and sha256 that the record names.
     """
+    there = path.stat().st_size if path.exists() else 0
+    require_room(path.parent, max(0, (record.size_bytes or 0) - there))
 
     def go_on() -> None:
         with open(path, "ab") as sink:

@@ -1,0 +1,89 @@
+"""Whether the local store's entries are still what was stored.
+
+The quick level reads an entry's manifest and the sizes of its files; the deep one all bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.manifest import is_as_written, problem_with
+from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.store import LocalEntry, Store
+
+UNSEALED = "was changed since it was written: it has no checksum"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One file that is not as it was stored: its path in the entry, or its key, and what is wrong."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}"
+
+    @classmethod
+    def of(cls, path: str, exc: Exception) -> Damage:
+        """Return the damage that *exc* tells of."""
+        return cls(path, f"can't be used: {exc}")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of one entry found.
+
+    ``place`` is a folder, a bucket or a URL; ``files`` and ``size_bytes`` tell how much was looked
+    at. ``is_hashed`` is False where only sizes were compared, or where no sha256 is recorded.
+    """
+
+    ref: DatasetRef
+    place: str
+    files: int = 0
+    size_bytes: int = 0
+    damages: tuple[Damage, ...] = ()
+    is_hashed: bool = False
+    is_partial: bool = False
+
+
+def check_store(store: Store, ref: DatasetRef | None, *, deep: bool) -> list[Checked]:
+    """Check what is here of *ref*, a whole entry or a part; None: all entries."""
+    places = store.places() if ref is None else store.places_of(ref)
+    found = (_check_place(store, place, ref, deep) for place in places)
+    return [checked for checked in found if checked is not None]
+
+
+def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
+    """Check the files of *entry*; of a partial one, those that are here."""
+    files = entry.manifest.files if entry.has_manifest else ()
+    if entry.is_partial:
+        files = tuple(file for file in files if (entry.folder / file.path).exists())
+    problems = ((file.path, problem_with(entry.folder / file.path, file, deep=deep)) for file in files)
+    damages = [Damage(path, problem) for path, problem in problems if problem]
+    if entry.has_manifest:
+        data = (entry.folder / MANIFEST_NAME).read_bytes()
+        if not is_as_written(data, entry.manifest.document()):
+            damages.append(Damage(MANIFEST_NAME, UNSEALED))
+    return Checked(
+        entry.manifest.ref,
+        str(entry.folder),
+        len(files),
+        sum(file.size_bytes for file in files),
+        tuple(damages),
+        is_hashed=deep and entry.has_manifest,
+        is_partial=entry.is_partial,
+    )
+
+
+def _check_place(store: Store, folder: Path, ref: DatasetRef | None, deep: bool) -> Checked | None:
+    try:
+        entry = store.open_place(folder)
+    except InvalidRefError:  # No load ever looks there.
+        return None
+    except IntegrityError as exc:
+        name = ref or store.ref_of_damaged(folder)
+        return Checked(name, str(folder), damages=(Damage.of(MANIFEST_NAME, exc),))
+    return None if entry is None else check_entry(entry, deep=deep)

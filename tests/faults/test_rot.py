@@ -1,0 +1,336 @@
+"""One byte that has flipped, in each file and object: never served by a fetch, named, mended."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import hf_localize
+from hf_localize import errors
+from hf_localize.manifest import is_as_written, read_manifest
+from hf_localize.refs import DatasetRef
+from hf_localize.session import current_session
+from hf_localize.sources.public import PublicSource
+from tests.conftest import Desk, run_cli, tree
+from tests.rig.hub import LoopbackHub, make_repository
+
+NAME = "made/rot"
+ROWS = list(range(300))
+ENTRY = "made_rot/default_config/default_revision"
+#: Inverts the lowest bit: JSON often stays JSON.
+MASK = 0x01
+
+
+def parquet(values: list[int]) -> bytes:
+    sink = io.BytesIO()
+    text = [f"the same words again {value % 7}" for value in values]
+    pq.write_table(pa.table({"n": pa.array(values), "text": pa.array(text)}), sink)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def commit(hub: LoopbackHub, desk: Desk) -> str:
+    """Return the commit of a dataset of two splits, which the bucket has, and which is public."""
+    files = {
+        "data/train-00000-of-00001.parquet": parquet(ROWS),
+        "README.md": b"---\nlicense: mit\n---\n# Rot\n",
+    }
+    files["data/test-00000-of-00001.parquet"] = parquet([1000, 1001])
+    hub.add(make_repository(desk.folder / "repositories", NAME, "main", files))
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset(NAME, make_public=True)
+    hub.stop()
+    found = current_session().store.find(DatasetRef(NAME))
+    assert found is not None
+    assert found.manifest.commit
+    return found.manifest.commit
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ MASK]) + data[at + 1 :]
+
+
+def places(data: bytes) -> list[int]:
+    """Return the offsets of the first, the middle and the last byte."""
+    return sorted({0, len(data) // 2, len(data) - 1})
+
+
+def rows(revision: str | None = None) -> list[int] | None:
+    """Return what a load gives, None where it fails as it should."""
+    try:
+        return list(hf_localize.load_local_dataset(NAME, revision=revision)["train"]["n"])
+    except errors.DatasetNotFoundError:
+        return None
+
+
+def rotten_files(folder: Path) -> Iterator[Path]:
+    """Flip, one after another, bytes of each file of *folder*; each is as it was afterwards."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        right = path.read_bytes()
+        assert right, path
+        for at in places(right):
+            path.unlink()
+            path.write_bytes(flipped(right, at))
+            yield path
+            path.unlink(missing_ok=True)
+            path.write_bytes(right)
+
+
+def test_every_byte_of_a_manifest_is_watched(commit: str, desk: Desk) -> None:
+    data = (desk.store / ENTRY / ".hgloc.json").read_bytes()
+    for at in range(len(data)):
+        changed = flipped(data, at)
+        try:
+            manifest = read_manifest(changed, "m")
+        except errors.IntegrityError:
+            continue
+        assert not is_as_written(changed, manifest.document()), at
+        assert manifest == read_manifest(data, "m"), "a reader took what was changed"
+
+
+def test_verify_names_each_rotten_file_of_the_store(commit: str, desk: Desk) -> None:
+    count = 0
+    for path in rotten_files(desk.store / ENTRY):
+        (found,) = hf_localize.verify_dataset(NAME, deep=True)
+        relative = path.relative_to(desk.store / ENTRY).as_posix()
+        assert [damage.split()[0] for damage in found["damaged"]] == [relative]
+        count += 1
+    assert count >= 8 * 3
+    (found,) = hf_localize.verify_dataset(NAME, deep=True)
+    assert (found["damaged"], found["is_hashed"]) == ([], True)
+
+
+def test_a_wary_load_refuses_each_rotten_file_and_fetches_it_again(commit: str, desk: Desk) -> None:
+    desk.set(HGLOC_VERIFY="always", HGLOC_SOURCES="local,s3")
+    for number, path in enumerate(rotten_files(desk.store / ENTRY)):
+        desk.use_cache(str(desk.folder / f"cache-{number}"))
+        desk.s3.clear()
+        assert rows() == ROWS
+        asked = [request.path for request in desk.s3.requests]
+        assert any("/.hgloc/index/" in path for path in asked)
+        assert path.name == ".hgloc.json" or any(name.endswith(f"/{path.name}") for name in asked)
+        (found,) = hf_localize.verify_dataset(NAME, deep=True)
+        assert found["damaged"] == []
+
+
+def test_a_wary_load_of_what_is_right_asks_nobody(commit: str, desk: Desk) -> None:
+    desk.set(HGLOC_VERIFY="always")
+    desk.s3.clear()
+    assert rows() == ROWS
+    assert desk.s3.requests == ()
+
+
+def test_a_wary_load_refuses_what_is_rotten_where_nobody_else_has_it(commit: str, desk: Desk) -> None:
+    desk.set(HGLOC_VERIFY="always", HGLOC_SOURCES="local")
+    shard = next((desk.store / ENTRY / "train").glob("*.arrow"))
+    data = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(flipped(data, len(data) // 2))
+    with pytest.raises(
+        errors.DatasetCorruptError, match=r"train/data-00000.*differs from the entry's manifest"
+    ):
+        hf_localize.load_local_dataset(NAME)
+
+
+def test_a_wary_load_of_a_part_replaces_a_rotten_shard(commit: str, desk: Desk) -> None:
+    desk.teammate().set(HGLOC_SOURCES="local,s3")
+    with hf_localize.installed():
+        assert list(datasets.load_dataset(NAME, split="test")["n"]) == [1000, 1001]
+        (shard,) = (desk.store / ".hgloc/partial").rglob("*.arrow")
+        right = shard.read_bytes()
+        shard.unlink()
+        shard.write_bytes(flipped(right, len(right) // 2))
+        (found,) = hf_localize.verify_dataset(NAME, deep=True)
+        assert (found["is_partial"], found["files"]) == (True, 1)
+        assert found["damaged"][0].startswith("test/data-00000-of-00001.arrow differs")
+        desk.set(HGLOC_VERIFY="always")
+        assert list(datasets.load_dataset(NAME, split="test")["n"]) == [1000, 1001]
+    assert shard.read_bytes() == right
+    (found,) = hf_localize.verify_dataset(NAME, deep=True)
+    assert found["damaged"] == []
+
+
+@pytest.mark.parametrize("source", ["s3", "public"])
+def test_repair_moves_what_is_damaged_and_nothing_else(source: str, commit: str, desk: Desk) -> None:
+    desk.set(HGLOC_SOURCES=f"local,{source}")
+    before = tree(desk.store / ENTRY)
+    for path in rotten_files(desk.store / ENTRY):
+        relative = path.relative_to(desk.store / ENTRY).as_posix()
+        desk.s3.clear()
+        (done,) = hf_localize.repair_dataset(NAME)
+        assert done["mended"] == [relative]
+        assert tree(desk.store / ENTRY) == before
+        if source == "s3":
+            moved = {r.path.split(f"{ENTRY}/")[-1] for r in desk.s3.requests if f"/{ENTRY}/" in r.path}
+            assert moved == {relative} - {".hgloc.json"}
+    assert hf_localize.repair_dataset(NAME) == []
+
+
+def test_repair_never_writes_into_what_is_linked_elsewhere(commit: str, desk: Desk) -> None:
+    shard = next((desk.store / ENTRY / "train").glob("*.arrow"))
+    linked = desk.folder / "linked.arrow"
+    data = shard.read_bytes()
+    with open(shard, "r+b") as file:
+        file.write(flipped(data, 0)[:1])
+    linked.hardlink_to(shard)
+    ran = run_cli("repair", NAME)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == f"{NAME}\t-\t-\ttrain/data-00000-of-00001.arrow\tprivate S3\n"
+    assert (shard.read_bytes(), linked.read_bytes()) == (data, flipped(data, 0))
+
+
+def test_repair_of_a_missing_manifest_of_other_content_says_what_to_do(commit: str, desk: Desk) -> None:
+    local = datasets.Dataset.from_dict({"n": [1, 2, 3]})
+    hf_localize.register_dataset(local, "org/own", skip_s3_upload=True)
+    shard = next((desk.store / "org_own").rglob("*.arrow"))
+    shard.write_bytes(flipped(shard.read_bytes(), 9))
+    before = tree(desk.store)
+    with pytest.raises(errors.IntegrityError, match=r"org/own in .*could not be mended|could not be mended"):
+        hf_localize.repair_dataset("org/own")
+    after = tree(desk.store)
+    assert {k: v for k, v in after.items() if "locks" not in k} == {
+        k: v for k, v in before.items() if "locks" not in k
+    }
+    ran = run_cli("repair")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "org/own" in ran.stderr
+
+
+def test_repair_from_the_hub_brings_the_whole_dataset(commit: str, hub: LoopbackHub, desk: Desk) -> None:
+    desk.set(HGLOC_SOURCES="local,hub")
+    hub.start()
+    shard = next((desk.store / ENTRY / "train").glob("*.arrow"))
+    data = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(flipped(data, len(data) // 2))
+    (done,) = hf_localize.repair_dataset(NAME)
+    assert done["source"] == "Hugging Face Hub"
+    (found,) = hf_localize.verify_dataset(NAME, deep=True)
+    assert (found["damaged"], shard.read_bytes()) == ([], data)
+
+
+def rotten_objects(
+    desk: Desk, keys: list[str], at: Callable[[str, bytes], list[int]]
+) -> Iterator[tuple[str, int]]:
+    """Flip, one after another, bytes of objects; each is as it was afterwards."""
+    client = desk.client()
+    for key in keys:
+        found = client.get_object(Bucket=desk.bucket, Key=key)
+        right, extra = found["Body"].read(), {"Metadata": found["Metadata"]}
+        if desk.server.supports_acl and key.startswith("public_"):
+            extra["ACL"] = "public-read"
+        for place in at(key, right):
+            client.put_object(Bucket=desk.bucket, Key=key, Body=flipped(right, place), **extra)
+            yield key, place
+        client.put_object(Bucket=desk.bucket, Key=key, Body=right, **extra)
+
+
+def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str, desk: Desk) -> None:
+    keys = [key for key in desk.bucket_keys() if not key.startswith("public_")]
+    assert len(keys) >= 8 + 3
+    desk.set(HGLOC_SOURCES="s3")
+    for key, _ in rotten_objects(desk, keys, lambda _, data: places(data)):
+        (found,) = hf_localize.verify_dataset(NAME, deep=True, s3=True)
+        assert [damage.split()[0] for damage in found["damaged"]] == [key]
+        for revision in (None, commit):
+            desk.teammate()
+            assert rows(revision) in (ROWS, None)
+            data_keys = key.startswith(ENTRY) and not key.endswith(".hgloc.json")
+            if data_keys or ("/index/" in key and revision is None):
+                assert hf_localize.list_local_datasets() == [] or rows(revision) == ROWS
+    (found,) = hf_localize.verify_dataset(NAME, deep=True, s3=True)
+    assert (found["damaged"], found["is_hashed"]) == ([], True)
+
+
+def zip_places(desk: Desk) -> Callable[[str, bytes], list[int]]:
+    """Return offsets: for the ZIP, of each member's first, middle and last byte and of much else."""
+
+    def at(key: str, data: bytes) -> list[int]:
+        if not key.endswith(".zip"):
+            return [*places(data), *range(7, len(data), 41)]
+        source = PublicSource(current_session().outside, 1)
+        (record,) = source.records() or ()
+        contents = source.open_record(record).contents  # type: ignore[attr-defined]
+        found = {*places(data), *range(5, len(data), 401)}
+        for member in contents.members.values():
+            last = member.data_offset + member.packed_bytes - 1
+            found |= {member.data_offset, (member.data_offset + last) // 2, last, member.offset}
+        return sorted(found)
+
+    return at
+
+
+def test_a_rotten_byte_of_a_public_zip_or_record_is_never_served_and_is_named(
+    commit: str, desk: Desk
+) -> None:
+    keys = [key for key in desk.bucket_keys() if key.startswith("public_")]
+    assert len(keys) == 2
+    desk.outsider().set(HGLOC_SOURCES="public")
+    at = zip_places(desk)
+    count = 0
+    for key, place in rotten_objects(desk, keys, at):
+        try:
+            found = hf_localize.verify_dataset(NAME, deep=True, public=True)
+        except errors.DatasetNotFoundError:
+            found = hf_localize.verify_dataset(deep=True, public=True)
+        told = [damage for item in found for damage in item["damaged"]]
+        assert told, f"nothing was found where byte {place} of {key} is wrong"
+        # A wrong letter in the name that a record gives to its ZIP shows where there is no such ZIP.
+        assert key in told[0] or key in found[0]["place"] or re.search("its record|missing", told[0])
+        if count % 3 == 0:
+            desk.outsider()
+            assert rows() in (ROWS, None)
+            assert rows(commit) in (ROWS, None)
+        count += 1
+    assert count > 50
+    (item,) = hf_localize.verify_dataset(NAME, deep=True, public=True)
+    assert item["damaged"] == []
+
+
+def test_the_command_verify_names_what_is_damaged_and_exits_with_1(commit: str, desk: Desk) -> None:
+    ran = run_cli("verify", "--deep")
+    assert (ran.returncode, ran.stdout) == (0, f"{NAME}\t-\t-\tok\t{desk.store / ENTRY}\n")
+    assert run_cli("verify", NAME, "--s3", "--public").returncode == 0
+    (desk.store / ENTRY / "dataset_dict.json").write_text("{}")
+    ran = run_cli("verify", NAME)
+    assert (ran.returncode, ran.stdout) == (1, f"{NAME}\t-\t-\tdamaged\t{desk.store / ENTRY}\n")
+    assert "damaged: dataset_dict.json has 2 bytes; its manifest says" in ran.stderr
+    ran = run_cli("verify", "org/nowhere")
+    assert (ran.returncode, ran.stdout) == (1, "")
+
+
+def test_verify_of_what_the_original_tool_wrote_looks_at_what_can_be_known(desk: Desk) -> None:
+    desk.publisher()
+    saved = desk.folder / "saved"
+    datasets.DatasetDict(train=datasets.Dataset.from_dict({"n": [1]})).save_to_disk(str(saved))
+    for path in saved.rglob("*"):
+        if path.is_file():
+            key = f"org_old/default_config/default_revision/{path.relative_to(saved).as_posix()}"
+            desk.client().put_object(Bucket=desk.bucket, Key=key, Body=path.read_bytes())
+    (found,) = hf_localize.verify_dataset("org/old", s3=True, deep=True)
+    assert (found["damaged"], found["is_hashed"]) == ([], False)
+    key = "org_old/default_config/default_revision/train/data-00000-of-00001.arrow"
+    desk.client().delete_object(Bucket=desk.bucket, Key=key)
+    (found,) = hf_localize.verify_dataset("org/old", s3=True)
+    assert "data-00000-of-00001.arrow is missing" in found["damaged"][0]
+
+
+def test_a_quick_check_of_the_bucket_reads_no_data(commit: str, desk: Desk) -> None:
+    desk.s3.clear()
+    (found,) = hf_localize.verify_dataset(NAME, s3=True)
+    assert found["damaged"] == []
+    assert not [r for r in desk.s3.requests if r.path.endswith(".arrow")]
+    key = f"{ENTRY}/train/data-00000-of-00001.arrow"
+    desk.client().put_object(Bucket=desk.bucket, Key=key, Body=b"short")
+    (found,) = hf_localize.verify_dataset(NAME, s3=True)
+    assert found["damaged"][0].startswith(f"{key} has 5 bytes")
+    desk.client().delete_object(Bucket=desk.bucket, Key=key)
+    (found,) = hf_localize.verify_dataset(NAME, s3=True)
+    assert found["damaged"] == [f"{key} is missing"]
