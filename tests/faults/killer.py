@@ -20,7 +20,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,8 +70,7 @@ class Scenario:
         prepare: makes what is there before, sitting at the publisher's desk.
         before: what a reader of each place gets before the command; None: there is no such dataset.
         after: and after it.
-        moved: tells which requests move data that need not be moved again.
-        env: settings of the actor.
+        kinds: the kinds of steps that it has.
     """
 
     name: str
@@ -80,16 +79,8 @@ class Scenario:
     prepare: Callable[[Desk], None]
     before: Mapping[Place, Rows | None]
     after: Mapping[Place, Rows | None]
-    env: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[Kind, ...] = ("requests",)
     dataset_id: str = NAME
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """The contents of a bucket, and of the actor's store."""
-
-    objects: Mapping[str, dict[str, Any]]
-    store: Path
 
 
 class World:
@@ -106,19 +97,22 @@ class World:
         if scenario.actor != "publisher":
             getattr(desk, scenario.actor)()
             hf_localize.load_local_dataset(OTHER)
-        desk.set(HGLOC_MAX_CONCURRENCY="2", **scenario.env)
+        desk.set(HGLOC_MAX_CONCURRENCY="2")
         self._actor = {
             name: os.environ.get(name) for name in ("HGLOC_AWS_ACCESS_KEY_ID", "HGLOC_AWS_SECRET_ACCESS_KEY")
         }
         self.store = desk.store
-        self._start = Saved(self._objects(), desk.folder / "start")
-        shutil.copytree(self.store, self._start.store, symlinks=True)
+        self._client = desk.client()
+        self._objects = {key: self._object(key) for key in self._etags()}
+        self._start_etags = self._etags()
+        self._start = desk.folder / "start"
+        shutil.copytree(self.store, self._start, symlinks=True)
         self._cache = 0
         self._counted = self.run()
         assert self._counted.status == 0, self._counted.output
         self._check_views(self.scenario.after)
         #: Where an uninterrupted run ends.
-        self.keys = set(self._objects())
+        self._end_etags = self._etags()
 
     # --- the command
 
@@ -165,20 +159,19 @@ class World:
     def reset(self) -> None:
         """Bring store and bucket back to the start."""
         shutil.rmtree(self.store)
-        shutil.copytree(self._start.store, self.store, symlinks=True)
+        shutil.copytree(self._start, self.store, symlinks=True)
         shutil.rmtree(self.desk.folder / "work", ignore_errors=True)
         (self.desk.folder / "work").mkdir()
         os.chdir(self.desk.folder / "work")
         self._sit(fresh=True)
-        client, bucket = self.desk.client(), self.desk.bucket
-        for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
-            client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        there = self._objects()
-        for key in there.keys() - self._start.objects.keys():
-            client.delete_object(Bucket=bucket, Key=key)
-        for key, value in self._start.objects.items():
-            if there.get(key) != value:
-                client.put_object(Bucket=bucket, Key=key, **value)
+        bucket, there = self.desk.bucket, self._etags()
+        for upload in self._uploads():
+            self._client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        for key in there.keys() - self._objects.keys():
+            self._client.delete_object(Bucket=bucket, Key=key)
+        for key, value in self._objects.items():
+            if there.get(key) != self._start_etags[key]:
+                self._client.put_object(Bucket=bucket, Key=key, **value)
 
     def _sit(self, *, fresh: bool = False) -> None:
         """Be the actor; *fresh*: with an empty cache of `datasets`."""
@@ -193,14 +186,21 @@ class World:
                 self.desk.set(**{name: value})
         self.desk.use_cache(str(self.desk.folder / f"cache-{self._cache}"))
 
-    def _objects(self) -> dict[str, dict[str, Any]]:
-        client, bucket, found = self.desk.client(), self.desk.bucket, {}
-        for key in self.desk.bucket_keys():
-            got = client.get_object(Bucket=bucket, Key=key)
-            found[key] = {"Body": got["Body"].read(), "Metadata": got["Metadata"]}
-            if self.desk.server.supports_acl and key.startswith("public_datasets"):
-                found[key]["ACL"] = "public-read"
+    def _object(self, key: str) -> dict[str, Any]:
+        """Return what puts the object there again."""
+        got = self._client.get_object(Bucket=self.desk.bucket, Key=key)
+        found = {"Body": got["Body"].read(), "Metadata": got["Metadata"]}
+        if self.desk.server.supports_acl and key.startswith("public_datasets"):
+            found["ACL"] = "public-read"
         return found
+
+    def _etags(self) -> dict[str, str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.desk.bucket)
+        return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
+
+    def _uploads(self) -> list[Any]:
+        """Return the uploads in parts that were begun and not ended."""
+        return list(self._client.list_multipart_uploads(Bucket=self.desk.bucket).get("Uploads", []))
 
     # --- what must hold
 
@@ -227,12 +227,9 @@ class World:
         self._age()
         self._later_command()
         self._check_no_litter()
-        left = set(self._objects()) - self.keys
-        assert not left, f"{what}: left in the bucket: {sorted(left)}"
-        missing = self.keys - set(self._objects())
-        assert not missing, f"{what}: missing from the bucket: {sorted(missing)}"
-        uploads = self.desk.client().list_multipart_uploads(Bucket=self.desk.bucket).get("Uploads", [])
-        assert not uploads, f"{what}: parts left in the bucket: {uploads}"
+        there = self._etags().keys()
+        assert there == self._end_etags.keys(), f"{what}: in the bucket: {there ^ self._end_etags.keys()}"
+        assert not self._uploads(), f"{what}: parts left in the bucket: {self._uploads()}"
         if signal_number == signal.SIGKILL:
             return ran.was_killed
         return ran.status != 0
@@ -279,9 +276,13 @@ class World:
     def _whole(self) -> set[str]:
         """Return what is whole already at the end of the way: keys in the bucket, paths in the store."""
         if self.scenario.actor == "publisher":
-            return {key for key in self._objects() if key in self.keys and self._is_data(key)}
+            there = self._etags()
+            return {key for key, etag in there.items() if etag == self._end_etags.get(key)}
         entry = self._remote
-        folders = [self.store / ".hgloc" / "staging" / entry.digest, self.store / entry.manifest.ref.folders[0]]
+        folders = [
+            self.store / ".hgloc" / "staging" / entry.digest,
+            self.store / entry.manifest.ref.folders[0],
+        ]
         return {
             record.path
             for folder in folders
@@ -338,9 +339,11 @@ class World:
         left = [
             path.relative_to(work).as_posix()
             for path in sorted(work.rglob("*"))
-            if path.is_file() and path.relative_to(work).parts[0] not in ("locks", "kept", "alias")
+            if path.is_file() and path.relative_to(work).parts[0] not in ("locks", "kept", "alias", "former")
         ]
         left += [path.name for path in work.rglob("*.part")]
+        former = [path.relative_to(work / "former") for path in (work / "former").glob("*/*/*")]
+        left += [str(folder) for folder in former if (self.store / folder).exists()]
         assert not left, left
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -56,6 +54,7 @@ SCENARIOS = {
             published("new"),
             before={"local": None, "s3": NEW},
             after={"local": NEW, "s3": NEW},
+            kinds=("requests", "changes"),
         ),
         Scenario(
             "fetch from a public ZIP",
@@ -64,6 +63,7 @@ SCENARIOS = {
             published("new", is_public=True),
             before={"local": None, "public": NEW},
             after={"local": NEW, "public": NEW},
+            kinds=("requests", "changes"),
         ),
         Scenario(
             "upload",
@@ -104,6 +104,7 @@ SCENARIOS = {
             folder("new"),
             before={"local": None, "s3": None},
             after={"local": NEW, "s3": NEW},
+            kinds=("requests", "changes"),
         ),
         Scenario(
             "register in place of other content",
@@ -112,14 +113,14 @@ SCENARIOS = {
             folder("new", published("old")),
             before={"local": OLD, "s3": OLD},
             after={"local": NEW, "s3": NEW},
+            kinds=("requests", "changes"),
         ),
     )
 }
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("kind", ["requests", "changes"])
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(("name", "kind"), [(s.name, kind) for s in SCENARIOS.values() for kind in s.kinds])
 def test_a_kill_at_any_step_tears_nothing_and_is_recovered_from(
     name: str,
     kind: Kind,
