@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hf_localize.crew import one_load
 from hf_localize.entries import Entry, NotHere
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
@@ -241,9 +242,11 @@ def _publish(entry: LocalEntry, session: Session, *, replace: bool, make_public:
 
     bucket = session.require_publisher()
     workers = session.settings.max_concurrency
-    sent = publishing.upload(entry, bucket, replace=replace, workers=workers)
+    with one_load():
+        sent = publishing.upload(entry, bucket, replace=replace, workers=workers)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if make_public:
-        shared = sharing.make_public(entry, bucket, session.outside, workers=workers)
+        with one_load():
+            shared = sharing.make_public(entry, bucket, session.outside, workers=workers)
         done.append("shared publicly" if shared else "shared publicly already")
     return done

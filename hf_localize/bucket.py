@@ -7,6 +7,7 @@ Errors of both are translated here, once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 _UPDATE_TRIES = 30
 _READ_TIMEOUT_SECONDS = 60.0
 _MOST_DELETED = 1000
+_MD5 = re.compile("[0-9a-f]{32}")
+#: What an interrupted run left and nobody has gone on with for so long is removed.
+STALE_SECONDS = 24 * 3600
 _T = TypeVar("_T")
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
@@ -51,6 +57,8 @@ _NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
 _BAD_CREDENTIALS = frozenset(
     {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
 )
+#: They may also be said under the status 200.
+_SLOW_DOWN = frozenset({"SlowDown", "ServiceUnavailable", "TooManyRequests"})
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -67,11 +75,12 @@ class AclsDisabledError(HfLocalizeError):
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """One listed object: its key, size in bytes and ETag (without quotes)."""
+    """One listed object: its key, size in bytes and ETag (without quotes), and how old it is."""
 
     key: str
     size_bytes: int
     etag: str
+    age_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,27 +182,27 @@ class Bucket:
         """
         return self._moving(key, lambda wire, name: wire.get(name, start, stop))
 
-    def sha256_of(self, key: str) -> str | None:
-        """Return the sha256 that the object's uploader recorded, or None."""
+    def told_of(self, key: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the object's ETag (without quotes) and what its uploader recorded; None: there is none."""
         try:
-            recorded: str | None = self._call("head_object", key)["Metadata"].get("sha256")
+            found = self._call("head_object", key)
         except _MissingKeyError:
             return None
-        return recorded
+        return found["ETag"].strip('"'), found["Metadata"]
 
-    def put(self, key: str, data: bytes, *, public: bool = False, **condition: str) -> None:
+    def put(self, key: str, data: bytes, *, public: bool = False, **extra: Any) -> None:
         """Write one object.
 
         Args:
             public: give it the ``public-read`` ACL.
-            condition: ``IfMatch`` or ``IfNoneMatch``.
+            extra: ``IfMatch`` or ``IfNoneMatch``; ``Metadata``.
 
         Raises:
             PreconditionFailedError: the condition did not hold.
             AclsDisabledError: the bucket refuses ACLs.
         """
         acl = {"ACL": "public-read"} if public else {}
-        self._call("put_object", key, Body=data, **acl, **condition)
+        self._call("put_object", key, Body=data, **acl, **extra)
 
     def put_over(self, key: str, data: bytes, etag: str | None, *, public: bool = False) -> None:
         """Write one object if what is there is still the one with *etag* (None: nothing).
@@ -219,25 +228,18 @@ class Bucket:
         headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
         self._moving(key, lambda wire, name: wire.put(name, data, headers))
 
-    def start_upload(self, key: str, *, sha256: str | None = None, public: bool = False) -> MultipartUpload:
-        """Begin an object that is sent in parts.
-
-        Args:
-            public: give it the ``public-read`` ACL.
-
-        Raises:
-            AclsDisabledError: the bucket refuses ACLs.
-        """
-        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}} if sha256 else {}
-        if public:
-            extra["ACL"] = "public-read"
-        return MultipartUpload(self, key, self._call("create_multipart_upload", key, **extra)["UploadId"], {})
-
-    def resume_upload(self, key: str, part_bytes: int, *, sha256: str) -> MultipartUpload:
+    def resume_upload(
+        self, key: str, part_bytes: int, *, metadata: Mapping[str, str], public: bool = False
+    ) -> MultipartUpload:
         """Go on with an upload of *key* that was interrupted, else begin one.
 
         Args:
             part_bytes: size of each part but the last; an upload with others is left alone.
+            metadata: is recorded with the object that is begun.
+            public: give it the ``public-read`` ACL.
+
+        Raises:
+            AclsDisabledError: the bucket refuses ACLs.
         """
         for upload_id in self._interrupted_uploads(key):
             parts = self._parts(key, upload_id)
@@ -245,18 +247,33 @@ class Bucket:
             if all(size == part_bytes for number, (size, _) in parts.items() if number != most):
                 there = {number: etag for number, (_, etag) in parts.items()}
                 return MultipartUpload(self, key, upload_id, there)
-        return self.start_upload(key, sha256=sha256)
+        acl: dict[str, Any] = {"ACL": "public-read"} if public else {}
+        begun = self._call("create_multipart_upload", key, Metadata=dict(metadata), **acl)
+        return MultipartUpload(self, key, begun["UploadId"], {})
+
+    def abort_stale(self, prefix: str) -> None:
+        """Remove the parts of uploads below *prefix* that were begun more than a day ago and not ended."""
+        uploads, now = self._unended_uploads(prefix)
+        for item in uploads:
+            if _age(item["Initiated"], now) > STALE_SECONDS:
+                with contextlib.suppress(_NoSuchUploadError):
+                    MultipartUpload(self, self._relative(item["Key"]), item["UploadId"], {}).abort()
 
     def _interrupted_uploads(self, key: str) -> list[str]:
         """Return the ids of uploads of *key* that were begun and not ended, the newest first."""
-        name = self.address.key(key)
-        try:
-            with self._asking(key) as client:
-                found = client.list_multipart_uploads(Bucket=self.address.name, Prefix=name)
-        except (AccessDeniedError, PreconditionFailedError, RefusedError, _MissingKeyError):
-            return []  # It may not be permitted, or not be known; then everything is sent.
-        uploads = [item for item in found.get("Uploads", []) if item["Key"] == name]
+        uploads = [item for item in self._unended_uploads(key)[0] if self._relative(item["Key"]) == key]
         return [item["UploadId"] for item in sorted(uploads, key=lambda u: u["Initiated"], reverse=True)]
+
+    def _unended_uploads(self, prefix: str) -> tuple[list[Any], float]:
+        """Return boto3's word for the first 1,000 uploads below *prefix*, and what time the server has."""
+        try:
+            with self._asking(prefix) as client:
+                found = client.list_multipart_uploads(
+                    Bucket=self.address.name, Prefix=self.address.key(prefix)
+                )
+        except (AccessDeniedError, PreconditionFailedError, RefusedError, _MissingKeyError):
+            return [], 0.0  # It may not be permitted, or not be known; then everything is sent.
+        return list(found.get("Uploads", [])), _time_of(found)
 
     def _parts(self, key: str, upload_id: str) -> dict[int, tuple[int, str]]:
         """Return {number: (size in bytes, ETag without quotes)} of the parts that are there."""
@@ -303,8 +320,10 @@ class Bucket:
     def list_keys(self, prefix: str) -> Iterator[KeyInfo]:
         """Yield every object under *prefix*, at 1,000 a request."""
         for page in self._pages(prefix):
+            now = _time_of(page)
             for item in page.get("Contents", []):
-                yield KeyInfo(self._relative(item["Key"]), item["Size"], item["ETag"].strip('"'))
+                key, etag = self._relative(item["Key"]), item["ETag"].strip('"')
+                yield KeyInfo(key, item["Size"], etag, _age(item["LastModified"], now))
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""
@@ -488,7 +507,10 @@ class Bucket:
         )
         if exc.status == 404 and not code:
             code = "404"
-        return self._error_of(key, exc.status, code, message, "data")
+        error = self._error_of(key, exc.status, code, message, "data")
+        if isinstance(error, SlowDownError):
+            error.retry_after_seconds = exc.retry_after_seconds
+        return error
 
     def _error_of(
         self, key: str, status: int, code: str, message: str, operation: str
@@ -497,6 +519,8 @@ class Bucket:
         answer = f"{status} {code} {message}".strip()
         if code == "NoSuchBucket":
             return RefusedError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
+        if code == "NoSuchUpload":
+            return _NoSuchUploadError(f"{where}: {answer} ({operation})")
         if code in _MISSING:
             return _MissingKeyError(f"{where}: {answer}")
         if code in _LOST_RACE or status in (409, 412):
@@ -508,7 +532,7 @@ class Bucket:
         if status in (401, 403) or code in _BAD_CREDENTIALS:
             return AccessDeniedError(f"{where}: {answer} ({operation})")
         kind = UnreachableError
-        if status in (429, 503):
+        if status in (429, 503) or code in _SLOW_DOWN:
             kind = SlowDownError
         elif status in (400, 405, 501) and code != "RequestTimeout":
             kind = RefusedError
@@ -531,20 +555,59 @@ class MultipartUpload:
         headers = self._bucket._moving(self._key, lambda wire, name: wire.put(name, data, {}, query))
         self.parts_there[number] = headers.get("etag", "").strip('"')
 
-    def complete(self) -> None:
-        """Make the object of its parts."""
-        parts = [{"PartNumber": n, "ETag": f'"{etag}"'} for n, etag in sorted(self.parts_there.items())]
-        self._bucket._call(
-            "complete_multipart_upload", self._key, UploadId=self._id, MultipartUpload={"Parts": parts}
-        )
+    def complete(self, count: int, **condition: str) -> None:
+        """Make the object of its first *count* parts: an interrupted upload of other content had more.
+
+        Args:
+            condition: ``IfNoneMatch``.
+
+        Raises:
+            PreconditionFailedError: the condition did not hold.
+        """
+        parts = [{"PartNumber": n, "ETag": f'"{self.parts_there[n]}"'} for n in range(1, count + 1)]
+        try:
+            self._bucket._call(
+                "complete_multipart_upload",
+                self._key,
+                UploadId=self._id,
+                MultipartUpload={"Parts": parts},
+                **condition,
+            )
+        except _NoSuchUploadError:  # Done, and the answer was lost: botocore has asked again.
+            told = self._bucket.told_of(self._key)
+            if told is None or told[0] != etag_of_parts([self.parts_there[n] for n in range(1, count + 1)]):
+                raise
 
     def abort(self) -> None:
         """Remove the parts; nothing of the object is left."""
         self._bucket._call("abort_multipart_upload", self._key, UploadId=self._id)
 
 
+class _NoSuchUploadError(RefusedError):
+    """There is no such upload in parts, or no more."""
+
+
 class _MissingKeyError(HfLocalizeError, FileNotFoundError):
     """There is no such key."""
+
+
+def etag_of_parts(md5s: Iterable[str]) -> str:
+    """Return the ETag that most servers give an object of parts with these MD5s (hex)."""
+    parts = [bytes.fromhex(md5) if _MD5.fullmatch(md5) else b"" for md5 in md5s]
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _time_of(answer: Any) -> float:
+    """Return the time at which the server answered, by its own clock."""
+    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    try:
+        return parsedate_to_datetime(said).timestamp()
+    except ValueError:
+        return time.time()
+
+
+def _age(moment: datetime, now: float) -> float:
+    return now - moment.timestamp()
 
 
 def _reopen(address: BucketAddress) -> Bucket:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from hf_localize.crew import one_load
 from hf_localize.entries import Entry, NotHere, RepositorySource, Source, StoredEntry, Wanted
 from hf_localize.errors import (
     AccessDeniedError,
@@ -103,7 +104,8 @@ class Resolver:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
         try:
-            return self._bring_home(entry, ref, force, wanted)
+            with one_load():
+                return self._bring_home(entry, ref, force, wanted)
         except _SOURCE_FAILURES as exc:
             self._report(Answer(entry.source, str(exc), exc), ref)
         return self.localize(ref, wanted=wanted)
@@ -125,6 +127,7 @@ class Resolver:
     def _usable(self, skip_local: bool) -> Sequence[Source]:
         return [source for source in self.sources if not (skip_local and source.kind == "local")]
 
+    @one_load()
     def _first(self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry], _T]) -> _T:
         answers: list[Answer] = []
         budget = _Budget(self.timeout_seconds)

@@ -214,8 +214,7 @@ class World:
         self._check_views(self.scenario.before, self.scenario.after)
         is_aged = step % 3 == 0
         if is_aged:
-            self._age()
-            self._later_command()
+            self._let_days_pass()
             self._check_no_litter()
             self._check_views(self.scenario.before, self.scenario.after)
         whole = self._whole()
@@ -224,8 +223,7 @@ class World:
         moved = sorted(set(self._moved()) & whole)
         assert not moved, f"{what}: moved again though it was whole: {moved}"
         self._check_views(self.scenario.after)
-        self._age()
-        self._later_command()
+        self._let_days_pass()
         self._check_no_litter()
         there = self._etags().keys()
         assert there == self._end_etags.keys(), f"{what}: in the bucket: {there ^ self._end_etags.keys()}"
@@ -327,6 +325,12 @@ class World:
             if not path.is_symlink() and path.exists():
                 stat = path.stat()
                 os.utime(path, (stat.st_atime - TWO_DAYS, stat.st_mtime - TWO_DAYS))
+
+    def _let_days_pass(self) -> None:
+        """Run a command two days later, and another one two days after that."""
+        for _ in range(2):
+            self._age()
+            self._later_command()
 
     def _later_command(self) -> None:
         self._sit()
