@@ -15,6 +15,7 @@ import random
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from hf_localize import changes
 from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
@@ -47,6 +49,10 @@ if TYPE_CHECKING:
 _UPDATE_TRIES = 30
 _READ_TIMEOUT_SECONDS = 60.0
 _MOST_DELETED = 1000
+#: Changes of shared JSON on endpoints without conditional writes.
+_CHANGES = ".hgloc/changes"
+#: A writer writes no later than this after it has read.
+_LATEST_SECONDS = 900.0
 _MD5 = re.compile("[0-9a-f]{32}")
 #: What an interrupted run left and nobody has gone on with for so long is removed.
 STALE_SECONDS = 24 * 3600
@@ -139,6 +145,8 @@ class Bucket:
         self._settings = settings
         self._clients: dict[int, S3Client] = {}
         self._data: Wire | None = None
+        #: Whether the endpoint heeds conditions; None: it is not known yet.
+        self._takes_conditions: bool | None = None
         #: Where AWS has said that the bucket is.
         self._region: str | None = None
         self._lock = threading.Lock()
@@ -343,6 +351,10 @@ class Bucket:
     def update_json(self, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
         """Change a shared JSON object by compare-and-swap.
 
+        On an endpoint that ignores conditions, a writer that is late would take away what others
+        have written. There each change is an object of its own too, for as long as a writer may be
+        late, and whoever writes goes on until a fresh read shows all of them.
+
         Args:
             change: alters the document in place; returns False where nothing is to be changed.
                 It may be called several times, each time with what is in the bucket then.
@@ -352,6 +364,9 @@ class Bucket:
             IntegrityError: what is in the bucket is not a JSON object. It is left as it is.
             ConflictError: other writers kept winning.
         """
+        if not self._has_conditions():
+            self._update_together(key, change, public)
+            return
         for attempt in range(_UPDATE_TRIES):
             document, etag = self.read_json(key)
             if not change(document):
@@ -360,9 +375,60 @@ class Bucket:
             try:
                 self._put_public(key, body, etag) if public else self.put_over(key, body, etag)
             except PreconditionFailedError:
-                time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
-            # The loop ends when a fresh read shows the change: an endpoint may ignore conditions.
+                _take_turns(attempt)
+            # The loop ends when a fresh read shows the change.
         raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
+
+    def _update_together(self, key: str, change: Callable[[dict[str, Any]], bool], public: bool) -> None:
+        """Change a shared JSON object where conditions are ignored.
+
+        Whoever writes last has read all changes that were announced before, so none is lost.
+        """
+        document, _ = self.read_json(key)
+        before = changes.slots(document)
+        if not change(document):
+            return
+        self._announce(key, changes.between(before, changes.slots(document)))
+        for attempt in range(_UPDATE_TRIES):
+            document, _ = self.read_json(key)
+            if not changes.apply(document, self._announced(key)):
+                return
+            body = json.dumps(document, indent=1, ensure_ascii=False).encode()
+            self._put_publicly(key, body) if public else self.put(key, body)
+            _take_turns(attempt)
+        raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
+
+    def _has_conditions(self) -> bool:
+        """Tell whether the endpoint refuses a write whose condition does not hold."""
+        if self._takes_conditions is None:
+            try:
+                self.put(f"{_CHANGES}/none", b"", IfMatch=f'"{"0" * 32}"')
+                self._takes_conditions = False
+            except (PreconditionFailedError, _MissingKeyError):
+                self._takes_conditions = True
+            except RefusedError:
+                self._takes_conditions = False
+        return self._takes_conditions
+
+    def _announce(self, key: str, change: changes.Change) -> None:
+        name = f"{_CHANGES}/{quote(key, safe='')}/{time.time_ns():020d}-{uuid.uuid4().hex}.json"
+        self.put(name, changes.to_bytes(change))
+
+    def _announced(self, key: str) -> list[changes.Change]:
+        """Return the changes that others may not have seen yet, the oldest first; remove older ones."""
+        listed = sorted(
+            self.list_keys(f"{_CHANGES}/{quote(key, safe='')}/"),
+            key=lambda info: (-round(info.age_seconds), info.key),
+        )
+        self.delete_all(info.key for info in listed if info.age_seconds > _LATEST_SECONDS)
+        fresh = [info.key for info in listed if info.age_seconds <= _LATEST_SECONDS]
+        return [changes.read(data, name) for name in fresh if (data := self.get(name)) is not None]
+
+    def _put_publicly(self, key: str, body: bytes) -> None:
+        try:
+            self.put(key, body, public=True)
+        except AclsDisabledError:
+            self.put(key, body)
 
     def _put_public(self, key: str, body: bytes, etag: str | None) -> None:
         try:
@@ -589,6 +655,10 @@ class _NoSuchUploadError(RefusedError):
 
 class _MissingKeyError(HfLocalizeError, FileNotFoundError):
     """There is no such key."""
+
+
+def _take_turns(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
 
 
 def etag_of_parts(md5s: Iterable[str]) -> str:

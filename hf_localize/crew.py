@@ -9,10 +9,19 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from hf_localize.errors import GarbledError, RefusedError, SlowDownError, UnreachableError
+from hf_localize.errors import (
+    GarbledError,
+    IntegrityError,
+    RefusedError,
+    SlowDownError,
+    UnreachableError,
+    UnsafeArchiveError,
+)
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _START = 8
 #: Of a question, which others may answer; and of a piece of data that is known to be there.
 _TRIES, _MOVE_TRIES = 4, 7
@@ -180,6 +189,20 @@ def trying(
             _pause(pause, is_stopped)
         else:
             return
+
+
+def once_more(question: Callable[[], _T]) -> _T:
+    """Return the answer to *question*, which is asked twice if the first answer makes no sense.
+
+    It may have been replaced while it was read, or damaged on its way.
+    """
+    try:
+        return question()
+    except UnsafeArchiveError:
+        raise
+    except IntegrityError as exc:
+        _log.debug("what came makes no sense, and is read again: %s", exc)
+        return question()
 
 
 def _pause(seconds: float, is_stopped: Callable[[], bool]) -> None:

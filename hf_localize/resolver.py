@@ -135,13 +135,25 @@ class Resolver:
             try:
                 found = budget.ask(source, functools.partial(source.find, ref))
                 if not isinstance(found, NotHere):
-                    return use(found)
+                    return self._use(source, ref, found, use)
                 answers.append(Answer(source.name, found.reason, found.error))
                 _log.debug("%s: %s: %s", ref, source.name, found.reason)
             except _SOURCE_FAILURES as exc:
                 answers.append(Answer(source.name, str(exc), exc))
                 self._report(answers[-1], ref)
         raise not_found(ref, answers)
+
+    def _use(self, source: Source, ref: DatasetRef, found: Entry, use: Callable[[Entry], _T]) -> _T:
+        """Use what a source has; if that is gone or differs meanwhile, what it has in its place, once."""
+        try:
+            return use(found)
+        except IntegrityError:
+            newer = source.find(ref) if source.kind in ("s3", "public") else found
+            if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
+                raise
+            if newer.digest == found.digest:
+                raise
+            return use(newer)
 
     def _bring_home(
         self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None = None
