@@ -205,7 +205,7 @@ def _places(event: str, arguments: tuple[Any, ...]) -> list[str]:
         return [_text(path)] if flags & _WRITING and isinstance(path, (str, bytes)) else []
     places = [_text(arguments[n]) for n in _CHANGES.get(event, ())]
     if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:  # As shutil.rmtree does it.
-        places = [os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), place) for place in places]
+        places = [str(Path(f"/proc/self/fd/{arguments[1]}").readlink() / place) for place in places]
     return places
 
 

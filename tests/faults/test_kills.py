@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable
 
+import datasets
 import pytest
 
 import hf_localize
@@ -11,38 +14,70 @@ from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
 from tests.faults.killer import NAME, Kind, Scenario, World, rows, save
 from tests.faults.runner import Runner
-from tests.rig.hub import LoopbackHub
+from tests.rig.hub import LoopbackHub, make_repository
 
+Prepare = Callable[[Desk, LoopbackHub], None]
 #: Each scenario's points are shared out among so many tests, which may run at the same time.
 PARTS = 2
 SAMPLE = 4
 
 
-def published(tag: str, *, is_public: bool = False) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
+def published(tag: str, *, is_public: bool = False) -> Prepare:
+    def prepare(desk: Desk, hub: LoopbackHub) -> None:
         hf_localize.register_dataset(save(desk.folder / tag, tag), NAME, make_public=is_public)
 
     return prepare
 
 
-def stored(tag: str, former: Callable[[Desk], None] | None = None) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
+def stored(tag: str, former: Prepare | None = None) -> Prepare:
+    def prepare(desk: Desk, hub: LoopbackHub) -> None:
         if former is not None:
-            former(desk)
+            former(desk, hub)
         hf_localize.register_dataset(save(desk.folder / f"stored-{tag}", tag), NAME, skip_s3_upload=True)
 
     return prepare
 
 
-def folder(tag: str, former: Callable[[Desk], None] | None = None) -> Callable[[Desk], None]:
-    def prepare(desk: Desk) -> None:
+def folder(tag: str, former: Prepare | None = None) -> Prepare:
+    def prepare(desk: Desk, hub: LoopbackHub) -> None:
         if former is not None:
-            former(desk)
+            former(desk, hub)
         save(desk.folder / "data", tag)
 
     return prepare
 
 
+def on_the_hub(tag: str) -> Prepare:
+    def prepare(desk: Desk, hub: LoopbackHub) -> None:
+        files = {
+            f"data/{split}-{part}.jsonl": "".join(
+                json.dumps({"text": text}) + "\n" for text in texts[part::2]
+            )
+            for split, texts in rows(tag).items()
+            for part in range(2)
+        }
+        hub.add(
+            make_repository(desk.folder / "hub", HUB_NAME, "main", {n: t.encode() for n, t in files.items()})
+        )
+
+    return prepare
+
+
+def large(desk: Desk, hub: LoopbackHub) -> None:
+    """Store a dataset with one shard that moves in three parts."""
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": LARGE["train"]})})
+    hf_localize.register_dataset(made, NAME, skip_s3_upload=True)
+
+
+def large_in_the_bucket(desk: Desk, hub: LoopbackHub) -> None:
+    large(desk, hub)
+    hf_localize.sync_local_dataset_to_s3(NAME)
+
+
+HUB_NAME = "hub/x"
+_noise = random.Random(1)
+LARGE = {"train": [_noise.randbytes(1 << 20) for _ in range(20)]}
+FROM_HUB = {split: [*texts[0::2], *texts[1::2]] for split, texts in rows("new").items()}
 OLD, NEW = rows("old"), rows("new")
 SCENARIOS = {
     scenario.name: scenario
@@ -115,6 +150,43 @@ SCENARIOS = {
             after={"local": NEW, "s3": NEW},
             kinds=("requests", "changes"),
         ),
+        Scenario(
+            "capture from the Hub",
+            "outsider",
+            ("download", HUB_NAME, "--no-s3-upload"),
+            on_the_hub("new"),
+            before={"local": None},
+            after={"local": FROM_HUB},
+            kinds=("requests", "changes"),
+            dataset_id=HUB_NAME,
+        ),
+        Scenario(
+            "upload a large file",
+            "publisher",
+            ("sync-local-to-s3", NAME),
+            large,
+            before={"local": LARGE, "s3": None},
+            after={"local": LARGE, "s3": LARGE},
+            stride=2,
+        ),
+        Scenario(
+            "make a large file public",
+            "publisher",
+            ("sync-local-to-s3", NAME, "--make-public"),
+            large_in_the_bucket,
+            before={"local": LARGE, "public": None},
+            after={"local": LARGE, "public": LARGE},
+            stride=2,
+        ),
+        Scenario(
+            "fetch a large file",
+            "teammate",
+            ("download", NAME, "--no-s3-upload"),
+            large_in_the_bucket,
+            before={"local": None},
+            after={"local": LARGE},
+            stride=2,
+        ),
     )
 }
 
@@ -133,7 +205,7 @@ def test_a_kill_at_any_step_tears_nothing_and_is_recovered_from(
     world = World(SCENARIOS[name], desk, runner, hub)
     steps = world.steps(kind)
     assert steps > 3
-    wanted = range(1, steps + 1)
+    wanted = range(1, steps + 1, SCENARIOS[name].stride)
     if not IS_ALL:
         wanted = range(1 + part, steps + 1, max(1, steps // SAMPLE))
     killed = sum(world.check_kill(kind, step) for step in list(wanted)[part % PARTS :: PARTS])
