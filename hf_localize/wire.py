@@ -22,12 +22,17 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hf_localize.errors import UnreachableError
+from hf_localize.errors import RefusedError, UnreachableError
 
 #: Adds a signature: (method, path and query, headers) → headers.
 Sign = Callable[[str, str, Mapping[str, str]], dict[str, str]]
 _MAX_HEAD_BYTES = 64 << 10
 _MAX_ERROR_BYTES = 64 << 10
+#: What is wrong, and what helps.
+UNKNOWN_AUTHORITY = (
+    "its certificate is not to be trusted; if it is from an authority of your own, name the file with that "
+    "one's certificate in AWS_CA_BUNDLE"
+)
 _THROTTLED_BYTES = 64 << 10
 
 
@@ -183,6 +188,8 @@ class Wire:
                 if was_used and not isinstance(exc, TimeoutError):
                     connection = None
                     continue
+                if isinstance(exc, ssl.SSLCertVerificationError):
+                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({exc.verify_message})") from exc
                 raise UnreachableError(f"{url}: {_words(exc)}") from exc
 
     def _take(self) -> _Connection | None:

@@ -163,9 +163,11 @@ def test_a_fork_in_the_middle_of_a_fetch_does_not_deadlock(ready: Callable[[str]
     desk = ready("fetch")
     desk.s3.fail(Rule("GET", r"\.arrow$", Stall(0.5)))
     code = f"""
-import os, threading, time, hf_localize
+import os, threading, time, hf_localize, hf_localize.loading, hf_localize.sources.private
+from hf_localize.session import current_session
 t = threading.Thread(target=lambda: hf_localize.load_local_dataset({NAME!r})); t.start()
-time.sleep(0.3)
+while not list(current_session().store.path.glob(".hgloc/staging/*/*")):
+    time.sleep(0.01)
 pid = os.fork()
 if pid == 0:
     os._exit(0 if len(hf_localize.load_local_dataset({NAME!r})["train"]) == 30 else 1)

@@ -409,3 +409,12 @@ def test_calls_through_datasets_inspect_are_answered_too(hub: LoopbackHub, desk:
         info = datasets.get_dataset_config_info("google-research-datasets/mbpp", "full")
     assert info.config_name == "full"
     assert hub.requests == []
+
+
+def test_what_says_that_it_is_a_module_and_has_no_globals_is_passed_over(registered: Desk) -> None:
+    code = (
+        "from cryptography.hazmat.bindings.openssl.binding import Binding; import sys, types\n"
+        "assert {type(m) for m in sys.modules.values() if isinstance(m, types.ModuleType)} != {types.ModuleType}\n"
+        f"import hf_localize; hf_localize.install(); from datasets import load_dataset; print({LOAD})"
+    )
+    assert printed(code, registered) == "['x']"
