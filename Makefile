@@ -6,9 +6,11 @@ OLDER ?= 2.21.0
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
 JOBS ?= auto
+# How long `make fuzz` looks for a finding.
+FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-faults test-s3 bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-faults test-s3 test-large fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -64,6 +66,18 @@ test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedF
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
 
+.venv-fuzz/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group fuzz
+	touch $@
+
+fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into all parsers of what others wrote
+	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+test-large: $(BIN)/.ready ## Data of gigabytes, in some minutes
+	$(BIN)/python -m pytest -m large tests
+
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
@@ -77,4 +91,4 @@ bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/sc
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-bench .venv-clients .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .venv-bench .venv-clients .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

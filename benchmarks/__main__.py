@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.harness import LEAST_RUNS, Line, machine
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
-PARTS = ("moving", "counted")
+PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting")
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"
 
 

@@ -21,11 +21,15 @@ _FOREIGN = ("HGLOC_", "AWS_", "HF_", "PYTHON")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: seconds of wall and CPU time, and the largest memory of the process in bytes."""
+    """One run: seconds of wall and CPU time, the largest memory of the process, and what it wrote.
+
+    ``written_bytes`` counts what the process changed in files, also in those that are gone.
+    """
 
     wall_seconds: float
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ process = subprocess.Popen(sys.argv[1:], stdout=2)
 _, status, usage = os.wait4(process.pid, 0)
 wall = time.perf_counter() - started
 code = os.waitstatus_to_exitcode(status)
-print(json.dumps([code, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]))
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([code, wall, cpu, usage.ru_maxrss * 1024, usage.ru_oublock * 512]))
 """
 
 
@@ -149,11 +154,11 @@ def timed_process(
     """
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(os.fspath, command)]
     ran = subprocess.run(launcher, env=dict(env), cwd=cwd, capture_output=True, check=True)
-    code, wall, cpu, peak = json.loads(ran.stdout)
+    code, *measured = json.loads(ran.stdout)
     if code:
         said = ran.stderr.decode(errors="replace")[-2000:]
         raise RuntimeError(f"{command[0]} ended with {code}:\n{said}")
-    return Run(wall, cpu, peak)
+    return Run(*measured)
 
 
 def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) -> Run:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -17,27 +18,37 @@ from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.shards import link_or_copy
 from hf_localize.store import LocalEntry, Store
 
-#: Bytes of one row's value: ten rows to a batch of the smallest shard.
 ROW_BYTES = 4 << 10
-_BATCH_ROWS = 256
-_WORDS = (
-    "the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on",
-    "not", "he", "his", "but", "at", "are", "this", "have", "from",
-)  # fmt: skip
+#: Of a text: so many words, from a vocabulary of so many. It deflates to two fifths, as prose does.
+_TEXT_WORDS, _VOCABULARY = 400_000, 4000
 
 
-def make_entry(store: Path, name: str, shards: int, shard_bytes: int, *, kind: str = "noise") -> Path:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What rows are like: bytes of one's value, and how many are in a record batch."""
+
+    row_bytes: int = ROW_BYTES
+    batch_rows: int = 256
+
+
+#: A text of half a kilobyte, and as many in a batch as `datasets` writes.
+TEXTS = Rows(512, 1000)
+
+
+def make_entry(
+    store: Path, name: str, shards: int, shard_bytes: int, *, kind: str = "noise", like: Rows = Rows()
+) -> Path:
     """Put a dataset of one split, ``train``, into *store*, and return its folder.
 
     Args:
         shards: how many files.
-        shard_bytes: size of each, roughly: rows of 4 KiB with a number and a text.
+        shard_bytes: size of each, roughly: rows with a number and a text.
         kind: ``noise``, which does not compress, or ``text``, which does, as prose does.
     """
     from hf_localize.registering import register
 
     saved = store.parent / f".saved-{name.replace('/', '-')}"
-    write_saved(saved, {"train": (shards, shard_bytes)}, kind=kind)
+    write_saved(saved, {"train": (shards, shard_bytes)}, kind=kind, like=like)
     entry: LocalEntry = register(saved, DatasetRef(name), Store(store))
     shutil.rmtree(saved)
     return entry.folder
@@ -55,7 +66,9 @@ def copy_entry(store: Path, name: str, other: str) -> None:
     (folder / MANIFEST_NAME).write_bytes(manifest.to_bytes())
 
 
-def write_saved(folder: Path, splits: dict[str, tuple[int, int]], *, kind: str = "noise") -> list[Split]:
+def write_saved(
+    folder: Path, splits: dict[str, tuple[int, int]], *, kind: str = "noise", like: Rows = Rows()
+) -> list[Split]:
     """Write what ``save_to_disk`` would have written for *splits* (shards, bytes of each)."""
     value = datasets.Value("binary" if kind == "noise" else "string")
     features = datasets.Features({"number": datasets.Value("int64"), "value": value})
@@ -63,9 +76,9 @@ def write_saved(folder: Path, splits: dict[str, tuple[int, int]], *, kind: str =
     for split, (count, size) in splits.items():
         (folder / split).mkdir(parents=True)
         names = [layout.shard_name(i, count) for i in range(count)]
-        rows = max(1, size // ROW_BYTES)
+        rows = max(1, size // like.row_bytes)
         for number, shard in enumerate(names):
-            _write_shard(folder / split / shard, features.arrow_schema, rows, kind, number * rows)
+            _write_shard(folder / split / shard, features.arrow_schema, rows, kind, number * rows, like)
         info = {"features": datasets.utils.py_utils.asdict(features)}
         layout.write_split_json(folder / split, split, names, f"made-{count}-{size}", info)
         made.append(
@@ -75,19 +88,38 @@ def write_saved(folder: Path, splits: dict[str, tuple[int, int]], *, kind: str =
     return made
 
 
-def _write_shard(path: Path, schema: pa.Schema, rows: int, kind: str, first: int) -> None:
+def _write_shard(path: Path, schema: pa.Schema, rows: int, kind: str, first: int, like: Rows) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for start in range(0, rows, _BATCH_ROWS):
-            count = min(_BATCH_ROWS, rows - start)
+        for start in range(0, rows, like.batch_rows):
+            count = min(like.batch_rows, rows - start)
             numbers = pa.array(range(first + start, first + start + count), pa.int64())
-            values = pa.array(_values(count, kind), schema.field("value").type)
+            values = pa.array(_values(count, kind, like.row_bytes), schema.field("value").type)
             writer.write_batch(pa.record_batch([numbers, values], schema=schema))
 
 
-def _values(count: int, kind: str) -> list[bytes] | list[str]:
+def _values(count: int, kind: str, size: int) -> list[bytes] | list[str]:
     if kind == "noise":
-        return [os.urandom(ROW_BYTES) for _ in range(count)]
+        return [os.urandom(size) for _ in range(count)]
+    words = _text()
     choose = random.Random(count)
-    words = " ".join(choose.choices(_WORDS, k=4 * ROW_BYTES))
-    starts = [choose.randrange(2 * ROW_BYTES) for _ in range(count)]
-    return [words[start : start + ROW_BYTES] for start in starts]
+    starts = [choose.randrange(len(words) - size) for _ in range(count)]
+    return [words[start : start + size] for start in starts]
+
+
+@functools.cache
+def _text() -> str:
+    choose = random.Random(0)
+    letters = "etaoinshrdlucmfwypvbgk"
+    vocabulary = ["".join(choose.choices(letters, k=choose.randint(2, 9))) for _ in range(_VOCABULARY)]
+    often = [1 / (rank + 10) for rank in range(_VOCABULARY)]
+    return " ".join(choose.choices(vocabulary, often, k=_TEXT_WORDS))
+
+
+def make_entries(store: Path, count: int) -> list[DatasetRef]:
+    """Put *count* datasets of a few rows into *store*, which differ by id alone, and return their refs."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    names = [f"made/entry-{number:05}" for number in range(count)]
+    make_entry(store, names[0], 1, ROW_BYTES)
+    for name in names[1:]:
+        copy_entry(store, names[0], name)
+    return [DatasetRef(name) for name in names]

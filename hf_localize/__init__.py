@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         sync_local_dataset_to_s3,
     )
     from hf_localize.errors import HfLocalizeError
+    from hf_localize.many import Download, download_datasets
     from hf_localize.shim import install, installed, is_installed, uninstall
     from hf_localize.upkeep import (
         prune_datasets,
@@ -38,8 +39,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DATASETS_STORE_PATH",
+    "Download",
     "HfLocalizeError",
     "download_dataset",
+    "download_datasets",
     "install",
     "installed",
     "is_installed",
@@ -61,6 +64,7 @@ _HOMES = {
     **dict.fromkeys(
         ("prune_datasets", "remove_dataset", "repair_dataset", "verify_dataset", "withdraw_dataset"), "upkeep"
     ),
+    **dict.fromkeys(("Download", "download_datasets"), "many"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }
 

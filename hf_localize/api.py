@@ -162,13 +162,16 @@ def sync_local_dataset_to_s3(
 
 
 def list_local_datasets() -> list[dict[str, str | None]]:
-    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store."""
+    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store.
+
+    Those of which loads have brought only a part are not among them.
+    """
     return [as_dict(ref) for ref in current_session().store.refs()]
 
 
-def list_partial_datasets() -> dict[str, str]:
-    """Return, for each dataset of which loads have needed only a part, in words what of it is here."""
-    return {str(entry.manifest.ref): entry.summary() for entry in current_session().store.partials()}
+def list_partial_datasets() -> list[tuple[DatasetRef, str]]:
+    """Return the datasets of which loads have brought only a part, and in words what of each is here."""
+    return [(entry.manifest.ref, entry.summary()) for entry in current_session().store.partials()]
 
 
 def list_s3_datasets(all_folders: bool = False) -> list[dict[str, str | None]]:

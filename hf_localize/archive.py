@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from isal import igzip_lib, isal_zlib
 
-from hf_localize.errors import GarbledError, IntegrityError, UnreachableError, UnsafeArchiveError
-from hf_localize.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest, check_paths, read_manifest
+from hf_localize.errors import (
+    GarbledError,
+    HfLocalizeError,
+    IntegrityError,
+    UnreachableError,
+    UnsafeArchiveError,
+)
+from hf_localize.manifest import (
+    MAX_MANIFEST_BYTES,
+    FileRecord,
+    Manifest,
+    check_paths,
+    check_tree,
+    read_manifest,
+)
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.transfer import fetch_files
 from hf_localize.zipformat import FLUSHED, Member, member_of
@@ -27,7 +43,12 @@ ReadRange = Callable[[int, int], "bytes | memoryview"]
 
 _READ_AHEAD = 1 << 20
 #: What zipfile raises for what is not a ZIP, or not a whole one.
-_NOT_A_ZIP = (zipfile.BadZipFile, KeyError, ValueError, OverflowError, EOFError, RuntimeError, zlib.error)
+_NOT_A_ZIP = (
+    *(zipfile.BadZipFile, LookupError, ValueError, OverflowError, EOFError, RuntimeError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
+#: Of a ZIP's directory, which zipfile reads by one read and makes an object for each entry of.
+_MOST_DIRECTORY_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +69,48 @@ def read_contents(file: TailedFile, where: str) -> Contents | None:
         UnsafeArchiveError: a member is refused, or the index can't be right.
         IntegrityError: it is not a ZIP.
     """
+    with _open_zip(io.BufferedReader(file, _READ_AHEAD), where) as opened:
+        manifest = manifest_in(opened, where)
+        return None if manifest is None else Contents(manifest, _indexed(opened, where))
+
+
+def manifest_of(path: Path, where: str) -> Manifest | None:
+    """Return the manifest in the ZIP at *path*, as :func:`read_contents` does."""
+    with open(path, "rb") as file, _open_zip(file, where) as opened:
+        return manifest_in(opened, where)
+
+
+@contextlib.contextmanager
+def _open_zip(file: BinaryIO, where: str) -> Iterator[zipfile.ZipFile]:
+    """Lend *file* as a ZIP; what is raised of it while it is lent is an IntegrityError."""
     try:
-        with zipfile.ZipFile(cast("Any", io.BufferedReader(file, _READ_AHEAD))) as opened:
-            manifest = manifest_in(opened, where)
-            return None if manifest is None else Contents(manifest, _indexed(opened, where))
+        with zipfile.ZipFile(cast("Any", _Cautious(file, where))) as opened:
+            yield opened
     except _NOT_A_ZIP as exc:
-        raise IntegrityError(f"{where} is not a ZIP: {exc!r}") from exc
+        raise IntegrityError(f"{where} is not a ZIP, or damaged: {exc!r:.300}") from exc
+    except OSError as exc:
+        if exc.errno is not None or isinstance(exc, HfLocalizeError):
+            raise
+        # bz2 has no error of its own.
+        raise IntegrityError(f"{where} is damaged: {exc}") from exc
+
+
+class _Cautious:
+    """A ZIP's bytes, of which no more are read at once than a directory may have."""
+
+    def __init__(self, file: BinaryIO, where: str) -> None:
+        self._file = file
+        self._where = where
+        self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        most = _MOST_DIRECTORY_BYTES + 1
+        data = self._file.read(most if size < 0 else min(size, most))
+        if len(data) > _MOST_DIRECTORY_BYTES:
+            raise UnsafeArchiveError(
+                f"{self._where} has a directory of more than {_MOST_DIRECTORY_BYTES} bytes"
+            )
+        return data
 
 
 def open_member(member: Member, open_range: OpenRange, start: int, stop: int) -> io.RawIOBase:
@@ -141,10 +198,12 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
         UnsafeArchiveError: a name leads outside, stands twice, or is no regular file; or members
             share bytes.
     """
-    infos = [info for info in archive.infolist() if not info.is_dir() and info.filename != MANIFEST_NAME]
-    check_paths(
-        (info.filename.rstrip("/") for info in archive.infolist() if info.filename != MANIFEST_NAME), where
-    )
+    others = [info for info in archive.infolist() if info.filename != MANIFEST_NAME]
+    check_paths((info.filename.removesuffix("/") for info in others), where)
+    infos = [info for info in others if not info.is_dir()]
+    check_tree((info.filename for info in infos), where)
+    if len(archive.infolist()) > len(others) + 1:
+        raise UnsafeArchiveError(f"{where} holds {MANIFEST_NAME} twice")
     for info in infos:
         mode = info.external_attr >> 16
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -173,15 +232,12 @@ def unpack(
         IntegrityError: a file differs from its record, or the ZIP is damaged.
     """
     where = path.name
-    with zipfile.ZipFile(path) as archive:
+    with open(path, "rb") as file, _open_zip(file, where) as archive:
         members = members_of(archive, where)
         wanted = records or tuple(FileRecord(name, info.file_size) for name, info in members.items())
         if sum(record.size_bytes for record in wanted) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
-        try:
-            return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
-        except _NOT_A_ZIP as exc:
-            raise IntegrityError(f"{where} is damaged: {exc!r}") from exc
+        return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
 
 
 class _Inflating(io.RawIOBase):

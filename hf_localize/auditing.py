@@ -20,7 +20,7 @@ from hf_localize.checking import UNSEALED, Checked, Damage
 from hf_localize.crew import trying
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import IntegrityError
-from hf_localize.index import Placed, catalog_keys, enter, folder_of, read_placed
+from hf_localize.index import Placed, catalog_keys, enter, folder_of, plain_mark, read_placed
 from hf_localize.manifest import FileRecord, is_as_written, read_manifest
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.sources.private import BucketEntry, PrivateSource, find_indexed, list_refs
@@ -89,7 +89,7 @@ def _marks_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
     """Yield what is wrong with what an entry is found by: commit mark, catalogs, claim of its folder."""
     manifest, key = placed.manifest, placed.manifest.ref.index_key
     data = bucket.get(key) or b""
-    if data and not is_as_written(data, read_placed(data, key).document()):
+    if data and not is_as_written(plain_mark(data, key), read_placed(data, key).document()):
         yield Damage(key, UNSEALED)
     for catalog in catalog_keys(manifest):
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 _CONTINUATION = 0xFFFFFFFF
 #: Values of ``MessageHeader``.
 _SCHEMA, _RECORD_BATCH = 1, 3
-#: A manifest names at most so many batches of a shard, evenly spread; the others are walked to.
-_MOST_POINTS = 256
+#: A manifest names at most so many batches of a shard, evenly spread, and of all shards together
+#: (but one of each); the others are walked to. A reader of one row reads the whole manifest.
+_MOST_POINTS, _MOST_POINTS_OF_ENTRY = 256, 8192
 _MAX_METADATA_BYTES = 64 << 20
 
 
-def seek_points(shard: Path) -> tuple[tuple[int, int], ...]:
+def seek_points(shard: Path, *, shards: int = 1) -> tuple[tuple[int, int], ...]:
     """Return (rows before it, offset in bytes) of batches of an Arrow stream file, in order.
+
+    The more *shards* an entry has, the fewer.
 
     The first batch, which needs no point, is left out. A file that can only be read from its
     beginning (it has dictionaries, or the old format) has none.
@@ -37,8 +40,25 @@ def seek_points(shard: Path) -> tuple[tuple[int, int], ...]:
             found = [(rows, offset) for rows, offset, _ in _batches(file)][1:]
         except _NotSeekableError:
             return ()
-    step = -(-len(found) // _MOST_POINTS) or 1
-    return tuple(found[::step])
+    most = min(_MOST_POINTS, max(1, _MOST_POINTS_OF_ENTRY // shards), len(found))
+    return tuple(found[(2 * number + 1) * len(found) // (2 * most)] for number in range(most))
+
+
+def packed(points: Iterable[tuple[int, int]]) -> str:
+    """Return what :func:`seek_points` gave as text, for a manifest."""
+    return " ".join(f"{rows}:{offset}" for rows, offset in points)
+
+
+def unpacked(text: str) -> list[tuple[int, int]]:
+    """Return the seek points that *text* holds.
+
+    Raises:
+        IntegrityError: it is not what :func:`packed` writes.
+    """
+    try:
+        return [(int(rows), int(offset)) for rows, offset in (pair.split(":") for pair in text.split())]
+    except ValueError as exc:
+        raise IntegrityError(f"{text[:200]!r} does not tell where record batches lie") from exc
 
 
 def open_at(

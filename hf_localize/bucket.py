@@ -37,7 +37,7 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.manifest import parse_json
+from hf_localize.manifest import MAX_MANIFEST_BYTES, parse_json
 from hf_localize.settings import Settings, current
 from hf_localize.signing import Keys, Signer
 from hf_localize.wire import StatusError, Wire
@@ -57,6 +57,8 @@ _MD5 = re.compile("[0-9a-f]{32}")
 #: What an interrupted run left and nobody has gone on with for so long is removed.
 STALE_SECONDS = 24 * 3600
 _T = TypeVar("_T")
+#: A region becomes a part of a host name.
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
 _NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
@@ -175,7 +177,12 @@ class Bucket:
 
         def read() -> None:
             with self._moving(key, lambda wire, name: wire.get(name)) as body:
-                found.append((body.read_all(), body.headers.get("etag", "")))
+                data = body.read_all(MAX_MANIFEST_BYTES + 1)
+                if len(data) > MAX_MANIFEST_BYTES:
+                    raise IntegrityError(
+                        f"{key} in {self.address} has more than {MAX_MANIFEST_BYTES} bytes: too many"
+                    )
+                found.append((data, body.headers.get("etag", "")))
 
         with contextlib.suppress(_MissingKeyError):
             trying(key, read)
@@ -501,7 +508,12 @@ class Bucket:
                 return work(self._wire(), name)
             except StatusError as exc:
                 region = exc.headers.get("x-amz-bucket-region")
-                if not region or self.address.endpoint_url or region == self._region:
+                if (
+                    not region
+                    or not _REGION.fullmatch(region)
+                    or self.address.endpoint_url
+                    or region == self._region
+                ):
                     raise
                 self._region, self._data = region, None  # AWS says where the bucket really is.
                 return work(self._wire(), name)

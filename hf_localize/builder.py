@@ -22,11 +22,12 @@ from datasets.features.features import _FEATURE_TYPES
 from datasets.naming import filenames_for_dataset_split
 from datasets.splits import SplitDict, SplitInfo
 
-from hf_localize.batches import open_at
+from hf_localize.batches import open_at, unpacked
 from hf_localize.capture import dataset_name
 from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
 from hf_localize.features import missing_types, with_large_list_item
+from hf_localize.keeping import ReadThrough
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.resolver import Resolver
@@ -34,6 +35,7 @@ from hf_localize.room import require_room
 from hf_localize.shards import link_or_symlink
 from hf_localize.store import LocalEntry
 from hf_localize.streaming import resuming
+from hf_localize.tables import Reader
 
 _log = logging.getLogger(__name__)
 #: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
@@ -42,6 +44,9 @@ _CACHE_FOLDER = "hf_localize"
 #: Stock patches the module of a builder for streaming: ``open``, ``os`` and ``Path``, for good.
 #: This says that it has been done; what lies elsewhere is read by the sources.
 _patched_for_streaming = True
+_ARGUMENTS_OF_LOAD = frozenset(
+    {"download_config", "download_mode", "verification_mode", "num_proc", "storage_options"}
+)
 _SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
 _INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
@@ -91,6 +96,8 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     content never meets an old ``.map()`` cache.
     """
 
+    _cache_dir: str
+
     def __init__(
         self,
         entry: StoredEntry,
@@ -101,8 +108,13 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         token: bool | str | None = None,
         force: bool = False,
         wanted: WantedSplit | None = None,
+        keeps_streamed: bool = False,
     ) -> None:
         manifest = entry.manifest
+        #: Where streams have their shards from.
+        self._shards: StoredEntry | ReadThrough = entry
+        if keeps_streamed and not isinstance(entry, LocalEntry):
+            self._shards = ReadThrough(entry, ref, resolver)
         self._wanted = wanted
         self._entry: StoredEntry = entry
         self._ref = ref
@@ -118,6 +130,8 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             repo_id=manifest.canonical_id or manifest.dataset_id,
             version=_version(manifest),
         )
+        #: Stock has taken ``info`` from there.
+        self._has_prepared_info = os.path.isfile(_prepared_info(self._cache_dir))
         self._restore_names()
 
     @property
@@ -140,7 +154,10 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             self._require_room_in_cache()
             _log.warning("%s is prepared from %s itself: %s", self._ref, self._entry.source, exc)
         try:
-            self._prepare_as_stock(*args, **kwargs)
+            if self._is_ready(*args, **kwargs):
+                self._output_dir, self._file_format = self._cache_dir, "arrow"
+            else:
+                self._prepare_as_stock(*args, **kwargs)
         except _ReplacedError:  # Somebody replaced the entry meanwhile: take the new one, whole.
             self._adopt(self._resolver.localize(self._ref, wanted=self._wanted))
             self._prepare_as_stock(*args, **kwargs)
@@ -154,6 +171,22 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         folder = Path(self._cache_dir).absolute()
         if _is_local(self._fs):
             require_room(next(path for path in (folder, *folder.parents) if path.is_dir()), needed)
+
+    def _is_ready(self, *args: Any, **kwargs: Any) -> bool:
+        """Tell whether stock, as `load_dataset` calls it, would only find that all has been prepared."""
+        return (
+            self._has_prepared_info
+            and not args
+            and kwargs.get("download_mode") is datasets.DownloadMode.REUSE_DATASET_IF_EXISTS
+            and isinstance(kwargs.get("verification_mode"), datasets.VerificationMode)
+            and not (kwargs.keys() - _ARGUMENTS_OF_LOAD or kwargs.get("storage_options"))
+            and os.path.isfile(_prepared_info(self._cache_dir))
+        )
+
+    def _as_dataset(self, split: Any = datasets.Split.TRAIN, in_memory: bool = False) -> datasets.Dataset:
+        reader = Reader(self._fs._strip_protocol(self._output_dir), self.info)
+        found = reader.read(self.dataset_name, split, self.info.splits.values(), in_memory)
+        return datasets.Dataset(fingerprint=self._get_dataset_fingerprint(split), **found)
 
     def _relative_data_dir(self, *args: Any, **kwargs: Any) -> str:
         return f"{_CACHE_FOLDER}/{super()._relative_data_dir(*args, **kwargs)}"
@@ -178,8 +211,8 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
             return
         try:
-            for source, target in self._links(self._entry, self._output_dir):
-                link_or_symlink(source, target)
+            for path, name in self._links(self._entry):
+                link_or_symlink(self._entry.folder / path, Path(self._output_dir, name))
         except FileNotFoundError as exc:
             raise _ReplacedError from exc
         if self._entry.was_replaced():
@@ -200,20 +233,23 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def _generate_tables(self, shards: list[str], first_row: int = 0) -> Iterator[tuple[Any, pa.Table]]:
         """Yield the batches of *shards*; for those before the one with *first_row*, rows without data."""
         for index, path in enumerate(shards):
-            with self._entry.open(path) as stream:
+            with self._shards.open(path) as stream:
                 for number, table in enumerate(_tables(stream, path, first_row, self._seek_points(path))):
                     yield (_Key(index, number) if _Key else f"{index}_{number}"), table
             first_row = 0
 
     def _seek_points(self, path: str) -> Sequence[tuple[int, int]]:
         shards = (shard for split in self._entry.manifest.splits for shard in split.shards)
-        return next(shard.seek_points for shard in shards if shard.path == path)
+        return unpacked(next(shard.seek_points for shard in shards if shard.path == path))
 
     def _adopt(self, entry: LocalEntry) -> None:
         """Build from *entry* from now on; its content may differ from what was found before."""
-        self._entry = entry
+        if entry is self._entry:
+            return
+        self._entry = self._shards = entry
         if entry.digest == self.hash:
             return
+        self._has_prepared_info = False
         self.hash: str = entry.digest
         self.info = dataset_info(entry.manifest, self._ref)
         self._restore_names()
@@ -231,21 +267,26 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         A cache folder outlives its entry, which may have been removed, or found damaged and
         fetched again since. ``.map()`` caches in the folder are kept.
         """
-        if not isinstance(self._entry, LocalEntry):
+        entry, folder = self._entry, self._cache_dir
+        if not isinstance(entry, LocalEntry):
             return
-        for source, target in self._links(self._entry, self._cache_dir):
-            if not target.exists() or not target.samefile(source):
-                fresh = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
+        there = _inodes_in(folder, entry)
+        for path, name in self._links(entry):
+            if there.get(name) == entry.inodes.get(path, -1):
+                continue
+            source, target = entry.folder / path, Path(folder, name)
+            if not _is_same_file(source, target):
+                fresh = target.with_name(f"{name}.{uuid.uuid4().hex[:8]}")
                 link_or_symlink(source, fresh)
                 fresh.replace(target)
 
-    def _links(self, entry: LocalEntry, folder: str) -> Iterator[tuple[Path, Path]]:
-        """Yield each shard of *entry* that is needed, and where stock's reader looks for it."""
+    def _links(self, entry: LocalEntry) -> Iterator[tuple[str, str]]:
+        """Yield each shard of *entry* that is needed, and the name by which stock's reader looks for it."""
         needed = self._wanted(entry.manifest) if self._wanted and entry.is_partial else None
         for split in entry.manifest.splits:
-            for shard, name in zip(split.shards, _file_names(split, folder, self.dataset_name), strict=True):
+            for shard, name in zip(split.shards, _file_names(split, "", self.dataset_name), strict=True):
                 if needed is None or shard.path in needed:
-                    yield entry.folder / shard.path, Path(name)
+                    yield shard.path, name
 
 
 class _ReplacedError(Exception):
@@ -268,8 +309,15 @@ def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
     splits = SplitDict(dataset_name=name)
     for split in manifest.splits:
         splits.add(_split_info(split, name))
-    features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
-    return datasets.DatasetInfo(**{**known, "dataset_name": name, "features": features, "splits": splits})
+    try:
+        features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
+        named = {"dataset_name": name, "features": features, "splits": splits}
+        return datasets.DatasetInfo(**{**known, **named})
+    except Exception as exc:  # Whatever `datasets` makes of what is none.
+        raise IntegrityError(
+            f"the manifest of {manifest.ref} has features or info that datasets {datasets.__version__} can't "
+            f"read: {exc!r:.300}"
+        ) from exc
 
 
 def linked_files(entry: LocalEntry, cache_dir: str | None) -> Path:
@@ -307,6 +355,22 @@ def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets
     if os.path.isfile(os.path.join(builder._cache_dir, datasets.config.DATASET_INFO_FILENAME)):
         builder.info = datasets.DatasetInfo.from_directory(builder._cache_dir)  # As its __init__ does.
     return builder
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return other.exists() and other.samefile(one)
+
+
+def _inodes_in(folder: str, entry: LocalEntry) -> dict[str, int]:
+    """Return {name: inode} of *folder*, one look for all its files; {} where they say nothing of *entry*."""
+    if entry.identity is None or os.stat(folder).st_dev != entry.identity[0]:
+        return {}
+    with os.scandir(folder) as items:
+        return {item.name: item.inode() for item in items}
+
+
+def _prepared_info(cache_dir: str) -> str:
+    return os.path.join(cache_dir, datasets.config.DATASET_INFO_FILENAME)
 
 
 def _file_names(split: Split, folder: str, dataset_name: str) -> list[str]:

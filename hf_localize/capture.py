@@ -19,13 +19,13 @@ from datasets.naming import filenames_for_dataset_split
 from datasets.utils.py_utils import asdict
 
 from hf_localize import __version__, layout
-from hf_localize.batches import seek_points
+from hf_localize.batches import packed, seek_points
 from hf_localize.counting import source_rows
 from hf_localize.features import has_media, portable
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
 from hf_localize.media import embed_members, refuse_foreign_files
 from hf_localize.refs import DatasetRef
-from hf_localize.shards import make_portable, split_by_rows, write_portable_shard
+from hf_localize.shards import make_portable, split_by_rows, write_empty_shard, write_portable_shard
 from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
@@ -38,13 +38,18 @@ _WRITERS = {
 }
 
 
-def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: DatasetRef) -> Manifest:
+def capture_builder(
+    builder: datasets.DatasetBuilder, folder: Path, ref: DatasetRef, *, is_ours: bool = False
+) -> Manifest:
     """Write what *builder* has prepared into *folder* as an entry and return its manifest.
 
     Each source file of the repository becomes a shard, so that a stream has the shards that it
     has from the Hub; where there is one, or none can be told, the prepared Arrow files are linked.
     Values that may lie in files of their own are embedded. *builder* must have run
     ``download_and_prepare()``.
+
+    Args:
+        is_ours: what it has prepared is nobody else's, and may be changed.
 
     Raises:
         UnsafeArchiveError: a value names a file that did not come with the dataset.
@@ -56,7 +61,7 @@ def capture_builder(builder: datasets.DatasetBuilder, folder: Path, ref: Dataset
         builder.as_dataset().save_to_disk(str(folder))
         splits = _normalise(folder, lambda split: source_rows(builder, split))
     else:
-        splits = tuple(_link_split(builder, name, folder) for name in builder.info.splits)
+        splits = tuple(_link_split(builder, name, folder, is_ours) for name in builder.info.splits)
     layout.write_dict_json(folder, [split.name for split in splits])
     manifest = _manifest(folder, ref, builder.info, splits)
     configs = tuple(builder.builder_configs) or (builder.config.name,)
@@ -169,7 +174,8 @@ def _check_splits(data: datasets.DatasetDict) -> None:
 def _manifest(
     folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]
 ) -> Manifest:
-    splits = tuple(_with_seek_points(folder, split) for split in splits)
+    shards = sum(len(split.shards) for split in splits)
+    splits = tuple(_with_seek_points(folder, split, shards) for split in splits)
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
@@ -184,9 +190,10 @@ def _manifest(
     )
 
 
-def _with_seek_points(folder: Path, split: Split) -> Split:
-    shards = (replace(s, seek_points=seek_points(folder / s.path)) for s in split.shards)
-    return replace(split, shards=tuple(shards))
+def _with_seek_points(folder: Path, split: Split, shards: int) -> Split:
+    points = (packed(seek_points(folder / shard.path, shards=shards)) for shard in split.shards)
+    placed = (replace(s, seek_points=p) for s, p in zip(split.shards, points, strict=True))
+    return replace(split, shards=tuple(placed))
 
 
 def _now() -> str:
@@ -198,20 +205,27 @@ def _hashed(folder: Path, paths: Sequence[str]) -> tuple[FileRecord, ...]:
     return tuple(run_all(lambda path: hash_file(folder / path, path), paths, workers=workers))
 
 
-def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Split:
+def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path, is_ours: bool) -> Split:
     recorded = builder.info.splits[name]
     sources = _prepared_files(builder, name)
-    rows = recorded.shard_lengths if len(sources) > 1 else [recorded.num_examples]
-    by_source = source_rows(builder, name)
-    names = [layout.shard_name(i, len(by_source or sources)) for i in range(len(by_source or sources))]
+    prepared = list(recorded.shard_lengths) if len(sources) > 1 else [recorded.num_examples]
+    rows = source_rows(builder, name) or prepared
+    names = [layout.shard_name(i, len(rows)) for i in range(len(rows))]
     (folder / name).mkdir()
     targets = [folder / name / target for target in names]
-    if by_source is not None:
-        rows = by_source
-        split_by_rows(sources, rows, targets)
+    if rows == prepared:
+        _link_shards(sources, targets, is_ours)
+    elif list(filter(None, rows)) == list(filter(None, prepared)):  # A file without rows was not prepared.
+        empty = [target for target, count in zip(targets, rows, strict=True) if not count]
+        _link_shards(
+            [source for source, count in zip(sources, prepared, strict=True) if count],
+            [target for target in targets if target not in empty],
+            is_ours,
+        )
+        for target in empty:
+            write_empty_shard(sources[0], target)
     else:
-        for source, target in zip(sources, targets, strict=True):
-            write_portable_shard(source, target)
+        split_by_rows(sources, rows, targets)
     layout.write_split_json(folder / name, name, names, builder.hash or "", _portable_info(builder.info))
     original = getattr(recorded, "original_shard_lengths", None)
     return Split(
@@ -221,6 +235,11 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path) -> Sp
         tuple(Shard(f"{name}/{n}", r) for n, r in zip(names, rows, strict=True)),
         original_shard_rows=None if original is None else tuple(original),
     )
+
+
+def _link_shards(sources: Sequence[Path], targets: Sequence[Path], is_ours: bool) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        write_portable_shard(source, target, is_ours=is_ours)
 
 
 def _prepared_files(builder: datasets.DatasetBuilder, split: str) -> list[Path]:
@@ -292,6 +311,8 @@ def _write_empty_shards(folder: Path) -> None:
 def _portable_info(info: datasets.DatasetInfo) -> dict[str, Any]:
     document = _info_json(info)
     document["features"] = portable(document["features"])
+    for split in (document.get("splits") or {}).values():
+        split.pop("shard_lengths", None)  # Of what was prepared, which is not how the entry is cut.
     document["download_checksums"] = None  # They may name files of the machine that wrote them.
     return document
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import is_as_written, problem_with
+from hf_localize.manifest import is_as_written
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.store import LocalEntry, Store
+from hf_localize.store import LocalEntry, Store, problems_in
 
 UNSEALED = "was changed since it was written: it has no checksum"
 
@@ -61,8 +61,7 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
     files = entry.manifest.files if entry.has_manifest else ()
     if entry.is_partial:
         files = tuple(file for file in files if (entry.folder / file.path).exists())
-    problems = ((file.path, problem_with(entry.folder / file.path, file, deep=deep)) for file in files)
-    damages = [Damage(path, problem) for path, problem in problems if problem]
+    damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
     if entry.has_manifest:
         data = (entry.folder / MANIFEST_NAME).read_bytes()
         if not is_as_written(data, entry.manifest.document()):

@@ -1,17 +1,15 @@
 """The ``hg-localize`` command: options and rendering only.
 
-Results go to stdout, everything else to stderr; the exit status is 0 only if all was done.
+Results go to stdout, everything else to stderr; the exit status is 0 only if all was done. What a
+command needs is imported when it runs, so that ``--help`` takes little more than click itself.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -54,6 +52,8 @@ def _reporting(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
+            import logging
+
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
             _fail(f"Error: {exc}")
 
@@ -76,6 +76,8 @@ def main() -> None:
 
     Settings are HGLOC_* environment variables, or lines of a .env file.
     """
+    import logging
+
     from hf_localize.settings import current
 
     try:
@@ -88,8 +90,16 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("dataset_id")
-@_name
+@click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True)
+@click.option(
+    "--name",
+    "-n",
+    "config_names",
+    multiple=True,
+    metavar="TEXT",
+    help="Config name; may be given several times. Default: the default config.",
+)
+@click.option("--all-configs", is_flag=True, help="Every config of the repository.")
 @_revision
 @click.option(
     "--trust-remote-code/--no-trust-remote-code",
@@ -100,17 +110,42 @@ def main() -> None:
 @_no_upload
 @_keep_files
 @_reporting
-def download(dataset_id: str, **options: Any) -> None:
-    """Bring DATASET_ID into the local store, and publish it to the team's bucket.
+def download(
+    dataset_ids: tuple[str, ...], config_names: tuple[str, ...], all_configs: bool, **options: Any
+) -> None:
+    """Bring each DATASET_ID into the local store, and publish it to the team's bucket.
 
     Asked in order: local store, private bucket, public ZIPs, Hub. With credentials, the bucket
-    gets a copy if it lacks one. Prints the path of the local copy.
+    gets a copy if it lacks one. Prints the path of the local copy. Of several datasets or configs
+    some are downloaded at a time, and one that fails does not stop the others.
 
     Example: hg-localize download openai/gsm8k --name main --make-public
     """
+    if all_configs and config_names:
+        raise click.UsageError("--all-configs and --name exclude each other.")
+    if all_configs or len(dataset_ids) > 1 or len(config_names) > 1:
+        _download_many(dataset_ids, config_names or (None,), all_configs=all_configs, **options)
+        return
     from hf_localize.api import download_dataset
 
-    click.echo(download_dataset(dataset_id, **options).message_or_path)
+    name = config_names[0] if config_names else None
+    click.echo(download_dataset(dataset_ids[0], name, **options).message_or_path)
+
+
+def _download_many(
+    dataset_ids: tuple[str, ...], config_names: tuple[str | None, ...], **options: Any
+) -> None:
+    from hf_localize.many import download_datasets
+
+    results = download_datasets(dataset_ids, config_names, **options)
+    failed = [result for result in results if not result.success]
+    for result in results:
+        if result.success:
+            click.echo(result.path)
+    for result in failed:
+        click.echo(f"Error: {result}: {result.error}", err=True)
+    if failed:
+        _fail(f"{len(failed)} of {len(results)} downloads failed.")
 
 
 @main.command()
@@ -156,15 +191,17 @@ def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
 def list_local() -> None:
     """List the datasets of the local store: dataset id, config name, revision.
 
-    Those of which only a part is here are named on stderr.
+    Those of which loads have brought only a part are no datasets for other commands: they are
+    named on stderr, with what is here and the command that brings the rest.
 
     Example: hg-localize list-local
     """
     from hf_localize.api import list_local_datasets, list_partial_datasets
+    from hf_localize.entries import download_command
 
     _show(list_local_datasets())
-    for name, summary in list_partial_datasets().items():
-        click.echo(f"only a part of {name}: {summary}", err=True)
+    for ref, summary in list_partial_datasets():
+        click.echo(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}", err=True)
 
 
 @main.command("list-s3")
@@ -314,11 +351,13 @@ def run(command: tuple[str, ...]) -> None:
 
     Example: hg-localize run -- python train.py --epochs 3
     """
-    folder = str(Path(__file__).parent / "on_pythonpath")
+    folder = os.path.join(os.path.split(__file__)[0], "on_pythonpath")
     path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "HGLOC_AUTO_INSTALL": "1", "PYTHONPATH": path}
     try:
         if sys.platform == "win32":  # There exec would return to the shell before the command ends.
+            import subprocess
+
             sys.exit(subprocess.call(command, env=environment))  # noqa: S603  # That is its purpose.
         os.execvpe(command[0], command, environment)  # noqa: S606
     except OSError as exc:
@@ -329,8 +368,8 @@ def run(command: tuple[str, ...]) -> None:
 def _show(found: list[dict[str, str | None]]) -> None:
     """Print one line a dataset, columns divided by tabs; ``-`` stands for the default."""
     click.echo("dataset_id\tconfig_name\trevision", err=True)
-    for item in found:
-        click.echo("\t".join(_names(item)))
+    if found:
+        click.echo("\n".join(["\t".join(_names(item)) for item in found]))
 
 
 def _names(item: dict[str, Any]) -> list[str]:

@@ -12,9 +12,12 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+from datasets.utils.py_utils import convert_file_size_to_int
 
 #: The attribute of a builder that has {split: rows of each source file}.
 _SOURCE_ROWS = "_hgloc_source_rows"
+#: The attribute of a builder that makes a prepared file of each source file.
+_CUTS = "_hgloc_cuts_at_files"
 
 
 def count_source_rows(builder: datasets.DatasetBuilder) -> None:
@@ -25,6 +28,27 @@ def count_source_rows(builder: datasets.DatasetBuilder) -> None:
     builder._prepare_split = functools.partial(_prepare_and_count, builder)
 
 
+def cut_at_files(builder: datasets.DatasetBuilder) -> None:
+    """Have *builder*, which counts, also begin a prepared file where a source file begins.
+
+    For data that is prepared for an entry, not for the cache of `datasets`.
+    """
+    setattr(builder, _CUTS, True)
+
+
+class _FileEnds(int):
+    """A largest size of a prepared file, which one has reached where its source file ends.
+
+    Stock asks ``bytes written > this`` before it writes the next table. Where a source file ends
+    is known once the next table came.
+    """
+
+    is_reached: bool | None = None
+
+    def __lt__(self, written: int) -> bool:
+        return int(self) < written if self.is_reached is None else self.is_reached
+
+
 def _prepare_and_count(
     builder: Any, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any
 ) -> Any:
@@ -33,8 +57,11 @@ def _prepare_and_count(
     rows = [0] * (lengths.pop() if len(lengths) == 1 else 1)
     setattr(builder, _SOURCE_ROWS, {**getattr(builder, _SOURCE_ROWS, {}), split_generator.name: rows})
     names = [name for name in ("_generate_tables", "_generate_examples") if hasattr(builder, name)]
+    ends = _FileEnds(convert_file_size_to_int(kwargs.get("max_shard_size") or datasets.config.MAX_SHARD_SIZE))
+    if getattr(builder, _CUTS, False) and "_generate_tables" in names:  # A file of examples is one example.
+        kwargs["max_shard_size"] = ends
     for name in names:
-        setattr(builder, name, _counting(getattr(builder, name), rows))
+        setattr(builder, name, _counting(getattr(builder, name), rows, ends))
     try:
         return type(builder)._prepare_split(builder, split_generator, *args, **kwargs)
     finally:
@@ -42,14 +69,19 @@ def _prepare_and_count(
             delattr(builder, name)
 
 
-def _counting(generate: Callable[..., Any], rows: list[int]) -> Callable[..., Any]:
-    """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order."""
+def _counting(generate: Callable[..., Any], rows: list[int], ends: _FileEnds) -> Callable[..., Any]:
+    """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order.
+
+    Before it yields, *ends* knows whether a file of several rows has ended.
+    """
 
     def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
         last = 0
         for key, data in generate(*args, **kwargs):
             file = _file_of(key)
+            ends.is_reached = None
             if file is not None and last <= file < len(rows):
+                ends.is_reached = file > last and rows[last] > 1
                 rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
                 last = file
             yield key, data

@@ -54,6 +54,8 @@ class NotHere:
     reason: str
     #: What stock `datasets` raised, where the source is the Hub.
     error: Exception | None = None
+    #: Some of its files are here.
+    is_partial: bool = False
 
 
 class Source(Protocol):
@@ -81,6 +83,13 @@ class RepositorySource(Source, Protocol):
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any entry's manifest that tells the configs of the repository of *ref*."""
+
+
+def download_command(ref: DatasetRef) -> str:
+    """Return the command that brings all of *ref* into the local store."""
+    name = f" --name '{ref.config_name}'" if ref.config_name else ""
+    revision = f" --revision '{ref.revision}'" if ref.revision else ""
+    return f"hg-localize download {ref.dataset_id}{name}{revision}"
 
 
 def instead(others: Sequence[str]) -> str:

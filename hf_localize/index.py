@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.manifest import (
+    MAX_MANIFEST_BYTES,
     FileRecord,
     Manifest,
     answers,
@@ -19,6 +22,10 @@ from hf_localize.manifest import (
 )
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 
+#: A larger commit mark is compressed by gzip: who wants the first row of a dataset of many shards
+#: reads all of it first, and most of it are paths that are alike.
+_PLAIN_BYTES = 128 << 10
+_GZIP_MAGIC = b"\x1f\x8b"
 #: Behind the last of a ref's folders: which replacement of its content it is, and of which digest.
 _REPLACEMENT = re.compile(r"@([1-9][0-9]*)-[0-9a-f]{8}")
 
@@ -51,7 +58,8 @@ class Placed:
 
     def to_bytes(self) -> bytes:
         """Return the commit mark, as it stands at the ref's index key."""
-        return sealed(self.document())
+        data = sealed(self.document())
+        return data if len(data) <= _PLAIN_BYTES else gzip.compress(data, mtime=0)
 
     def document(self) -> dict[str, Any]:
         """Return the commit mark as a JSON object, without its checksum."""
@@ -101,6 +109,7 @@ def read_placed(data: bytes, where: str) -> Placed:
     Raises:
         IntegrityError: it is not a commit mark, or names a folder or key that can't be its entry's.
     """
+    data = plain_mark(data, where)
     manifest, document = read_manifest(data, where), parse_json(data, where)
     folder, elsewhere = document.get("folder"), document.get("elsewhere", {})
     generation = document.get("generation", 0)
@@ -112,6 +121,20 @@ def read_placed(data: bytes, where: str) -> Placed:
         if not isinstance(key, str) or not _may_have(manifest.ref, key):
             raise IntegrityError(f"{where} names the key {key!r} for {path}, which can't be its entry's")
     return Placed(manifest, folder, elsewhere, generation)
+
+
+def plain_mark(data: bytes, where: str) -> bytes:
+    """Return a commit mark's JSON. No more is inflated than a manifest may have."""
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        plain = inflater.decompress(data, MAX_MANIFEST_BYTES + 1)
+    except zlib.error as exc:
+        raise IntegrityError(f"{where} is damaged: {exc}") from exc
+    if not inflater.eof and len(plain) <= MAX_MANIFEST_BYTES:
+        raise IntegrityError(f"{where} is not whole")
+    return plain
 
 
 def _may_have(ref: DatasetRef, key: str) -> bool:
@@ -185,9 +208,15 @@ def read_catalog(data: bytes, where: str) -> list[Listed]:
 def _listed(value: Mapping[str, Any]) -> Listed:
     return Listed(
         DatasetRef(value["dataset_id"], value["config_name"], value["revision"]),
-        canonical_id=value["canonical_id"],
-        resolved_config=value["resolved_config"],
+        canonical_id=_text(value["canonical_id"]),
+        resolved_config=_text(value["resolved_config"]),
         is_default_config=value["is_default_config"] is True,
-        commit=value["commit"],
+        commit=_text(value["commit"]),
         tells_configs=value["tells_configs"] is True,
     )
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r:.100} is no text")
+    return value

@@ -15,7 +15,7 @@ from typing import Any
 
 from hf_localize.errors import IntegrityError
 from hf_localize.features import portable
-from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, hash_file, parse_json
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_tree, hash_file, parse_json
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import count_rows
 
@@ -67,6 +67,13 @@ def describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
     Raises:
         IntegrityError: a JSON file that the folder should have is absent or unreadable.
     """
+    try:
+        return _describe(read, ref, where)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
+        raise IntegrityError(f"{where} is not what save_to_disk writes: {exc!r:.200}") from exc
+
+
+def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
     prefixes = _split_folders(read, where)
     paths: list[str] = [DICT_FILE] if "" not in prefixes else []
     splits: list[Split] = []
@@ -87,7 +94,7 @@ def describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         paths += [prefix + STATE_FILE, prefix + INFO_FILE, *(s.path for s in shards)]
     if read(CARD_FILE) is not None:
         paths.append(CARD_FILE)
-    check_paths(paths, where)
+    check_tree(paths, where)
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,

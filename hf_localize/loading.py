@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
+import huggingface_hub
 
 from hf_localize.builder import LocalizedDataset, WantedSplit, linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
@@ -21,6 +22,7 @@ from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
     NotAnswerableError,
+    ScriptDatasetError,
 )
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
@@ -102,6 +104,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         # A ZIP without manifest tells nothing before it is unpacked; data files are for stock to read.
         entry = resolver.localize_entry(entry, request.ref)
     if isinstance(entry, LocalEntry) and not entry.is_saved:
+        _refuse_script(entry)
         return stock_builder(
             open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
         )
@@ -113,7 +116,20 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         token=request.token,
         force=request.force,
         wanted=wanted,
+        keeps_streamed=session.settings.stream_cache,
     )
+
+
+def _refuse_script(entry: LocalEntry) -> None:
+    """Raise ScriptDatasetError where stock would take a file of what was fetched for a loading script.
+
+    That is one with the name of its folder. What a person has put there without a manifest is his own.
+    """
+    script = entry.folder / f"{entry.folder.name}.py"
+    if entry.has_manifest and script.is_file():
+        raise ScriptDatasetError(
+            f"{entry.manifest.ref} has the loading script {script.name}, which is not run"
+        )
 
 
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
@@ -137,6 +153,28 @@ def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
         offline=settings.hub_offline,
         timeout_seconds=settings.timeout_seconds,
     ).find(ref)
+
+
+def ask_for_config_names(ref: DatasetRef, trust_remote_code: bool) -> list[str]:
+    """Return the names of all configs of the repository of *ref*, from a store, else from the Hub."""
+
+    def call_stock() -> list[str]:
+        stock = inspect.unwrap(datasets.inspect.get_dataset_config_names)
+        arguments: dict[str, object] = {"revision": ref.revision}
+        if "trust_remote_code" in inspect.signature(stock_function()).parameters:  # datasets < 4
+            arguments["trust_remote_code"] = trust_remote_code
+        names: list[str] = stock(
+            canonical_id(ref.dataset_id, current_session().settings.timeout_seconds), **arguments
+        )
+        return names
+
+    return config_names(ref, call_stock)
+
+
+def without_progress_bars() -> None:
+    """Have `datasets` and huggingface_hub draw none in this process."""
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
 
 
 def ask_hub_for_files(ref: DatasetRef) -> Entry | NotHere:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
@@ -18,8 +19,18 @@ FORMAT_VERSION = 1
 #: A manifest of 100,000 files has some 20 MB; more is refused before it is parsed.
 MAX_MANIFEST_BYTES = 64 << 20
 _CHUNK = 1 << 20
+#: Common file systems take names of 255 bytes; S3 takes keys of 1,024, the entry's folder with them.
+_MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 900
+#: Characters of a path that has no more bytes than a name may have, in any script.
+_SHORT = 63
+#: How deep features may be nested: what reads them later calls itself for each level.
+_MOST_DEPTH = 60
+_SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # As datasets.naming has it.
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 #: Before the last field of a manifest: the sha256 of all that stands before this.
 _SEAL = b',\n "checksum": "'
+#: What most paths look like; others are looked at more closely.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,13 @@ class FileRecord:
 class Shard:
     """One Arrow stream file of a split; ``rows`` is None where only reading it would tell.
 
-    ``seek_points`` are (rows before it, offset in bytes) of some of its record batches.
+    ``seek_points`` tell where some of its record batches lie, as `batches.packed` writes it: a load
+    of many shards reads them all, and looks into few.
     """
 
     path: str
     rows: int | None = None
-    seek_points: tuple[tuple[int, int], ...] = ()
+    seek_points: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +114,9 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Return the sha256 (hex) over the sorted (path, size, sha256) of all files."""
-        whole = hashlib.sha256()
-        for file in sorted(self.files, key=lambda f: f.path):
-            whole.update(f"{file.path}\0{file.size_bytes}\0{file.sha256}\n".encode())
-        return whole.hexdigest()
+        files = sorted(self.files, key=lambda f: f.path)
+        lines = "".join([f"{file.path}\0{file.size_bytes}\0{file.sha256}\n" for file in files])
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def answers(self, ref: DatasetRef) -> bool:
         """Tell whether this entry is what *ref* names, with the equivalences of :func:`answers`."""
@@ -242,12 +253,14 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         )
     try:
         manifest = _from_json(document)
+        # What it tells of itself becomes folders and names as what a user asks for does.
+        DatasetRef(manifest.canonical_id or manifest.dataset_id, manifest.resolved_config, manifest.commit)
         _ = manifest.ref
-    except (TypeError, KeyError, ValueError, AttributeError) as exc:
-        if isinstance(exc, InvalidRefError):
-            raise UnsafeArchiveError(f"{where} names a dataset that is refused: {exc}") from exc
+    except InvalidRefError as exc:
+        raise UnsafeArchiveError(f"{where} names a dataset that is refused: {exc}") from exc
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
         raise IntegrityError(f"{where} is not a manifest: {exc!r}") from exc
-    paths = check_paths((file.path for file in manifest.files), where)
+    paths = check_tree((file.path for file in manifest.files), where)
     if missing := [s.path for split in manifest.splits for s in split.shards if s.path not in paths]:
         raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
     return manifest
@@ -255,8 +268,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
 
 def sealed(document: Mapping[str, Any]) -> bytes:
     """Return a JSON object as bytes that end with the checksum of what stands before it."""
-    body = json.dumps(document, indent=1, ensure_ascii=False).encode().removesuffix(b"\n}")
-    return _with_seal(body)
+    return _with_seal(document_bytes(document).removesuffix(b"\n}"))
 
 
 def is_as_written(data: bytes, document: Mapping[str, Any]) -> bool:
@@ -264,7 +276,7 @@ def is_as_written(data: bytes, document: Mapping[str, Any]) -> bool:
 
     A reader takes JSON without one. So a wrong byte in the checksum's own name is seen here only.
     """
-    return _SEAL in data or json.dumps(document, indent=1, ensure_ascii=False).encode() == data
+    return _SEAL in data or document_bytes(document) == data
 
 
 def _with_seal(body: bytes) -> bytes:
@@ -290,6 +302,18 @@ def ref_at_head(head: bytes) -> DatasetRef | None:
     return None
 
 
+def document_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return *document* as UTF-8 JSON: a line for each field, and no byte too many in it.
+
+    Somebody who wants the first row of a large dataset reads all of this first.
+    """
+    lines = (
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+        for key, value in document.items()
+    )
+    return ("{\n" + ",\n".join(lines) + "\n}").encode()
+
+
 def parse_json(data: bytes, where: str) -> Any:
     """Return the JSON value that *data* holds.
 
@@ -299,9 +323,13 @@ def parse_json(data: bytes, where: str) -> Any:
     if len(data) > MAX_MANIFEST_BYTES:
         raise IntegrityError(f"{where} has {len(data)} bytes, more than {MAX_MANIFEST_BYTES}")
     try:
-        return json.loads(data)
+        return json.loads(str(data, "utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
-        raise IntegrityError(f"{where} is not JSON: {exc}") from exc
+        raise IntegrityError(f"{where} is not JSON: {str(exc)[:200]}") from exc
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def pointer_document(ref: DatasetRef) -> bytes:
@@ -324,20 +352,43 @@ def check_paths(paths: Iterable[str], where: str) -> set[str]:
 
     Raises:
         UnsafeArchiveError: a path is absolute, has ``..``, a backslash, a drive or a control
-            character, is the manifest's own, or stands twice (also when only case differs).
+            character, is too long, is the manifest's own, or stands twice (also when only case differs).
     """
     checked: set[str] = set()
     folded: set[str] = {MANIFEST_NAME}
     for path in paths:
-        pure = PurePosixPath(path)
-        plain = path == str(pure) and not pure.is_absolute() and path != "."
-        if not plain or ".." in pure.parts or any(c in path for c in "\\:") or not path.isprintable():
+        if not _PLAIN_PATH.fullmatch(path) and not _is_plain(path):
             raise UnsafeArchiveError(f"{where} names a path that is refused: {path[:200]!r}")
+        if len(path) > _SHORT and _is_too_long(path):
+            raise UnsafeArchiveError(f"{where} names a path that is too long: {path[:200]!r}…")
         if path.casefold() in folded:
             raise UnsafeArchiveError(f"{where} names {path!r} twice, or in place of the manifest")
         folded.add(path.casefold())
         checked.add(path)
     return checked
+
+
+def check_tree(paths: Iterable[str], where: str) -> set[str]:
+    """Return *paths* as :func:`check_paths` does when they can all be files of one folder.
+
+    Raises:
+        UnsafeArchiveError: also where a path is a folder of another.
+    """
+    checked = check_paths(paths, where)
+    folded = {path.casefold() for path in checked}
+    for path in folded:
+        end = path.find("/")
+        while end >= 0:
+            if path[:end] in folded:
+                raise UnsafeArchiveError(f"{where} names {path[:end][:200]!r} as a file and as a folder")
+            end = path.find("/", end + 1)
+    return checked
+
+
+def _is_too_long(path: str) -> bool:
+    return len(path.encode()) > _MOST_PATH_BYTES or any(
+        len(part.encode()) > _MOST_NAME_BYTES for part in path.split("/")
+    )
 
 
 def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
@@ -357,6 +408,12 @@ def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
     except OSError as exc:
         return f"can't be read: {exc.strerror}"
     return None
+
+
+def _is_plain(path: str) -> bool:
+    pure = PurePosixPath(path)
+    plain = path == str(pure) and not pure.is_absolute() and path != "."
+    return plain and ".." not in pure.parts and not any(c in path for c in "\\:") and path.isprintable()
 
 
 def hash_file(path: Path, name: str) -> FileRecord:
@@ -421,32 +478,75 @@ def _shard_to_json(shard: Shard) -> dict[str, Any]:
 
 
 def _shard_from_json(document: dict[str, Any]) -> Shard:
-    points = tuple((int(rows), int(offset)) for rows, offset in document.get("seek_points", ()))
-    return Shard(str(document["path"]), document.get("rows"), points)
+    rows = document.get("rows")
+    points = _text(document.get("seek_points", ""))
+    return Shard(_text(document["path"]), None if rows is None else _count(rows), points)
 
 
 def _from_json(document: dict[str, Any]) -> Manifest:
-    known = {item.name for item in fields(Manifest)}
-    values = {key: value for key, value in document.items() if key in known}
-    values["repository_configs"] = tuple(values.get("repository_configs") or ())
-    values["files"] = tuple(_file_from_json(f) for f in values["files"])
-    values["splits"] = tuple(_split_from_json(s) for s in values["splits"])
+    """Return the manifest; each field is of its type, since other modules rely on that."""
+    values: dict[str, Any] = {"dataset_id": _text(document["dataset_id"])}
+    for name in _TEXTS & document.keys():
+        values[name] = None if document[name] is None else _text(document[name])
+    for name in ("is_default_config", "gated", "private"):
+        values[name] = document.get(name) is True
+    for name in ("features", "info", "written_by"):
+        values[name] = document.get(name, {})
+        if not isinstance(values[name], dict) or not _is_shallow(values[name], _MOST_DEPTH):
+            raise ValueError(f"{name} is no JSON object, or nested too deep")
+    values["origin"] = values.get("origin") or "registered"
+    values["repository_configs"] = tuple(map(_text, document.get("repository_configs") or ()))
+    values["files"] = tuple(_file_from_json(f) for f in document["files"])
+    values["splits"] = tuple(_split_from_json(s) for s in document["splits"])
+    if len({split.name for split in values["splits"]}) < len(values["splits"]):
+        raise ValueError("a split stands twice")
     return Manifest(**values)
 
 
+_TEXTS = frozenset(
+    {
+        *("config_name", "revision", "canonical_id", "resolved_config", "commit"),
+        *("repository_default_config", "origin", "created", "license"),
+    }
+)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.100} is no text")
+    value.encode()  # Half a surrogate pair can't be written again: UnicodeEncodeError is a ValueError.
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r:.100} is no count")
+    return int(value)
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(item, depth - 1) for item in inner)
+
+
 def _file_from_json(document: dict[str, Any]) -> FileRecord:
-    record = FileRecord(str(document["path"]), int(document["size_bytes"]), str(document["sha256"]))
-    if record.size_bytes < 0 or len(record.sha256) != 64:
-        raise ValueError(f"file {record.path!r} has no usable size or sha256")
+    record = FileRecord(_text(document["path"]), _count(document["size_bytes"]), _text(document["sha256"]))
+    if not _SHA256.fullmatch(record.sha256):
+        raise ValueError(f"file {record.path!r:.200} has no usable sha256")
     return record
 
 
 def _split_from_json(document: dict[str, Any]) -> Split:
     original = document.get("original_shard_rows")
-    return Split(
-        name=str(document["name"]),
-        rows=int(document["rows"]),
-        size_bytes=int(document["size_bytes"]),
+    split = Split(
+        name=_text(document["name"]),
+        rows=_count(document["rows"]),
+        size_bytes=_count(document["size_bytes"]),
         shards=tuple(map(_shard_from_json, document["shards"])),
-        original_shard_rows=None if original is None else tuple(map(int, original)),
+        original_shard_rows=None if original is None else tuple(map(_count, original)),
     )
+    if not _SPLIT_NAME.fullmatch(split.name):
+        raise ValueError(f"{split.name!r:.100} is no name of a split")
+    return split

@@ -15,9 +15,11 @@ from hf_localize.manifest import FileRecord
 #: The first request is small, since somebody may want one row; each next one is larger.
 _FIRST_BYTES = 64 << 10
 _GROWTH = 4
-_MOST_BYTES = 4 << 20
-#: Requests that are under way ahead of the reader, once it goes on reading.
-_AHEAD = 4
+#: The most is what a part has that was uploaded: some servers read a whole part for each range of it.
+_MOST_BYTES = 8 << 20
+#: Somebody whose next request is as large goes on reading: then so many are under way ahead of him.
+_READ_ON_BYTES = 1 << 20
+_AHEAD = 3
 
 #: Returns the bytes of the file from an offset to before another.
 ReadRange = Callable[[int, int], "bytes | bytearray | memoryview"]
@@ -26,8 +28,8 @@ ReadRange = Callable[[int, int], "bytes | bytearray | memoryview"]
 class RemoteFile(io.RawIOBase):
     """A file of known size and sha256, read by ranges.
 
-    While it is read on, ranges are fetched ahead, in threads. Where it is read from its first
-    byte to its last, the read that meets the end checks all of it.
+    While it is read on, ranges are fetched ahead and hashed, in threads. Where it is read from its
+    first byte to its last, the read that meets the end checks all of it.
     """
 
     def __init__(self, record: FileRecord, read_range: ReadRange, where: str) -> None:
@@ -43,8 +45,10 @@ class RemoteFile(io.RawIOBase):
         self._position = 0
         self._windows: collections.deque[_Window] = collections.deque()
         self._next_bytes = _FIRST_BYTES
-        self._hash = hashlib.sha256()
-        self._hashed_bytes = 0
+        self._is_ahead = False
+        self._hash = _RunningHash()
+        #: So many bytes from the first on are fetched in order, and so are hashed by now or soon.
+        self._in_order = 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -61,7 +65,7 @@ class RemoteFile(io.RawIOBase):
         while self._windows and not self._windows[0].start <= self._position < self._windows[0].stop:
             self._windows.popleft()
         if not self._windows:
-            self._next_bytes = _FIRST_BYTES
+            self._next_bytes, self._is_ahead = _FIRST_BYTES, False
         return self._position
 
     def tell(self) -> int:
@@ -109,58 +113,95 @@ class RemoteFile(io.RawIOBase):
         data = window.data()
         offset = self._position - window.start
         view = data[offset : offset + wanted]
-        if self._hashed_bytes == self._position:
-            self._hash.update(view)
-            self._hashed_bytes += len(view)
         self._position += len(view)
         if self._position >= window.stop:
             self._windows.popleft()
-            if self._is_read_on():
+            if self._is_ahead:
                 self._look_ahead(0)
         return view
 
     def _look_ahead(self, wanted: int) -> None:
-        """Begin to fetch what is read now and, if it is being read on, what comes after."""
-        ahead = _AHEAD if self._is_read_on() else 1
-        while len(self._windows) < ahead:
+        """Begin to fetch what is read now and, if it is being read on, what comes after.
+
+        Who has read all that was fetched, as who wanted the first rows, is not taken to read on
+        before he wants more.
+        """
+        self._is_ahead = self._next_bytes >= _READ_ON_BYTES
+        while len(self._windows) < (_AHEAD if self._is_ahead else 1):
             start = self._windows[-1].stop if self._windows else self._position
-            stop = min(self._record.size_bytes, start + max(self._next_bytes, min(wanted, _MOST_BYTES)))
+            stop = start + max(self._next_bytes, min(wanted, _MOST_BYTES))
+            if stop - start >= _MOST_BYTES:  # Where a part ends that was uploaded, if there are parts.
+                stop -= stop % _MOST_BYTES
+            stop = min(self._record.size_bytes, stop)
             if start >= stop:
                 return
-            self._windows.append(_Window(start, stop, self._read_range, in_thread=ahead > 1))
+            running = self._hash if self._record.sha256 and start == self._in_order else None
+            if running is not None:
+                self._in_order = stop
+            self._windows.append(_Window(start, stop, self._read_range, running, in_thread=self._is_ahead))
             self._next_bytes = min(_MOST_BYTES, self._next_bytes * _GROWTH)
-
-    def _is_read_on(self) -> bool:
-        """Tell whether more is wanted, by now, than the first rows."""
-        return self._next_bytes >= _MOST_BYTES
 
     def _check(self) -> None:
         """Compare what was read with the record, if it was read from the first byte to the last."""
-        is_read = self._record.sha256 and self._hashed_bytes == self._record.size_bytes
-        if is_read and self._hash.hexdigest() != self._record.sha256:
+        is_read = self._record.sha256 and self._in_order == self._record.size_bytes
+        if is_read and self._hash.result(self._record.size_bytes) != self._record.sha256:
             raise IntegrityError(f"{self._record.path} of {self._where} differs from its manifest")
+
+
+class _RunningHash:
+    """The sha256 of bytes that come in pieces, in several threads, each when it is its turn."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._turn = threading.Condition()
+        self._done_bytes = 0
+        self._is_broken = False
+
+    def update(self, start: int, data: memoryview) -> None:
+        """Add *data*, which begins at *start*, once all before it is added."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._is_broken or self._done_bytes == start)
+        if not self._is_broken:
+            self._hash.update(data)
+            with self._turn:
+                self._done_bytes += len(data)
+                self._turn.notify_all()
+
+    def give_up(self) -> None:
+        """Have nobody wait for what will not come."""
+        with self._turn:
+            self._is_broken = True
+            self._turn.notify_all()
+
+    def result(self, size_bytes: int) -> str | None:
+        """Return the sha256 (hex) once *size_bytes* are added; None: they will never be."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._is_broken or self._done_bytes == size_bytes)
+            return None if self._is_broken else self._hash.hexdigest()
 
 
 class _Window:
     """One range on its way here."""
 
-    def __init__(self, start: int, stop: int, read_range: ReadRange, *, in_thread: bool) -> None:
+    def __init__(
+        self, start: int, stop: int, read_range: ReadRange, running: _RunningHash | None, *, in_thread: bool
+    ) -> None:
         self.start = start
         self.stop = stop
         self._read_range = read_range
+        self._running = running
         self._data: memoryview | None = None
         self._failure: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._is_here = threading.Event()
+        self._in_thread = in_thread
         if in_thread:
-            self._thread = threading.Thread(target=self._fetch, name="hf_localize-ahead", daemon=True)
-            self._thread.start()
+            threading.Thread(target=self._fetch, name="hf_localize-ahead", daemon=True).start()
 
     def data(self) -> memoryview:
         """Return the bytes; waits for them."""
-        if self._thread is None and self._data is None:
+        if not self._in_thread and not self._is_here.is_set():
             self._fetch()
-        elif self._thread is not None:
-            self._thread.join()
+        self._is_here.wait()
         if self._failure is not None:
             raise self._failure
         assert self._data is not None
@@ -174,3 +215,8 @@ class _Window:
             self._data = data
         except BaseException as exc:  # noqa: BLE001  # It is raised again in the reading thread.
             self._failure = exc
+            if self._running is not None:
+                self._running.give_up()
+        self._is_here.set()
+        if self._running is not None and self._data is not None:
+            self._running.update(self.start, self._data)

@@ -21,6 +21,8 @@ _ALIASES = ".hgloc/alias"
 _CATALOG = ".hgloc/catalog"
 
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+#: What nearly all names look like; others are looked at more closely.
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95})?")
 _UNSAFE = re.compile(r'[/\\:*?"<>| ]')
 #: A folder name may have 255 bytes on common file systems; 9 are kept for ``~`` and a hash.
 _MAX_PART_BYTES = 246
@@ -188,6 +190,8 @@ def _hash8(text: str) -> str:
 def _check(what: str, part: str) -> None:
     if not isinstance(part, str):
         raise InvalidRefError(f"{what} must be a string, got {type(part).__name__}")
+    if _PLAIN.fullmatch(part):
+        return
     if not part.isprintable():
         raise InvalidRefError(f"{what} {part!r} is refused: it holds characters that can't be printed")
     if any(not segment or segment.startswith(".") for segment in re.split(r"[/\\]", part)):

@@ -10,9 +10,8 @@ from pathlib import Path
 from hf_localize.checking import Checked, check_store
 from hf_localize.entries import NotHere, Source, StoredEntry
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
-from hf_localize.manifest import problem_with
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.store import Store
+from hf_localize.store import Store, problems_in
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def _mend(store: Store, folder: Path, source: StoredEntry) -> list[str]:
         raise IntegrityError("it has other content under this name")
     is_partial = store.is_partial(folder)
     files = [file for file in manifest.files if not is_partial or (folder / file.path).exists()]
-    wrong = [file.path for file in files if problem_with(folder / file.path, file, deep=True)]
+    wrong = list(problems_in(folder, files, deep=True))
     with store.staging(f"{source.digest}-repair") as staging:
         if wrong:
             source.fetch_some(staging, wrong)

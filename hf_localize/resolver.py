@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_localize.crew import one_load
-from hf_localize.entries import Entry, NotHere, RepositorySource, Source, StoredEntry, Wanted
+from hf_localize.entries import (
+    Entry,
+    NotHere,
+    RepositorySource,
+    Source,
+    StoredEntry,
+    Wanted,
+    download_command,
+)
 from hf_localize.errors import (
     AccessDeniedError,
     DatasetCorruptError,
@@ -39,6 +47,7 @@ class Answer:
     source: str
     reason: str
     error: Exception | None = None
+    is_partial: bool = False
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
@@ -136,7 +145,7 @@ class Resolver:
                 found = budget.ask(source, functools.partial(source.find, ref))
                 if not isinstance(found, NotHere):
                     return self._use(source, ref, found, use)
-                answers.append(Answer(source.name, found.reason, found.error))
+                answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
                 _log.debug("%s: %s: %s", ref, source.name, found.reason)
             except _SOURCE_FAILURES as exc:
                 answers.append(Answer(source.name, str(exc), exc))
@@ -187,11 +196,13 @@ class Resolver:
                 self.store.lend_same_content(entry.manifest, missing, folder)
             manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
             return self.store.commit_part(folder, manifest, missing)
-        if here is not None:
-            here.lend(folder)
         if not force:
             self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
-        return None
+        if here is None:
+            return None
+        here.lend(folder)  # Each was checked when it came, so only the others are looked at.
+        missing = sorted({file.path for file in entry.manifest.files} - there)
+        return self.store.commit(folder, entry.fetch_some(folder, missing))
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""
@@ -233,14 +244,14 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
     """Return what to do next about a dataset that nobody could give."""
     if any(answer.source == "Hugging Face Hub" and answer.is_definite for answer in answers):
         return "The Hub has answered: check the id, the config and the revision."
+    command = download_command(ref)
     if all(answer.source == "local store" for answer in answers):
+        if any(answer.is_partial for answer in answers):
+            return f"To bring the rest, run where the bucket or the Hub is in reach: {command}"
         return (
             "To see what is stored: hg-localize list-local. "
             f"To add own data: hg-localize register PATH {ref.dataset_id}"
         )
-    command = f"hg-localize download {ref.dataset_id}"
-    command += f" --name '{ref.config_name}'" if ref.config_name else ""
-    command += f" --revision '{ref.revision}'" if ref.revision else ""
     failed = (
         "Mend what failed above, or publish it"
         if any(a.has_failed for a in answers)
@@ -272,6 +283,8 @@ class _Budget:
 
 def _log_resolution(ref: DatasetRef, source: str, home: LocalEntry, how: str) -> None:
     """Log, as one line at INFO, who answered for *ref*, what of it is here, and *how* it came."""
+    if not _log.isEnabledFor(logging.INFO):
+        return
     paths = home.paths()
     size_mb = sum(file.size_bytes for file in home.manifest.files if file.path in paths) / 1e6
     count = f"{len(paths)} of {len(home.manifest.files)}" if home.is_partial else str(len(paths))

@@ -54,6 +54,8 @@ class Settings:
     max_concurrency: int = 16
     #: Bytes per second that a process moves, at most.
     max_bandwidth: float | None = None
+    #: Shards that are streamed whole stay in the store.
+    stream_cache: bool = False
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
@@ -76,10 +78,11 @@ def current() -> Settings:
 
 
 def _settings(overrides: Mapping[str, Any]) -> Settings:
-    values = _dotenv() | {k: v for k, v in os.environ.items() if k.startswith(_PREFIX)}
+    here = os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
+    names = [name for name in os.environ if name.startswith((_PREFIX, "AWS_"))]
+    values = _dotenv(here) | {name: os.environ[name] for name in names if name.startswith(_PREFIX)}
     found: dict[str, Any] = {
-        "datasets_store_path": _default_store_path(),
-        "aws_environment": tuple(sorted(i for i in os.environ.items() if i[0].startswith("AWS_"))),
+        "aws_environment": tuple(sorted((n, os.environ[n]) for n in names if n.startswith("AWS_"))),
         "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
     }
     for item in fields(Settings):
@@ -87,6 +90,8 @@ def _settings(overrides: Mapping[str, Any]) -> Settings:
         if values.get(variable):
             found[item.name] = _parse(item.name, variable, values[variable])
     found |= overrides
+    if found.get("datasets_store_path") is None:
+        found["datasets_store_path"] = _default_store_path(here)
     if found.get("s3_bucket_name"):  # AWS' own variables serve where ours are not set.
         for name, variable in _AWS_NAMES:
             if name not in found and os.environ.get(variable):
@@ -115,6 +120,14 @@ def restore(overrides: Mapping[str, Any]) -> None:
     _overrides = dict(overrides)
 
 
+def take_part(parts: int) -> None:
+    """Have this process be one of *parts* that move, together, what the settings allow."""
+    here = current()
+    rate = here.max_bandwidth
+    share = {"max_concurrency": max(1, here.max_concurrency // parts)}
+    restore({**_overrides, **share, **({} if rate is None else {"max_bandwidth": rate / parts})})
+
+
 def auto_install_requested() -> bool:
     """Tell whether ``HGLOC_AUTO_INSTALL`` asks for activation (environment only, not ``.env``)."""
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
@@ -132,7 +145,7 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return Path(raw).expanduser().absolute()
     if name == "sources":
         return _parse_sources(variable, raw)
-    if name in ("offline", "hub_offline"):
+    if name in ("offline", "hub_offline", "stream_cache"):
         return _flag(variable, {variable: raw})
     if name == "write_back":
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
@@ -242,11 +255,13 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
     )
 
 
-def _dotenv() -> dict[str, str]:
-    here = Path.cwd()
-    path = next((p for p in (folder / ".env" for folder in (here, *here.parents)) if p.is_file()), None)
-    if path is None:
-        return {}
+def _dotenv(here: str) -> dict[str, str]:
+    folder = here
+    while not os.path.isfile(path := os.path.join(folder, ".env")):
+        parent = os.path.split(folder)[0]
+        if parent == folder:
+            return {}
+        folder = parent
     from dotenv import dotenv_values
 
     try:
@@ -256,11 +271,12 @@ def _dotenv() -> dict[str, str]:
         return {}
 
 
-def _default_store_path() -> Path:
-    beside = Path.cwd() / "datasets_store"
+def _default_store_path(here: str) -> Path:
+    beside = Path(here, "datasets_store")
     if beside.is_dir():
         return beside
     # The rule of huggingface_hub for HF_HOME.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     home = os.environ.get("HF_HOME")
-    return (Path(home).expanduser() if home else cache / "huggingface").absolute() / "datasets_store"
+    if not home:
+        home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(home).expanduser().absolute() / "datasets_store"

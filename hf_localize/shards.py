@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 _METADATA_KEY = b"huggingface"
 
 
-def write_portable_shard(source: Path, target: Path) -> None:
+def write_portable_shard(source: Path, target: Path, *, is_ours: bool = False) -> None:
     """Place the Arrow stream file *source* at *target* with portable schema metadata.
 
     The file is linked where its metadata is portable already (copied where it can't be linked);
     otherwise only the schema message at its head is written anew.
+
+    Args:
+        is_ours: *source* is nobody else's, and may be changed.
 
     Raises:
         IntegrityError: *source* is not an Arrow stream.
@@ -33,6 +36,11 @@ def write_portable_shard(source: Path, target: Path) -> None:
         link_or_copy(source, target)
         return
     message, offset = head
+    if is_ours and len(message) == offset:
+        with open(source, "r+b") as file:
+            file.write(message)
+        link_or_copy(source, target)
+        return
     with open(source, "rb") as reader, open(target, "wb") as writer:
         writer.write(message)
         reader.seek(offset)
@@ -71,6 +79,16 @@ def link_or_symlink(source: Path, target: Path) -> None:
         raise
     except OSError:
         target.symlink_to(source)
+
+
+def write_empty_shard(like: Path, target: Path) -> None:
+    """Write an Arrow stream file without rows, with the schema of the one at *like*."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(like)) as source, pa.ipc.open_stream(source) as reader:
+        schema = portable_schema(reader.schema)
+    with pa.ipc.new_stream(str(target), schema):
+        pass
 
 
 def split_by_rows(sources: Sequence[Path], rows: Sequence[int], targets: Sequence[Path]) -> None:
@@ -146,5 +164,7 @@ def portable_schema(schema: pa.Schema) -> pa.Schema:
     document["info"]["features"] = {
         column: feature for column, feature in features.items() if "LargeList" not in types_in(feature)
     }
-    metadata[_METADATA_KEY] = json.dumps(document).encode()
+    # As long as it was, where that can be, so that a file can be changed without writing it anew.
+    text = json.dumps(document, separators=(",", ":")).encode()
+    metadata[_METADATA_KEY] = text.ljust(len(metadata[_METADATA_KEY]))
     return schema.with_metadata(metadata)

@@ -12,12 +12,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, BinaryIO
 
 from hf_localize import layout
 from hf_localize.errors import (
@@ -42,6 +40,9 @@ from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
 from hf_localize.transfer import run_all
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
@@ -71,6 +72,8 @@ class LocalEntry:
     identity: tuple[int, int] | None = None
     #: Of a partial entry: files that are here and damaged, which is as if they were not.
     damaged: frozenset[str] = frozenset()
+    #: The inode of each file, where all were looked at when the entry was found.
+    inodes: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -97,19 +100,21 @@ class LocalEntry:
     def paths(self) -> frozenset[str]:
         """Return the paths of the files that are here."""
         files = self.manifest.files
-        return frozenset(f.path for f in files if not self.is_partial or self._has(f)) - self.damaged
+        return frozenset(f.path for f in files if not self.is_partial or self.has_file(f)) - self.damaged
 
     def has(self, paths: Collection[str] | None) -> bool:
         """Tell whether all of *paths* are here; None stands for all that there are."""
         return not self.is_partial or (paths is not None and set(paths) <= self.paths())
 
     def summary(self) -> str:
-        """Return, in words, which shards of which splits are here."""
+        """Return, in words, which shards of which splits are here, and of which splits there is none."""
         here = self.paths()
-        counts = (
-            (s.name, sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
-        )
-        return ", ".join(f"{name} ({n} of {of} shards)" for name, n, of in counts if n) or "no shard"
+        counts = {
+            s.name: (sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
+        }
+        some = ", ".join(f"{name} ({n} of {of} shards)" for name, (n, of) in counts.items() if n)
+        none = ", ".join(name for name, (n, _) in counts.items() if not n)
+        return f"{some or 'no shard'}{f'; nothing of {none}' if some and none else ''}"
 
     def lend(self, folder: Path) -> None:
         """Link the files that are here into *folder*, so that they need not be fetched again."""
@@ -119,7 +124,8 @@ class LocalEntry:
             with contextlib.suppress(FileExistsError, FileNotFoundError):
                 link_or_copy(self.folder / path, target)
 
-    def _has(self, file: FileRecord) -> bool:
+    def has_file(self, file: FileRecord) -> bool:
+        """Tell whether the entry's file *file* is here, of the recorded size."""
         try:
             return (self.folder / file.path).stat().st_size == file.size_bytes
         except FileNotFoundError:
@@ -195,6 +201,15 @@ class Store:
             if entry is not None and entry.manifest.answers(ref):
                 return replace(entry, damaged=_damaged(entry)) if self.is_wary else entry
         return None
+
+    def holding(self, manifest: Manifest) -> LocalEntry | None:
+        """Return what is here, be it all or a part, of exactly the content of *manifest*, or None."""
+        for folder in manifest.ref.folders:
+            present = self._read_present(folder)
+            if present is not None and present.ref == manifest.ref and present.digest == manifest.digest:
+                return _committed(self.path / folder, present)
+        part = self._open_partial(self._partial_folder(manifest.ref))
+        return part if part is not None and part.digest == manifest.digest else None
 
     def partials(self) -> list[LocalEntry]:
         """Return what is here of entries of which loads have needed only a part."""
@@ -306,11 +321,7 @@ class Store:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
         for folder in self._all_folders():
-            try:
-                with open(f"{self.path}/{folder}/{MANIFEST_NAME}", "rb") as file:
-                    ref = ref_at_head(file.read(_HEAD_BYTES))
-            except OSError:
-                ref = None
+            ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
             refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
         return refs
 
@@ -343,6 +354,24 @@ class Store:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
+    @contextlib.contextmanager
+    def incoming(self, key: str) -> Iterator[Path]:
+        """Lend a private folder for one file on its way to the entry *key*. Several may have one at once.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        with self._writing():
+            self._work()
+            folder = self.scratch() / f"{key}-incoming" / uuid.uuid4().hex
+            self._remove_stale()
+            folder.mkdir(parents=True)
+        try:
+            with self._writing():
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def commit(self, staging: Path, manifest: Manifest) -> LocalEntry:
         """Publish the verified folder *staging* as the entry for the manifest's ref.
 
@@ -373,23 +402,27 @@ class Store:
         """Add the verified files *paths* in *staging* to what is here of the manifest's entry.
 
         It lies out of sight in ``.hgloc/partial``: a folder that others see is a whole entry. Each
-        file appears there by one rename. What was there of other content is set aside.
+        file appears there by one rename, when it is on the disk. What was there of other content
+        is set aside.
         """
         folder = self._partial_folder(manifest.ref)
-        here = self._open_partial(folder)
-        if here is not None and here.digest != manifest.digest:
-            self._set_partial_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if here is None or here.digest != manifest.digest:
-            part = folder / f".{uuid.uuid4().hex}"
-            part.write_bytes(manifest.to_bytes())
-            os.replace(part, folder / MANIFEST_NAME)
         _sync_tree(staging)
-        for path in paths:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / path, folder / path)
-        _sync_folders(folder)
-        return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
+        with self._lock(f"{manifest.ref.suffix[1:]}-partial"):
+            here = self._open_partial(folder)
+            if here is not None and here.digest != manifest.digest:
+                self._set_partial_aside(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            if here is None or here.digest != manifest.digest:
+                part = folder / f".{uuid.uuid4().hex}"
+                part.write_bytes(manifest.to_bytes())
+                _sync_file(part)
+                os.replace(part, folder / MANIFEST_NAME)
+            for path in paths:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staging / path, folder / path)
+            for changed in {folder, *((folder / path).parent for path in paths)}:
+                _sync_folder(changed)
+            return LocalEntry(folder, manifest, is_partial=True, identity=_identity(folder))
 
     def _partial_folder(self, ref: DatasetRef) -> Path:
         return self.path / _WORK / "partial" / ref.folders[-1]
@@ -491,10 +524,23 @@ class Store:
         return None
 
     def _checked(self, entry: LocalEntry) -> LocalEntry:
-        for file in entry.manifest.files if entry.has_manifest else ():
-            if problem := problem_with(entry.folder / file.path, file, deep=self.is_wary):
-                raise IntegrityError(f"{entry.folder / file.path} {problem}")
-        return entry
+        if not entry.has_manifest:
+            return entry
+        if self.is_wary:
+            for path, problem in problems_in(entry.folder, entry.manifest.files, deep=True).items():
+                raise IntegrityError(f"{entry.folder / path} {problem}")
+        folder, inodes = str(entry.folder), {}
+        for file in entry.manifest.files:  # Written out: a load of many shards waits for it.
+            try:
+                stat = os.stat(f"{folder}/{file.path}")
+            except FileNotFoundError as exc:
+                raise IntegrityError(f"{entry.folder / file.path} is missing") from exc
+            if stat.st_size != file.size_bytes:
+                raise IntegrityError(
+                    f"{folder}/{file.path} has {stat.st_size} bytes; its manifest says {file.size_bytes}"
+                )
+            inodes[file.path] = stat.st_ino
+        return replace(entry, inodes=inodes)
 
     def _is_whole(self, folder: Path, manifest: Manifest) -> bool:
         try:
@@ -571,6 +617,8 @@ class Store:
         return work
 
     def _lock(self, key: str, timeout_seconds: float = -1) -> FileLock:
+        from filelock import FileLock  # Only writers wait for its import.
+
         folder = self._work() / "locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{key}.lock", timeout=timeout_seconds)
@@ -593,6 +641,8 @@ class Store:
             ) from exc
 
     def _remove_stale(self) -> None:
+        from filelock import Timeout
+
         for name in self._folders_in(self._former("")):
             if (self.path / name).exists():  # Whoever put it there ended before this was put away.
                 self._put_away(name)
@@ -608,6 +658,20 @@ class Store:
 def _name_of(place: Path) -> str:
     """Return ``<id>/<config>/<revision>``, by which an entry's place is known."""
     return "/".join(place.parts[-3:])
+
+
+def problems_in(folder: Path, files: Sequence[FileRecord], *, deep: bool) -> dict[str, str]:
+    """Return, by path, how those of *files* in *folder* that differ from their records do.
+
+    Args:
+        deep: compare the sha256 too; it reads all bytes, with as many threads as there are processors.
+    """
+
+    def look(file: FileRecord) -> str | None:
+        return problem_with(folder / file.path, file, deep=deep)
+
+    found = run_all(look, files, workers=os.cpu_count() or 1) if deep else map(look, files)
+    return {file.path: problem for file, problem in zip(files, found, strict=True) if problem}
 
 
 def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:
@@ -634,8 +698,8 @@ def _read_manifest_in(folder: Path) -> Manifest | None:
 def _damaged(entry: LocalEntry) -> frozenset[str]:
     """Return the paths of the files of a partial entry that are here and not as its manifest says."""
     here = entry.paths()
-    files = (file for file in entry.manifest.files if file.path in here)
-    return frozenset(f.path for f in files if problem_with(entry.folder / f.path, f, deep=True))
+    files = [file for file in entry.manifest.files if file.path in here]
+    return frozenset(problems_in(entry.folder, files, deep=True))
 
 
 def _committed(folder: Path, manifest: Manifest) -> LocalEntry:
@@ -666,6 +730,20 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
             path = Path(root) / name
             if path.relative_to(folder).as_posix() not in named:
                 path.unlink()
+
+
+def _head_of(path: str) -> bytes:
+    """Return the first bytes of a file; nothing where it can't be read. A listing reads thousands."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(handle, _HEAD_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
 
 
 def _sync_tree(folder: Path) -> None:

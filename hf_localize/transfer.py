@@ -138,6 +138,24 @@ def run_all(work: Callable[[Any], Any], items: Iterable[Any], *, workers: int) -
     return results
 
 
+def begin_flush(file: int, flushed: int, written: int) -> int:
+    """Have the system begin to bring each part of *file* to the disk when it is written.
+
+    Then little is left to wait for at the end. Linux does so when it is told that the pages are
+    not needed, and drops none that are not on the disk yet.
+
+    Args:
+        flushed: how much of it the system was told of before.
+
+    Returns:
+        How much of it the system was told of by now.
+    """
+    if sys.platform != "linux" or written - flushed < PART_BYTES:
+        return flushed
+    os.posix_fadvise(file, flushed, written - flushed, os.POSIX_FADV_DONTNEED)
+    return written
+
+
 class _Incoming:
     """A file on its way here. Its parts may come in any order; they are hashed and written in theirs."""
 
@@ -200,23 +218,10 @@ class _Incoming:
         rest = view
         while rest:
             rest = rest[self._sink.write(rest) :]
-        self._begin_flush(self.done + len(view))
+        self._flushed = begin_flush(self._sink.fileno(), self._flushed, self.done + len(view))
         with self._turn:
             self.done += len(view)
             self._turn.notify_all()
-
-    def _begin_flush(self, written: int) -> None:
-        """Have the system begin to bring each part to the disk when it is written.
-
-        Then little is left to wait for at the end. Linux does so when it is told that the pages
-        are not needed, and drops none that are not on the disk yet.
-        """
-        if sys.platform == "linux" and written - self._flushed >= PART_BYTES:
-            assert self._sink is not None
-            os.posix_fadvise(
-                self._sink.fileno(), self._flushed, written - self._flushed, os.POSIX_FADV_DONTNEED
-            )
-            self._flushed = written
 
     def finish(self) -> bool:
         """Check the whole file. False: it is not right, and is to be fetched again.

@@ -32,7 +32,8 @@ def test_the_options_are_those_of_the_specification() -> None:
     upload = {"--no-s3-upload", "--s3-upload"}
     trust = {"--trust-remote-code", "--no-trust-remote-code"}
     keep = {"--keep-files", "--no-keep-files"}
-    assert options["download"] == ref | public | upload | trust | keep
+    many = {"dataset_ids", "--all-configs"}
+    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public
     assert options["verify"] == ref | {"--deep", "--s3", "--public"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -15,6 +17,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, publishing, sharing
+from hf_localize.index import Placed, read_placed
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.session import current_session
 from hf_localize.store import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
@@ -339,3 +343,19 @@ def test_a_prefix_keeps_everything_under_it(desk: Desk) -> None:
     assert [found["dataset_id"] for found in hf_localize.list_s3_datasets()] == ["org/x"]
     desk.outsider()
     assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["x"]
+
+
+def test_a_commit_mark_of_many_shards_is_small_and_a_bomb_is_refused() -> None:
+    names = [f"train/data-{n:05d}-of-04000.arrow" for n in range(4000)]
+    files = tuple(FileRecord(n, 2_500_000, hashlib.sha256(n.encode()).hexdigest()) for n in names)
+    shards = tuple(Shard(n, 1000, "500:1250000 750:1875000") for n in names)
+    split = Split("train", 4_000_000, 10**10, shards)
+    placed = Placed(
+        Manifest(dataset_id="org/x", splits=(split,), files=files), "org_x/default_config/default_revision"
+    )
+    data = placed.to_bytes()
+    assert len(data) <= 400_000
+    assert read_placed(data, "here") == placed
+    for damaged in (data[:-100], data[:1000] + b"0" + data[1001:], gzip.compress(bytes(65 << 20))):
+        with pytest.raises(errors.IntegrityError):
+            read_placed(damaged, "here")

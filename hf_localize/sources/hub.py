@@ -28,7 +28,7 @@ from huggingface_hub.utils import (
 
 from hf_localize import layout
 from hf_localize.capture import capture_builder, capture_files
-from hf_localize.counting import count_source_rows
+from hf_localize.counting import count_source_rows, cut_at_files
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError
 from hf_localize.manifest import Manifest, hash_file
@@ -71,19 +71,24 @@ class HubEntry:
             raise UnreachableError("it is out of reach; stock's own cache is not taken for the dataset")
         shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
         prepared = folder / ".prepared"
+        cut_at_files(self.builder)
         try:
             self.builder.download_and_prepare(str(prepared))
         except DatasetGenerationError as exc:
             if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
                 raise exc.__cause__ from exc
             raise
-        manifest = self.capture_into(folder)
+        manifest = self.capture_into(folder, is_ours=True)
         shutil.rmtree(prepared)
         return manifest
 
-    def capture_into(self, folder: Path) -> Manifest:
-        """Write what the builder has prepared into the empty *folder* as an entry."""
-        manifest = capture_builder(self.builder, folder, self.ref)
+    def capture_into(self, folder: Path, *, is_ours: bool = False) -> Manifest:
+        """Write what the builder has prepared into the empty *folder* as an entry.
+
+        Args:
+            is_ours: what it has prepared is nobody else's, and may be changed.
+        """
+        manifest = capture_builder(self.builder, folder, self.ref, is_ours=is_ours)
         with _telling_unreachable():
             repository = self.builder.repo_id or manifest.dataset_id
             revision = _commit_of(self.builder) or manifest.revision

@@ -28,7 +28,8 @@ class LocalSource:
         if (partial := self.store.find_partial(ref)) is not None:
             if self.wanted is not None and partial.has(self.wanted(partial.manifest)):
                 return partial
-            return NotHere(f"only a part of it is in {self.store.path}: {partial.summary()}")
+            reason = f"only a part of it is in {self.store.path}: {partial.summary()}"
+            return NotHere(reason, is_partial=True)
         others = [str(manifest.ref) for manifest in self.store.manifests_of(ref)]
         return NotHere(f"not in {self.store.path}{instead(others)}")
 

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import io
 import shutil
-import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,18 +81,20 @@ class ZipFetch:
         path = folder / ".download.zip"
         _download(self.files, self.record, path)
         try:
-            with zipfile.ZipFile(path) as opened:
-                manifest = archive.manifest_in(opened, self.record.zip_key)
-        except zipfile.BadZipFile as exc:
-            path.unlink()
-            raise IntegrityError(f"{self.record.zip_key} is not a ZIP: {exc}") from exc
-        records = None if manifest is None else manifest.files
-        limit = path.stat().st_size * _MAX_EXPANSION if manifest is None else manifest.size_bytes
-        archive.unpack(path, folder, records, limit_bytes=limit, workers=self.workers)
+            manifest = archive.manifest_of(path, self.record.zip_key)
+            if manifest is not None:
+                _of_record(manifest, self.record)
+            records = None if manifest is None else manifest.files
+            limit = path.stat().st_size * _MAX_EXPANSION if manifest is None else manifest.size_bytes
+            archive.unpack(path, folder, records, limit_bytes=limit, workers=self.workers)
+        except IntegrityError:
+            shutil.rmtree(folder)  # Nothing of it is of use to another try.
+            folder.mkdir()
+            raise
         path.unlink()
         if manifest is None:
             return layout.describe_folder(folder, self.record.ref, hashed=True)
-        return _of_record(manifest, self.record)
+        return manifest
 
 
 @dataclass(frozen=True, slots=True)

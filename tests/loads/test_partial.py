@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import threading
 
 import datasets
 import pyarrow as pa
@@ -111,7 +112,8 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
     assert hf_localize.list_local_datasets() == []
     listed = run_cli("list-local")
     assert listed.stdout == ""
-    assert f"only a part of {NAME}: " in listed.stderr
+    assert f"only a part of {NAME}: test (1 of 1 shards); nothing of train." in listed.stderr
+    assert f"All of it: hg-localize download {NAME}" in listed.stderr
     assert numbers(parts, "test[:1]") == [100_000]
     with pytest.raises(FileNotFoundError, match=r"only a part of it .* test \(1 of 1 shards\)"):
         numbers(parts, "train")
@@ -119,8 +121,17 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
         hf_localize.load_local_dataset(NAME)
     store = str(parts.store)
     parts.publisher().set(HGLOC_DATASETS_STORE_PATH=store)
-    with pytest.raises(errors.DatasetNotFoundError, match="only a part of it"):
+    with pytest.raises(errors.DatasetNotFoundError, match="only a part of it") as caught:
         hf_localize.sync_local_dataset_to_s3(NAME)
+    assert "test (1 of 1 shards); nothing of train" in str(caught.value)
+    assert (
+        f"To bring the rest, run where the bucket or the Hub is in reach: hg-localize download {NAME}"
+        in str(caught.value)
+    )
+    parts.set(HGLOC_SOURCES="local,s3")
+    hf_localize.download_dataset(NAME)
+    assert "has it already" in hf_localize.sync_local_dataset_to_s3(NAME).message_or_path
+    assert "only a part" not in run_cli("list-local").stderr
 
 
 def test_a_split_that_there_is_not_is_stocks_error_and_fetches_nothing(parts: Desk) -> None:
@@ -197,6 +208,27 @@ def test_the_first_row_of_a_stream_costs_little(parts: Desk) -> None:
     assert len(parts.s3.requests) <= 4
     assert sum(request.response_bytes for request in parts.s3.requests) <= 1_000_000
     assert not list(parts.store.rglob("*.arrow")) if parts.store.exists() else True
+
+
+@pytest.mark.parametrize("who", ["teammate", "outsider"])
+def test_the_first_row_of_a_larger_dataset_costs_no_more(desk: Desk, who: str) -> None:
+    letters = random.Random(1)
+    text = [letters.randbytes(250).hex() for _ in range(1_000)] * 20
+    desk.publisher().open_public_places()
+    made = datasets.Dataset.from_dict({"n": range(20_000), "text": text})
+    hf_localize.register_dataset(made, NAME)
+    hf_localize.sync_local_dataset_to_s3(NAME, make_public=True)
+    desk.teammate() if who == "teammate" else desk.outsider()
+    desk.s3.clear()
+    with hf_localize.installed():
+        rows = iter(stream())
+        assert next(rows)["n"] == 0
+        for thread in threading.enumerate():  # What is fetched ahead counts too.
+            if thread.name == "hf_localize-ahead":
+                thread.join()
+        assert len(desk.s3.requests) <= 4
+        assert sum(request.response_bytes for request in desk.s3.requests) <= 1_000_000
+        assert len(list(rows)) == 19_999
 
 
 def test_a_stream_resumes_in_the_middle_of_a_shard(parts: Desk) -> None:

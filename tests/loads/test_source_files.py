@@ -6,12 +6,18 @@ import io
 import pickle
 import shutil
 import zipfile
+from pathlib import Path
 
 import datasets
 import pytest
 
 import hf_localize
-from tests.conftest import Desk
+from hf_localize.counting import cut_at_files
+from hf_localize.loading import ask_hub
+from hf_localize.refs import DatasetRef
+from hf_localize.shards import count_rows
+from hf_localize.sources.hub import HubEntry
+from tests.conftest import Desk, tree
 from tests.fidelity.repositories import no_rows, parquet, png
 from tests.fidelity.snapshots import shards
 from tests.rig.hub import LoopbackHub, make_repository
@@ -66,6 +72,68 @@ def test_files_without_rows_are_shards_as_well(hub: LoopbackHub, desk: Desk) -> 
         stream = datasets.load_dataset("made/empty", split="train", streaming=True)
         assert shards(stream) == 4
         assert [row["n"] for row in stream] == [0, 1, 4, 5]
+
+
+def test_what_is_prepared_for_an_entry_is_a_file_for_each_source_file_and_not_written_again(
+    hub: LoopbackHub, desk: Desk
+) -> None:
+    name = "made/lists"  # Of lists the metadata has another spelling.
+    rows = [
+        ("data/train-0.jsonl", 3),
+        ("data/train-1.jsonl", 0),
+        ("data/train-2.jsonl", 2),
+        ("data/train-3.jsonl", 2),
+    ]
+    add(hub, desk, name, {path: b'{"n": [1, 2], "s": [{"a": 1}]}\n' * count for path, count in rows})
+    desk.publisher()
+    entry = ask_hub(DatasetRef(name), False)
+    assert isinstance(entry, HubEntry)
+    folder = desk.folder / "captured"
+    folder.mkdir()
+    prepared = desk.folder / "prepared"
+    cut_at_files(entry.builder)
+    entry.builder.download_and_prepare(str(prepared))
+    inodes = {path.stat().st_ino for path in prepared.rglob("*.arrow")}
+    manifest = entry.capture_into(folder, is_ours=True)
+    (split,) = manifest.splits
+    written = [shard.path for shard in split.shards if (folder / shard.path).stat().st_ino not in inodes]
+    assert [shard.rows for shard in split.shards if shard.path not in written] == [3, 2, 2]
+    assert all(count_rows(folder / path) == 0 for path in written)
+    assert datasets.load_from_disk(str(folder))["train"]["n"] == [[1, 2]] * 7
+
+
+@pytest.mark.parametrize("rows", [[1, 1, 1], [1, 1, 4], [4, 1, 1, 1, 4]])
+def test_files_of_one_row_are_not_cut_one_by_one(rows: list[int], hub: LoopbackHub, desk: Desk) -> None:
+    name = f"made/small-{'-'.join(map(str, rows))}"
+    add(hub, desk, name, {f"train-{i}.jsonl": b'{"n": 1}\n' * count for i, count in enumerate(rows)})
+    desk.publisher()
+    hf_localize.download_dataset(name)
+    hub.stop()
+    with hf_localize.installed():
+        stream = datasets.load_dataset(name, split="train", streaming=True)
+        assert shards(stream) == (1 if max(rows) == 1 else len(rows))
+        assert len(list(stream)) == sum(rows)
+
+
+@pytest.mark.parametrize("count", [1, 4])  # One file is linked, several are copied.
+def test_cleaning_stocks_cache_leaves_the_store_as_it_is_and_the_other_way_round(
+    count: int, hub: LoopbackHub, desk: Desk
+) -> None:
+    name = f"made/files-{count}"
+    add(hub, desk, name, dict(sorted(FILES.items())[:count]))
+    desk.publisher()
+    with hf_localize.installed(sources=("hub",)):
+        loaded = datasets.load_dataset(name, split="train")
+    cached = [Path(file["filename"]) for file in loaded.cache_files]
+    entry = Path(hf_localize.download_dataset(name).message_or_path)
+    before = tree(entry)
+    for path in cached:
+        path.unlink()
+    assert tree(entry) == before
+    with hf_localize.installed(sources=("local",)):
+        loaded = datasets.load_dataset(name, split="train")
+        shutil.rmtree(entry)
+        assert loaded[:]["n"] == list(range(2 * count))
 
 
 @pytest.mark.skipif(int(datasets.__version__.split(".")[0]) >= 4, reason="datasets 4 runs no scripts")

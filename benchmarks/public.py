@@ -1,0 +1,109 @@
+"""Public ZIPs: made and sent beside the private upload, fetched beside `curl` of the ZIP alone."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.harness import ROOT, Line, Run, in_turns, ratio_line, timed_process, timed_python
+from benchmarks.made import make_entry
+from benchmarks.servers import BUCKET, Desk, seaweed_desk
+from hf_localize.refs import DatasetRef
+
+SECTION = "4 public ZIPs"
+#: Number of shards, bytes of each.
+SHARDS, SHARD_BYTES = 4, 128 << 20
+#: What compresses, by the most that making and sending it may take, by the private upload.
+KINDS = {"noise": ("stored", 1.2), "text": ("compressed", 2.5)}
+_SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
+#: Sharing alone: the private upload was made before.
+_SHARE = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r}, make_public=True)"
+_POLICY = """
+from hf_localize import session, sharing
+print(sharing.public_policy(session.current_session().bucket))
+"""
+_FETCH = "import hf_localize; hf_localize.download_dataset({name!r}, skip_s3_upload=True)"
+
+
+def measure(folder: Path, runs: int) -> list[Line]:
+    """Return the lines for sharing and for fetching what is stored and what is compressed."""
+    lines = []
+    with seaweed_desk(folder) as desk:
+        _open_public_places(desk)
+        for kind, (how, goal) in KINDS.items():
+            name = f"made/{kind}"
+            publisher = Desk(desk.server, folder / f"publisher-{kind}")
+            make_entry(publisher.store, name, SHARDS, SHARD_BYTES, kind=kind)
+            lines += _publish(desk, publisher, name, how, goal, runs)
+            lines += _fetch(desk, name, how, runs)
+            shutil.rmtree(publisher.folder)
+    return lines
+
+
+def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs: int) -> list[Line]:
+    def privately() -> Run:
+        _empty(desk)
+        return timed_python(_SEND.format(name=name), publisher.environment())
+
+    def publicly() -> Run:
+        """Share it; the private copy is there."""
+        _empty(desk)
+        timed_python(_SEND.format(name=name), publisher.environment())
+        return timed_python(_SHARE.format(name=name), publisher.environment())
+
+    pairs = in_turns(publicly, privately, runs, warm=False)
+    publicly()  # It is fetched next.
+    what = f"publish {SHARDS * SHARD_BYTES >> 20} MiB, {how}"
+    return [
+        ratio_line(SECTION, f"{what}, by the private upload", goal, pairs, names=("public", "private")),
+        _memory(pairs, what),
+    ]
+
+
+def _fetch(desk: Desk, name: str, how: str, runs: int) -> list[Line]:
+    key = DatasetRef(name).zip_key
+    url = f"{desk.server.endpoint_url}/{BUCKET}/{key}"
+    environment = desk.environment(credentials=False)
+
+    def fresh() -> None:
+        shutil.rmtree(desk.folder, ignore_errors=True)
+        desk.folder.mkdir()
+
+    def ours() -> Run:
+        fresh()
+        return timed_python(_FETCH.format(name=name), environment)
+
+    def curl() -> Run:
+        fresh()
+        return timed_process(["curl", "-sSf", "-o", str(desk.folder / "a.zip"), url], environment)
+
+    pairs = in_turns(ours, curl, runs)
+    size = desk.client().head_object(Bucket=BUCKET, Key=key)["ContentLength"]
+    what = f"fetch {SHARDS * SHARD_BYTES >> 20} MiB, {how} ({size >> 20} MiB of ZIP)"
+    return [
+        ratio_line(SECTION, f"{what}, verified, by `curl` of the ZIP", 1.2, pairs, names=("ours", "curl")),
+        _memory(pairs, what),
+    ]
+
+
+def _open_public_places(desk: Desk) -> None:
+    policy = subprocess.run(
+        [sys.executable, "-c", _POLICY], env=desk.environment(), cwd=ROOT, check=True, capture_output=True
+    ).stdout
+    desk.client().put_bucket_policy(Bucket=BUCKET, Policy=policy.decode())
+
+
+def _empty(desk: Desk) -> None:
+    client = desk.client()
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+        for item in page.get("Contents", []):
+            client.delete_object(Bucket=BUCKET, Key=item["Key"])
+
+
+def _memory(pairs: list[tuple[Run, Run]], what: str) -> Line:
+    megabytes = [ours.peak_bytes / 1e6 for ours, _ in pairs]
+    theirs = statistics.median(other.peak_bytes for _, other in pairs) / 1e6
+    return Line(SECTION, f"{what}, peak memory", None, megabytes, unit="MB", note=f"beside {theirs:.0f} MB")

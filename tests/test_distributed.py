@@ -1,0 +1,98 @@
+"""The programs in ``examples/``: several workers read one stream, and every row is read once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+import hf_localize
+from tests.conftest import ROOT, Desk
+
+EXAMPLES = ROOT / "examples"
+ROWS, SHARDS = 4_000, 8
+READ = """
+import sys; sys.path.insert(0, sys.argv[2])
+from {module} import *
+if __name__ == "__main__":
+    print(*({rows}))
+"""
+
+
+@pytest.fixture
+def published(desk: Desk, tmp_path: Path) -> Desk:
+    """Return a teammate's desk: the bucket has a dataset of eight shards."""
+    desk.publisher()
+    made = datasets.Dataset.from_dict({"n": range(ROWS), "text": [f"row {n}" * 20 for n in range(ROWS)]})
+    made.save_to_disk(tmp_path / "made", num_shards=SHARDS)
+    hf_localize.register_dataset(tmp_path / "made", "team/corpus")
+    desk.teammate()
+    desk.s3.clear()
+    return desk
+
+
+def run(arguments: list[str], count: int = 1) -> list[str]:
+    """Run ``python *arguments*`` in *count* processes at the same time, as torchrun does."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(count)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    said = [process.communicate(timeout=180) for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, said
+    return [out for out, _ in said]
+
+
+def times_read(desk: Desk) -> dict[str, int]:
+    """Return {shard: how often its first byte was asked for}."""
+    firsts = [
+        request.path.rsplit("/", 1)[1]
+        for request in desk.s3.requests
+        if request.path.endswith(".arrow") and request.headers["range"].startswith("bytes=0-")
+    ]
+    return {name: firsts.count(name) for name in firsts}
+
+
+def test_four_processes_of_torchrun_read_each_row_and_each_shard_once(
+    published: Desk, tmp_path: Path
+) -> None:
+    said = run([str(EXAMPLES / "torchrun_stream.py"), "team/corpus"], 4)
+    assert said == [f"rank {rank} of 4: {ROWS // 4} rows\n" for rank in range(4)]
+    assert times_read(published) == {f"data-{n:05d}-of-{SHARDS:05d}.arrow": 1 for n in range(SHARDS)}
+    program = tmp_path / "program.py"
+    program.write_text(READ.format(module="torchrun_stream", rows="row['n'] for row in my_rows(sys.argv[1])"))
+    parts = [[int(n) for n in out.split()] for out in run([str(program), "team/corpus", str(EXAMPLES)], 4)]
+    assert sorted(n for part in parts for n in part) == list(range(ROWS))
+    assert not published.store.exists(), "a stream has written to the store"
+
+
+def test_three_processes_share_eight_shards_row_by_row(published: Desk, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(READ.format(module="torchrun_stream", rows="row['n'] for row in my_rows(sys.argv[1])"))
+    parts = [[int(n) for n in out.split()] for out in run([str(program), "team/corpus", str(EXAMPLES)], 3)]
+    assert sorted(n for part in parts for n in part) == list(range(ROWS))
+
+
+def test_two_workers_of_dask_read_each_row_and_each_shard_once(published: Desk, tmp_path: Path) -> None:
+    assert run([str(EXAMPLES / "dask_stream.py"), "team/corpus"]) == [f"{ROWS} rows\n"]
+    assert times_read(published) == {f"data-{n:05d}-of-{SHARDS:05d}.arrow": 1 for n in range(SHARDS)}
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os\n"
+        "def of_worker(row):\n    return f'{os.getpid()}:{row[\"n\"]}'\n"
+        + READ.format(module="dask_stream", rows="mapped(sys.argv[1], of_worker)")
+    )
+    (out,) = run([str(program), "team/corpus", str(EXAMPLES)])
+    pairs = [pair.split(":") for pair in out.split()]
+    assert sorted(int(n) for _, n in pairs) == list(range(ROWS))
+    assert len({pid for pid, _ in pairs}) == 2, "one worker has read all"
+    assert not published.store.exists(), "a stream has written to the store"
