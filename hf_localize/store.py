@@ -7,6 +7,7 @@ and publishes it by one rename.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
+#: How often what others replace meanwhile is looked at, or replaced, again.
+_TRIES = 20
+#: What the system says of a folder that somebody else has put there, or taken away.
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
 _STALE_SECONDS = 24 * 3600
 _SYNC_WORKERS = 16
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
@@ -174,8 +179,14 @@ class Store:
             IntegrityError: the entry is damaged: its manifest can't be read, or a file is
                 absent, has another size, or, where the store is wary, another sha256.
         """
-        entry = self.find_unchecked(ref)
-        return None if entry is None else self._checked(entry)
+        for _ in range(_TRIES):
+            entry = self.find_unchecked(ref)
+            try:
+                return None if entry is None else self._checked(entry)
+            except IntegrityError:
+                if entry is None or not entry.was_replaced():
+                    raise
+        raise IntegrityError(f"{ref} in {self.path} was replaced again and again while it was looked at")
 
     def find_unchecked(self, ref: DatasetRef) -> LocalEntry | None:
         """Return the entry for *ref*, whatever its files are like, or None.
@@ -388,9 +399,7 @@ class Store:
                 continue
             if present is not None and present.digest == manifest.digest and self._is_whole(target, present):
                 return _committed(target, present)
-            self._make_way(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staging, target)
+            self._take_place(staging, folder)
             _sync_folder(target.parent)
             self._put_away(folder)
             self._set_partial_aside(self._partial_folder(manifest.ref))
@@ -476,6 +485,19 @@ class Store:
                     if manifest is not None and read_pointer(pointer.read_bytes(), "") == manifest.ref:
                         pointer.unlink()
 
+    def _take_place(self, staging: Path, folder: str) -> None:
+        """Make *staging* the entry at *folder*; others may be at the same."""
+        for attempt in range(_TRIES):
+            try:
+                self._make_way(folder)
+                (self.path / folder).parent.mkdir(parents=True, exist_ok=True)
+                os.rename(staging, self.path / folder)
+            except OSError as exc:
+                if exc.errno not in _TAKEN or not staging.exists() or attempt + 1 == _TRIES:
+                    raise
+            else:
+                return
+
     def _make_way(self, folder: str) -> None:
         """Move the entry at *folder* to where a reader finds it until another one is in its place.
 
@@ -560,17 +582,19 @@ class Store:
                 os.replace(part, path)
 
     def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
-        path = self._place(folder)
-        identity = _identity(path)
-        try:
-            manifest = _read_manifest_in(path)
-        except PermissionError as exc:
-            raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
-        if manifest is None and path != self.path / folder and not path.exists():
-            return self._open(folder, ref)  # The other one has come into its place meanwhile.
-        if manifest is None:
-            return self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
-        return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
+        for _ in range(_TRIES):
+            path = self._place(folder)
+            identity = _identity(path)
+            try:
+                manifest = _read_manifest_in(path)
+            except PermissionError as exc:
+                raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
+            if manifest is not None:
+                return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
+            found = self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
+            if found is not None or (self._place(folder), _identity(path)) == (path, identity):
+                return found
+        return None  # Others keep replacing it.
 
     def _open_without_manifest(self, path: Path, folder: str, ref: DatasetRef) -> LocalEntry | None:
         if not path.is_dir() or folder != ref.folders[0]:

@@ -6,9 +6,11 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, publishing, sharing
+from hf_localize.manifest import Manifest
+from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 from tests.conftest import Desk
 from tests.faults.killer import NAME, rows, save
@@ -174,3 +178,40 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
         assert bool([k for k in desk.bucket_keys() if k.endswith(".zip")]) == is_shared
         desk.set(HGLOC_SOURCES="local,s3,public,hub")
         os.chdir(desk.folder)
+
+
+def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_each_other(desk: Desk) -> None:
+    desk.outsider()
+    made: dict[str, tuple[Path, Manifest]] = {}
+    for tag in ("old", "new"):
+        hf_localize.register_dataset(save(desk.folder / tag, tag), NAME, skip_s3_upload=True)
+        store = current_session().store
+        (entry,) = store.entries()
+        made[tag] = entry.folder, entry.manifest
+        shutil.copytree(entry.folder, desk.folder / f"kept-{tag}")
+    ref, ended, seen = DatasetRef(NAME), threading.Event(), Counter[str]()
+
+    def write(number: int) -> None:
+        for n in range(15):
+            tag = ("old", "new")[(n + number) % 2]
+            with store.staging(f"writer-{number}", fresh=True) as folder:
+                shutil.copytree(desk.folder / f"kept-{tag}", folder, dirs_exist_ok=True)
+                store.commit(folder, made[tag][1])
+
+    def read() -> None:
+        while not ended.is_set():
+            found = store.find(ref)
+            assert found is not None
+            seen[found.digest] += 1
+            assert store.refs() == [ref]
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        for writer in [pool.submit(write, number) for number in range(4)]:
+            writer.result()
+        ended.set()
+        for reader in readers:
+            reader.result()
+    assert seen.keys() == {manifest.digest for _, manifest in made.values()}
+    (entry,) = store.entries()
+    entry.manifest.verify_folder(entry.folder)
