@@ -10,7 +10,7 @@ JOBS ?= auto
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-faults test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -58,6 +58,9 @@ lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 
 types: $(BIN)/.ready ## mypy --strict
 	$(BIN)/mypy
+
+test-faults: $(BIN)/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
+	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults
 
 test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3

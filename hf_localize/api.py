@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hf_localize.crew import one_load
 from hf_localize.entries import Entry, NotHere
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
@@ -270,11 +271,14 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     workers = session.settings.max_concurrency
     if how.make_public:
         sharing.check_may_share(entry.manifest, how.share_restricted)  # Before anything is sent.
-    sent = publishing.upload(entry, bucket, replace=how.replace, workers=workers)
+    with one_load():
+        sent = publishing.upload(entry, bucket, replace=how.replace, workers=workers)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if how.make_public:
-        shared = sharing.make_public(
-            entry, bucket, session.outside, workers=workers, share_restricted=how.share_restricted
-        )
+        named = how.share_restricted
+        with one_load():
+            shared = sharing.make_public(
+                entry, bucket, session.outside, workers=workers, share_restricted=named
+            )
         done.append("shared publicly" if shared else "shared publicly already")
     return done

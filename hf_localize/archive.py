@@ -17,7 +17,13 @@ from typing import Any, BinaryIO, cast
 
 from isal import igzip_lib, isal_zlib
 
-from hf_localize.errors import HfLocalizeError, IntegrityError, UnreachableError, UnsafeArchiveError
+from hf_localize.errors import (
+    GarbledError,
+    HfLocalizeError,
+    IntegrityError,
+    UnreachableError,
+    UnsafeArchiveError,
+)
 from hf_localize.manifest import (
     MAX_MANIFEST_BYTES,
     FileRecord,
@@ -113,7 +119,7 @@ def open_member(member: Member, open_range: OpenRange, start: int, stop: int) ->
     It is one range of the ZIP: of what is deflated, the blocks that hold those bytes.
 
     Raises:
-        IntegrityError: from a read, where a block is not as its index says.
+        GarbledError: from a read, where a block is not as its index says.
     """
     if not member.block_bytes:
         return open_range(member.data_offset + start, member.data_offset + stop)
@@ -301,16 +307,16 @@ def _inflated(packed: memoryview, size_bytes: int, path: str) -> bytes:
     """Return what one block holds; it is never more than a byte too much that is inflated.
 
     Raises:
-        IntegrityError: it does not hold *size_bytes* bytes, or does not end where it should.
+        GarbledError: it does not hold *size_bytes* bytes, or does not end where it should.
     """
     inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     try:
         data = inflater.decompress(packed, size_bytes + 1)
     except igzip_lib.IsalError as exc:  # type: ignore[misc]  # isal's stubs call the class an instance.
-        raise IntegrityError(f"{path}: a block of the ZIP is damaged: {exc}") from exc
+        raise GarbledError(f"{path}: a block of the ZIP is damaged: {exc}") from exc
     is_whole = not inflater.eof and not inflater.unconsumed_tail and packed[-len(FLUSHED) :] == FLUSHED
     if len(data) != size_bytes or not is_whole:
-        raise IntegrityError(f"{path}: a block of the ZIP does not hold what its index says")
+        raise GarbledError(f"{path}: a block of the ZIP does not hold what its index says")
     return data
 
 

@@ -15,6 +15,7 @@ from botocore.config import Config
 
 from hf_localize.errors import AccessDeniedError
 from hf_localize.settings import Settings
+from hf_localize.wire import UNKNOWN_AUTHORITY
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -102,6 +103,8 @@ def is_about_credentials(exc: BaseException) -> bool:
 
 def words_of(exc: BaseException) -> str:
     """Return what *exc* says, in words that can't hold a credential."""
+    if isinstance(exc, botoerrors.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
+        return UNKNOWN_AUTHORITY
     return type(exc).__name__ if isinstance(exc, botoerrors.HTTPClientError) else f"{exc}"
 
 

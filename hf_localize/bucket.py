@@ -16,12 +16,16 @@ import random
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from hf_localize import changes
 from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
@@ -46,6 +50,13 @@ if TYPE_CHECKING:
 _UPDATE_TRIES = 30
 _READ_TIMEOUT_SECONDS = 60.0
 _MOST_DELETED = 1000
+#: Changes of shared JSON on endpoints without conditional writes.
+_CHANGES = ".hgloc/changes"
+#: A writer writes no later than this after it has read.
+_LATEST_SECONDS = 900.0
+_MD5 = re.compile("[0-9a-f]{32}")
+#: What an interrupted run left and nobody has gone on with for so long is removed.
+STALE_SECONDS = 24 * 3600
 _T = TypeVar("_T")
 #: A region becomes a part of a host name.
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
@@ -55,6 +66,8 @@ _NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
 _BAD_CREDENTIALS = frozenset(
     {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
 )
+#: They may also be said under the status 200.
+_SLOW_DOWN = frozenset({"SlowDown", "ServiceUnavailable", "TooManyRequests"})
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 #: What was received is not what was sent: sent again it may come whole.
 _DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"})
@@ -86,11 +99,12 @@ class AclsDisabledError(HfLocalizeError):
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """One listed object: its key, size in bytes and ETag (without quotes)."""
+    """One listed object: its key, size in bytes and ETag (without quotes), and how old it is."""
 
     key: str
     size_bytes: int
     etag: str
+    age_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,8 @@ class Bucket:
         self._settings = settings
         self._clients: dict[int, S3Client] = {}
         self._data: Wire | None = None
+        #: Whether the endpoint heeds conditions; None: it is not known yet.
+        self._takes_conditions: bool | None = None
         #: Where AWS has said that the bucket is.
         self._region: str | None = None
         self._lock = threading.Lock()
@@ -197,27 +213,27 @@ class Bucket:
         """
         return self._moving(key, "GetObject", lambda wire, name: wire.get(name, start, stop))
 
-    def sha256_of(self, key: str) -> str | None:
-        """Return the sha256 that the object's uploader recorded, or None."""
+    def told_of(self, key: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the object's ETag (without quotes) and what its uploader recorded; None: there is none."""
         try:
-            recorded: str | None = self._call("head_object", key)["Metadata"].get("sha256")
+            found = self._call("head_object", key)
         except _MissingKeyError:
             return None
-        return recorded
+        return found["ETag"].strip('"'), found["Metadata"]
 
-    def put(self, key: str, data: bytes, *, public: bool = False, **condition: str) -> None:
+    def put(self, key: str, data: bytes, *, public: bool = False, **extra: Any) -> None:
         """Write one object.
 
         Args:
             public: give it the ``public-read`` ACL.
-            condition: ``IfMatch`` or ``IfNoneMatch``.
+            extra: ``IfMatch`` or ``IfNoneMatch``; ``Metadata``.
 
         Raises:
             PreconditionFailedError: the condition did not hold.
             AclsDisabledError: the bucket refuses ACLs.
         """
         acl = {"ACL": "public-read"} if public else {}
-        self._call("put_object", key, Body=data, ContentMD5=_md5(data), **acl, **condition)
+        self._call("put_object", key, Body=data, ContentMD5=_md5(data), **acl, **extra)
 
     def put_over(self, key: str, data: bytes, etag: str | None, *, public: bool = False) -> None:
         """Write one object if what is there is still the one with *etag* (None: nothing).
@@ -245,47 +261,57 @@ class Bucket:
             key, "PutObject", lambda wire, name: wire.put(name, data, headers | _guarded(wire, data))
         )
 
-    def start_upload(self, key: str, *, sha256: str | None = None, public: bool = False) -> MultipartUpload:
-        """Begin an object that is sent in parts.
-
-        Args:
-            public: give it the ``public-read`` ACL.
-
-        Raises:
-            AclsDisabledError: the bucket refuses ACLs.
-        """
-        extra: dict[str, Any] = {"Metadata": {"sha256": sha256}} if sha256 else {}
-        if public:
-            extra["ACL"] = "public-read"
-        return MultipartUpload(self, key, self._call("create_multipart_upload", key, **extra)["UploadId"], {})
-
-    def resume_upload(self, key: str, part_bytes: int, *, sha256: str) -> MultipartUpload:
+    def resume_upload(
+        self, key: str, part_bytes: int, *, metadata: Mapping[str, str], public: bool = False
+    ) -> MultipartUpload:
         """Go on with an upload of *key* that was interrupted, else begin one.
 
         Args:
             part_bytes: size of each part but the last; an upload with others is left alone.
+            metadata: is recorded with the object that is begun.
+            public: give it the ``public-read`` ACL.
+
+        Raises:
+            AclsDisabledError: the bucket refuses ACLs.
         """
         for upload_id in self._interrupted_uploads(key):
             try:
                 parts = self._parts(key, upload_id)
             except NotPermittedError:
                 break
+            except _NoSuchUploadError:  # Somebody has ended it meanwhile.
+                continue
             most = max(parts, default=0)
             if all(size == part_bytes for number, (size, _) in parts.items() if number != most):
                 there = {number: etag for number, (_, etag) in parts.items()}
                 return MultipartUpload(self, key, upload_id, there)
-        return self.start_upload(key, sha256=sha256)
+        acl: dict[str, Any] = {"ACL": "public-read"} if public else {}
+        begun = self._call("create_multipart_upload", key, Metadata=dict(metadata), **acl)
+        return MultipartUpload(self, key, begun["UploadId"], {})
+
+    def abort_stale(self, prefix: str) -> None:
+        """Remove the parts of uploads below *prefix* that were begun more than a day ago and not ended."""
+        uploads, now = self._unended_uploads(prefix)
+        for item in uploads:
+            if _age(item["Initiated"], now) > STALE_SECONDS:
+                with contextlib.suppress(_NoSuchUploadError, NotPermittedError):
+                    MultipartUpload(self, self._relative(item["Key"]), item["UploadId"], {}).abort()
 
     def _interrupted_uploads(self, key: str) -> list[str]:
         """Return the ids of uploads of *key* that were begun and not ended, the newest first."""
-        name = self.address.key(key)
-        try:
-            with self._asking(key) as client:
-                found = client.list_multipart_uploads(Bucket=self.address.name, Prefix=name)
-        except (AccessDeniedError, PreconditionFailedError, RefusedError, _MissingKeyError):
-            return []  # It may not be permitted, or not be known; then everything is sent.
-        uploads = [item for item in found.get("Uploads", []) if item["Key"] == name]
+        uploads = [item for item in self._unended_uploads(key)[0] if self._relative(item["Key"]) == key]
         return [item["UploadId"] for item in sorted(uploads, key=lambda u: u["Initiated"], reverse=True)]
+
+    def _unended_uploads(self, prefix: str) -> tuple[list[Any], float]:
+        """Return boto3's word for the first 1,000 uploads below *prefix*, and what time the server has."""
+        try:
+            with self._asking(prefix) as client:
+                found = client.list_multipart_uploads(
+                    Bucket=self.address.name, Prefix=self.address.key(prefix)
+                )
+        except (AccessDeniedError, PreconditionFailedError, RefusedError, _MissingKeyError):
+            return [], 0.0  # It may not be permitted, or not be known; then everything is sent.
+        return list(found.get("Uploads", [])), _time_of(found)
 
     def _parts(self, key: str, upload_id: str) -> dict[int, tuple[int, str]]:
         """Return {number: (size in bytes, ETag without quotes)} of the parts that are there."""
@@ -344,8 +370,10 @@ class Bucket:
     def list_keys(self, prefix: str) -> Iterator[KeyInfo]:
         """Yield every object under *prefix*, at 1,000 a request."""
         for page in self._pages(prefix):
+            now = _time_of(page)
             for item in page.get("Contents", []):
-                yield KeyInfo(self._relative(item["Key"]), item["Size"], item["ETag"].strip('"'))
+                key, etag = self._relative(item["Key"]), item["ETag"].strip('"')
+                yield KeyInfo(key, item["Size"], etag, _age(item["LastModified"], now))
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""
@@ -365,6 +393,10 @@ class Bucket:
     def update_json(self, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
         """Change a shared JSON object by compare-and-swap.
 
+        On an endpoint that ignores conditions, a writer that is late would take away what others
+        have written. There each change is an object of its own too, for as long as a writer may be
+        late, and whoever writes goes on until a fresh read shows all of them.
+
         Args:
             change: alters the document in place; returns False where nothing is to be changed.
                 It may be called several times, each time with what is in the bucket then.
@@ -374,6 +406,9 @@ class Bucket:
             IntegrityError: what is in the bucket is not a JSON object. It is left as it is.
             ConflictError: other writers kept winning.
         """
+        if not self._has_conditions():
+            self._update_together(key, change, public)
+            return
         for attempt in range(_UPDATE_TRIES):
             document, etag = self.read_json(key)
             if not change(document):
@@ -382,9 +417,60 @@ class Bucket:
             try:
                 self._put_public(key, body, etag) if public else self.put_over(key, body, etag)
             except PreconditionFailedError:
-                time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
-            # The loop ends when a fresh read shows the change: an endpoint may ignore conditions.
+                _take_turns(attempt)
+            # The loop ends when a fresh read shows the change.
         raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
+
+    def _update_together(self, key: str, change: Callable[[dict[str, Any]], bool], public: bool) -> None:
+        """Change a shared JSON object where conditions are ignored.
+
+        Whoever writes last has read all changes that were announced before, so none is lost.
+        """
+        document, _ = self.read_json(key)
+        before = changes.slots(document)
+        if not change(document):
+            return
+        self._announce(key, changes.between(before, changes.slots(document)))
+        for attempt in range(_UPDATE_TRIES):
+            document, _ = self.read_json(key)
+            if not changes.apply(document, self._announced(key)):
+                return
+            body = json.dumps(document, indent=1, ensure_ascii=False).encode()
+            self._put_publicly(key, body) if public else self.put(key, body)
+            _take_turns(attempt)
+        raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
+
+    def _has_conditions(self) -> bool:
+        """Tell whether the endpoint refuses a write whose condition does not hold."""
+        if self._takes_conditions is None:
+            try:
+                self.put(f"{_CHANGES}/none", b"", IfMatch=f'"{"0" * 32}"')
+                self._takes_conditions = False
+            except (PreconditionFailedError, _MissingKeyError):
+                self._takes_conditions = True
+            except RefusedError:
+                self._takes_conditions = False
+        return self._takes_conditions
+
+    def _announce(self, key: str, change: changes.Change) -> None:
+        name = f"{_CHANGES}/{quote(key, safe='')}/{time.time_ns():020d}-{uuid.uuid4().hex}.json"
+        self.put(name, changes.to_bytes(change))
+
+    def _announced(self, key: str) -> list[changes.Change]:
+        """Return the changes that others may not have seen yet, the oldest first; remove older ones."""
+        listed = sorted(
+            self.list_keys(f"{_CHANGES}/{quote(key, safe='')}/"),
+            key=lambda info: (-round(info.age_seconds), info.key),
+        )
+        self.delete_all(info.key for info in listed if info.age_seconds > _LATEST_SECONDS)
+        fresh = [info.key for info in listed if info.age_seconds <= _LATEST_SECONDS]
+        return [changes.read(data, name) for name in fresh if (data := self.get(name)) is not None]
+
+    def _put_publicly(self, key: str, body: bytes) -> None:
+        try:
+            self.put(key, body, public=True)
+        except AclsDisabledError:
+            self.put(key, body)
 
     def _put_public(self, key: str, body: bytes, etag: str | None) -> None:
         try:
@@ -538,7 +624,10 @@ class Bucket:
         )
         if exc.status == 404 and not code:
             code = "404"
-        return self._error_of(key, exc.status, code, message, operation)
+        error = self._error_of(key, exc.status, code, message, operation)
+        if isinstance(error, SlowDownError):
+            error.retry_after_seconds = exc.retry_after_seconds
+        return error
 
     def _error_of(
         self, key: str, status: int, code: str, message: str, operation: str, *, with_acl: bool = False
@@ -547,6 +636,8 @@ class Bucket:
         answer = self._without_keys(f"{status} {code} {message}".strip().rstrip("."))
         if code == "NoSuchBucket":
             return RefusedError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
+        if code == "NoSuchUpload":
+            return _NoSuchUploadError(f"{where}: {answer} ({operation})")
         if code in _MISSING:
             return _MissingKeyError(f"{where}: {answer}")
         if code in _LOST_RACE or status in (409, 412):
@@ -558,7 +649,7 @@ class Bucket:
         if status in (401, 403) or code in _BAD_CREDENTIALS:
             return AccessDeniedError(f"{where}: {answer} ({operation})")
         kind = UnreachableError
-        if status in (429, 503):
+        if status in (429, 503) or code in _SLOW_DOWN:
             kind = SlowDownError
         elif code in _DAMAGED:
             pass
@@ -595,12 +686,28 @@ class MultipartUpload:
         )
         self.parts_there[number] = headers.get("etag", "").strip('"')
 
-    def complete(self) -> None:
-        """Make the object of its parts."""
-        parts = [{"PartNumber": n, "ETag": f'"{etag}"'} for n, etag in sorted(self.parts_there.items())]
-        self._bucket._call(
-            "complete_multipart_upload", self._key, UploadId=self._id, MultipartUpload={"Parts": parts}
-        )
+    def complete(self, count: int, **condition: str) -> None:
+        """Make the object of its first *count* parts: an interrupted upload of other content had more.
+
+        Args:
+            condition: ``IfNoneMatch``.
+
+        Raises:
+            PreconditionFailedError: the condition did not hold.
+        """
+        parts = [{"PartNumber": n, "ETag": f'"{self.parts_there[n]}"'} for n in range(1, count + 1)]
+        try:
+            self._bucket._call(
+                "complete_multipart_upload",
+                self._key,
+                UploadId=self._id,
+                MultipartUpload={"Parts": parts},
+                **condition,
+            )
+        except _NoSuchUploadError:  # Done, and the answer was lost: botocore has asked again.
+            told = self._bucket.told_of(self._key)
+            if told is None or told[0] != etag_of_parts([self.parts_there[n] for n in range(1, count + 1)]):
+                raise
 
     def abort(self) -> None:
         """Remove the parts; nothing of the object is left."""
@@ -630,8 +737,35 @@ def _md5(data: Any) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
+class _NoSuchUploadError(RefusedError):
+    """There is no such upload in parts, or no more."""
+
+
 class _MissingKeyError(HfLocalizeError, FileNotFoundError):
     """There is no such key."""
+
+
+def _take_turns(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
+
+
+def etag_of_parts(md5s: Iterable[str]) -> str:
+    """Return the ETag that most servers give an object of parts with these MD5s (hex)."""
+    parts = [bytes.fromhex(md5) if _MD5.fullmatch(md5) else b"" for md5 in md5s]
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _time_of(answer: Any) -> float:
+    """Return the time at which the server answered, by its own clock."""
+    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    try:
+        return parsedate_to_datetime(said).timestamp()
+    except ValueError:
+        return time.time()
+
+
+def _age(moment: datetime, now: float) -> float:
+    return now - moment.timestamp()
 
 
 def _reopen(address: BucketAddress) -> Bucket:

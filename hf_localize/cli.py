@@ -16,6 +16,7 @@ import click
 
 from hf_localize import __version__
 from hf_localize.errors import HfLocalizeError, without_queries
+from hf_localize.interrupts import ended_by_signals
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _name = click.option(
@@ -78,7 +79,16 @@ def _log_handler() -> Any:
     return handler
 
 
-@click.group(context_settings=_CONTEXT)
+class _Commands(click.Group):
+    """The commands, each of which a signal ends in good order."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that *ctx* names."""
+        with ended_by_signals(functools.partial(click.echo, err=True)):
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="hg-localize")
 def main() -> None:
     """Bring Hugging Face datasets to where the Hub is out of reach.

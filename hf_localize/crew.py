@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from hf_localize.errors import RefusedError, SlowDownError, UnreachableError
+from hf_localize.errors import (
+    GarbledError,
+    IntegrityError,
+    RefusedError,
+    SlowDownError,
+    UnreachableError,
+    UnsafeArchiveError,
+)
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _START = 8
-_TRIES = 4
+#: Of a question, which others may answer; and of a piece of data that is known to be there.
+_TRIES, _MOVE_TRIES = 4, 7
+_MOST_DOUBLINGS = 4
+_MOST_PATIENCE_SECONDS = 30.0
 _STEP_SECONDS = 0.25
 #: What a piece counts for besides its bytes: a request costs as much as moving this.
 _PIECE_BYTES = 64 << 10
@@ -54,7 +68,7 @@ class Crew:
 
     def trying(self, what: str, work: Callable[[], None]) -> None:
         """Do *work* as :func:`trying` does, with fewer threads where the server asks for that."""
-        trying(what, work, self.is_stopped, self._slow_down)
+        trying(what, work, self.is_stopped, self._slow_down, _MOVE_TRIES)
 
     def _slow_down(self) -> None:
         with self._lock:
@@ -80,7 +94,8 @@ class Crew:
 
     def _grow(self) -> None:
         while self._running < self._pace.limit and not self._is_out_of_work:
-            thread = threading.Thread(target=self._work, name="hf_localize-move", daemon=True)
+            run = contextvars.copy_context().run
+            thread = threading.Thread(target=run, args=(self._work,), name="hf_localize-move", daemon=True)
             self._threads.append(thread)
             self._running += 1
             thread.start()
@@ -145,26 +160,75 @@ def trying(
     work: Callable[[], None],
     is_stopped: Callable[[], bool] = lambda: False,
     slow_down: Callable[[], None] = lambda: None,
+    tries: int = _TRIES,
 ) -> None:
-    """Do *work*, a few times where the other side can't be reached.
+    """Do *work*, a few times where the other side can't be reached, or what comes makes no sense.
+
+    The pauses grow, are jittered, and are no shorter than the server asks for in ``Retry-After``.
 
     Args:
         what: names it in the log.
         is_stopped: tells that there is no use in another try.
         slow_down: is called when the server says that it is asked for too much.
+        tries: how often, at most.
 
     Raises:
-        UnreachableError: it failed each time.
+        UnreachableError, GarbledError: it failed each time.
     """
-    for attempt in range(1, _TRIES + 1):
+    for attempt in range(1, tries + 1):
         try:
             work()
-        except UnreachableError as exc:
-            if attempt == _TRIES or isinstance(exc, RefusedError) or is_stopped():
+        except (UnreachableError, GarbledError) as exc:
+            if attempt == tries or isinstance(exc, RefusedError) or is_stopped():
                 raise
+            pause = random.uniform(0.1, 0.3) * 2 ** min(attempt, _MOST_DOUBLINGS)
             if isinstance(exc, SlowDownError):
                 slow_down()
-            _log.debug("%s: try %d of %d failed: %s", what, attempt, _TRIES, exc)
-            time.sleep(random.uniform(0.1, 0.3) * 2**attempt)
+                pause += min(exc.retry_after_seconds or 0.0, _MOST_PATIENCE_SECONDS)
+            _tell(what, exc)
+            _pause(pause, is_stopped)
         else:
             return
+
+
+def once_more(question: Callable[[], _T]) -> _T:
+    """Return the answer to *question*, which is asked twice if the first answer makes no sense.
+
+    It may have been replaced while it was read, or damaged on its way.
+    """
+    try:
+        return question()
+    except UnsafeArchiveError:
+        raise
+    except IntegrityError as exc:
+        _log.debug("what came makes no sense, and is read again: %s", exc)
+        return question()
+
+
+def _pause(seconds: float, is_stopped: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not is_stopped():
+        time.sleep(min(left, 0.2))
+
+
+#: Of which files the load under way has told that they are tried again.
+_told: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar("hf_localize_told", default=None)
+
+
+@contextlib.contextmanager
+def one_load() -> Iterator[None]:
+    """Tell of what is tried again meanwhile once as a warning, and once for each file at DEBUG."""
+    token = _told.set(_told.get() if _told.get() is not None else set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+def _tell(what: str, exc: Exception) -> None:
+    told = _told.get()
+    if told is None or what not in told:
+        level = logging.WARNING if told is not None and not told else logging.DEBUG
+        _log.log(level, "%s failed and is tried again: %s", what, exc)
+    if told is not None:
+        told.add(what)

@@ -37,7 +37,12 @@ class UnreachableError(HfLocalizeError, ConnectionError):
 
 
 class SlowDownError(UnreachableError):
-    """The server is asked for more than it can give (HTTP 503 or 429)."""
+    """The server is asked for more than it can give (HTTP 503 or 429).
+
+    ``retry_after_seconds`` is how long it wants to be left alone, where it says that.
+    """
+
+    retry_after_seconds: float | None = None
 
 
 class RefusedError(UnreachableError):
@@ -50,6 +55,10 @@ class IntegrityError(HfLocalizeError, OSError):
 
 class StoreError(HfLocalizeError, OSError):
     """The local store can't be written: no permission, no room, or no such place."""
+
+
+class GarbledError(IntegrityError):
+    """What came makes no sense: it is damaged where it lies, or on its way. Another try may tell."""
 
 
 class UnsafeArchiveError(IntegrityError):

@@ -27,7 +27,7 @@ from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 _PLAIN_BYTES = 128 << 10
 _GZIP_MAGIC = b"\x1f\x8b"
 #: Behind the last of a ref's folders: which replacement of its content it is, and of which digest.
-_REPLACEMENT = re.compile(r"@[1-9][0-9]*-[0-9a-f]{8}")
+_REPLACEMENT = re.compile(r"@([1-9][0-9]*)-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,12 @@ class Placed:
 def replacement_folder(manifest: Manifest, generation: int) -> str:
     """Return the folder for content that takes the place of other content under the same ref."""
     return f"{manifest.ref.folders[-1]}@{generation}-{manifest.digest[:8]}"
+
+
+def generation_of(folder: str) -> int:
+    """Return how often content was replaced before that in *folder*, one of an entry's folders, came."""
+    found = _REPLACEMENT.search(folder)
+    return int(found.group(1)) if found and found.end() == len(folder) else 0
 
 
 def folder_of(key: str) -> str:

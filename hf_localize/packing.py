@@ -52,6 +52,11 @@ class PackedZip:
         self.tail_bytes = 0
 
     @property
+    def digest(self) -> str:
+        """Return the entry's digest: the same for the same content."""
+        return self._manifest.digest
+
+    @property
     def most_bytes(self) -> int:
         """Return what the ZIP has at most, roughly."""
         return self._manifest.size_bytes + self._manifest.size_bytes // 64 + (1 << 20)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_localize import layout
-from hf_localize.bucket import Bucket, KeyInfo, NotPermittedError
+from hf_localize.bucket import STALE_SECONDS, Bucket, KeyInfo, NotPermittedError
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
@@ -25,6 +25,7 @@ from hf_localize.index import (
     content,
     enter,
     folder_of,
+    generation_of,
     read_catalog,
     read_placed,
     replacement_folder,
@@ -37,7 +38,7 @@ from hf_localize.transfer import PART_BYTES, run_all, send_files
 _log = logging.getLogger(__name__)
 #: By these files the original tool finds a dataset, so they are written after the data.
 _LEGACY_MARKS = frozenset({layout.DICT_FILE, layout.INFO_FILE, layout.STATE_FILE})
-#: Up to so many small files are sent without asking what of them the bucket may have already.
+#: Up to so many small files are sent without asking what of them other entries may have.
 _FEW_FILES = 16
 #: A file on its way: its record, where it lies here, and its key.
 _Sending: TypeAlias = "tuple[FileRecord, Path, str]"
@@ -64,6 +65,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
     found = bucket.get_with_etag(key)
     present = read_placed(found[0], key) if found else None
     if present is not None and present.manifest.digest == manifest.digest:
+        _remove_left_behind(bucket, present)
         return False
     if present is not None and not replace:
         raise ConflictError(
@@ -80,7 +82,8 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
         )
     try:
         placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest)
-        _send(entry.folder, placed, present, bucket, workers)
+        listed = _listed(bucket, f"{manifest.ref.folders[-1]}@")
+        _send(entry.folder, placed, present, listed, bucket, workers)
         _commit(bucket, placed, present, found[1] if found else None)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(
@@ -89,13 +92,15 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
         ) from exc
     if present is not None:
         try:
-            _remove_replaced(bucket, present, placed)
+            _remove_replaced(bucket, present, placed, listed)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
             _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
     elif bucket.get(f"{placed.folder}/{MANIFEST_NAME}") is None:
         # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
         bucket.delete(key)
         return upload(entry, bucket, replace=replace, workers=workers)
+    else:
+        _remove_left_behind(bucket, placed)
     return True
 
 
@@ -140,33 +145,93 @@ def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
     )
 
 
-def _remove_replaced(bucket: Bucket, former: Placed, placed: Placed) -> None:
+def _remove_replaced(bucket: Bucket, former: Placed, placed: Placed, listed: Iterable[KeyInfo]) -> None:
     """Remove what no index names any more; the manifests that claim its folders go last."""
-    bucket.delete_all(former.all_keys() - placed.all_keys())
-    unused = {folder_of(key) for key in former.all_keys()} - {folder_of(key) for key in placed.all_keys()}
+    dead = (former.all_keys() - placed.all_keys()) | _dead(placed, listed)
+    bucket.delete_all(key for key in dead if not key.endswith(f"/{MANIFEST_NAME}"))
+    unused = {folder_of(key) for key in dead} - {folder_of(key) for key in placed.all_keys()}
     bucket.delete_all(f"{folder}/{MANIFEST_NAME}" for folder in unused)
 
 
-def _send(source: Path, placed: Placed, present: Placed | None, bucket: Bucket, workers: int) -> None:
+def _remove_left_behind(bucket: Bucket, placed: Placed) -> None:
+    """Remove what interrupted uploads of the same ref have left, and parts of large files.
+
+    It costs one request where there is nothing and content was never replaced. Who may not list or
+    remove leaves it to others.
+    """
+    ref = placed.manifest.ref
+    try:
+        listed = _listed(bucket, f"{ref.folders[-1]}@")
+        for folder in ref.folders if placed.generation or placed.folder != ref.folders[0] else ():
+            mark = f"{folder}/{MANIFEST_NAME}"
+            claim = bucket.get(mark)
+            if claim is not None and read_manifest(claim, mark).ref == ref:
+                listed += _listed(bucket, f"{folder}/")
+        dead = _dead(placed, listed)
+        claims = {key for key in dead if key.endswith(f"/{MANIFEST_NAME}")}
+        bucket.delete_all(dead - claims)
+        bucket.delete_all(claims)
+        if any(file.size_bytes > PART_BYTES for file in placed.manifest.files):
+            bucket.abort_stale(ref.id_folder_prefix)
+    except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
+        _log.debug("what interrupted uploads of %s may have left stays: %s", ref, exc)
+
+
+def _dead(placed: Placed, listed: Iterable[KeyInfo]) -> set[str]:
+    """Return those keys, of the ref's folders, that the commit mark *placed* does not name, nor a later will.
+
+    Whoever replaces it takes a folder of the next generation; if nothing has come there for a day,
+    nobody goes on with it.
+    """
+    folders: dict[str, list[KeyInfo]] = {}
+    for info in listed:
+        folders.setdefault(folder_of(info.key), []).append(info)
+    used = placed.all_keys()
+    used |= {f"{folder}/{MANIFEST_NAME}" for folder in {placed.folder, *map(folder_of, used)}}
+    dead: set[str] = set()
+    for folder, infos in folders.items():
+        if generation_of(folder) <= placed.generation or _idle_seconds(infos) > STALE_SECONDS:
+            dead |= {info.key for info in infos} - used
+    return dead
+
+
+def _idle_seconds(infos: Iterable[KeyInfo]) -> float:
+    return min(info.age_seconds for info in infos)
+
+
+def _send(
+    source: Path,
+    placed: Placed,
+    present: Placed | None,
+    listed: list[KeyInfo],
+    bucket: Bucket,
+    workers: int,
+) -> None:
     """Bring the files to where they are placed, unless they are there."""
     there = present.all_keys() if present is not None else frozenset()
     todo = [(file, source / file.path, placed.key(file.path)) for file in placed.manifest.files]
     todo = [item for item in todo if item[2] not in there]
+    if present is None:
+        listed = _listed(bucket, f"{placed.folder}/")
+    todo = _without_sent(todo, listed, bucket, workers)
     if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
-        todo = _without_sent(todo, bucket, workers)
         todo = _without_copied(todo, placed.manifest, bucket, workers)
     send_files([item for item in todo if item[0].path not in _LEGACY_MARKS], bucket, workers=workers)
     send_files([item for item in todo if item[0].path in _LEGACY_MARKS], bucket, workers=workers)
 
 
-def _without_sent(todo: Iterable[_Sending], bucket: Bucket, workers: int) -> list[_Sending]:
-    """Leave out what an interrupted upload has brought."""
-    folders = {folder_of(key) for _, _, key in todo}
-    there = {info.key: info.size_bytes for folder in folders for info in _listed(bucket, f"{folder}/")}
+def _without_sent(
+    todo: Iterable[_Sending], listed: Iterable[KeyInfo], bucket: Bucket, workers: int
+) -> list[_Sending]:
+    """Leave out what an interrupted upload has brought, but what somebody may be about to remove."""
+    there = {info.key: info.size_bytes for info in listed if info.age_seconds < STALE_SECONDS / 2}
 
     def is_missing(item: _Sending) -> bool:
         file, _, key = item
-        return there.get(key) != file.size_bytes or bucket.sha256_of(key) != file.sha256
+        if there.get(key) != file.size_bytes:
+            return True
+        told = bucket.told_of(key)
+        return told is None or told[1].get("sha256") != file.sha256
 
     return _only(todo, is_missing, workers)
 

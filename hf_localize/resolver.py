@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from hf_localize.crew import one_load
 from hf_localize.entries import (
     Entry,
     NotHere,
@@ -112,7 +113,8 @@ class Resolver:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
         try:
-            return self._bring_home(entry, ref, force, wanted)
+            with one_load():
+                return self._bring_home(entry, ref, force, wanted)
         except _SOURCE_FAILURES as exc:
             self._report(Answer(entry.source, str(exc), exc), ref)
         return self.localize(ref, wanted=wanted)
@@ -134,6 +136,7 @@ class Resolver:
     def _usable(self, skip_local: bool) -> Sequence[Source]:
         return [source for source in self.sources if not (skip_local and source.kind == "local")]
 
+    @one_load()
     def _first(self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry], _T]) -> _T:
         answers: list[Answer] = []
         budget = _Budget(self.timeout_seconds)
@@ -141,13 +144,25 @@ class Resolver:
             try:
                 found = budget.ask(source, functools.partial(source.find, ref))
                 if not isinstance(found, NotHere):
-                    return use(found)
+                    return self._use(source, ref, found, use)
                 answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
                 _log.debug("%s: %s: %s", ref, source.name, found.reason)
             except _SOURCE_FAILURES as exc:
                 answers.append(Answer(source.name, str(exc), exc))
                 self._report(answers[-1], ref)
         raise not_found(ref, answers)
+
+    def _use(self, source: Source, ref: DatasetRef, found: Entry, use: Callable[[Entry], _T]) -> _T:
+        """Use what a source has; if that is gone or differs meanwhile, what it has in its place, once."""
+        try:
+            return use(found)
+        except IntegrityError:
+            newer = source.find(ref) if source.kind in ("s3", "public") else found
+            if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
+                raise
+            if newer.digest == found.digest:
+                raise
+            return use(newer)
 
     def _bring_home(
         self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None = None

@@ -6,17 +6,27 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from hf_localize.bucket import AclsDisabledError, Bucket, MultipartUpload, NotPermittedError
+from hf_localize.bucket import (
+    STALE_SECONDS,
+    AclsDisabledError,
+    Bucket,
+    KeyInfo,
+    MultipartUpload,
+    NotPermittedError,
+    etag_of_parts,
+)
 from hf_localize.crew import Crew
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
     HfLocalizeError,
+    PreconditionFailedError,
     PublishError,
     RestrictedError,
     UnreachableError,
@@ -88,10 +98,12 @@ def make_public(
     manifest = entry.hashed_manifest()
     check_may_share(manifest, share_restricted)
     records, _ = bucket.read_json(PUBLIC_RECORDS_KEY)
-    key, zip_key = _free_names(records, manifest.ref)
-    same = records.get(key, {}).get("digest") == manifest.digest
-    if same and all(map(outside.is_readable, (zip_key, PUBLIC_RECORDS_KEY))):
+    key, own_zip = _own_record(records, manifest.ref) or (None, None)
+    same = key is not None and records[key].get("digest") == manifest.digest
+    if same and all(map(outside.is_readable, (str(own_zip), PUBLIC_RECORDS_KEY))):
+        _remove_left_behind(bucket, manifest.ref, records)
         return False
+    zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)
     made = _upload_public(bucket, outside, zip_key, PackedZip(entry.folder, manifest), workers)
     record = _record(manifest, made, bucket)
     bucket.update_json(
@@ -99,9 +111,13 @@ def make_public(
     )
     if not outside.is_readable(PUBLIC_RECORDS_KEY):
         raise _not_public(bucket, PUBLIC_RECORDS_KEY)
-    if not outside.is_readable(zip_key):
-        bucket.update_json(PUBLIC_RECORDS_KEY, lambda document: bool(document.pop(key, None)), public=True)
-        raise ConflictError(f"{manifest.ref} was withdrawn while it was shared; run the command again")
+    told = bucket.told_of(zip_key)
+    if not outside.is_readable(zip_key) or told is None or told[1].get("digest") != manifest.digest:
+        bucket.update_json(PUBLIC_RECORDS_KEY, lambda document: _drop(document, record), public=True)
+        raise ConflictError(
+            f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
+        )
+    _remove_left_behind(bucket, manifest.ref, bucket.read_json(PUBLIC_RECORDS_KEY)[0], replaced=own_zip)
     return True
 
 
@@ -121,7 +137,7 @@ def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
     """
     gone: set[str] = set()
     for _ in range(_TRIES):
-        taken = {ref.zip_key, f"{ref.zip_key.removesuffix('.zip')}{ref.suffix}.zip"}
+        taken = {info.key for info in _zips_of(bucket, ref)}
 
         def take(document: dict[str, Any], taken: set[str] = taken) -> bool:
             keys = [key for key, value in document.items() if _is_shared_as(value, ref)]
@@ -192,7 +208,7 @@ def _upload_public(
     bucket: Bucket, outside: PublicFiles, zip_key: str, packed: PackedZip, workers: int
 ) -> _Made:
     try:
-        made = _Upload(packed, bucket, zip_key, workers).run()
+        made = _send(packed, bucket, zip_key, workers)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
     if not outside.is_readable(zip_key):
@@ -201,10 +217,69 @@ def _upload_public(
     return made
 
 
-class _Upload:
-    """A ZIP on its way into the bucket. Its parts are made and hashed in order, and sent in any."""
+def _send(packed: PackedZip, bucket: Bucket, zip_key: str, workers: int) -> _Made:
+    """Bring the ZIP to *zip_key*, unless it is there; nothing else is overwritten."""
+    told = bucket.told_of(zip_key)
+    if told is not None and told[1].get("digest") == packed.digest:  # An interrupted run has sent it.
+        upload = _Upload(packed, bucket, zip_key, workers, is_sent=True)
+        made = upload.run()
+        if upload.etag == told[0]:
+            return made
+    upload = _Upload(packed, bucket, zip_key, workers, is_new=told is None)
+    try:
+        return upload.run()
+    except PreconditionFailedError as exc:
+        told = bucket.told_of(zip_key)
+        if told is None or told[0] != upload.etag:
+            raise ConflictError(f"somebody else is sharing {zip_key}; run the command again") from exc
+        return upload.made  # By somebody else, or by us, and the answer was lost.
 
-    def __init__(self, packed: PackedZip, bucket: Bucket, key: str, workers: int) -> None:
+
+def _zips_of(bucket: Bucket, ref: DatasetRef) -> list[KeyInfo]:
+    """Return the ZIPs whose names are those that ZIPs of *ref* have, whatever record names them."""
+    stem = ref.zip_key.removesuffix(".zip")
+    own = re.compile(f"{re.escape(stem)}(?:{re.escape(ref.suffix)})?(?:@[0-9a-f]{{8}})?[.]zip")
+    return [info for info in bucket.list_keys(stem) if own.fullmatch(info.key)]
+
+
+def _remove_left_behind(
+    bucket: Bucket, ref: DatasetRef, records: Mapping[str, Any], replaced: str | None = None
+) -> None:
+    """Remove ZIPs of *ref* that no record names, and parts of ZIPs.
+
+    The one that was *replaced* goes at once, others after a day: somebody may be about to name them.
+    """
+    named = {value.get("s3_zip_key") for value in records.values() if isinstance(value, dict)}
+    try:
+        left = [info for info in _zips_of(bucket, ref) if info.key not in named]
+        bucket.delete_all(i.key for i in left if i.key == replaced or i.age_seconds > STALE_SECONDS)
+        bucket.abort_stale(f"{PUBLIC_ZIP_FOLDER}/")
+    except (AccessDeniedError, UnreachableError) as exc:
+        _log.debug("what interrupted runs may have left of %s stays: %s", ref, exc)
+
+
+class _Upload:
+    """A ZIP on its way into the bucket. Its parts are made and hashed in order, and sent in any.
+
+    Where it *is_sent* already, it is made only to tell its ``etag``: the MD5 of the whole, or that of
+    the parts' MD5s, as most servers have it. Where it *is_new*, nothing is put in the place of
+    another object.
+    """
+
+    def __init__(
+        self,
+        packed: PackedZip,
+        bucket: Bucket,
+        key: str,
+        workers: int,
+        *,
+        is_sent: bool = False,
+        is_new: bool = False,
+    ) -> None:
+        self._is_sent = is_sent
+        self._condition: dict[str, str] = {"IfNoneMatch": "*"} if is_new else {}
+        self._md5s: dict[int, str] = {}
+        self._is_whole = False
         self._packed = packed
         self._bucket = bucket
         self._key = key
@@ -224,15 +299,27 @@ class _Upload:
         try:
             self._crew.run()
             if self._upload is not None:
-                self._upload.complete()
-        except BaseException:
+                self._upload.complete(self._parts, **self._condition)
+        except HfLocalizeError:
             if self._upload is not None:
                 self._give_up(self._upload)
             raise
         finally:
             with contextlib.suppress(ValueError):  # A thread still runs it: somebody pressed Ctrl-C.
                 self._pieces.close()
+        return self.made
+
+    @property
+    def made(self) -> _Made:
+        """Return what was made."""
         return _Made(self._key, self._size_bytes, self._hash.hexdigest(), self._packed.tail_bytes)
+
+    @property
+    def etag(self) -> str:
+        """Return the object's ETag, without quotes."""
+        if self._is_whole:
+            return self._md5s[1]
+        return etag_of_parts(self._md5s[n] for n in range(1, self._parts + 1))
 
     def _next_piece(self) -> Callable[[], int] | None:
         return None if self._is_ended else self._send_part
@@ -247,9 +334,11 @@ class _Upload:
             self._parts += 1
             self._size_bytes += len(part)
             number, is_whole = self._parts, self._parts == 1 and self._is_ended
-            if number == 1 and not is_whole:
+            if number == 1 and not is_whole and not self._is_sent:
                 self._upload = self._publicly(
-                    lambda public: self._bucket.start_upload(self._key, public=public)
+                    lambda public: self._bucket.resume_upload(
+                        self._key, self._part_bytes, metadata=self._metadata, public=public
+                    )
                 )
             # Taken before the next part can be made: so they are hashed in order.
             self._hashing.acquire()
@@ -257,13 +346,23 @@ class _Upload:
             self._hash.update(part)
         finally:
             self._hashing.release()
+        self._md5s[number] = md5 = hashlib.md5(part, usedforsecurity=False).hexdigest()
+        self._is_whole = self._is_whole or is_whole
+        if self._is_sent:
+            return len(part)
         if is_whole:
-            self._publicly(lambda public: self._bucket.put(self._key, bytes(part), public=public))
-        else:
+            self._publicly(lambda public: self._send_whole(bytes(part), public))
+        elif self._upload is not None and self._upload.parts_there.get(number) != md5:
             upload = self._upload
-            assert upload is not None
             self._crew.trying(self._key, lambda: upload.send(number, part))
         return len(part)
+
+    def _send_whole(self, data: bytes, public: bool) -> None:
+        self._bucket.put(self._key, data, public=public, Metadata=self._metadata, **self._condition)
+
+    @property
+    def _metadata(self) -> dict[str, str]:
+        return {"digest": self._packed.digest}
 
     def _fill(self, buffer: memoryview) -> int:
         """Copy what comes next of the ZIP into *buffer*; return how much that was."""
@@ -303,18 +402,26 @@ def _not_public(bucket: Bucket, key: str) -> PublishError:
     )
 
 
-def _free_names(records: Mapping[str, Any], ref: DatasetRef) -> tuple[str, str]:
-    """Return the record key and the ZIP key for *ref*: its own, or the first that nobody has."""
+def _own_record(records: Mapping[str, Any], ref: DatasetRef) -> tuple[str, str] | None:
+    """Return the key of the record of *ref*, and that of the ZIP that it names; None: there is none."""
     own = [k for k, v in records.items() if record_ref(v) == ref and _is_zip_key(v.get("s3_zip_key"))]
-    if own:
-        return own[0], records[own[0]]["s3_zip_key"]
-    zips = {value.get("s3_zip_key") for value in records.values() if isinstance(value, dict)}
-    key, zip_key = ref.record_key, ref.zip_key
-    if key in records:
-        key += ref.suffix
-    if zip_key in zips:
+    return (own[0], records[own[0]]["s3_zip_key"]) if own else None
+
+
+def _free_zip_key(records: Mapping[str, Any], manifest: Manifest, bucket: Bucket) -> str:
+    """Return where the ZIP goes: to the usual key, if nothing else was ever there.
+
+    What is shared is never overwritten: it stays as it is until the record names the new one.
+    """
+    ref = manifest.ref
+    zip_key, named = ref.zip_key, {v.get("s3_zip_key") for v in records.values() if isinstance(v, dict)}
+    if zip_key in named and _own_record(records, ref) is None:
         zip_key = f"{zip_key.removesuffix('.zip')}{ref.suffix}.zip"
-    return key, zip_key
+    told = bucket.told_of(zip_key)
+    if zip_key not in named and (told is None or told[1].get("digest") == manifest.digest):
+        return zip_key
+    content = hashlib.sha256(f"{ref.record_key}\n{manifest.digest}".encode()).hexdigest()[:8]
+    return f"{ref.zip_key.removesuffix('.zip')}@{content}.zip"
 
 
 def _record(manifest: Manifest, made: _Made, bucket: Bucket) -> dict[str, Any]:
@@ -352,11 +459,26 @@ def described(manifest: Manifest) -> dict[str, Any]:
 
 def _put_record(document: dict[str, Any], ref: DatasetRef, record: dict[str, Any]) -> bool:
     """Set *ref*'s record; keep fields of it that are not known here. False: nothing to change."""
-    key, zip_key = _free_names(document, ref)
-    if zip_key != record["s3_zip_key"]:
-        raise ConflictError(f"another publisher took {record['s3_zip_key']} meanwhile; run the command again")
+    zip_key = record["s3_zip_key"]
+    if any(_names(value, zip_key) and record_ref(value) != ref for value in document.values()):
+        raise ConflictError(f"another publisher took {zip_key} meanwhile; run the command again")
+    own = _own_record(document, ref)
+    key = own[0] if own else ref.record_key
+    if own is None and key in document:
+        key += ref.suffix
     merged = {**document.get(key, {}), **record}
     if document.get(key) == merged:  # Both are plain JSON: a manifest's parts are.
         return False
     document[key] = merged
     return True
+
+
+def _drop(document: dict[str, Any], record: Mapping[str, Any]) -> bool:
+    """Take a record out whose ZIP is not what it says. False: it is not there."""
+    zip_key, digest = record["s3_zip_key"], record["digest"]
+    keys = [k for k, v in document.items() if _names(v, zip_key) and v.get("digest") == digest]
+    return bool([document.pop(key) for key in keys])
+
+
+def _names(value: Any, zip_key: str) -> bool:
+    return isinstance(value, dict) and value.get("s3_zip_key") == zip_key

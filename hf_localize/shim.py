@@ -170,8 +170,10 @@ def _rebind(changes: list[tuple[Any, Any]], modules: Iterable[object]) -> None:
     by_identity = {id(old): new for old, new in changes}
     for module in list(modules) if changes else ():
         if isinstance(module, ModuleType):
-            # Not vars(): that would load a module which is lazy.
-            names = object.__getattribute__(module, "__dict__")
+            try:  # Not vars(): that would load a module which is lazy.
+                names = object.__getattribute__(module, "__dict__")
+            except AttributeError:  # A library of cffi says that it is a module.
+                continue
             for name, old in [item for item in list(names.items()) if id(item[1]) in by_identity]:
                 names[name] = by_identity[id(old)]
 

@@ -7,6 +7,7 @@ and publishes it by one rename.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WORK = ".hgloc"
+#: How often what others replace meanwhile is looked at, or replaced, again.
+_TRIES = 20
+#: What the system says of a folder that somebody else has put there, or taken away.
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
 _STALE_SECONDS = 24 * 3600
 _SYNC_WORKERS = 16
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
@@ -174,8 +179,14 @@ class Store:
             IntegrityError: the entry is damaged: its manifest can't be read, or a file is
                 absent, has another size, or, where the store is wary, another sha256.
         """
-        entry = self.find_unchecked(ref)
-        return None if entry is None else self._checked(entry)
+        for _ in range(_TRIES):
+            entry = self.find_unchecked(ref)
+            try:
+                return None if entry is None else self._checked(entry)
+            except IntegrityError:
+                if entry is None or not entry.was_replaced():
+                    raise
+        raise IntegrityError(f"{ref} in {self.path} was replaced again and again while it was looked at")
 
     def find_unchecked(self, ref: DatasetRef) -> LocalEntry | None:
         """Return the entry for *ref*, whatever its files are like, or None.
@@ -217,7 +228,7 @@ class Store:
 
     def places(self) -> list[Path]:
         """Return the folders in which entries can be, of whole ones first, then of partial ones."""
-        return [*(self.path / folder for folder in sorted(self._all_folders())), *self._partial_folders()]
+        return [*map(self._place, self._all_folders()), *self._partial_folders()]
 
     def places_of(self, ref: DatasetRef) -> list[Path]:
         """Return the folders of what is here of *ref*, also where a manifest can't be read."""
@@ -225,7 +236,7 @@ class Store:
             entry = self.find_unchecked(ref)
             found = [entry.folder] if entry is not None else []
         except IntegrityError:
-            found = [self.path / folder for folder in ref.folders if not self._is_readable(folder)]
+            found = [self._place(folder) for folder in ref.folders if not self._is_readable(folder)]
         partial, usual = self.find_partial(ref), self._partial_folder(ref)
         if partial is not None:
             found.append(partial.folder)
@@ -241,14 +252,14 @@ class Store:
             InvalidRefError: no dataset can have that folder.
         """
         if not self.is_partial(folder):
-            return self._open(folder.relative_to(self.path).as_posix(), None)
+            return self._open(_name_of(folder), None)
         identity = _identity(folder)
         manifest = _read_manifest_in(folder)
         return None if manifest is None else LocalEntry(folder, manifest, is_partial=True, identity=identity)
 
     def is_partial(self, folder: Path) -> bool:
         """Tell whether *folder*, one of :meth:`places`, is of an entry that is here in part."""
-        return folder.is_relative_to(self.path / _WORK)
+        return folder.is_relative_to(self.path / _WORK / "partial")
 
     def ref_of_damaged(self, folder: Path) -> DatasetRef:
         """Return the ref that a manifest that can't be read names, else the one of the folder's name."""
@@ -256,7 +267,7 @@ class Store:
             ref = ref_at_head((folder / MANIFEST_NAME).read_bytes()[:_HEAD_BYTES])
             if ref is not None:
                 return ref
-        return ref_of_folder("/".join(folder.parts[-3:]))
+        return ref_of_folder(_name_of(folder))
 
     def exchange(self, folder: Path, staging: Path, paths: Collection[str]) -> None:
         """Put the verified files *paths* of *staging* in the place of those in *folder*, each by a rename."""
@@ -295,16 +306,17 @@ class Store:
                 if record is None or (staging / record.path).exists():
                     continue
                 with contextlib.suppress(IntegrityError, OSError):  # Then it is fetched.
-                    if hash_file(self.path / folder / file.path, file.path) == file:
+                    source = self._place(folder) / file.path
+                    if hash_file(source, file.path) == file:
                         (staging / record.path).parent.mkdir(parents=True, exist_ok=True)
-                        link_or_copy(self.path / folder / file.path, staging / record.path)
+                        link_or_copy(source, staging / record.path)
 
     def entries(self) -> list[LocalEntry]:
         """Return all entries, sorted by folder. Damaged ones are logged and left out.
 
         Where a folder has no manifest, its id is the folder's name: the true one is not known.
         """
-        return [entry for folder in sorted(self._all_folders()) for entry in self._readable(folder)]
+        return [entry for folder in self._all_folders() for entry in self._readable(folder)]
 
     def _readable(self, folder: str) -> Iterator[LocalEntry]:
         """Yield the entry at *folder*, if there is one that can be read."""
@@ -319,7 +331,7 @@ class Store:
     def refs(self) -> list[DatasetRef]:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
-        for folder in sorted(self._all_folders()):
+        for folder in self._all_folders():
             ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
             refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
         return refs
@@ -387,15 +399,9 @@ class Store:
                 continue
             if present is not None and present.digest == manifest.digest and self._is_whole(target, present):
                 return _committed(target, present)
-            aside = self.set_aside(folder) if target.exists() else None
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.rename(staging, target)
-            except OSError:
-                if aside is not None:
-                    os.rename(aside, target)
-                raise
+            self._take_place(staging, folder)
             _sync_folder(target.parent)
+            self._put_away(folder)
             self._set_partial_aside(self._partial_folder(manifest.ref))
             self._point_at(manifest)
             return _committed(target, manifest)
@@ -459,6 +465,8 @@ class Store:
         with self._writing():
             if not self.is_partial(entry_folder):
                 self._remove_pointers(entry_folder)
+                if (self.path / _name_of(entry_folder)).exists():
+                    self._put_away(_name_of(entry_folder))  # Else it would be seen again.
             aside = self._work() / "set-aside" / uuid.uuid4().hex
             aside.parent.mkdir(mode=0o700, exist_ok=True)
             os.rename(entry_folder, aside)
@@ -477,19 +485,52 @@ class Store:
                     if manifest is not None and read_pointer(pointer.read_bytes(), "") == manifest.ref:
                         pointer.unlink()
 
-    def set_aside(self, folder: str) -> Path:
-        """Move the entry at *folder* out of sight and return where it is now.
+    def _take_place(self, staging: Path, folder: str) -> None:
+        """Make *staging* the entry at *folder*; others may be at the same."""
+        for attempt in range(_TRIES):
+            try:
+                self._make_way(folder)
+                (self.path / folder).parent.mkdir(parents=True, exist_ok=True)
+                os.rename(staging, self.path / folder)
+            except OSError as exc:
+                if exc.errno not in _TAKEN or not staging.exists() or attempt + 1 == _TRIES:
+                    raise
+            else:
+                return
+
+    def _make_way(self, folder: str) -> None:
+        """Move the entry at *folder* to where a reader finds it until another one is in its place.
+
+        A folder that has files can't be replaced by one rename; between the two a process may end.
+        """
+        if (self.path / folder).exists():
+            self._put_away(folder)  # What a process left there that ended before it did this.
+            former = self._former(folder)
+            former.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(self.path / folder, former)
+
+    def _put_away(self, folder: str) -> None:
+        """Move what another entry has taken the place of at *folder* out of sight.
 
         An entry goes to ``.hgloc/set-aside``, which is emptied after a day. A folder without
         manifest is somebody's own: it goes to ``.hgloc/kept``, which is never emptied.
         """
-        kind = "set-aside" if (self.path / folder / MANIFEST_NAME).exists() else "kept"
+        former = self._former(folder)
+        kind = "set-aside" if (former / MANIFEST_NAME).exists() else "kept"
         aside = self._work() / kind / uuid.uuid4().hex
         aside.parent.mkdir(mode=0o700, exist_ok=True)
-        os.rename(self.path / folder, aside)
-        os.utime(aside)
-        _log.info("%s was set aside as %s", self.path / folder, aside)
-        return aside
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(former, aside)
+            os.utime(aside)
+            _log.info("%s, as it was, was set aside as %s", self.path / folder, aside)
+
+    def _former(self, folder: str) -> Path:
+        return self.path / _WORK / "former" / folder
+
+    def _place(self, folder: str) -> Path:
+        """Return where the entry at *folder* is: there, or where it has made way for another."""
+        there, former = self.path / folder, self._former(folder)
+        return there if there.exists() or not former.exists() else former
 
     def _find_by_alias(self, ref: DatasetRef) -> LocalEntry | None:
         """Return the entry that is stored under another id of the same repository."""
@@ -541,18 +582,22 @@ class Store:
                 os.replace(part, path)
 
     def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
-        path = self.path / folder
-        identity = _identity(path)
-        try:
-            manifest = _read_manifest_in(path)
-        except PermissionError as exc:
-            raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
-        if manifest is None:
-            return self._open_without_manifest(path, ref or ref_of_folder(folder))
-        return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
+        for _ in range(_TRIES):
+            path = self._place(folder)
+            identity = _identity(path)
+            try:
+                manifest = _read_manifest_in(path)
+            except PermissionError as exc:
+                raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
+            if manifest is not None:
+                return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
+            found = self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
+            if found is not None or (self._place(folder), _identity(path)) == (path, identity):
+                return found
+        return None  # Others keep replacing it.
 
-    def _open_without_manifest(self, path: Path, ref: DatasetRef) -> LocalEntry | None:
-        if not path.is_dir() or path != self.path / ref.folders[0]:
+    def _open_without_manifest(self, path: Path, folder: str, ref: DatasetRef) -> LocalEntry | None:
+        if not path.is_dir() or folder != ref.folders[0]:
             return None
         if layout.is_saved_dataset(path):
             manifest = layout.describe_folder(path, ref, hashed=False)
@@ -569,23 +614,25 @@ class Store:
             return None
         return entry.manifest if entry is not None and entry.has_manifest else None
 
-    def _folders_of_id(self, ref: DatasetRef) -> Iterator[str]:
+    def _folders_of_id(self, ref: DatasetRef) -> list[str]:
         prefix = ref.id_folder_prefix.lower()
-        for name in _subfolders(self.path):
-            if name.lower() == prefix or name.lower().startswith(f"{prefix}~"):
-                yield from self._folders_below(name)
+        names = (n for root in self._roots() for n in _subfolders(root))
+        own = {n for n in names if n.lower() == prefix or n.lower().startswith(f"{prefix}~")}
+        return sorted({f for root in self._roots() for n in own for f in self._folders_below(n, root)})
 
-    def _all_folders(self) -> Iterator[str]:
-        return self._folders_in(self.path)
+    def _all_folders(self) -> list[str]:
+        return sorted({folder for root in self._roots() for folder in self._folders_in(root)})
+
+    def _roots(self) -> tuple[Path, Path]:
+        return self.path, self._former("")
 
     def _folders_in(self, root: Path) -> Iterator[str]:
         for name in _subfolders(root):
             yield from self._folders_below(name, root)
 
-    def _folders_below(self, first: str, root: Path | None = None) -> Iterator[str]:
-        top = str(root or self.path)
-        for second in _subfolders(f"{top}/{first}"):
-            for third in _subfolders(f"{top}/{first}/{second}"):
+    def _folders_below(self, first: str, root: Path) -> Iterator[str]:
+        for second in _subfolders(f"{root}/{first}"):
+            for third in _subfolders(f"{root}/{first}/{second}"):
                 yield f"{first}/{second}/{third}"
 
     def _work(self) -> Path:
@@ -620,6 +667,9 @@ class Store:
     def _remove_stale(self) -> None:
         from filelock import Timeout
 
+        for name in self._folders_in(self._former("")):
+            if (self.path / name).exists():  # Whoever put it there ended before this was put away.
+                self._put_away(name)
         limit = time.time() - _STALE_SECONDS
         for kind in ("staging", "set-aside"):
             for folder in (self.path / _WORK / kind).glob("*"):
@@ -627,6 +677,11 @@ class Store:
                 with contextlib.suppress(FileNotFoundError, Timeout), self._lock(folder.name, 0):
                     if folder.stat().st_mtime < limit:
                         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name_of(place: Path) -> str:
+    """Return ``<id>/<config>/<revision>``, by which an entry's place is known."""
+    return "/".join(place.parts[-3:])
 
 
 def problems_in(folder: Path, files: Sequence[FileRecord], *, deep: bool) -> dict[str, str]:

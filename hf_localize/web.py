@@ -97,7 +97,11 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
         return UnreachableError(
             f"{url} redirects to {target.scheme}://{target.hostname}, which is not followed"
         )
-    return SlowDownError(said) if status in (429, 503) else UnreachableError(said)
+    if status in (429, 503):
+        error = SlowDownError(said)
+        error.retry_after_seconds = answer.retry_after_seconds
+        return error
+    return UnreachableError(said)
 
 
 @functools.lru_cache(maxsize=8)

@@ -18,15 +18,21 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hf_localize.errors import UnreachableError
+from hf_localize.errors import RefusedError, UnreachableError
 
 #: Adds a signature: (method, path and query, headers) → headers.
 Sign = Callable[[str, str, Mapping[str, str]], dict[str, str]]
 _MAX_HEAD_BYTES = 64 << 10
 _MAX_ERROR_BYTES = 64 << 10
+#: What is wrong, and what helps.
+UNKNOWN_AUTHORITY = (
+    "its certificate is not to be trusted; if it is from an authority of your own, name the file with that "
+    "one's certificate in AWS_CA_BUNDLE"
+)
 _THROTTLED_BYTES = 64 << 10
 
 
@@ -39,6 +45,19 @@ class StatusError(Exception):
         self.reason = reason
         self.headers = headers
         self.body = body
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """Return how long the server wants to be left alone, where it says that.
+
+        https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+        """
+        said = self.headers.get("retry-after", "")
+        if said.isdecimal():
+            return float(said)
+        with contextlib.suppress(ValueError):
+            return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        return None
 
 
 class Throttle:
@@ -132,8 +151,10 @@ class Wire:
         view = memoryview(data)
         target = f"{key}?{query}" if query else key
         with self._ask("PUT", target, {**headers, "Content-Length": str(view.nbytes)}, view) as body:
-            body.read_all()
-            return body.headers
+            said = body.read_all(_MAX_ERROR_BYTES)
+        if b"<Error>" in said:  # S3 may begin an answer before it knows how it ends.
+            raise StatusError(body.status, body.reason, body.headers, said)
+        return body.headers
 
     def _ask(self, method: str, key: str, headers: Mapping[str, str], data: Any) -> Body:
         target = f"{self._path}/{key}"
@@ -167,6 +188,8 @@ class Wire:
                 if was_used and not isinstance(exc, TimeoutError):
                     connection = None
                     continue
+                if isinstance(exc, ssl.SSLCertVerificationError):
+                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({exc.verify_message})") from exc
                 raise UnreachableError(f"{url}: {_words(exc)}") from exc
 
     def _take(self) -> _Connection | None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from hf_localize import layout
 from hf_localize.bucket import Bucket, NotPermittedError
-from hf_localize.crew import trying
+from hf_localize.crew import once_more, trying
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.index import Listed, Placed, read_catalog, read_placed
@@ -150,8 +150,12 @@ class PrivateSource:
     def _catalog(self, ref: DatasetRef) -> list[Listed]:
         """Return what the bucket lists of the dataset id of *ref*, by one request."""
         key = catalog_key(ref.dataset_id)
-        data = self.bucket.get(key)
-        return [] if data is None else read_catalog(data, f"{key} in {self.bucket.address}")
+
+        def read() -> list[Listed]:
+            data = self.bucket.get(key)
+            return [] if data is None else read_catalog(data, f"{key} in {self.bucket.address}")
+
+        return once_more(read)
 
     def _first_of(self, refs: Iterable[DatasetRef], asked: DatasetRef | None = None) -> BucketEntry | None:
         """Return the first entry that is there and is what was *asked* for.
@@ -206,6 +210,10 @@ class PrivateSource:
 
 def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:
     """Return the entry whose commit mark is at *ref*'s index key, by one request."""
+    return once_more(lambda: _read_mark(bucket, ref, workers))
+
+
+def _read_mark(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:
     data = bucket.get(ref.index_key)
     if data is None:
         return None

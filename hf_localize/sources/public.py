@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from hf_localize import archive, layout
-from hf_localize.crew import trying
+from hf_localize.crew import once_more, trying
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.errors import AccessDeniedError, IntegrityError, InvalidRefError, UnsafeArchiveError
 from hf_localize.manifest import (
@@ -153,6 +153,9 @@ class PublicSource:
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the shared ZIP for *ref*, found by the fields of its record."""
+        return once_more(lambda: self._find(ref))
+
+    def _find(self, ref: DatasetRef) -> Entry | NotHere:
         where = self.files.url(PUBLIC_RECORDS_KEY)
         try:
             records = self.records()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import datasets
 import pytest
@@ -409,3 +411,29 @@ def test_calls_through_datasets_inspect_are_answered_too(hub: LoopbackHub, desk:
         info = datasets.get_dataset_config_info("google-research-datasets/mbpp", "full")
     assert info.config_name == "full"
     assert hub.requests == []
+
+
+def test_what_says_that_it_is_a_module_and_has_no_globals_is_passed_over(registered: Desk) -> None:
+    code = (
+        "from cryptography.hazmat.bindings.openssl.binding import Binding; import sys, types\n"
+        "assert {type(m) for m in sys.modules.values() if isinstance(m, types.ModuleType)} != {types.ModuleType}\n"
+        f"import hf_localize; hf_localize.install(); from datasets import load_dataset; print({LOAD})"
+    )
+    assert printed(code, registered) == "['x']"
+
+
+def test_what_only_says_that_it_is_a_module_does_not_stand_in_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Library:  # As cffi makes them, of which cryptography has one in sys.modules.
+        __slots__ = ()
+        __class__ = ModuleType
+
+    library = Library()
+    assert isinstance(library, ModuleType)
+    assert not hasattr(library, "__dict__")
+    monkeypatch.setitem(sys.modules, "made_by_cffi", library)
+    hf_localize.install()
+    assert hf_localize.is_installed()
+    hf_localize.uninstall()
+    assert not hf_localize.is_installed()

@@ -15,11 +15,14 @@ import hmac
 import re
 import select
 import socket
+import ssl
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate, parsedate_to_datetime
 from io import BufferedReader
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -61,7 +64,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Answer with an error of S3's form; the server does not see the request."""
+    """Answer with an error of S3's form; the server does not see the request.
+
+    Code 200 is an error all the same: S3 begins some answers before it knows how they end.
+    """
 
     code: int
     error_code: str = "InternalError"
@@ -121,9 +127,27 @@ class IgnoreConditions:
     """Forward without If-Match and If-None-Match: a server without compare-and-swap."""
 
 
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """Let no more than so many bytes of the bodies pass in a second."""
+
+    bytes_per_second: int
+
+
 Action = (
-    Status | Reset | LoseAnswer | Truncate | WrongBytes | WrongUpload | Stall | BlackHole | IgnoreConditions
+    Status
+    | Reset
+    | LoseAnswer
+    | Truncate
+    | WrongBytes
+    | WrongUpload
+    | Stall
+    | BlackHole
+    | IgnoreConditions
+    | Narrow
 )
+#: Is told of each request when it arrives, and may say what happens to it.
+Watch = Callable[[Request], "Action | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +184,29 @@ class RecordingProxy:
     Signatures stay valid, since the client's Host header is kept. IgnoreConditions alone
     breaks them: for a server that verifies signatures give *secret_keys*, access key → secret
     key, and the proxy signs anew.
+
+    Two attributes may be changed while it runs: *watch* is called with each request before
+    anything happens to it, and comes before the rules; *ahead_seconds* is added to the time that
+    answers say it is.
+
+    Args:
+        tls: what to speak TLS with, to clients.
     """
 
-    def __init__(self, target_url: str, secret_keys: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        target_url: str,
+        secret_keys: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         target = urlsplit(target_url)
         if target.scheme != "http" or target.hostname is None:
             raise ValueError(f"the proxy forwards to http:// only, not to {target_url!r}")
         self.target = (target.hostname, target.port or 80)
         self.secret_keys = dict(secret_keys or {})
+        self.tls = tls
+        self.watch: Watch | None = None
+        self.ahead_seconds = 0.0
         self._lock = threading.Lock()
         self._exchanges: list[_Exchange] = []
         self._rules: list[_CountedRule] = []
@@ -179,7 +218,7 @@ class RecordingProxy:
     @property
     def url(self) -> str:
         """Give the proxy's URL; it stays the same over stop and start."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -236,6 +275,9 @@ class RecordingProxy:
         with self._lock:
             self._exchanges.append(exchange)
             request = exchange.snapshot()
+        if self.watch is not None and (action := self.watch(request)) is not None:
+            return action
+        with self._lock:
             return next((rule.use() for rule in self._rules if rule.applies(request)), None)
 
 
@@ -346,6 +388,11 @@ class _Run:
         try:
             self.hold(accepted)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.proxy.tls is not None:
+                with self._lock:
+                    self._sockets.discard(accepted)
+                accepted = self.proxy.tls.wrap_socket(accepted, server_side=True)
+                self.hold(accepted)
             with accepted.makefile("rb") as stream:
                 _Connection(self, accepted, stream).serve()
         except (OSError, ValueError):
@@ -493,7 +540,7 @@ class _Connection:
         pieces = self._upload_pieces(exchange, cut_at)
         if isinstance(action, WrongUpload):
             pieces = _with_wrong_byte(pieces, action.at_byte)
-        for piece in pieces:
+        for piece in self._narrowed(pieces, action):
             if refused:
                 continue  # the server has its answer ready, the client still sends
             try:
@@ -525,7 +572,7 @@ class _Connection:
         status = _status_of(start)
         bodiless = exchange.method == "HEAD" or status in (204, 304)
         endless = not (bodiless or _is_chunked(headers) or _find(headers, "content-length") is not None)
-        onward = _end_to_end(headers) + ([("Connection", "close")] if endless else [])
+        onward = _end_to_end(self._dated(headers)) + ([("Connection", "close")] if endless else [])
         exchange.status = status
         self._client.sendall(_head_bytes(start, onward))
         if not bodiless:
@@ -550,8 +597,29 @@ class _Connection:
                 return self._paused(body, after_bytes, seconds)
             case WrongBytes() if exchange.status in (200, 206):
                 return (piece.translate(_INVERTED) for piece in body)
+            case Narrow():
+                return self._narrowed(body, action)
             case _:
                 return body
+
+    def _narrowed(self, body: Iterator[bytes], action: Action | None) -> Iterator[bytes]:
+        begun, passed = time.monotonic(), 0
+        for piece in body:
+            yield piece
+            passed += len(piece)
+            if isinstance(action, Narrow):
+                self._wait(max(0.0, begun + passed / action.bytes_per_second - time.monotonic()))
+
+    def _dated(self, headers: Headers) -> Headers:
+        ahead = self._run.proxy.ahead_seconds
+        if not ahead:
+            return headers
+        return [
+            (name, formatdate(parsedate_to_datetime(value).timestamp() + ahead, usegmt=True))
+            if name.lower() == "date"
+            else (name, value)
+            for name, value in headers
+        ]
 
     def _paused(self, body: Iterator[bytes], after_bytes: int, seconds: float) -> Iterator[bytes]:
         left = after_bytes

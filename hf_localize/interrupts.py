@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM of the command: one message, at once, and an exit status that tells which it was."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def ended_by_signals(say: Callable[[str], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM end what is done here, and then the process with the status 128 + number.
+
+    The process does not wait for threads: one that waits for a network can't be ended. A second
+    signal does not wait for anything. A signal that is ignored, or handled by somebody else, is left
+    alone.
+    """
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    got: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if got:
+            os._exit(128 + number)
+        got.append(number)
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [n for n, handler in usual.items() if is_main and signal.getsignal(n) == handler]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    except BaseException:
+        if not got:
+            raise
+    finally:
+        if got:
+            say("Interrupted. What was moved is kept: run the command again to go on.")
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + got[0])
+        for number in taken:
+            signal.signal(number, usual[number])

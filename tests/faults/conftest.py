@@ -1,0 +1,35 @@
+"""What the tests that break things share."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.runner import Runner
+
+#: `make test-faults` tries every point; `make test` a few of each kind.
+IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Return a warm process that runs commands."""
+    made = Runner(tmp_path_factory.mktemp("runner"))
+    yield made
+    made.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many points were tried."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in getattr(report, "user_properties", ()):
+            if report.when == "call" and name.startswith("points "):
+                counts[name.removeprefix("points ")] += value
+    for name, count in sorted(counts.items()):
+        terminalreporter.write_line(f"{count} kill points: {name}")
+    if counts:
+        terminalreporter.write_line(f"{counts.total()} kill points in all")

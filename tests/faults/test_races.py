@@ -1,0 +1,217 @@
+"""Many at once: each object is fetched once, and every record of every publisher is there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import datasets
+import pytest
+
+import hf_localize
+from hf_localize import errors, publishing, sharing
+from hf_localize.manifest import Manifest
+from hf_localize.refs import DatasetRef
+from hf_localize.session import current_session
+from tests.conftest import Desk
+from tests.faults.killer import NAME, rows, save
+from tests.rig.s3_proxy import BlackHole, IgnoreConditions, Rule
+
+MANY = 16
+LOAD = f"import hf_localize, json; d = hf_localize.load_local_dataset({NAME!r}); print(json.dumps({{k: v['text'][:] for k, v in d.items()}}))"
+
+
+@contextlib.contextmanager
+def processes(code: str, count: int, cwd: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def test_sixteen_processes_that_load_a_cold_dataset_fetch_each_object_once(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME)
+    desk.teammate().s3.clear()
+    with processes(LOAD, MANY, desk.folder) as started:
+        for process in started:
+            out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err
+            assert json.loads(out) == rows("new")
+    asked = Counter(r.path for r in desk.s3.requests if ".hgloc" not in r.path)
+    assert len(asked) == 13
+    assert set(asked.values()) == {1}, asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_ends_while_it_fetches_gives_way_to_the_others(
+    number: signal.Signals, desk: Desk
+) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME)
+    desk.teammate().s3.clear()
+    desk.s3.fail(Rule("GET", r"\.arrow$", BlackHole(), times=1))
+    with processes(LOAD, 1, desk.folder) as (first,):
+        wait_until(lambda: any(r.path.endswith(".arrow") for r in desk.s3.requests))
+        with processes(LOAD, 1, desk.folder) as (second,):
+            found = len([r for r in desk.s3.requests if "/index/" in r.path])
+            wait_until(lambda: len([r for r in desk.s3.requests if "/index/" in r.path]) > found)
+            time.sleep(0.5)
+            assert second.poll() is None, "it did not wait for the first"
+            first.send_signal(number)
+            out, err = second.communicate(timeout=60)
+            assert second.returncode == 0, err
+            assert json.loads(out) == rows("new")
+    # The lock is the system's: it went with its process. What that had fetched was not asked for again.
+    asked = Counter(r.path for r in desk.s3.requests if r.path.endswith(".arrow"))
+    assert sum(asked.values()) <= 6 + 16, asked
+
+
+def wait_until(is_true) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_lock_is_released_by_the_system() -> None:
+    import filelock
+
+    assert filelock.FileLock in (filelock.UnixFileLock, filelock.WindowsFileLock)
+
+
+@pytest.mark.parametrize("heeds_conditions", [True, False])
+@pytest.mark.parametrize("is_same", [True, False])
+def test_of_sixteen_publishers_at_once_every_record_is_there(
+    is_same: bool, heeds_conditions: bool, desk: Desk
+) -> None:
+    desk.publisher().open_public_places()
+    if not heeds_conditions:
+        desk.s3.fail(Rule(None, ".", IgnoreConditions()))
+    names = [NAME] * MANY if is_same else [f"org/set{n}" for n in range(MANY)]
+    for name in dict.fromkeys(names):
+        made = datasets.Dataset.from_dict({"text": [name]})
+        hf_localize.register_dataset(made, name, "main", revision="v1", skip_s3_upload=True)
+        if not is_same:  # In the catalog of one id too.
+            hf_localize.register_dataset(made, "org/many", name.replace("/", "-"), skip_s3_upload=True)
+    session = current_session()
+    found = {(e.manifest.dataset_id, e.manifest.config_name): e for e in session.store.entries()}
+
+    def publish(name: str) -> None:
+        for key in ((name, "main"), ("org/many", name.replace("/", "-"))):
+            if key in found:
+                from hf_localize.bucket import Bucket
+
+                bucket = Bucket(session.settings)
+                publishing.upload(found[key], bucket, replace=True, workers=2)
+                sharing.make_public(found[key], bucket, session.outside, workers=2)
+
+    with ThreadPoolExecutor(MANY) as pool:
+        list(pool.map(publish, names))
+    wanted = {(*key,) for key in found}
+    body = desk.client().get_object(Bucket=desk.bucket, Key="public_datasets.json")["Body"].read()
+    assert {(r["dataset_id"], r["config_name"]) for r in json.loads(body).values()} == wanted
+    assert {(f["dataset_id"], f["config_name"]) for f in hf_localize.list_s3_datasets()} == wanted
+    listed = set()
+    for key in desk.bucket_keys(".hgloc/catalog/"):
+        body = desk.client().get_object(Bucket=desk.bucket, Key=key)["Body"].read()
+        listed |= {(v["dataset_id"], v["config_name"]) for v in json.loads(body)["entries"].values()}
+    assert listed == wanted
+    for who in ("teammate", "outsider"):
+        getattr(desk, who)()
+        for dataset_id, config in sorted(wanted)[:: max(1, len(wanted) // 4)]:
+            revision = "v1" if config == "main" else None
+            loaded = hf_localize.load_local_dataset(dataset_id, config, revision)["train"]["text"][:]
+            assert loaded == [dataset_id if config == "main" else config.replace("-", "/")]
+
+
+def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME, make_public=True)
+    mine = desk.store
+    for n in range(8):
+        desk.set(HGLOC_DATASETS_STORE_PATH=str(mine))
+        session = current_session()
+        entry = next(e for e in session.store.entries() if e.manifest.dataset_id == NAME)
+
+        withdraw = functools.partial(sharing.withdraw, entry.manifest.ref, session.bucket, session.outside)
+        publish = functools.partial(sharing.make_public, entry, session.bucket, session.outside, workers=2)
+        with ThreadPoolExecutor(2) as pool:
+            actions = [withdraw, publish] if n % 2 else [publish, withdraw]
+            for outcome in [pool.submit(action) for action in actions]:
+                with contextlib.suppress(errors.ConflictError):
+                    outcome.result()
+        body = desk.client().get_object(Bucket=desk.bucket, Key="public_datasets.json")["Body"].read()
+        is_shared = bool(json.loads(body))
+        store = desk.folder / f"outsider-{n}"
+        desk.set(HGLOC_DATASETS_STORE_PATH=str(store), HGLOC_SOURCES="public")
+        if is_shared:
+            loaded = hf_localize.load_local_dataset(NAME)
+            assert {k: v["text"][:] for k, v in loaded.items()} == rows("new")
+        else:
+            with pytest.raises(errors.DatasetNotFoundError):
+                hf_localize.load_local_dataset(NAME)
+        assert bool([k for k in desk.bucket_keys() if k.endswith(".zip")]) == is_shared
+        desk.set(HGLOC_SOURCES="local,s3,public,hub")
+        os.chdir(desk.folder)
+
+
+def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_each_other(desk: Desk) -> None:
+    desk.outsider()
+    made: dict[str, tuple[Path, Manifest]] = {}
+    for tag in ("old", "new"):
+        hf_localize.register_dataset(save(desk.folder / tag, tag), NAME, skip_s3_upload=True)
+        store = current_session().store
+        (entry,) = store.entries()
+        made[tag] = entry.folder, entry.manifest
+        shutil.copytree(entry.folder, desk.folder / f"kept-{tag}")
+    ref, ended, seen = DatasetRef(NAME), threading.Event(), Counter[str]()
+
+    def write(number: int) -> None:
+        for n in range(15):
+            tag = ("old", "new")[(n + number) % 2]
+            with store.staging(f"writer-{number}", fresh=True) as folder:
+                shutil.copytree(desk.folder / f"kept-{tag}", folder, dirs_exist_ok=True)
+                store.commit(folder, made[tag][1])
+
+    def read() -> None:
+        while not ended.is_set():
+            found = store.find(ref)
+            assert found is not None
+            seen[found.digest] += 1
+            assert store.refs() == [ref]
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        for writer in [pool.submit(write, number) for number in range(4)]:
+            writer.result()
+        ended.set()
+        for reader in readers:
+            reader.result()
+    assert seen.keys() == {manifest.digest for _, manifest in made.values()}
+    (entry,) = store.entries()
+    entry.manifest.verify_folder(entry.folder)
