@@ -331,8 +331,8 @@ class Bucket:
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, 1,000 with one request, as S3's ``DeleteObjects`` takes them.
 
-        Where that is refused as a whole, each is removed by itself: some servers don't have it, and
-        Ceph's gateway wants a right on the bucket for it that nothing else needs.
+        What is refused so is removed by itself: some servers don't have it, and Ceph's gateway wants a
+        right on the bucket for it that nothing else needs.
 
         Raises:
             AccessDeniedError: the first that could not be removed was refused.
@@ -342,21 +342,18 @@ class Bucket:
         for start in range(0, len(names), _MOST_DELETED):
             some = names[start : start + _MOST_DELETED]
             try:
-                failures = self._delete_some(some)
+                left = self._delete_some(some)
             except (NotPermittedError, RefusedError):
-                for key in some:
-                    self.delete(key)
-                continue
-            for failed in failures:
-                code, message = failed.get("Code", ""), failed.get("Message", "")
-                raise self._error_of(self._relative(failed["Key"]), 200, code, message, "DeleteObjects")
+                left = some
+            for key in left:
+                self.delete(key)
 
-    def _delete_some(self, keys: Sequence[str]) -> Sequence[Any]:
-        """Remove up to 1,000 objects with one request; return what the server says of those that stay."""
+    def _delete_some(self, keys: Sequence[str]) -> list[str]:
+        """Remove up to 1,000 objects with one request; return the keys of those that stay."""
         objects: list[Any] = [{"Key": self.address.key(key)} for key in keys]
         with self._asking(keys[0]) as client:
             done = client.delete_objects(Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True})
-        return done.get("Errors", [])
+        return [self._relative(failed["Key"]) for failed in done.get("Errors", [])]
 
     def copy(self, source_key: str, key: str) -> bool:
         """Have the server copy an object with its metadata. False: it does not, and nothing is there."""

@@ -53,7 +53,7 @@ def test_where_each_try_is_damaged_nothing_is_committed(what: str, strict_desk: 
 def test_a_byte_changed_in_a_public_zip_on_its_way_up_is_noticed(strict_desk: Desk) -> None:
     strict_desk.publisher().open_public_places()
     hf_localize.register_dataset(noise(), "org/x", skip_s3_upload=True)
-    strict_desk.s3.fail(Rule("PUT", r"\.zip$", WrongUpload(5_000_000), times=1, query="partNumber"))
+    strict_desk.s3.fail(Rule("PUT", r"\.zip$", WrongUpload(3_000_000), times=1, query="partNumber"))
     hf_localize.sync_local_dataset_to_s3("org/x", make_public=True)
     assert [r.status for r in strict_desk.s3.requests if "partNumber" in r.query].count(400) == 1
     (key,) = [k for k in strict_desk.bucket_keys() if k.endswith(".zip")]

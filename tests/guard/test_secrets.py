@@ -208,7 +208,9 @@ def test_files_of_the_store_have_the_umasks_permissions_and_staging_is_private(
     for store in (mine, desk.store):
         for path in (store, *store.rglob("*")):
             mode = stat.S_IMODE(path.stat().st_mode)
-            private = {".hgloc/staging", ".hgloc/set-aside"} & {path.relative_to(store).as_posix()}
+            private = {f".hgloc/{name}" for name in ("staging", "set-aside", "kept")} & {
+                path.relative_to(store).as_posix()
+            }
             if private:
                 assert mode == 0o700, path
             elif path.is_dir():

@@ -164,6 +164,23 @@ def test_a_publisher_downloads_registers_replaces_and_resumes_without_a_refusal(
     assert len(texts("org/large")) == 5_000
 
 
+def test_a_publisher_removes_and_a_consumer_verifies_without_a_refusal(office: Office) -> None:
+    office.sit_down("publisher")
+    hf_localize.register_dataset(rows("x"), "org/x")
+    hf_localize.register_dataset(large("d"), "org/large")
+    office.sit_down("consumer")
+    ran = run_cli("verify", "--s3", "--deep")
+    assert ran.returncode == 0, ran.stderr
+    ran = run_cli("remove", "org/x", "--s3", "--yes")
+    assert ran.returncode == 1
+    assert "lack the right s3:DeleteObject" in ran.stderr, ran.stderr
+    office.sit_down("publisher")
+    ran = run_cli("remove", "org/large", "--s3", "--yes")
+    assert ran.returncode == 0, ran.stderr
+    assert office.refused() == []
+    assert [found["dataset_id"] for found in hf_localize.list_s3_datasets()] == ["org/x"]
+
+
 # On Ceph, who has written an object may read it.
 _NEEDED = ["s3:PutObject"] if KIND == "ceph" else ["s3:GetObject", "s3:PutObject"]
 
@@ -234,6 +251,13 @@ def test_a_public_publisher_opens_exactly_the_two_public_places(office: Office) 
     assert _status(f"{desk.s3.url}/{bucket}?list-type=2") == 403
     desk.outsider()
     assert hf_localize.load_local_dataset("org/x")["train"].to_list() == [{"a": 1}]
+    office.sit_down("public publisher", rights)
+    ran = run_cli("withdraw", "org/x", "--yes")
+    assert ran.returncode == 0, ran.stderr
+    assert office.refused() == []
+    desk.outsider()
+    with pytest.raises(errors.DatasetNotFoundError):
+        hf_localize.load_local_dataset("org/x")
 
 
 def _status(url: str) -> int:
