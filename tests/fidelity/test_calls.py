@@ -43,7 +43,14 @@ def test_each_call_answers_as_stock_does(
     desk.publisher().open_public_places()
     for (dataset_id, config, revision), keep_files in published().items():
         public = place == "public"
-        hf_localize.download_dataset(dataset_id, config, revision, make_public=public, keep_files=keep_files)
+        hf_localize.download_dataset(
+            dataset_id,
+            config,
+            revision,
+            make_public=public,
+            keep_files=keep_files,
+            share_restricted="made/gated",
+        )
     entries = [entry for entry in current_session().store.entries() if entry.is_saved]
     assert {Path(f.path).suffix for e in entries for f in e.manifest.files} == {".json", ".arrow", ".md"}
     monkeypatch.delenv("HF_TOKEN")
