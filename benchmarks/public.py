@@ -50,10 +50,10 @@ def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs
 
     def publicly() -> Run:
         """Share it; the private copy is there."""
-        _empty(desk)
-        timed_python(_SEND.format(name=name), publisher.environment())
+        _empty(desk, "public_datasets")
         return timed_python(_SHARE.format(name=name), publisher.environment())
 
+    privately()
     pairs = in_turns(publicly, privately, runs, warm=False)
     publicly()  # It is fetched next.
     what = f"publish {SHARDS * SHARD_BYTES >> 20} MiB, {how}"
@@ -96,9 +96,9 @@ def _open_public_places(desk: Desk) -> None:
     desk.client().put_bucket_policy(Bucket=BUCKET, Policy=policy.decode())
 
 
-def _empty(desk: Desk) -> None:
+def _empty(desk: Desk, prefix: str = "") -> None:
     client = desk.client()
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
         for item in page.get("Contents", []):
             client.delete_object(Bucket=BUCKET, Key=item["Key"])
 
