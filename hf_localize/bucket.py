@@ -52,6 +52,9 @@ _READ_TIMEOUT_SECONDS = 60.0
 _MOST_DELETED = 1000
 #: Changes of shared JSON on endpoints without conditional writes.
 _CHANGES = ".hgloc/changes"
+#: Recorded with shared JSON: that its endpoint heeds conditions.
+_CONDITIONS = "conditions"
+_CONDITIONS_HEADER = f"x-amz-meta-{_CONDITIONS}"
 #: A writer writes no later than this after it has read.
 _LATEST_SECONDS = 900.0
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -189,7 +192,12 @@ class Bucket:
 
     def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
         """Return the object's bytes and its ETag, or None where there is no such key."""
-        found: list[tuple[bytes, str]] = []
+        found = self._read(key)
+        return (found[0], found[1].get("etag", "")) if found else None
+
+    def _read(self, key: str) -> tuple[bytes, Mapping[str, str]] | None:
+        """Return the object's bytes, and the headers that came with them; None: there is no such key."""
+        found: list[tuple[bytes, Mapping[str, str]]] = []
 
         def read() -> None:
             with self._moving(key, "GetObject", lambda wire, name: wire.get(name)) as body:
@@ -198,7 +206,7 @@ class Bucket:
                     raise IntegrityError(
                         f"{key} in {self.address} has more than {MAX_MANIFEST_BYTES} bytes: too many"
                     )
-                found.append((data, body.headers.get("etag", "")))
+                found.append((data, body.headers))
 
         with contextlib.suppress(_MissingKeyError):
             trying(key, read)
@@ -235,7 +243,9 @@ class Bucket:
         acl = {"ACL": "public-read"} if public else {}
         self._call("put_object", key, Body=data, ContentMD5=_md5(data), **acl, **extra)
 
-    def put_over(self, key: str, data: bytes, etag: str | None, *, public: bool = False) -> None:
+    def put_over(
+        self, key: str, data: bytes, etag: str | None, *, public: bool = False, **extra: Any
+    ) -> None:
         """Write one object if what is there is still the one with *etag* (None: nothing).
 
         An endpoint may accept the condition and ignore it.
@@ -244,13 +254,13 @@ class Bucket:
             PreconditionFailedError: something else is there.
         """
         if etag is None:
-            self.put(key, data, public=public, IfNoneMatch="*")
+            self.put(key, data, public=public, IfNoneMatch="*", **extra)
             return
         try:
-            self.put(key, data, public=public, IfMatch=etag)
+            self.put(key, data, public=public, IfMatch=etag, **extra)
         except (PreconditionFailedError, _MissingKeyError):
             try:  # Ceph's gateway compares the ETag without its quotes.
-                self.put(key, data, public=public, IfMatch=etag.strip('"'))
+                self.put(key, data, public=public, IfMatch=etag.strip('"'), **extra)
             except _MissingKeyError as exc:
                 raise PreconditionFailedError(str(exc)) from exc
 
@@ -403,16 +413,18 @@ class Bucket:
             IntegrityError: what is in the bucket is not a JSON object. It is left as it is.
             ConflictError: other writers kept winning.
         """
-        if not self._has_conditions():
-            self._update_together(key, change, public)
-            return
         for attempt in range(_UPDATE_TRIES):
-            document, etag = self.read_json(key)
+            found = self._read(key)
+            document = self._shared(key, found)
             if not change(document):
                 return
+            if not self._heeds_conditions(key, found, public):
+                self._update_together(key, change, public)
+                return
             body = json.dumps(document, indent=1, ensure_ascii=False).encode()
+            etag = found[1].get("etag", "") if found else None
             try:
-                self._put_public(key, body, etag) if public else self.put_over(key, body, etag)
+                self._put_shared(key, body, etag, public)
             except PreconditionFailedError:
                 _take_turns(attempt)
             # The loop ends when a fresh read shows the change.
@@ -437,17 +449,33 @@ class Bucket:
             _take_turns(attempt)
         raise ConflictError(f"{key} in {self.address} kept changing under {_UPDATE_TRIES} tries to update it")
 
-    def _has_conditions(self) -> bool:
-        """Tell whether the endpoint refuses a write whose condition does not hold."""
+    def _heeds_conditions(
+        self, key: str, found: tuple[bytes, Mapping[str, str]] | None, public: bool
+    ) -> bool:
+        """Tell whether the endpoint refuses a write whose condition does not hold.
+
+        What is shared says so, if it was written here; else a write that must fail shows it. Where it
+        does not fail, it changes nothing that is not repaired right afterwards.
+        """
+        if self._takes_conditions is None and found and found[1].get(_CONDITIONS_HEADER) == self._heeded:
+            self._takes_conditions = True
         if self._takes_conditions is None:
             try:
-                self.put(f"{_CHANGES}/none", b"", IfMatch=f'"{"0" * 32}"')
+                never: dict[str, Any] = {"IfMatch": f'"{"0" * 32}"'}
+                data = found[0] if found else b"{}"
+                self._put_publicly(key, data, **never) if public else self.put(key, data, **never)
                 self._takes_conditions = False
             except (PreconditionFailedError, _MissingKeyError):
                 self._takes_conditions = True
             except RefusedError:
                 self._takes_conditions = False
         return self._takes_conditions
+
+    @property
+    def _heeded(self) -> str:
+        """Return what is recorded with shared JSON on this very endpoint, if it heeds conditions."""
+        where = f"{self.address.endpoint_url} {self.address.name}"
+        return f"heeded-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 
     def _announce(self, key: str, change: changes.Change) -> None:
         name = f"{_CHANGES}/{quote(key, safe='')}/{time.time_ns():020d}-{uuid.uuid4().hex}.json"
@@ -463,17 +491,20 @@ class Bucket:
         fresh = [info.key for info in listed if info.age_seconds <= _LATEST_SECONDS]
         return [changes.read(data, name) for name in fresh if (data := self.get(name)) is not None]
 
-    def _put_publicly(self, key: str, body: bytes) -> None:
+    def _put_publicly(self, key: str, body: bytes, **condition: Any) -> None:
         try:
-            self.put(key, body, public=True)
+            self.put(key, body, public=True, **condition)
         except AclsDisabledError:
-            self.put(key, body)
+            self.put(key, body, **condition)
 
-    def _put_public(self, key: str, body: bytes, etag: str | None) -> None:
+    def _put_shared(self, key: str, body: bytes, etag: str | None, public: bool) -> None:
+        metadata = {_CONDITIONS: self._heeded}
         try:
-            self.put_over(key, body, etag, public=True)
+            self.put_over(key, body, etag, public=public, Metadata=metadata)
         except (AclsDisabledError, NotPermittedError):  # A bucket policy may open it.
-            self.put_over(key, body, etag)
+            if not public:
+                raise
+            self.put_over(key, body, etag, Metadata=metadata)
 
     def read_json(self, key: str) -> tuple[dict[str, Any], str | None]:
         """Return a shared JSON object and its ETag; an empty one and None where there is none.
@@ -481,14 +512,17 @@ class Bucket:
         Raises:
             IntegrityError: what is there is not a JSON object.
         """
-        found = self.get_with_etag(key)
+        found = self._read(key)
+        return self._shared(key, found), found[1].get("etag", "") if found else None
+
+    def _shared(self, key: str, found: tuple[bytes, Mapping[str, str]] | None) -> dict[str, Any]:
         if found is None:
-            return {}, None
+            return {}
         where = f"{key} in {self.address}"
         document = parse_json(found[0], where)
         if not isinstance(document, dict):
             raise IntegrityError(f"{where} is not a JSON object; it is left as it is. Mend or remove it.")
-        return document, found[1]
+        return document
 
     def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:
         full = self.address.key(prefix) if prefix or not self.address.prefix else f"{self.address.prefix}/"

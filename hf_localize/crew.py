@@ -211,6 +211,7 @@ def _pause(seconds: float, is_stopped: Callable[[], bool]) -> None:
         time.sleep(min(left, 0.2))
 
 
+_telling = threading.Lock()
 #: Of which files the load under way has told that they are tried again.
 _told: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar("hf_localize_told", default=None)
 
@@ -227,8 +228,11 @@ def one_load() -> Iterator[None]:
 
 def _tell(what: str, exc: Exception) -> None:
     told = _told.get()
-    if told is None or what not in told:
-        level = logging.WARNING if told is not None and not told else logging.DEBUG
-        _log.log(level, "%s failed and is tried again: %s", what, exc)
+    level = logging.DEBUG
     if told is not None:
-        told.add(what)
+        with _telling:
+            if what in told:
+                return
+            level = logging.DEBUG if told else logging.WARNING
+            told.add(what)
+    _log.log(level, "%s failed and is tried again: %s", what, exc)

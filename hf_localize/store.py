@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -582,6 +582,7 @@ class Store:
                 os.replace(part, path)
 
     def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
+        moved: int | None = None
         for _ in range(_TRIES):
             path = self._place(folder)
             identity = _identity(path)
@@ -589,12 +590,16 @@ class Store:
                 manifest = _read_manifest_in(path)
             except PermissionError as exc:
                 raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
-            if manifest is not None:
+            if manifest is not None and identity is not None:
                 return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
-            found = self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
-            if found is not None or (self._place(folder), _identity(path)) == (path, identity):
-                return found
+            # Nothing, or a folder of a person; unless others replace it just now.
+            before, moved = moved, _changed(self._former(folder).parent)
+            if before == moved and manifest is None and self._is_there_still(folder, path, identity):
+                return self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
         return None  # Others keep replacing it.
+
+    def _is_there_still(self, folder: str, path: Path, identity: tuple[int, int] | None) -> bool:
+        return (self._place(folder), _identity(path)) == (path, identity)
 
     def _open_without_manifest(self, path: Path, folder: str, ref: DatasetRef) -> LocalEntry | None:
         if not path.is_dir() or folder != ref.folders[0]:
@@ -616,15 +621,35 @@ class Store:
 
     def _folders_of_id(self, ref: DatasetRef) -> list[str]:
         prefix = ref.id_folder_prefix.lower()
-        names = (n for root in self._roots() for n in _subfolders(root))
-        own = {n for n in names if n.lower() == prefix or n.lower().startswith(f"{prefix}~")}
-        return sorted({f for root in self._roots() for n in own for f in self._folders_below(n, root)})
+        return self._folders_named(lambda name: name == prefix or name.startswith(f"{prefix}~"))
 
     def _all_folders(self) -> list[str]:
-        return sorted({folder for root in self._roots() for folder in self._folders_in(root)})
+        return self._folders_named(lambda _: True)
 
-    def _roots(self) -> tuple[Path, Path]:
-        return self.path, self._former("")
+    def _folders_named(self, is_wanted: Callable[[str], bool]) -> list[str]:
+        """Return the entries' folders, sorted, in which *is_wanted* wants the first name, in small letters.
+
+        What makes way for another is where it was or in ``former``; if anything went in or out there
+        meanwhile, it may have been seen at neither.
+        """
+        found: set[str] = set()
+        state = self._state_of_former()
+        for _ in range(_TRIES):
+            for root in (self._former(""), self.path, self._former("")):
+                names = [name for name in _subfolders(root) if is_wanted(name.lower())]
+                found.update(folder for name in names for folder in self._folders_below(name, root))
+            before, state = state, self._state_of_former()
+            if before == state:
+                break
+        return sorted(found)
+
+    def _state_of_former(self) -> list[tuple[str, int | None]]:
+        """Return what changes when an entry goes into ``former`` or out of it: usually there is little."""
+        root = self._former("")
+        folders = [
+            f"{root}/{first}/{second}" for first in _subfolders(root) for second in _subfolders(root / first)
+        ]
+        return [(folder, _changed(folder)) for folder in folders]
 
     def _folders_in(self, root: Path) -> Iterator[str]:
         for name in _subfolders(root):
@@ -736,6 +761,14 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
+
+
+def _changed(folder: Path | str) -> int | None:
+    """Return when something went into *folder* or out of it last; None: there is no such folder."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return None
 
 
 def _subfolders(path: Path | str) -> Iterator[str]:

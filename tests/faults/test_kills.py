@@ -185,7 +185,6 @@ SCENARIOS = {
             large_in_the_bucket,
             before={"local": None},
             after={"local": LARGE},
-            stride=2,
         ),
     )
 }

@@ -212,6 +212,7 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
         ended.set()
         for reader in readers:
             reader.result()
-    assert seen.keys() == {manifest.digest for _, manifest in made.values()}
+    assert seen.keys() <= {manifest.digest for _, manifest in made.values()}
+    assert seen.total() > 20
     (entry,) = store.entries()
     entry.manifest.verify_folder(entry.folder)
