@@ -24,6 +24,8 @@ from hf_localize.session import current_session
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
 _AT_ONCE = 6
+#: How long one that is told to end may take.
+_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,7 @@ def _run(refs: Sequence[DatasetRef], options: dict[str, Any]) -> list[Download]:
                 assert isinstance(connection, Connection)
                 results.update([_end(connection, *running.pop(connection))])
     finally:
-        for _, process in running.values():  # There are some only if this was interrupted.
-            process.terminate()
+        _stop([process for _, process in running.values()])  # There are some only if this was interrupted.
     return [results[ref] for ref in refs]
 
 
@@ -151,6 +152,16 @@ def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple
             result = _failed(ref, f"its process was ended (status {process.exitcode})")
     process.join()
     return ref, result
+
+
+def _stop(processes: Sequence[BaseProcess]) -> None:
+    """End *processes* and wait until they are gone: in a container nobody else may take note of it."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_GRACE_SECONDS)
+        process.kill()
+        process.join()
 
 
 def _download(ref: DatasetRef, options: dict[str, Any], parts: int, sink: Connection) -> None:
