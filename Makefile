@@ -5,7 +5,8 @@ OLDER ?= 2.21.0
 # Those on which `make test-versions` tests them.
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
-JOBS ?= auto
+# Tests wait for servers and processes more than they compute.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # How long `make fuzz` looks for a finding.
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))

@@ -20,6 +20,7 @@ from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 from hf_localize.sources.public import PublicSource
 from tests.conftest import Desk, run_cli, tree
+from tests.faults.conftest import IS_ALL
 from tests.rig.hub import LoopbackHub, make_repository
 
 NAME = "made/rot"
@@ -251,11 +252,14 @@ def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str,
 
 
 def zip_places(desk: Desk) -> Callable[[str, bytes], list[int]]:
-    """Return offsets: for the ZIP, of each member's first, middle and last byte and of much else."""
+    """Return offsets: for the ZIP, of each member's first, middle and last byte and of much else.
+
+    `make test` tries one in ten of them.
+    """
 
     def at(key: str, data: bytes) -> list[int]:
         if not key.endswith(".zip"):
-            return [*places(data), *range(7, len(data), 41)]
+            return sampled([*places(data), *range(7, len(data), 41)])
         source = PublicSource(current_session().outside, 1)
         (record,) = source.records() or ()
         contents = source.open_record(record).contents  # type: ignore[attr-defined]
@@ -263,9 +267,13 @@ def zip_places(desk: Desk) -> Callable[[str, bytes], list[int]]:
         for member in contents.members.values():
             last = member.data_offset + member.packed_bytes - 1
             found |= {member.data_offset, (member.data_offset + last) // 2, last, member.offset}
-        return sorted(found)
+        return sampled(sorted(found))
 
     return at
+
+
+def sampled(offsets: list[int]) -> list[int]:
+    return offsets if IS_ALL else offsets[::10]
 
 
 def test_a_rotten_byte_of_a_public_zip_or_record_is_never_served_and_is_named(
@@ -290,7 +298,7 @@ def test_a_rotten_byte_of_a_public_zip_or_record_is_never_served_and_is_named(
             assert rows() in (ROWS, None)
             assert rows(commit) in (ROWS, None)
         count += 1
-    assert count > 50
+    assert count > (50 if IS_ALL else 8)
     (item,) = hf_localize.verify_dataset(NAME, deep=True, public=True)
     assert item["damaged"] == []
 
