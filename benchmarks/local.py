@@ -89,13 +89,17 @@ def _at(desk: Desk, proxy: RecordingProxy, folder: Path, **more: str) -> dict[st
 
 
 def _hub_settings(hub: LoopbackHub) -> dict[str, str]:
-    quiet = {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    """Return the settings of a machine that reaches the Hub too."""
+    quiet = {
+        "HGLOC_SOURCES": "local,s3,public,hub",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
     return {**hub.client_environment, **quiet, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
 
 
 def _hits(desk: Desk, hub: LoopbackHub, proxy: RecordingProxy, runs: int) -> list[Line]:
-    with_hub = {**_hub_settings(hub), "HGLOC_SOURCES": "local,s3,public,hub"}
-    ours_env = _at(desk, proxy, desk.folder / "ours", **with_hub)
+    ours_env = _at(desk, proxy, desk.folder / "ours", **_hub_settings(hub))
     stock_env = {**clean_environment(), **_hub_settings(hub), "HF_HOME": str(desk.folder / "stock")}
     load = f"datasets.load_dataset({_GSM8K})"
     timed_python(f"{_OURS}\n{load}", ours_env)

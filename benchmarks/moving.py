@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.harness import Line, Run, in_turns, ratio_line, timed_process, timed_python
@@ -12,8 +11,10 @@ from benchmarks.made import make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 
 SECTION = "1 moving"
-#: The shapes: number of shards, bytes of each.
-SHAPES = {"8 × 128 MiB": (8, 128 << 20), "2,000 × 64 KiB": (2000, 64 << 10)}
+#: Number of shards, bytes of each.
+LARGE, SMALL = (8, 128 << 20), (2000, 64 << 10)
+#: The loop takes ten times as long as anything else here, so it moves fewer, beside ours of as many.
+FEWER = {LARGE: (2, 128 << 20), SMALL: (500, 64 << 10)}
 _FETCH = "import hf_localize; hf_localize.download_dataset({name!r}, skip_s3_upload=True)"
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
 #: As the original hg_localization does it: one file after another, each by boto3 with its defaults.
@@ -42,84 +43,102 @@ def measure(folder: Path, runs: int) -> list[Line]:
     """Return the lines for fetches and uploads of large and of small shards."""
     lines = []
     with seaweed_desk(folder) as desk:
-        for shape, (count, size) in SHAPES.items():
-            name = f"made/of-{count}"
-            publisher = Desk(desk.server, folder / f"publisher-{count}")
-            entry = make_entry(publisher.store, name, count, size)
-            timed_python(_SEND.format(name=name), publisher.environment())
-            lines += _fetches(desk, name, shape, runs)
-            lines += _uploads(desk, publisher, entry, name, shape, runs)
-            shutil.rmtree(publisher.folder)
+        for many, few in FEWER.items():
+            for shape, is_beside_s5cmd in ((many, True), (few, False)):
+                moved = _Moved(desk, Desk(desk.server, folder / "publisher"), shape)
+                lines += moved.by_s5cmd(runs) if is_beside_s5cmd else moved.by_boto3(runs)
+                shutil.rmtree(moved.publisher.folder)
     return lines
 
 
-def _fetches(desk: Desk, name: str, shape: str, runs: int) -> list[Line]:
-    prefix = f"{name.replace('/', '_')}/"
-    target = desk.folder / "target"
+class _Moved:
+    """A dataset of one shape, there and back again, by us and by others."""
 
-    def clean() -> None:
-        for place in (desk.folder, target):
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
+    def __init__(self, desk: Desk, publisher: Desk, shape: tuple[int, int]) -> None:
+        count, size = shape
+        self.publisher = publisher
+        self._desk = desk
+        self._shape = f"{count:,} × {size >> 20} MiB" if size >> 20 else f"{count:,} × {size >> 10} KiB"
+        self._is_large = size >= 1 << 20
+        self._name = f"made/of-{count}"
+        self._entry = make_entry(publisher.store, self._name, count, size)
+        self._send()
 
-    def ours() -> Run:
-        clean()
-        return timed_python(_FETCH.format(name=name), desk.environment())
+    def by_s5cmd(self, runs: int) -> list[Line]:
+        """Return the lines beside `s5cmd`."""
+        lines = []
+        for what, pairs in (
+            (f"fetch {self._shape}", in_turns(self._fetch, self._s5cmd_down, runs)),
+            (f"upload {self._shape}", in_turns(self._upload, self._s5cmd_up, runs, warm=False)),
+        ):
+            names = ("ours", "s5cmd")
+            lines += [
+                ratio_line(SECTION, f"{what}, verified, by `s5cmd cp`", 1.1, pairs, names=names),
+                _memory(pairs, f"{what}, peak memory"),
+            ]
+        return lines
 
-    def s5cmd() -> Run:
-        clean()
-        return timed_process(
-            ["s5cmd", "cp", f"s3://{BUCKET}/{prefix}*", f"{target}/"], desk.aws_environment()
-        )
+    def by_boto3(self, runs: int) -> list[Line]:
+        """Return the lines beside one file after another by boto3."""
+        goal = 2.0 if self._is_large else 8.0
+        return [
+            ratio_line(
+                SECTION,
+                f"{what} {self._shape}, times faster than a boto3 loop",
+                goal,
+                in_turns(ours, loop, runs, warm=False),
+                names=("ours", "boto3"),
+                inverse=True,
+                at_least=True,
+            )
+            for what, ours, loop in (
+                ("fetch", self._fetch, self._loop_down),
+                ("upload", self._upload, self._loop_up),
+            )
+        ]
 
-    def loop() -> Run:
-        clean()
-        body = _LOOP_DOWN.format(bucket=BUCKET, prefix=prefix, folder=str(target))
-        return timed_python(_LOOP.format(body=body), desk.aws_environment())
+    def _send(self) -> Run:
+        return timed_python(_SEND.format(name=self._name), self.publisher.environment())
 
-    goal = 2.0 if "128" in shape else 8.0
-    pairs = in_turns(ours, s5cmd, runs)
-    return [
-        ratio_line(
-            SECTION, f"fetch {shape}, verified, on disk, by `s5cmd cp`", 1.1, pairs, names=("ours", "s5cmd")
-        ),
-        *_boto_line(ours, loop, f"fetch {shape}, times faster than a boto3 loop", goal, runs),
-        _memory(pairs, f"fetch {shape}, peak memory"),
-    ]
+    def _fetch(self) -> Run:
+        self._clean()
+        return timed_python(_FETCH.format(name=self._name), self._desk.environment())
 
+    def _upload(self) -> Run:
+        self._empty()
+        return self._send()
 
-def _uploads(desk: Desk, publisher: Desk, entry: Path, name: str, shape: str, runs: int) -> list[Line]:
-    def empty() -> None:
-        timed_process(["s5cmd", "rm", f"s3://{BUCKET}/*"], desk.aws_environment())
+    def _s5cmd_down(self) -> Run:
+        command = ["s5cmd", "cp", f"s3://{BUCKET}/{self._prefix}*", f"{self._clean()}/"]
+        return timed_process(command, self._desk.aws_environment())
 
-    def ours() -> Run:
-        empty()
-        return timed_python(_SEND.format(name=name), publisher.environment())
+    def _s5cmd_up(self) -> Run:
+        self._empty()
+        command = ["s5cmd", "cp", f"{self._entry}/", f"s3://{BUCKET}/plain/"]
+        return timed_process(command, self._desk.aws_environment())
 
-    def s5cmd() -> Run:
-        empty()
-        return timed_process(["s5cmd", "cp", f"{entry}/", f"s3://{BUCKET}/plain/"], desk.aws_environment())
+    def _loop_down(self) -> Run:
+        body = _LOOP_DOWN.format(bucket=BUCKET, prefix=self._prefix, folder=str(self._clean()))
+        return timed_python(_LOOP.format(body=body), self._desk.aws_environment())
 
-    def loop() -> Run:
-        empty()
-        body = _LOOP_UP.format(bucket=BUCKET, prefix="plain/", folder=str(entry))
-        return timed_python(_LOOP.format(body=body), desk.aws_environment())
+    def _loop_up(self) -> Run:
+        self._empty()
+        body = _LOOP_UP.format(bucket=BUCKET, prefix="plain/", folder=str(self._entry))
+        return timed_python(_LOOP.format(body=body), self._desk.aws_environment())
 
-    goal = 2.0 if "128" in shape else 8.0
-    ours()  # Else there is nothing to empty.
-    pairs = in_turns(ours, s5cmd, runs)
-    return [
-        ratio_line(SECTION, f"upload {shape}, verified, by `s5cmd cp`", 1.1, pairs, names=("ours", "s5cmd")),
-        *_boto_line(ours, loop, f"upload {shape}, times faster than a boto3 loop", goal, runs),
-        _memory(pairs, f"upload {shape}, peak memory"),
-    ]
+    @property
+    def _prefix(self) -> str:
+        return f"{self._name.replace('/', '_')}/"
 
+    def _clean(self) -> Path:
+        """Empty the machine that fetches, and return a folder for what others fetch."""
+        target = self._desk.folder / "target"
+        shutil.rmtree(self._desk.folder, ignore_errors=True)
+        target.mkdir(parents=True)
+        return target
 
-def _boto_line(
-    ours: Callable[[], Run], loop: Callable[[], Run], what: str, goal: float, runs: int
-) -> list[Line]:
-    pairs = in_turns(ours, loop, runs, warm=False)
-    return [ratio_line(SECTION, what, goal, pairs, names=("ours", "boto3"), inverse=True, at_least=True)]
+    def _empty(self) -> None:
+        timed_process(["s5cmd", "rm", f"s3://{BUCKET}/*"], self._desk.aws_environment())
 
 
 def _memory(pairs: list[tuple[Run, Run]], what: str) -> Line:

@@ -15,7 +15,7 @@ from hf_localize.refs import DatasetRef
 
 SECTION = "4 public ZIPs"
 #: Number of shards, bytes of each.
-SHARDS, SHARD_BYTES = 4, 128 << 20
+SHARDS, SHARD_BYTES = 4, 64 << 20
 #: What compresses, by the most that making and sending it may take, by the private upload.
 KINDS = {"noise": ("stored", 1.2), "text": ("compressed", 2.5)}
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
