@@ -39,7 +39,8 @@ import hf_localize
 from hf_localize import sharing
 from hf_localize.session import current_session
 bucket = current_session().bucket
-bucket._client().put_bucket_policy(Bucket={bucket!r}, Policy=sharing.public_policy(bucket))
+with bucket.connection.asking("") as client:
+    client.put_bucket_policy(Bucket={bucket!r}, Policy=sharing.public_policy(bucket))
 hf_localize.register_dataset({path!r}, "made/parts", make_public=True)
 """
 #: Each of these asks about a dataset without loading it.

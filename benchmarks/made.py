@@ -13,10 +13,12 @@ import datasets
 import pyarrow as pa
 
 from hf_localize import layout
+from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Shard, Split
+from hf_localize.manifestjson import manifest_bytes
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.shards import link_or_copy
-from hf_localize.store import LocalEntry, Store
+from hf_localize.store import Store
 
 ROW_BYTES = 4 << 10
 #: Of a text: so many words, from a vocabulary of so many. It deflates to two fifths, as prose does.
@@ -63,7 +65,7 @@ def copy_entry(store: Path, name: str, other: str) -> None:
     for file in manifest.files:
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(entry.folder / file.path, folder / file.path)
-    (folder / MANIFEST_NAME).write_bytes(manifest.to_bytes())
+    (folder / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
 
 
 def write_saved(

@@ -22,9 +22,12 @@ from pathlib import Path
 from benchmarks.harness import ROOT, clean_environment, machine, timed_process, timed_python
 from benchmarks.made import copy_entry, make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from hf_localize.manifest import FileRecord, read_manifest
+from hf_localize.committing import commit
+from hf_localize.manifest import FileRecord
+from hf_localize.manifestjson import read_manifest
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.shards import link_or_copy
+from hf_localize.staging import staging_folder
 from hf_localize.store import Store
 
 OUTPUT = ROOT / "benchmarks" / "scaling"
@@ -235,12 +238,12 @@ def _repeat_shard(store: Path, name: str, count: int, size: int) -> None:
         files=(*others, *(FileRecord(s.path, record.size_bytes, record.sha256) for s in shards)),
         splits=(replace(split, rows=split.rows * count, size_bytes=size * count, shards=tuple(shards)),),
     )
-    with Store(store).staging("made") as staging:
+    with staging_folder(Store(store), "made") as staging:
         for file in whole.files:
             (staging / file.path).parent.mkdir(parents=True, exist_ok=True)
             source = record.path if file.sha256 == record.sha256 else file.path
             link_or_copy(one / source, staging / file.path)
-        Store(store).commit(staging, whole)
+        commit(Store(store), staging, whole)
 
 
 def plot(curve: Curve, folder: Path) -> None:

@@ -20,8 +20,10 @@ from benchmarks.made import TEXTS, make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 from hf_localize import layout
 from hf_localize.batches import packed, seek_points
+from hf_localize.hashing import hash_file
 from hf_localize.index import Placed
-from hf_localize.manifest import FileRecord, Manifest, Shard, hash_file, read_manifest
+from hf_localize.manifest import FileRecord, Manifest, Shard
+from hf_localize.manifestjson import manifest_bytes, read_manifest
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from tests.rig.s3_proxy import RecordingProxy
 
@@ -254,7 +256,7 @@ def _publish_zip(desk: Desk, folder: Path, name: str, shards: int) -> None:
     zeros = hash_file(target / grown.names[-1], "").sha256
     files = tuple(_as_it_is(target, file, zeros, grown.names[1:]) for file in grown.manifest.files)
     manifest = replace(grown.manifest, files=tuple(file for file in files if file is not None))
-    (target / MANIFEST_NAME).write_bytes(manifest.to_bytes())
+    (target / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
     code = (
         "from hf_localize.session import current_session\nfrom hf_localize import sharing\n"
         "from hf_localize.refs import DatasetRef\nsession = current_session()\n"

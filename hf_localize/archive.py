@@ -24,16 +24,12 @@ from hf_localize.errors import (
     UnreachableError,
     UnsafeArchiveError,
 )
-from hf_localize.manifest import (
-    MAX_MANIFEST_BYTES,
-    FileRecord,
-    Manifest,
-    check_paths,
-    check_tree,
-    read_manifest,
-)
+from hf_localize.fetching import fetch_files
+from hf_localize.jsonformat import MAX_JSON_BYTES
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifestjson import read_manifest
+from hf_localize.paths import check_paths, check_tree
 from hf_localize.refs import MANIFEST_NAME
-from hf_localize.transfer import fetch_files
 from hf_localize.zipformat import FLUSHED, Member, member_of
 
 #: Opens the ZIP's bytes from an offset to before another for one reading.
@@ -180,8 +176,8 @@ def manifest_in(archive: zipfile.ZipFile, where: str) -> Manifest | None:
     if MANIFEST_NAME not in archive.namelist():
         return None
     size = archive.getinfo(MANIFEST_NAME).file_size
-    if size > MAX_MANIFEST_BYTES:
-        raise UnsafeArchiveError(f"the manifest in {where} is larger than {MAX_MANIFEST_BYTES} bytes")
+    if size > MAX_JSON_BYTES:
+        raise UnsafeArchiveError(f"the manifest in {where} is larger than {MAX_JSON_BYTES} bytes")
     with archive.open(MANIFEST_NAME) as opened:
         data = opened.read(size)  # Not all: then zlib would inflate whatever there is.
     manifest = read_manifest(data, f"{MANIFEST_NAME} in {where}")

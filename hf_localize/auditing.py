@@ -14,25 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_localize import sharing
 from hf_localize.bucket import Bucket
 from hf_localize.checking import UNSEALED, Checked, Damage
-from hf_localize.crew import trying
+from hf_localize.crew import run_all, trying
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import IntegrityError
 from hf_localize.index import Placed, catalog_keys, enter, folder_of, plain_mark, read_placed
-from hf_localize.manifest import FileRecord, is_as_written, read_manifest
+from hf_localize.jsonformat import is_as_written
+from hf_localize.manifest import FileRecord
+from hf_localize.manifestjson import manifest_document, read_manifest
+from hf_localize.publicrecords import PublicRecord, described, read_record, record_ref
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.sources.private import BucketEntry, PrivateSource, find_indexed, list_refs
-from hf_localize.sources.public import (
-    PublicRecord,
-    PublicSource,
-    ZipEntry,
-    ZipFetch,
-    read_record,
-    record_ref,
-)
-from hf_localize.transfer import run_all
+from hf_localize.sources.public import PublicSource, ZipEntry, ZipFetch
+from hf_localize.updating import read_json
 from hf_localize.web import PublicFiles
 
 _CHUNK = 1 << 20
@@ -93,7 +88,7 @@ def _marks_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
         yield Damage(key, UNSEALED)
     for catalog in catalog_keys(manifest):
         try:
-            document, _ = bucket.read_json(catalog)
+            document = read_json(bucket, catalog)
             if enter(document, manifest):
                 yield Damage(catalog, f"does not list {manifest.ref} as its manifest does")
         except (IntegrityError, AttributeError, TypeError) as exc:
@@ -102,7 +97,7 @@ def _marks_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
         claim = f"{folder}/{MANIFEST_NAME}"
         data = bucket.get(claim) or b""  # It may be the manifest of former content.
         try:
-            if not is_as_written(data, read_manifest(data, claim).document()):
+            if not is_as_written(data, manifest_document(read_manifest(data, claim))):
                 yield Damage(claim, UNSEALED)
         except IntegrityError as exc:
             yield Damage.of(claim, exc) if data else Damage(claim, "is missing")
@@ -224,7 +219,7 @@ def _check_foreign(source: PublicSource, entry: ZipFetch, checked: Checked) -> C
 def _record_damages(entry: ZipEntry, value: Mapping[str, Any]) -> Iterator[Damage]:
     """Yield where a record tells something else than the manifest in its ZIP."""
     members = entry.contents.members or {}
-    told = sharing.described(entry.manifest)
+    told = described(entry.manifest)
     told["tail_bytes"] = (entry.record.size_bytes or 0) - members[MANIFEST_NAME].offset
     for name, what in told.items():
         if value.get(name, "nothing") != what:

@@ -28,12 +28,12 @@ from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
 from hf_localize.features import missing_types, with_large_list_item
 from hf_localize.keeping import ReadThrough
+from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.room import require_room
 from hf_localize.shards import link_or_symlink
-from hf_localize.store import LocalEntry
 from hf_localize.streaming import resuming
 from hf_localize.tables import Reader
 

@@ -21,12 +21,14 @@ from datasets.utils.py_utils import asdict
 from hf_localize import __version__, layout
 from hf_localize.batches import packed, seek_points
 from hf_localize.counting import source_rows
+from hf_localize.crew import run_all
 from hf_localize.features import has_media, portable
-from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_paths, files_below, hash_file
+from hf_localize.hashing import hash_file
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.media import embed_members, refuse_foreign_files
+from hf_localize.paths import check_paths, files_below
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import make_portable, split_by_rows, write_empty_shard, write_portable_shard
-from hf_localize.transfer import run_all
 
 #: The rule of ``datasets.naming``.
 _SPLIT_NAME = r"\w+(\.\w+)*"

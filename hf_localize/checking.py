@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import is_as_written
+from hf_localize.hashing import problems_in
+from hf_localize.jsonformat import is_as_written
+from hf_localize.localentry import LocalEntry
+from hf_localize.manifestjson import manifest_document
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.store import LocalEntry, Store, problems_in
+from hf_localize.store import Store
 
 UNSEALED = "was changed since it was written: it has no checksum"
 
@@ -51,7 +54,7 @@ class Checked:
 
 def check_store(store: Store, ref: DatasetRef | None, *, deep: bool) -> list[Checked]:
     """Check what is here of *ref*, a whole entry or a part; None: all entries."""
-    places = store.places() if ref is None else store.places_of(ref)
+    places = store.places.all() if ref is None else store.places_of(ref)
     found = (_check_place(store, place, ref, deep) for place in places)
     return [checked for checked in found if checked is not None]
 
@@ -64,7 +67,7 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
     damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
     if entry.has_manifest:
         data = (entry.folder / MANIFEST_NAME).read_bytes()
-        if not is_as_written(data, entry.manifest.document()):
+        if not is_as_written(data, manifest_document(entry.manifest)):
             damages.append(Damage(MANIFEST_NAME, UNSEALED))
     return Checked(
         entry.manifest.ref,

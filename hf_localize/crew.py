@@ -8,8 +8,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from hf_localize.errors import (
     GarbledError,
@@ -21,6 +21,7 @@ from hf_localize.errors import (
 )
 
 _log = logging.getLogger(__name__)
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 _START = 8
 #: Of a question, which others may answer; and of a piece of data that is known to be there.
@@ -120,6 +121,30 @@ class Crew:
     def _is_too_many(self) -> bool:
         with self._lock:
             return self._running > self._pace.limit and self._running > 1
+
+
+def run_all(work: Callable[[_S], _T], items: Iterable[_S], *, workers: int) -> list[_T]:
+    """Return ``work(item)`` for each item in order, run in up to *workers* threads.
+
+    The first error is raised once the work under way has ended; the rest is not started.
+    """
+    todo = list(enumerate(items))[::-1]
+    results: list[Any] = [None] * len(todo)
+
+    def next_piece() -> Callable[[], int] | None:
+        try:
+            index, item = todo.pop()
+        except IndexError:
+            return None
+
+        def run() -> int:
+            results[index] = work(item)
+            return 0
+
+        return run
+
+    Crew(next_piece, min(workers, len(todo)), is_adaptive=False).run()
+    return results
 
 
 class _Pace:

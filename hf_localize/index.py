@@ -9,17 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_localize.equivalence import answers
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.manifest import (
-    MAX_MANIFEST_BYTES,
-    FileRecord,
-    Manifest,
-    answers,
-    check_paths,
-    parse_json,
-    read_manifest,
-    sealed,
-)
+from hf_localize.jsonformat import MAX_JSON_BYTES, parse_json, sealed
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifestjson import manifest_document, read_manifest
+from hf_localize.paths import check_paths
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 
 #: A larger commit mark is compressed by gzip: who wants the first row of a dataset of many shards
@@ -64,7 +59,7 @@ class Placed:
     def document(self) -> dict[str, Any]:
         """Return the commit mark as a JSON object, without its checksum."""
         where = {"folder": self.folder, "elsewhere": dict(self.elsewhere), "generation": self.generation}
-        return self.manifest.document() | where
+        return manifest_document(self.manifest) | where
 
     def replaced_by(self, manifest: Manifest) -> Placed:
         """Return where other content of the same ref lies: what is the same stays where it is.
@@ -129,10 +124,10 @@ def plain_mark(data: bytes, where: str) -> bytes:
         return data
     inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        plain = inflater.decompress(data, MAX_MANIFEST_BYTES + 1)
+        plain = inflater.decompress(data, MAX_JSON_BYTES + 1)
     except zlib.error as exc:
         raise IntegrityError(f"{where} is damaged: {exc}") from exc
-    if not inflater.eof and len(plain) <= MAX_MANIFEST_BYTES:
+    if not inflater.eof and len(plain) <= MAX_JSON_BYTES:
         raise IntegrityError(f"{where} is not whole")
     return plain
 

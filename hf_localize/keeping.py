@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from hf_localize.committing import commit_part
 from hf_localize.entries import StoredEntry
 from hf_localize.errors import HfLocalizeError, IntegrityError
+from hf_localize.flushing import begin_flush
+from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import FileRecord
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
-from hf_localize.store import LocalEntry
-from hf_localize.transfer import begin_flush
+from hf_localize.staging import incoming_folder
 
 _log = logging.getLogger(__name__)
 #: Stores that could not be written: they are not tried again by this process.
@@ -55,7 +57,7 @@ class ReadThrough:
         """
         home = self._holding()
         if home is None or not home.has_file(self.entry.manifest.file(path)):  # Else another was faster.
-            home = self._home = self.resolver.store.commit_part(folder, self.entry.manifest, [path])
+            home = self._home = commit_part(self.resolver.store, folder, self.entry.manifest, [path])
         if home.is_partial and self.entry.manifest.shard_paths() <= home.paths():
             self._complete()
 
@@ -122,7 +124,8 @@ class _Kept(io.RawIOBase):
         super().close()
 
     def _begin(self) -> None:
-        folder = self._held.enter_context(self._cache.resolver.store.incoming(self._cache.entry.digest))
+        store = self._cache.resolver.store
+        folder = self._held.enter_context(incoming_folder(store, self._cache.entry.digest))
         path = folder / self._record.path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._sink = self._held.enter_context(path.open("wb", buffering=0))

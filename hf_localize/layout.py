@@ -15,7 +15,10 @@ from typing import Any
 
 from hf_localize.errors import IntegrityError
 from hf_localize.features import portable
-from hf_localize.manifest import FileRecord, Manifest, Shard, Split, check_tree, hash_file, parse_json
+from hf_localize.hashing import hash_file
+from hf_localize.jsonformat import parse_json
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split
+from hf_localize.paths import check_tree
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import count_rows
 

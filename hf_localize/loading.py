@@ -15,6 +15,7 @@ import datasets
 import huggingface_hub
 
 from hf_localize.builder import LocalizedDataset, WantedSplit, linked_files, stock_builder
+from hf_localize.committing import commit
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
     DatasetCorruptError,
@@ -25,6 +26,7 @@ from hf_localize.errors import (
     ScriptDatasetError,
     without_queries,
 )
+from hf_localize.localentry import LocalEntry
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
 from hf_localize.session import Session, current_session
@@ -37,7 +39,7 @@ from hf_localize.sources.hub import (
     stock_cached,
     unreachable,
 )
-from hf_localize.store import LocalEntry
+from hf_localize.staging import staging_folder
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -341,8 +343,8 @@ def load_of(split: Any) -> Iterator[None]:
 def _capture(entry: HubEntry, session: Session) -> None:
     try:
         store = session.store
-        with store.staging(f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
-            home = store.commit(folder, entry.capture_into(folder))
+        with staging_folder(store, f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
+            home = commit(store, folder, entry.capture_into(folder))
         _log.info("%s ← %s, kept in %s", entry.ref, entry.source, home.folder)
         if session.settings.write_back == "s3" and session.can_publish():
             from hf_localize.publishing import upload

@@ -16,6 +16,7 @@ from isal import isal_zlib
 
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifestjson import manifest_bytes
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.zipformat import (
     BLOCK_BYTES,
@@ -73,7 +74,7 @@ class PackedZip:
                 with _open(self._folder / record.path) as source:
                     is_deflated = _is_worth_deflating(source, record.size_bytes)
                     yield from _member(_Reading(record, source), is_deflated, members, pool)
-            data = self._manifest.to_bytes()
+            data = manifest_bytes(self._manifest)
             own = FileRecord(MANIFEST_NAME, len(data), hashlib.sha256(data).hexdigest())
             tail_start = _end(members)
             yield from _member(_Reading(own, io.BytesIO(data)), True, members, pool)

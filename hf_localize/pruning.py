@@ -16,9 +16,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hf_localize.committing import remove
 from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.localentry import LocalEntry
 from hf_localize.refs import DatasetRef
-from hf_localize.store import LocalEntry, Store
+from hf_localize.store import Store
 
 _log = logging.getLogger(__name__)
 #: What was used so short a time ago may be in use where it can't be seen: on another machine.
@@ -75,7 +77,7 @@ def prune(
         held.subtract(item.inodes.keys())
         total -= sum(sizes[inode] for inode in freed)
         if not dry_run:
-            store.remove(item.entry.folder)
+            remove(store, item.entry.folder)
         removed.append(Pruned(item.entry, sum(item.inodes.values()), item.last_used))
     if most_bytes is not None and total > most_bytes:
         _log.warning("what is kept has %d bytes, more than %d", total, most_bytes)
@@ -93,7 +95,7 @@ class _Item:
 
 def _entries(store: Store) -> Sequence[LocalEntry]:
     found = []
-    for place in store.places():
+    for place in store.places.all():
         with contextlib.suppress(IntegrityError, InvalidRefError, PermissionError):
             if (entry := store.open_place(place)) is not None:
                 found.append(entry)

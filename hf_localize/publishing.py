@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_localize import layout
-from hf_localize.bucket import STALE_SECONDS, Bucket, KeyInfo, NotPermittedError
+from hf_localize.bucket import Bucket, KeyInfo
+from hf_localize.crew import run_all
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
@@ -30,10 +31,15 @@ from hf_localize.index import (
     read_placed,
     replacement_folder,
 )
-from hf_localize.manifest import FileRecord, Manifest, read_manifest
+from hf_localize.localentry import LocalEntry
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifestjson import manifest_bytes, read_manifest
+from hf_localize.multipart import STALE_SECONDS, abort_stale
+from hf_localize.parts import PART_BYTES
 from hf_localize.refs import MANIFEST_NAME
-from hf_localize.store import LocalEntry
-from hf_localize.transfer import PART_BYTES, run_all, send_files
+from hf_localize.s3errors import NotPermittedError
+from hf_localize.sending import send_files
+from hf_localize.updating import update_json
 
 _log = logging.getLogger(__name__)
 #: By these files the original tool finds a dataset, so they are written after the data.
@@ -112,7 +118,7 @@ def _commit(bucket: Bucket, placed: Placed, present: Placed | None, etag: str | 
         enter(listed, present.manifest)
     if enter(listed, manifest):  # Else the catalogs say the same already.
         for catalog in catalog_keys(manifest):
-            bucket.update_json(catalog, functools.partial(enter, manifest=manifest), public=False)
+            update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False)
     try:
         bucket.put_over(key, placed.to_bytes(), etag)
     except PreconditionFailedError as exc:
@@ -130,7 +136,7 @@ def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
     Raises:
         ConflictError: every folder that it may have belongs to another entry.
     """
-    data = manifest.to_bytes()
+    data = manifest_bytes(manifest)
     first = [Placed(manifest, folder) for folder in manifest.ref.folders]
     for placed in (*first, Placed(manifest, replacement_folder(manifest, 1), generation=1)):
         mark = f"{placed.folder}/{MANIFEST_NAME}"
@@ -172,7 +178,7 @@ def _remove_left_behind(bucket: Bucket, placed: Placed) -> None:
         bucket.delete_all(dead - claims)
         bucket.delete_all(claims)
         if any(file.size_bytes > PART_BYTES for file in placed.manifest.files):
-            bucket.abort_stale(ref.id_folder_prefix)
+            abort_stale(bucket.connection, ref.id_folder_prefix)
     except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
         _log.debug("what interrupted uploads of %s may have left stays: %s", ref, exc)
 

@@ -10,11 +10,15 @@ import datasets
 
 from hf_localize import layout
 from hf_localize.capture import capture_dataset, capture_files
+from hf_localize.committing import commit
 from hf_localize.loading import open_folder
-from hf_localize.manifest import Manifest, files_below
+from hf_localize.localentry import LocalEntry
+from hf_localize.manifest import Manifest
+from hf_localize.paths import files_below
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import require_room
-from hf_localize.store import LocalEntry, Store
+from hf_localize.staging import staging_folder
+from hf_localize.store import Store
 
 
 def register(
@@ -31,9 +35,9 @@ def register(
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()
         data, saved = _open(path, ref.config_name), path if layout.is_saved_dataset(path) else None
-    with store.staging(f"{ref.suffix[1:]}-register", fresh=True) as folder:
+    with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
-        return store.commit(folder, capture_dataset(data, folder, ref, saved))
+        return commit(store, folder, capture_dataset(data, folder, ref, saved))
 
 
 def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) -> LocalEntry:
@@ -46,9 +50,9 @@ def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) 
     if not source.is_dir() or layout.is_saved_dataset(source):
         raise FileNotFoundError(f"{source} is not a folder of data files, whose originals could be kept")
     manifest = Manifest(dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision)
-    with store.staging(f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
+    with staging_folder(store, f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(source))
-        return store.commit(folder, capture_files(source, folder, manifest, shutil.copyfile))
+        return commit(store, folder, capture_files(source, folder, manifest, shutil.copyfile))
 
 
 def _size_of_folder(folder: Path) -> int:

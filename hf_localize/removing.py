@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from hf_localize import layout
 from hf_localize.bucket import Bucket
+from hf_localize.crew import run_all
 from hf_localize.entries import NotHere
 from hf_localize.errors import ConflictError, DatasetNotFoundError, IntegrityError
 from hf_localize.index import Placed, catalog_keys, leave, read_placed
-from hf_localize.manifest import Manifest, read_manifest
+from hf_localize.manifest import Manifest
+from hf_localize.manifestjson import read_manifest
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, index_prefix, ref_of_index_key
 from hf_localize.sources.private import BucketEntry, PrivateSource
-from hf_localize.transfer import run_all
+from hf_localize.updating import update_json
 
 _log = logging.getLogger(__name__)
 #: How often a publisher may put the entry back while it is removed.
@@ -126,7 +128,7 @@ def _used_by_others(bucket: Bucket, ref: DatasetRef, workers: int) -> set[str]:
 def _leave_catalogs(bucket: Bucket, manifest: Manifest, ref: DatasetRef) -> None:
     for catalog in catalog_keys(manifest):
         try:
-            bucket.update_json(catalog, lambda document: leave(document, ref), public=False)
+            update_json(bucket, catalog, lambda document: leave(document, ref), public=False)
         except (IntegrityError, AttributeError) as exc:  # It is a hint only: the mark is gone.
             _log.warning("%s is left as it is: %s", catalog, exc)
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.checking import Checked, check_store
+from hf_localize.committing import exchange
 from hf_localize.entries import NotHere, Source, StoredEntry
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
+from hf_localize.hashing import problems_in
+from hf_localize.manifestjson import manifest_bytes
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.store import Store, problems_in
+from hf_localize.staging import staging_folder
+from hf_localize.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -83,14 +87,14 @@ def _mend(store: Store, folder: Path, source: StoredEntry) -> list[str]:
         entry = None
     if entry is not None and entry.digest != source.digest:
         raise IntegrityError("it has other content under this name")
-    is_partial = store.is_partial(folder)
+    is_partial = store.places.is_partial(folder)
     files = [file for file in manifest.files if not is_partial or (folder / file.path).exists()]
     wrong = list(problems_in(folder, files, deep=True))
-    with store.staging(f"{source.digest}-repair") as staging:
+    with staging_folder(store, f"{source.digest}-repair") as staging:
         if wrong:
             source.fetch_some(staging, wrong)
-        if not entry or (folder / MANIFEST_NAME).read_bytes() != entry.manifest.to_bytes():
-            (staging / MANIFEST_NAME).write_bytes(manifest.to_bytes())
+        if not entry or (folder / MANIFEST_NAME).read_bytes() != manifest_bytes(entry.manifest):
+            (staging / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
             wrong.append(MANIFEST_NAME)
-        store.exchange(folder, staging, wrong)
+        exchange(folder, staging, wrong)
     return wrong

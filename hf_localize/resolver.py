@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from hf_localize.committing import commit, commit_part
 from hf_localize.crew import one_load
+from hf_localize.deadline import within
 from hf_localize.entries import (
     Entry,
     NotHere,
@@ -29,10 +31,11 @@ from hf_localize.errors import (
     IntegrityError,
     UnreachableError,
 )
+from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
-from hf_localize.store import LocalEntry, Store
-from hf_localize.transfer import within
+from hf_localize.staging import staging_folder
+from hf_localize.store import Store
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -172,12 +175,12 @@ class Resolver:
             _log_resolution(ref, entry.source, entry, "nothing to fetch")
             return entry
         key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
-        with self.store.staging(key) as folder:
+        with staging_folder(self.store, key) as folder:
             home = None if force else self._home_of(entry, ref)
             if home is None and isinstance(entry, StoredEntry):
                 home = self._fetch(entry, folder, force, wanted)
             if home is None:
-                home = self.store.commit(folder, entry.fetch_into(folder))
+                home = commit(self.store, folder, entry.fetch_into(folder))
         _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
         return home
 
@@ -195,14 +198,14 @@ class Resolver:
             if not force:
                 self.store.lend_same_content(entry.manifest, missing, folder)
             manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
-            return self.store.commit_part(folder, manifest, missing)
+            return commit_part(self.store, folder, manifest, missing)
         if not force:
             self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
         if here is None:
             return None
         here.lend(folder)  # Each was checked when it came, so only the others are looked at.
         missing = sorted({file.path for file in entry.manifest.files} - there)
-        return self.store.commit(folder, entry.fetch_some(folder, missing))
+        return commit(self.store, folder, entry.fetch_some(folder, missing))
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""

@@ -43,7 +43,7 @@ class Session:
     @property
     def outside(self) -> PublicFiles:
         """Return the public files, as somebody without credentials reads them."""
-        from hf_localize.bucket import address_of
+        from hf_localize.address import address_of
         from hf_localize.web import PublicFiles
 
         address = address_of(self.settings)

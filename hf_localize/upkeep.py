@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api import PlainHub, Result, as_dict
 from hf_localize.checking import Checked, check_store
+from hf_localize.committing import remove
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.refs import DatasetRef
@@ -137,7 +138,7 @@ def remove_dataset(
     if not places:
         raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be removed")
     for place in places:
-        session.store.remove(place)
+        remove(session.store, place)
     return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
 
 
@@ -252,7 +253,7 @@ def _result_of(checked: Checked) -> dict[str, Any]:
 def _or_from_hub(item: Repaired, session: Session) -> Repaired:
     """Fetch an entry as a whole from the Hub where no store could mend it."""
     store = dataclasses.replace(session.store, is_wary=True)  # Else the damaged one would be taken for whole.
-    if item.source is not None or not session.hub_enabled() or store.is_partial(Path(item.place)):
+    if item.source is not None or not session.hub_enabled() or store.places.is_partial(Path(item.place)):
         return item
     hub = PlainHub(trust_remote_code=False)
     try:

@@ -15,7 +15,7 @@ import pytest
 
 import hf_localize
 from hf_localize import archive, errors
-from hf_localize.manifest import read_manifest
+from hf_localize.manifestjson import read_manifest
 from hf_localize.refs import DatasetRef
 from tests.conftest import SECRET, Desk, run_cli, tree
 from tests.rig.hub import LoopbackHub, make_repository

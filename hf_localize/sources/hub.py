@@ -29,13 +29,14 @@ from huggingface_hub.utils import (
 from hf_localize import layout
 from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows, cut_at_files
+from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError, without_queries
-from hf_localize.manifest import Manifest, hash_file
+from hf_localize.hashing import hash_file
+from hf_localize.manifest import Manifest
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
-from hf_localize.transfer import within
 
 _log = logging.getLogger(__name__)
 NAME = "Hugging Face Hub"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hf_localize.entries import Entry, NotHere, Wanted, instead
-from hf_localize.manifest import Manifest, tells_configs
+from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.store import Store
 
@@ -35,4 +35,4 @@ class LocalSource:
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any stored manifest that tells the configs of the repository of *ref*."""
-        return next((m for m in self.store.manifests_of(ref) if tells_configs(m, ref)), None)
+        return next((m for m in self.store.manifests_of(ref) if m.tells_configs(ref)), None)

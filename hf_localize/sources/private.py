@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from hf_localize import layout
-from hf_localize.bucket import Bucket, NotPermittedError
-from hf_localize.crew import once_more, trying
+from hf_localize.bucket import Bucket
+from hf_localize.crew import once_more, run_all, trying
 from hf_localize.entries import Entry, NotHere, instead
+from hf_localize.equivalence import is_same_id, is_same_revision
 from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.fetching import fetch_files
 from hf_localize.index import Listed, Placed, read_catalog, read_placed
-from hf_localize.manifest import FileRecord, Manifest, is_same_id, is_same_revision, tells_configs
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.parts import fill
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import (
     MANIFEST_NAME,
@@ -28,7 +31,7 @@ from hf_localize.refs import (
     ref_of_folder,
     ref_of_index_key,
 )
-from hf_localize.transfer import fetch_files, fill, run_all
+from hf_localize.s3errors import NotPermittedError
 
 _log = logging.getLogger(__name__)
 NAME = "private S3"
@@ -145,7 +148,7 @@ class PrivateSource:
             and is_same_id(found, ref.dataset_id)
             and is_same_revision(found, ref.revision)
         )
-        return entry.manifest if entry is not None and tells_configs(entry.manifest, ref) else None
+        return entry.manifest if entry is not None and entry.manifest.tells_configs(ref) else None
 
     def _catalog(self, ref: DatasetRef) -> list[Listed]:
         """Return what the bucket lists of the dataset id of *ref*, by one request."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import io
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -16,49 +15,23 @@ from typing import Any, BinaryIO, cast
 from hf_localize import archive, layout
 from hf_localize.crew import once_more, trying
 from hf_localize.entries import Entry, NotHere, instead
-from hf_localize.errors import AccessDeniedError, IntegrityError, InvalidRefError, UnsafeArchiveError
-from hf_localize.manifest import (
-    Manifest,
-    answers,
-    check_paths,
-    hash_file,
-    is_same_id,
-    parse_json,
-    tells_configs,
-)
+from hf_localize.equivalence import is_same_id
+from hf_localize.errors import AccessDeniedError, IntegrityError
+from hf_localize.fetching import OpenRange, fetch_files
+from hf_localize.hashing import hash_file
+from hf_localize.manifest import Manifest
+from hf_localize.parts import fill
+from hf_localize.publicrecords import PublicRecord, read_records, usable_records
 from hf_localize.reading import RemoteFile
-from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.room import require_room
-from hf_localize.transfer import OpenRange, fetch_files, fill
 from hf_localize.web import PublicFiles
 
 NAME = "public ZIP"
 _MAX_RECORDS_BYTES = 64 << 20
 #: A ZIP of the original tool has no manifest that bounds what it may unpack to.
 _MAX_EXPANSION = 100
-#: Where a record does not say how much of a ZIP's end tells what it holds; and the most it may say.
-_TAIL_BYTES, _MAX_TAIL_BYTES = 64 << 10, 256 << 20
 _READ_AHEAD = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class PublicRecord:
-    """One record of ``public_datasets.json``; sizes and hashes are absent in the original tool's."""
-
-    ref: DatasetRef
-    zip_key: str
-    size_bytes: int | None = None
-    sha256: str | None = None
-    tail_bytes: int = _TAIL_BYTES
-    digest: str | None = None
-    canonical_id: str | None = None
-    resolved_config: str | None = None
-    is_default_config: bool = False
-    commit: str | None = None
-
-    def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether this record is what *ref* names, as a manifest would."""
-        return answers(self, ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +161,7 @@ class PublicSource:
         for record in records or ():
             if is_same_id(record, ref.dataset_id) and record.digest and record.size_bytes:
                 manifest = self._contents(record).manifest
-                if tells_configs(manifest, ref):
+                if manifest.tells_configs(ref):
                     return manifest
         return None
 
@@ -213,63 +186,6 @@ class PublicSource:
             raise IntegrityError(f"{where} is not what its record describes")
         _of_record(contents.manifest, record)
         return contents
-
-
-def read_records(data: bytes, where: str) -> dict[str, Any]:
-    """Return the JSON object in ``public_datasets.json``.
-
-    Raises:
-        IntegrityError: it is none.
-    """
-    document = parse_json(data, where)
-    if not isinstance(document, dict):
-        raise IntegrityError(f"{where} is not a JSON object")
-    return document
-
-
-def usable_records(document: Mapping[str, Any]) -> list[PublicRecord]:
-    """Return the records of *document*; one that can't be used can't keep others from being found."""
-    found = (read_record(value) for value in document.values())
-    return [record for record in found if record is not None]
-
-
-def record_ref(value: Any) -> DatasetRef | None:
-    """Return the ref that a record's fields name, or None where they name none."""
-    try:
-        return DatasetRef(value["dataset_id"], value.get("config_name"), value.get("revision"))
-    except (TypeError, KeyError, AttributeError, InvalidRefError):
-        return None
-
-
-def read_record(value: Any) -> PublicRecord | None:
-    """Return a record of ``public_datasets.json``, or None where it can't be used."""
-    ref = record_ref(value)
-    key = value.get("s3_zip_key") if ref else None
-    if ref is None or not isinstance(key, str) or not key.startswith(f"{PUBLIC_ZIP_FOLDER}/"):
-        return None
-    with contextlib.suppress(UnsafeArchiveError):
-        return _usable_record(value, ref, check_paths([key], PUBLIC_RECORDS_KEY).pop())
-    return None
-
-
-def _usable_record(value: Mapping[str, Any], ref: DatasetRef, key: str) -> PublicRecord:
-    size, digest, tail = value.get("size_bytes"), value.get("digest"), value.get("tail_bytes")
-    return PublicRecord(
-        ref,
-        key,
-        size_bytes=size if isinstance(size, int) and size >= 0 else None,
-        sha256=_text(value.get("sha256")),
-        tail_bytes=tail if isinstance(tail, int) and 0 < tail <= _MAX_TAIL_BYTES else _TAIL_BYTES,
-        digest=digest if isinstance(digest, str) and len(digest) == 64 else None,
-        canonical_id=_text(value.get("canonical_id")),
-        resolved_config=_text(value.get("resolved_config")),
-        is_default_config=value.get("is_default_config") is True,
-        commit=_text(value.get("commit")),
-    )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _of_record(manifest: Manifest, record: PublicRecord) -> Manifest:

@@ -29,7 +29,7 @@ import huggingface_hub
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.manifest import hash_file
+from hf_localize.hashing import hash_file, verify_folder
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 from tests.conftest import Desk
@@ -278,7 +278,7 @@ class World:
 
     def _check_store(self) -> None:
         store = current_session().store
-        for place in store.places():
+        for place in store.places.all():
             entry = store.open_place(place)
             assert entry is None or not entry.has_manifest or entry.is_partial or not _verify(entry)
 
@@ -370,7 +370,7 @@ class World:
 
 
 def _verify(entry: Any) -> None:
-    entry.manifest.verify_folder(entry.folder)
+    verify_folder(entry.folder, entry.manifest)
 
 
 def _brief(content: Rows | None) -> str:

@@ -16,6 +16,7 @@ import pytest
 import hf_localize
 from hf_localize.crew import trying
 from hf_localize.errors import RefusedError, UnreachableError
+from hf_localize.hashing import verify_folder
 from hf_localize.session import current_session
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
@@ -73,7 +74,7 @@ def test_loads_over_a_flaky_wire_succeed_with_right_bytes(who: str, many_files: 
         loaded = hf_localize.load_local_dataset(NAME)
         assert {name: split["text"][:] for name, split in loaded.items()} == rows("new")
         (entry,) = current_session().store.entries()
-        entry.manifest.verify_folder(entry.folder)
+        verify_folder(entry.folder, entry.manifest)
         assert len(entry.manifest.files) == 61
         shutil.rmtree(many_files.store)
     assert flaky.broken >= LOADS

@@ -22,7 +22,8 @@ import pytest
 import hf_localize
 from hf_localize import archive, errors
 from hf_localize.index import read_placed
-from hf_localize.manifest import FileRecord, Manifest, read_manifest
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifestjson import manifest_bytes, read_manifest
 from hf_localize.packing import PackedZip
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.session import current_session
@@ -163,7 +164,7 @@ def manifest_of(files: dict[str, bytes], **changes: Any) -> bytes:
     import hashlib
 
     records = tuple(FileRecord(n, len(d), hashlib.sha256(d).hexdigest()) for n, d in files.items())
-    return replace(Manifest(dataset_id=NAME, files=records), **changes).to_bytes()
+    return manifest_bytes(replace(Manifest(dataset_id=NAME, files=records), **changes))
 
 
 GOOD = {"a.csv": b"a\n1\n"}

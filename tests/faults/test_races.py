@@ -22,9 +22,12 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, publishing, sharing
+from hf_localize.committing import commit
+from hf_localize.hashing import verify_folder
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
+from hf_localize.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.killer import NAME, rows, save
 from tests.rig.s3_proxy import BlackHole, IgnoreConditions, Rule
@@ -194,9 +197,9 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
     def write(number: int) -> None:
         for n in range(15):
             tag = ("old", "new")[(n + number) % 2]
-            with store.staging(f"writer-{number}", fresh=True) as folder:
+            with staging_folder(store, f"writer-{number}", fresh=True) as folder:
                 shutil.copytree(desk.folder / f"kept-{tag}", folder, dirs_exist_ok=True)
-                store.commit(folder, made[tag][1])
+                commit(store, folder, made[tag][1])
 
     def read() -> None:
         while not ended.is_set():
@@ -215,4 +218,4 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
     assert seen.keys() <= {manifest.digest for _, manifest in made.values()}
     assert seen.total() > 20
     (entry,) = store.entries()
-    entry.manifest.verify_folder(entry.folder)
+    verify_folder(entry.folder, entry.manifest)

@@ -7,7 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hf_localize.manifest import FileRecord, hash_file
+from hf_localize.hashing import hash_file
+from hf_localize.manifest import FileRecord
 
 
 def entry_folder() -> tuple[Path, tuple[FileRecord, ...]]:

@@ -20,21 +20,13 @@ from hf_localize.batches import packed
 from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
 from hf_localize.features import missing_types, portable, with_large_list_item
 from hf_localize.index import Placed, enter, leave, read_catalog, read_placed
-from hf_localize.manifest import (
-    FileRecord,
-    Manifest,
-    Shard,
-    Split,
-    check_paths,
-    is_as_written,
-    parse_json,
-    read_manifest,
-    read_pointer,
-    ref_at_head,
-    tells_configs,
-)
+from hf_localize.jsonformat import is_as_written, parse_json
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split
+from hf_localize.manifestjson import manifest_bytes, manifest_document, read_manifest, ref_at_head
+from hf_localize.paths import check_paths
+from hf_localize.pointers import read_pointer
+from hf_localize.publicrecords import read_records, usable_records
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_index_key, safe_part
-from hf_localize.sources.public import read_records, usable_records
 
 REF = DatasetRef("org/x")
 ASKED = (REF, DatasetRef("ORG/X", "c", "main"), DatasetRef("x", None, "0123abc"))
@@ -42,13 +34,13 @@ ASKED = (REF, DatasetRef("ORG/X", "c", "main"), DatasetRef("x", None, "0123abc")
 
 def use(manifest: Manifest) -> None:
     """Do with *manifest* what other modules do."""
-    assert read_manifest(manifest.to_bytes(), "again") == in_order(manifest)
+    assert read_manifest(manifest_bytes(manifest), "again") == in_order(manifest)
     assert len(manifest.digest) == 64
     for ref in (*manifest.equivalents(), manifest.ref):
         inside(ref)
     for ref in ASKED:
         manifest.answers(ref)
-        tells_configs(manifest, ref)
+        manifest.tells_configs(ref)
     assert manifest.size_bytes >= 0
     assert manifest.shard_paths() <= {file.path for file in manifest.files}
     missing_types(portable(manifest.features), frozenset())
@@ -90,7 +82,7 @@ def within(path: str) -> None:
 
 def manifest(data: bytes) -> None:
     found = read_manifest(data, "m")
-    is_as_written(data, found.document())
+    is_as_written(data, manifest_document(found))
     use(found)
 
 
@@ -250,10 +242,10 @@ def seeds() -> dict[str, list[bytes]]:
     with zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in files:
             opened.write(folder / file.path, file.path)
-        opened.writestr(MANIFEST_NAME, good.to_bytes())
+        opened.writestr(MANIFEST_NAME, manifest_bytes(good))
     return {
-        "manifest": [good.to_bytes(), json.dumps(good.document()).encode()],
-        "head": [good.to_bytes()],
+        "manifest": [manifest_bytes(good), json.dumps(manifest_document(good)).encode()],
+        "head": [manifest_bytes(good)],
         "placed": [mark.to_bytes(), json.dumps(mark.document()).encode()],
         "catalog": [json.dumps(index).encode()],
         "records": [json.dumps({"k": record}).encode()],

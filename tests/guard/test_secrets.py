@@ -18,6 +18,7 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from hf_localize.session import current_session
+from hf_localize.staging import staging_folder
 from tests.conftest import Desk, run_cli, run_python
 from tests.rig.hub import Fault, LoopbackHub, make_repository
 from tests.rig.s3_proxy import RecordingProxy, Rule, Status
@@ -222,7 +223,7 @@ def test_files_of_the_store_have_the_umasks_permissions_and_staging_is_private(
 def test_an_entry_is_built_where_nobody_else_looks(desk: Desk) -> None:
     desk.publisher()
     hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x", skip_s3_upload=True)
-    with current_session().store.staging("key") as folder:
+    with staging_folder(current_session().store, "key") as folder:
         roots = [path for path in folder.parents if desk.store in path.parents]
         assert any(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in (folder, *roots))
         assert not logging.getLogger("hf_localize").handlers

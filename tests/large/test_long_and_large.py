@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from hf_localize import layout
-from hf_localize.manifest import FileRecord, Shard, Split, hash_file
+from hf_localize.committing import commit
+from hf_localize.hashing import hash_file
+from hf_localize.manifest import FileRecord, Shard, Split
 from hf_localize.refs import DatasetRef
 from hf_localize.store import Store
 from tests.large.watched import Seen, run_watched
@@ -113,7 +115,7 @@ def put_linked(store: Path, name: str, count: int, shard_bytes: int) -> None:
     split = Split(
         "train", rows * count, one.size_bytes * count, tuple(Shard(f"train/{n}", rows) for n in names)
     )
-    Store(store).commit(folder, replace(manifest, files=tuple(files), splits=(split,)))
+    commit(Store(store), folder, replace(manifest, files=tuple(files), splits=(split,)))
 
 
 def room_for(size_bytes: int, folder: Path) -> int:

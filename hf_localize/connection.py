@@ -1,0 +1,250 @@
+"""The ways to a bucket: boto3's client for questions, our own connections for data, and the keys to both.
+
+What either raises is translated here. Keys are relative to the prefix.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from hf_localize.address import BucketAddress
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    RefusedError,
+    SettingsError,
+    SlowDownError,
+    UnreachableError,
+)
+from hf_localize.s3errors import code_and_message, error_of
+from hf_localize.settings import Settings
+from hf_localize.signing import Keys, Signer
+from hf_localize.wire import StatusError, Wire
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+
+_READ_TIMEOUT_SECONDS = 60.0
+_T = TypeVar("_T")
+#: A region becomes a part of a host name.
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
+
+
+class Connection:
+    """Ask one bucket. Threads may do so at the same time, and so may forked processes."""
+
+    def __init__(self, settings: Settings, address: BucketAddress) -> None:
+        self.address = address
+        self._settings = settings
+        self._clients: dict[int, S3Client] = {}
+        self._data: Wire | None = None
+        #: Where AWS has said that the bucket is.
+        self._region: str | None = None
+        self._lock = threading.Lock()
+        self._keys = _static_keys(settings)
+        self._credentials: Credentials | None = None
+        if self._keys is None:
+            from hf_localize import aws
+
+            self._credentials = aws.chained_credentials(settings)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Tell whether any credentials were found."""
+        return self._keys is not None or self._credentials is not None
+
+    def call(self, operation: str, key: str, **arguments: Any) -> Any:
+        """Return what boto3's client answers to *operation* on *key*."""
+        with self.asking(key, with_acl="ACL" in arguments) as client:
+            return getattr(client, operation)(
+                Bucket=self.address.name, Key=self.address.key(key), **arguments
+            )
+
+    @contextlib.contextmanager
+    def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
+        """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
+        from hf_localize import aws
+
+        try:
+            yield self._client()
+        except aws.CallerError:
+            raise  # A mistake of ours, not of the server's.
+        except aws.ERRORS as exc:
+            # A traceback shows causes, and some servers quote credentials that they refuse.
+            quotes_keys = self._without_keys(f"{exc}") != f"{exc}"
+            raise self._translate(exc, key, with_acl=with_acl) from (None if quotes_keys else exc)
+
+    def _client(self) -> S3Client:
+        # A connection must not be shared across fork, so each process has its own client.
+        from hf_localize import aws
+
+        with self._lock:
+            if os.getpid() not in self._clients:
+                self._clients[os.getpid()] = aws.connect(
+                    self._settings,
+                    self._credentials,
+                    endpoint_url=self.address.endpoint_url,
+                    region=self.address.region,
+                    read_timeout_seconds=_READ_TIMEOUT_SECONDS,
+                )
+            return self._clients[os.getpid()]
+
+    def moving(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
+        """Do *work*, which S3 calls *operation*, with the connections for data and the quoted key."""
+        name = quote(self.address.key(key), safe="/-_.~")
+        try:
+            try:
+                return work(self._wire(), name)
+            except StatusError as exc:
+                region = exc.headers.get("x-amz-bucket-region")
+                if (
+                    not region
+                    or not _REGION.fullmatch(region)
+                    or self.address.endpoint_url
+                    or region == self._region
+                ):
+                    raise
+                self._region, self._data = region, None  # AWS says where the bucket really is.
+                return work(self._wire(), name)
+        except StatusError as exc:
+            raise self._refused(exc, key, operation) from exc
+
+    def _wire(self) -> Wire:
+        with self._lock:
+            if self._data is not None:
+                return self._data
+        url, region = self._data_address()
+        wire = Wire(
+            url,
+            timeout_seconds=_READ_TIMEOUT_SECONDS,
+            ca_bundle=dict(self._settings.aws_environment).get("AWS_CA_BUNDLE"),
+            sign=Signer(self._current_keys, region),
+            bytes_per_second=self._settings.max_bandwidth,
+        )
+        with self._lock:
+            self._data = self._data or wire
+            return self._data
+
+    def _data_address(self) -> tuple[str, str]:
+        """Return the bucket's URL and region."""
+        address = self.address
+        if address.endpoint_url and address.region:
+            return f"{address.endpoint_url}/{quote(address.name)}", address.region
+        if address.endpoint_url and not _aws_is_configured(self._settings):
+            return f"{address.endpoint_url}/{quote(address.name)}", "us-east-1"
+        if self._region:
+            return replace(address, region=self._region, prefix="").url, self._region
+        # What boto3 signs shows where and in which form it addresses the bucket.
+        with self.asking("") as client:
+            shown = client.generate_presigned_url("get_object", Params={"Bucket": address.name, "Key": "k"})
+            return shown.partition("?")[0].removesuffix("/k"), client.meta.region_name
+
+    def _current_keys(self) -> Keys:
+        if self._keys is not None:
+            return self._keys
+        if self._credentials is None:
+            raise AccessDeniedError(f"there are no credentials for {self.address}")
+        from hf_localize import aws
+
+        try:
+            frozen = self._credentials.get_frozen_credentials()
+        except aws.ERRORS as exc:
+            raise self._translate(exc, "") from exc
+        return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+    def _translate(
+        self, exc: BaseException, key: str, *, with_acl: bool = False
+    ) -> HfLocalizeError | FileNotFoundError:
+        from hf_localize import aws
+
+        where = self._where(key)
+        if answer := aws.answer_of(exc):
+            status, code, message, operation = answer
+            return self._error_of(key, status, code, message, operation, with_acl=with_acl)
+        if aws.is_about_credentials(exc):
+            return AccessDeniedError(f"no usable credentials for {where}: {exc}")
+        return UnreachableError(
+            f"{where}: {aws.words_of(exc)}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
+        )
+
+    def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
+        """Return the error for what the server answered to a request for data."""
+        code, message = code_and_message(exc.body.decode(errors="replace"), exc.status)
+        error = self._error_of(key, exc.status, code, message, operation)
+        if isinstance(error, SlowDownError):
+            error.retry_after_seconds = exc.retry_after_seconds
+        return error
+
+    def _error_of(
+        self, key: str, status: int, code: str, message: str, operation: str, *, with_acl: bool = False
+    ) -> HfLocalizeError | FileNotFoundError:
+        if code == "NoSuchBucket":
+            return RefusedError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
+        said = self._without_keys(f"{status} {code} {message}".strip().rstrip("."))
+        return error_of(self._where(key), said, status, code, operation, with_acl=with_acl)
+
+    def _where(self, key: str) -> str:
+        return f"{key or 'the keys'} in {self.address}"
+
+    def _without_keys(self, said: str) -> str:
+        """Return *said* without credentials: some servers quote what they refuse."""
+        try:
+            keys = self._current_keys()
+        except HfLocalizeError:
+            return said
+        for secret in (keys.secret_key, keys.token, keys.access_key):
+            said = said.replace(secret, "…") if secret else said
+        return said
+
+
+def time_of(answer: Any) -> float:
+    """Return the time at which the server answered, by its own clock."""
+    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    try:
+        return parsedate_to_datetime(said).timestamp()
+    except ValueError:
+        return time.time()
+
+
+def guarding(wire: Wire, data: Any) -> dict[str, str]:
+    """Return the header by which a server notices that *data* was changed on its way.
+
+    ``Content-MD5`` is what all servers check that were tried: some let a wrong hash of a signed payload
+    pass, others a wrong CRC, and the newer checksums must be agreed on for a whole multipart upload.
+    TLS notices changes itself; then nothing is hashed twice.
+    """
+    return {} if wire.is_tls else {"Content-MD5": content_md5(data)}
+
+
+def content_md5(data: Any) -> str:
+    """Return the value of the header ``Content-MD5``."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _static_keys(settings: Settings) -> Keys | None:
+    """Return the keys that are set for us, if any are."""
+    if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
+        raise SettingsError(
+            "HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set"
+        )
+    if not settings.aws_access_key_id or not settings.aws_secret_access_key:
+        return None
+    return Keys(settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token)
+
+
+def _aws_is_configured(settings: Settings) -> bool:
+    """Tell whether a file for AWS' own tools may say what region is meant."""
+    return Path(dict(settings.aws_environment).get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser().exists()

@@ -1,0 +1,84 @@
+"""Files by their bytes: the sha256 of each, and how it differs from what a manifest records."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_localize.crew import run_all
+from hf_localize.errors import IntegrityError
+from hf_localize.manifest import FileRecord, Manifest
+
+_CHUNK = 1 << 20
+
+
+def hash_file(path: Path, name: str) -> FileRecord:
+    """Return the record (size, sha256) of the file at *path*, under the name *name*.
+
+    The time of its last access stays as it is where the system permits that: it tells when the
+    dataset was used last.
+
+    Raises:
+        IntegrityError: there is no such file.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb", opener=_open_unnoticed) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except FileNotFoundError as exc:
+        raise IntegrityError(f"{path} is missing") from exc
+    return FileRecord(name, size, digest.hexdigest())
+
+
+def _open_unnoticed(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:  # The system grants it to the file's owner alone.
+        return os.open(path, flags)
+
+
+def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
+    """Return, in words, how the file at *path* differs from *record*; None: it does not.
+
+    Args:
+        deep: compare the sha256 too, where one is recorded; it reads all bytes.
+    """
+    try:
+        size = os.stat(path).st_size
+        if size != record.size_bytes:
+            return f"has {size} bytes; its manifest says {record.size_bytes}"
+        if deep and record.sha256 and hash_file(path, record.path) != record:
+            return "differs from the entry's manifest: its sha256 is another"
+    except (FileNotFoundError, NotADirectoryError, IntegrityError):
+        return "is missing"
+    except OSError as exc:
+        return f"can't be read: {exc.strerror}"
+    return None
+
+
+def problems_in(folder: Path, files: Sequence[FileRecord], *, deep: bool) -> dict[str, str]:
+    """Return, by path, how those of *files* in *folder* that differ from their records do.
+
+    Args:
+        deep: compare the sha256 too; it reads all bytes, with as many threads as there are processors.
+    """
+
+    def look(file: FileRecord) -> str | None:
+        return problem_with(folder / file.path, file, deep=deep)
+
+    found = run_all(look, files, workers=os.cpu_count() or 1) if deep else map(look, files)
+    return {file.path: problem for file, problem in zip(files, found, strict=True) if problem}
+
+
+def verify_folder(folder: Path, manifest: Manifest) -> None:
+    """Check every file of *folder* against *manifest* by size and sha256.
+
+    Raises:
+        IntegrityError: a file is absent or differs.
+    """
+    for path, problem in problems_in(folder, manifest.files, deep=True).items():
+        raise IntegrityError(f"{folder / path} {problem}")

@@ -1,0 +1,130 @@
+"""An entry in the local store, as a value: its folder, its manifest, and what of it is here."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from hf_localize import layout
+from hf_localize.errors import IntegrityError
+from hf_localize.hashing import verify_folder
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.places import identity_of
+from hf_localize.shards import link_or_copy
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEntry:
+    """An entry in the local store.
+
+    ``is_saved`` is False for a folder of data files (parquet, csv, …), which stock `datasets` has
+    to prepare: original files that were kept, or a folder that a person put there. Its manifest
+    has no splits and no features.
+    """
+
+    folder: Path
+    manifest: Manifest
+    has_manifest: bool = True
+    is_saved: bool = True
+    source: str = "local store"
+    #: Only some of the files that the manifest names are here; each of those is whole.
+    is_partial: bool = False
+    #: Device and inode of the folder when its manifest was read: another folder is another entry.
+    identity: tuple[int, int] | None = None
+    #: Of a partial entry: files that are here and damaged, which is as if they were not.
+    damaged: frozenset[str] = frozenset()
+    #: The inode of each file, where all were looked at when the entry was found.
+    inodes: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def at(cls, place: Path, manifest: Manifest, *, is_partial: bool = False) -> LocalEntry:
+        """Return the entry whose manifest was read, or written, at *place* just now."""
+        is_saved, identity = bool(manifest.splits), identity_of(place)
+        return cls(place, manifest, is_saved=is_saved, is_partial=is_partial, identity=identity)
+
+    @property
+    def digest(self) -> str:
+        """Return the manifest's digest, or one by sizes and times where there is no manifest."""
+        if self.has_manifest:
+            return self.manifest.digest
+        return layout.stat_signature(self.folder, self.manifest)
+
+    def open(self, path: str) -> BinaryIO:
+        """Return the entry's file at *path*, opened for reading.
+
+        Raises:
+            IntegrityError: another entry has taken this one's place meanwhile.
+        """
+        try:
+            file = open(self.folder / path, "rb")  # noqa: SIM115  # The caller closes it.
+        except FileNotFoundError as exc:
+            raise IntegrityError(f"{self.folder / path} is gone") from exc
+        if self.was_replaced():
+            file.close()
+            raise IntegrityError(f"{self.folder} was replaced while it was read; load the dataset again")
+        return file
+
+    def paths(self) -> frozenset[str]:
+        """Return the paths of the files that are here."""
+        files = self.manifest.files
+        return frozenset(f.path for f in files if not self.is_partial or self.has_file(f)) - self.damaged
+
+    def has(self, paths: Collection[str] | None) -> bool:
+        """Tell whether all of *paths* are here; None stands for all that there are."""
+        return not self.is_partial or (paths is not None and set(paths) <= self.paths())
+
+    def summary(self) -> str:
+        """Return, in words, which shards of which splits are here, and of which splits there is none."""
+        here = self.paths()
+        counts = {
+            s.name: (sum(h.path in here for h in s.shards), len(s.shards)) for s in self.manifest.splits
+        }
+        some = ", ".join(f"{name} ({n} of {of} shards)" for name, (n, of) in counts.items() if n)
+        none = ", ".join(name for name, (n, _) in counts.items() if not n)
+        return f"{some or 'no shard'}{f'; nothing of {none}' if some and none else ''}"
+
+    def lend(self, folder: Path) -> None:
+        """Link the files that are here into *folder*, so that they need not be fetched again."""
+        for path in self.paths():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                link_or_copy(self.folder / path, target)
+
+    def has_file(self, file: FileRecord) -> bool:
+        """Tell whether the entry's file *file* is here, of the recorded size."""
+        try:
+            return (self.folder / file.path).stat().st_size == file.size_bytes
+        except FileNotFoundError:
+            return False
+
+    def was_replaced(self) -> bool:
+        """Tell whether another entry has taken this one's place since it was found."""
+        return self.identity is not None and identity_of(self.folder) != self.identity
+
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Copy the files *paths* of the entry into *folder*, and return its manifest."""
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
+        return self.manifest
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Copy the entry's files into *folder* and return a manifest with their hashes."""
+        manifest = self.hashed_manifest()
+        for file in manifest.files:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / file.path, target)
+        verify_folder(folder, manifest)
+        return manifest
+
+    def hashed_manifest(self) -> Manifest:
+        """Return the manifest; it is computed, which reads all data, where there is none."""
+        if self.has_manifest:
+            return self.manifest
+        return layout.describe_folder(self.folder, self.manifest.ref, hashed=True)

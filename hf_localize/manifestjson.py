@@ -1,0 +1,186 @@
+"""The manifest as JSON: writing it, and reading what may be damaged or hostile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hf_localize.errors import IntegrityError, InvalidRefError, UnsafeArchiveError
+from hf_localize.jsonformat import check_seal, parse_json, sealed
+from hf_localize.manifest import FileRecord, Manifest, Shard, Split
+from hf_localize.paths import check_tree
+from hf_localize.refs import MANIFEST_NAME, DatasetRef
+
+FORMAT_VERSION = 1
+#: How deep features may be nested: what reads them later calls itself for each level.
+_MOST_DEPTH = 60
+_SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # As datasets.naming has it.
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TEXTS = frozenset(
+    {
+        *("config_name", "revision", "canonical_id", "resolved_config", "commit"),
+        *("repository_default_config", "origin", "created", "license"),
+    }
+)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Return *manifest* as UTF-8 JSON, always the same for the same manifest."""
+    return sealed(manifest_document(manifest))
+
+
+def manifest_document(manifest: Manifest) -> dict[str, Any]:
+    """Return *manifest* as a JSON object, without its checksum."""
+    document: dict[str, Any] = {"format_version": FORMAT_VERSION, "digest": manifest.digest}
+    for item in fields(manifest):
+        document[item.name] = getattr(manifest, item.name)
+    document["repository_configs"] = list(manifest.repository_configs)
+    document["files"] = [
+        {"path": f.path, "size_bytes": f.size_bytes, "sha256": f.sha256}
+        for f in sorted(manifest.files, key=lambda f: f.path)
+    ]
+    document["splits"] = [_split_to_json(split) for split in manifest.splits]
+    return document
+
+
+def read_manifest(data: bytes, where: str) -> Manifest:
+    """Return the manifest that *data* (JSON) holds; *where* names its place in errors.
+
+    Raises:
+        IntegrityError: it is not a manifest, does not have its checksum, or is of a format version
+            that is not known here.
+        UnsafeArchiveError: it names a path that leads outside the entry.
+    """
+    check_seal(data, where)
+    document = parse_json(data, where)
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise IntegrityError(f"{where} is not a manifest")
+    if document["format_version"] != FORMAT_VERSION:
+        raise IntegrityError(
+            f"{where} has format version {document['format_version']!r}; this version of "
+            f"hf_localize reads version {FORMAT_VERSION}. Upgrade hf_localize."
+        )
+    try:
+        manifest = _from_json(document)
+        # What it tells of itself becomes folders and names as what a user asks for does.
+        DatasetRef(manifest.canonical_id or manifest.dataset_id, manifest.resolved_config, manifest.commit)
+        _ = manifest.ref
+    except InvalidRefError as exc:
+        raise UnsafeArchiveError(f"{where} names a dataset that is refused: {exc}") from exc
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
+        raise IntegrityError(f"{where} is not a manifest: {exc!r}") from exc
+    paths = check_tree((file.path for file in manifest.files), where)
+    if missing := [s.path for split in manifest.splits for s in split.shards if s.path not in paths]:
+        raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
+    return manifest
+
+
+def read_manifest_in(folder: Path) -> Manifest | None:
+    """Return the manifest in *folder*, or None where it has none.
+
+    Raises:
+        IntegrityError: as :func:`read_manifest`.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return read_manifest(data, str(path))
+
+
+def ref_at_head(head: bytes) -> DatasetRef | None:
+    """Return the ref of the manifest that begins with *head*; None: only reading all of it can tell.
+
+    It stands before ``canonical_id`` in every manifest that :func:`manifest_bytes` writes.
+    """
+    start, found, _ = head.partition(b',\n "canonical_id":')
+    with contextlib.suppress(ValueError, KeyError, TypeError, InvalidRefError):
+        document = json.loads(start + b"}") if found else {}
+        if document["format_version"] == FORMAT_VERSION:
+            return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
+    return None
+
+
+def _split_to_json(split: Split) -> dict[str, Any]:
+    shards = [_shard_to_json(shard) for shard in split.shards]
+    document = {"name": split.name, "rows": split.rows, "size_bytes": split.size_bytes, "shards": shards}
+    if split.original_shard_rows is not None:
+        document["original_shard_rows"] = list(split.original_shard_rows)
+    return document
+
+
+def _shard_to_json(shard: Shard) -> dict[str, Any]:
+    points = {"seek_points": shard.seek_points} if shard.seek_points else {}
+    return {"path": shard.path, "rows": shard.rows, **points}
+
+
+def _shard_from_json(document: dict[str, Any]) -> Shard:
+    rows = document.get("rows")
+    points = _text(document.get("seek_points", ""))
+    return Shard(_text(document["path"]), None if rows is None else _count(rows), points)
+
+
+def _from_json(document: dict[str, Any]) -> Manifest:
+    """Return the manifest; each field is of its type, since other modules rely on that."""
+    values: dict[str, Any] = {"dataset_id": _text(document["dataset_id"])}
+    for name in _TEXTS & document.keys():
+        values[name] = None if document[name] is None else _text(document[name])
+    for name in ("is_default_config", "gated", "private"):
+        values[name] = document.get(name) is True
+    for name in ("features", "info", "written_by"):
+        values[name] = document.get(name, {})
+        if not isinstance(values[name], dict) or not _is_shallow(values[name], _MOST_DEPTH):
+            raise ValueError(f"{name} is no JSON object, or nested too deep")
+    values["origin"] = values.get("origin") or "registered"
+    values["repository_configs"] = tuple(map(_text, document.get("repository_configs") or ()))
+    values["files"] = tuple(_file_from_json(f) for f in document["files"])
+    values["splits"] = tuple(_split_from_json(s) for s in document["splits"])
+    if len({split.name for split in values["splits"]}) < len(values["splits"]):
+        raise ValueError("a split stands twice")
+    return Manifest(**values)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.100} is no text")
+    value.encode()  # Half a surrogate pair can't be written again: UnicodeEncodeError is a ValueError.
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r:.100} is no count")
+    return int(value)
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(item, depth - 1) for item in inner)
+
+
+def _file_from_json(document: dict[str, Any]) -> FileRecord:
+    record = FileRecord(_text(document["path"]), _count(document["size_bytes"]), _text(document["sha256"]))
+    if not _SHA256.fullmatch(record.sha256):
+        raise ValueError(f"file {record.path!r:.200} has no usable sha256")
+    return record
+
+
+def _split_from_json(document: dict[str, Any]) -> Split:
+    original = document.get("original_shard_rows")
+    split = Split(
+        name=_text(document["name"]),
+        rows=_count(document["rows"]),
+        size_bytes=_count(document["size_bytes"]),
+        shards=tuple(map(_shard_from_json, document["shards"])),
+        original_shard_rows=None if original is None else tuple(map(_count, original)),
+    )
+    if not _SPLIT_NAME.fullmatch(split.name):
+        raise ValueError(f"{split.name!r:.100} is no name of a split")
+    return split

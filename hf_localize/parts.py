@@ -1,0 +1,53 @@
+"""Bytes in parts: how large a request is, and memory for what it brings."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+
+from hf_localize.errors import UnreachableError
+
+#: Bytes of one request: a file that is larger moves in several at once.
+PART_BYTES = 8 << 20
+
+
+class Buffers:
+    """Memory that each thread has for itself and uses again: what is freed may stay the process's."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def get(self, name: str, size_bytes: int) -> memoryview:
+        """Return this thread's buffer of that name, which has *size_bytes* at least."""
+        buffer: memoryview | None = getattr(self._local, name, None)
+        if buffer is None or len(buffer) < size_bytes:
+            buffer = memoryview(bytearray(size_bytes))
+            setattr(self._local, name, buffer)
+        return buffer
+
+
+def fill(buffer: memoryview, body: io.RawIOBase, what: str) -> None:
+    """Read *body* until *buffer* is full, and close it.
+
+    Raises:
+        UnreachableError: it ended too early.
+    """
+    filled = 0
+    with body:
+        while filled < len(buffer) and (got := body.readinto(buffer[filled:])):
+            filled += got
+    if filled < len(buffer):
+        raise UnreachableError(f"{what}: ended {len(buffer) - filled} bytes too early")
+
+
+def views(body: io.RawIOBase, buffer: memoryview) -> Iterator[memoryview]:
+    """Yield what *body* has; each view is as full as *buffer*, and valid until the next."""
+    filled = 0
+    while got := body.readinto(buffer[filled:]):
+        filled += got
+        if filled == len(buffer):
+            yield buffer
+            filled = 0
+    if filled:
+        yield buffer[:filled]

@@ -1,0 +1,145 @@
+"""Where entries lie in the folder of a store.
+
+An entry's *folder* is ``<id>/<config>/<revision>``, relative to the store; its *place* is where that is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_localize.refs import DatasetRef
+
+_WORK = ".hgloc"
+#: How often what others replace meanwhile is looked at again.
+TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places in a store: of whole entries, of those that make way for another, of those here in part."""
+
+    root: Path
+
+    def all(self) -> list[Path]:
+        """Return the places in which entries can be, of whole ones first, then of partial ones."""
+        return [*map(self.of, self.folders()), *self.partial()]
+
+    def of(self, folder: str) -> Path:
+        """Return where the entry at *folder* is: there, or where it has made way for another."""
+        there, former = self.root / folder, self.former(folder)
+        return there if there.exists() or not former.exists() else former
+
+    def former(self, folder: str) -> Path:
+        """Return the place to which the entry at *folder* makes way for another, until that is there."""
+        return self.root / _WORK / "former" / folder
+
+    def formers(self) -> Iterator[str]:
+        """Yield the folders of entries that have made way for another."""
+        return _folders_in(self.former(""))
+
+    def last_change_near(self, folder: str) -> int | None:
+        """Return what is another as soon as the entry at *folder*, or one beside it, has made way."""
+        return _changed(self.former(folder).parent)
+
+    def partial(self) -> Iterator[Path]:
+        """Yield the places of entries of which only a part is here."""
+        root = self.root / _WORK / "partial"
+        return (root / folder for folder in _folders_in(root))
+
+    def partial_of(self, ref: DatasetRef) -> Path:
+        """Return the place for the entry of *ref* while only a part of it is here."""
+        return self.root / _WORK / "partial" / ref.folders[-1]
+
+    def is_partial(self, place: Path) -> bool:
+        """Tell whether *place* is of an entry that is here in part."""
+        return place.is_relative_to(self.root / _WORK / "partial")
+
+    def work(self, kind: str, *, is_private: bool = True) -> Path:
+        """Return the folder for what is no entry yet, or none any more, such as ``staging``; make it."""
+        folder = self.root / _WORK / kind
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if is_private else 0o777, exist_ok=True)
+        return folder
+
+    def left_behind(self) -> Iterator[Path]:
+        """Yield the staging folders, and what was set aside: what of it is old, nobody needs."""
+        for kind in ("staging", "set-aside"):
+            yield from (self.root / _WORK / kind).glob("*")
+
+    def folders_of_id(self, ref: DatasetRef) -> list[str]:
+        """Return the folders of entries that can have the dataset id of *ref*, sorted."""
+        prefix = ref.id_folder_prefix.lower()
+        return self._folders_named(lambda name: name == prefix or name.startswith(f"{prefix}~"))
+
+    def folders(self) -> list[str]:
+        """Return the folders of all entries, sorted."""
+        return self._folders_named(lambda _: True)
+
+    def _folders_named(self, is_wanted: Callable[[str], bool]) -> list[str]:
+        """Return the entries' folders, sorted, in which *is_wanted* wants the first name, in small letters.
+
+        What makes way for another is where it was or in ``former``; if anything went in or out there
+        meanwhile, it may have been seen at neither.
+        """
+        found: set[str] = set()
+        state = self._state_of_former()
+        for _ in range(TRIES):
+            for root in (self.former(""), self.root, self.former("")):
+                names = [name for name in _subfolders(root) if is_wanted(name.lower())]
+                found.update(folder for name in names for folder in _folders_below(name, root))
+            before, state = state, self._state_of_former()
+            if before == state:
+                break
+        return sorted(found)
+
+    def _state_of_former(self) -> list[tuple[str, int | None]]:
+        """Return what changes when an entry goes into ``former`` or out of it: usually there is little."""
+        root = self.former("")
+        folders = [
+            f"{root}/{first}/{second}" for first in _subfolders(root) for second in _subfolders(root / first)
+        ]
+        return [(folder, _changed(folder)) for folder in folders]
+
+
+def folder_at(place: Path) -> str:
+    """Return ``<id>/<config>/<revision>`` of an entry at *place*."""
+    return "/".join(place.parts[-3:])
+
+
+def identity_of(place: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a folder: another one is another entry. None: there is none."""
+    try:
+        stat = place.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _folders_in(root: Path) -> Iterator[str]:
+    for name in _subfolders(root):
+        yield from _folders_below(name, root)
+
+
+def _folders_below(first: str, root: Path) -> Iterator[str]:
+    for second in _subfolders(f"{root}/{first}"):
+        for third in _subfolders(f"{root}/{first}/{second}"):
+            yield f"{first}/{second}/{third}"
+
+
+def _changed(folder: Path | str) -> int | None:
+    """Return when something went into *folder* or out of it last; None: there is no such folder."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _subfolders(path: Path | str) -> Iterator[str]:
+    try:
+        with os.scandir(path) as items:
+            yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return

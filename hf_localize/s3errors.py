@@ -1,0 +1,110 @@
+"""What S3 servers answer in place of what was asked for, in our words."""
+
+from __future__ import annotations
+
+import re
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    PreconditionFailedError,
+    RefusedError,
+    SlowDownError,
+    UnreachableError,
+)
+
+_LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+_ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
+_NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
+_BAD_CREDENTIALS = frozenset(
+    {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
+)
+#: They may also be said under the status 200.
+_SLOW_DOWN = frozenset({"SlowDown", "ServiceUnavailable", "TooManyRequests"})
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+#: What was received is not what was sent: sent again it may come whole.
+_DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"})
+#: The rights (IAM actions) that an operation needs, as docs/permissions.md lists them.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+_RIGHTS = {
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "DeleteObjects": "s3:DeleteObject",
+    "CopyObject": "s3:GetObject and s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
+}
+
+
+class NotPermittedError(AccessDeniedError):
+    """The credentials are good, but a right is missing.
+
+    A server says so for a missing key too where the ``ListBucket`` right is not granted.
+    """
+
+
+class AclsDisabledError(HfLocalizeError):
+    """The bucket refuses ACLs (the default on AWS since 2023)."""
+
+
+class MissingKeyError(HfLocalizeError, FileNotFoundError):
+    """There is no such key."""
+
+
+class NoSuchUploadError(RefusedError):
+    """There is no such upload in parts, or no more."""
+
+
+def error_of(
+    where: str, said: str, status: int, code: str, operation: str, *, with_acl: bool = False
+) -> HfLocalizeError | FileNotFoundError:
+    """Return the error for a refusal.
+
+    Args:
+        where: what was asked for, and of whom.
+        said: what the server said, without credentials.
+        status, code: by which it said so.
+        operation: as S3 calls it.
+        with_acl: the request set an ACL.
+    """
+    if code == "NoSuchUpload":
+        return NoSuchUploadError(f"{where}: {said} ({operation})")
+    if code in _MISSING:
+        return MissingKeyError(f"{where}: {said}")
+    if code in _LOST_RACE or status in (409, 412):
+        return PreconditionFailedError(f"{where}: {said}")
+    if code in _ACLS_OFF:
+        return AclsDisabledError(f"{where}: {said}")
+    if code in _NOT_PERMITTED:
+        return NotPermittedError(f"{where}: {said}. {_lacking(operation, with_acl)}")
+    if status in (401, 403) or code in _BAD_CREDENTIALS:
+        return AccessDeniedError(f"{where}: {said} ({operation})")
+    kind = UnreachableError
+    if status in (429, 503) or code in _SLOW_DOWN:
+        kind = SlowDownError
+    elif code in _DAMAGED:
+        pass
+    elif status in (400, 405, 501) and code != "RequestTimeout":
+        kind = RefusedError
+    return kind(f"{where}: {said} ({operation})")
+
+
+def code_and_message(body: str, status: int) -> tuple[str, str]:
+    """Return what the XML *body* of a refusal says; both are empty where it is none."""
+    code, message = (
+        found.group(1) if (found := re.search(f"<{name}>([^<]*)</{name}>", body)) else ""
+        for name in ("Code", "Message")
+    )
+    return code or ("404" if status == 404 else ""), message
+
+
+def _lacking(operation: str, with_acl: bool) -> str:
+    """Say which rights the credentials lack where *operation* was refused."""
+    rights = _RIGHTS.get(operation, f"s3:{operation}")
+    if with_acl:
+        rights = f"{rights} or s3:PutObjectAcl"
+    missing = " (or there is no such key, and they lack s3:ListBucket)" if rights == "s3:GetObject" else ""
+    return f"The credentials lack the right {rights}{missing}, or a policy denies it"

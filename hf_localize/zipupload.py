@@ -1,0 +1,182 @@
+"""A public ZIP on its way into the bucket: it is made while it is sent, and not kept here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hf_localize.bucket import Bucket
+from hf_localize.crew import Crew
+from hf_localize.errors import ConflictError, HfLocalizeError, PreconditionFailedError
+from hf_localize.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
+from hf_localize.packing import PackedZip
+from hf_localize.s3errors import AclsDisabledError, NotPermittedError
+
+_PART_BYTES = 16 << 20
+#: Of all parts that are in memory at the same time.
+_MOST_BYTES = 80 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MadeZip:
+    """A ZIP that was uploaded; sizes in bytes, ``sha256`` in hex."""
+
+    zip_key: str
+    size_bytes: int
+    sha256: str
+    tail_bytes: int
+
+
+def send_zip(packed: PackedZip, bucket: Bucket, zip_key: str, workers: int) -> MadeZip:
+    """Bring the ZIP to *zip_key*, unless it is there; nothing else is overwritten.
+
+    Raises:
+        ConflictError: somebody else brings another one there.
+    """
+    told = bucket.told_of(zip_key)
+    if told is not None and told[1].get("digest") == packed.digest:  # An interrupted run has sent it.
+        upload = _ZipUpload(packed, bucket, zip_key, workers, is_sent=True)
+        made = upload.run()
+        if upload.etag == told[0]:
+            return made
+    upload = _ZipUpload(packed, bucket, zip_key, workers, is_new=told is None)
+    try:
+        return upload.run()
+    except PreconditionFailedError as exc:
+        told = bucket.told_of(zip_key)
+        if told is None or told[0] != upload.etag:
+            raise ConflictError(f"somebody else is sharing {zip_key}; run the command again") from exc
+        return upload.made  # By somebody else, or by us, and the answer was lost.
+
+
+class _ZipUpload:
+    """A ZIP on its way into the bucket. Its parts are made and hashed in order, and sent in any.
+
+    Where it *is_sent* already, it is made only to tell its ``etag``: the MD5 of the whole, or that of
+    the parts' MD5s, as most servers have it. Where it *is_new*, nothing is put in the place of
+    another object.
+    """
+
+    def __init__(
+        self,
+        packed: PackedZip,
+        bucket: Bucket,
+        key: str,
+        workers: int,
+        *,
+        is_sent: bool = False,
+        is_new: bool = False,
+    ) -> None:
+        self._is_sent = is_sent
+        self._condition: dict[str, str] = {"IfNoneMatch": "*"} if is_new else {}
+        self._md5s: dict[int, str] = {}
+        self._is_whole = False
+        self._packed = packed
+        self._bucket = bucket
+        self._key = key
+        self._part_bytes = part_bytes_of(packed.most_bytes, _PART_BYTES)
+        self._crew = Crew(self._next_piece, min(workers, max(2, _MOST_BYTES // self._part_bytes)))
+        self._pieces = packed.pieces()
+        self._rest = memoryview(b"")
+        self._is_ended = False
+        self._making, self._hashing = threading.Lock(), threading.Lock()
+        self._local = threading.local()
+        self._hash = hashlib.sha256()
+        self._parts = self._size_bytes = 0
+        self._upload: MultipartUpload | None = None
+
+    def run(self) -> MadeZip:
+        """Make and send it. On any error nothing of it is visible."""
+        try:
+            self._crew.run()
+            if self._upload is not None:
+                self._upload.complete(self._parts, **self._condition)
+        except HfLocalizeError:
+            if self._upload is not None:
+                self._upload.give_up()
+            raise
+        finally:
+            with contextlib.suppress(ValueError):  # A thread still runs it: somebody pressed Ctrl-C.
+                self._pieces.close()
+        return self.made
+
+    @property
+    def made(self) -> MadeZip:
+        """Return what was made."""
+        return MadeZip(self._key, self._size_bytes, self._hash.hexdigest(), self._packed.tail_bytes)
+
+    @property
+    def etag(self) -> str:
+        """Return the object's ETag, without quotes."""
+        if self._is_whole:
+            return self._md5s[1]
+        return etag_of_parts(self._md5s[n] for n in range(1, self._parts + 1))
+
+    def _next_piece(self) -> Callable[[], int] | None:
+        return None if self._is_ended else self._send_part
+
+    def _send_part(self) -> int:
+        buffer: memoryview = getattr(self._local, "buffer", None) or memoryview(bytearray(self._part_bytes))
+        self._local.buffer = buffer
+        with self._making:
+            part = buffer[: self._fill(buffer)]
+            if not part:
+                return 0
+            self._parts += 1
+            self._size_bytes += len(part)
+            number, is_whole = self._parts, self._parts == 1 and self._is_ended
+            if number == 1 and not is_whole and not self._is_sent:
+                self._upload = self._publicly(self._begin)
+            # Taken before the next part can be made: so they are hashed in order.
+            self._hashing.acquire()
+        try:
+            self._hash.update(part)
+        finally:
+            self._hashing.release()
+        self._md5s[number] = md5 = hashlib.md5(part, usedforsecurity=False).hexdigest()
+        self._is_whole = self._is_whole or is_whole
+        if self._is_sent:
+            return len(part)
+        if is_whole:
+            self._publicly(lambda public: self._send_whole(bytes(part), public))
+        elif self._upload is not None and self._upload.parts_there.get(number) != md5:
+            upload = self._upload
+            self._crew.trying(self._key, lambda: upload.send(number, part))
+        return len(part)
+
+    def _begin(self, public: bool) -> MultipartUpload:
+        connection, size = self._bucket.connection, self._part_bytes
+        return resume_upload(connection, self._key, size, metadata=self._metadata, public=public)
+
+    def _send_whole(self, data: bytes, public: bool) -> None:
+        self._bucket.put(self._key, data, public=public, Metadata=self._metadata, **self._condition)
+
+    @property
+    def _metadata(self) -> dict[str, str]:
+        return {"digest": self._packed.digest}
+
+    def _fill(self, buffer: memoryview) -> int:
+        """Copy what comes next of the ZIP into *buffer*; return how much that was."""
+        filled = 0
+        was_ended, self._is_ended = self._is_ended, True  # As it is if what follows fails.
+        while not was_ended and filled < len(buffer):
+            if not self._rest:
+                self._rest = next(self._pieces, self._rest)
+                if not self._rest:
+                    return filled
+            count = min(len(self._rest), len(buffer) - filled)
+            buffer[filled : filled + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            filled += count
+        self._is_ended = was_ended
+        return filled
+
+    def _publicly(self, work: Callable[[bool], Any]) -> Any:
+        try:
+            return work(True)
+        except (AclsDisabledError, NotPermittedError):
+            return work(False)  # A bucket policy may open it, and the right to set ACLs be missing.
