@@ -1,89 +1,45 @@
 """An entry as a `datasets` builder.
 
-With `capture` and `sources.hub` this is the only place that knows the insides of `datasets`.
 Written against 2.20 to 5.2; what differs between them is marked.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
-import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import datasets
 import pyarrow as pa
-from datasets.arrow_reader import ReadInstruction, make_file_instructions
-from datasets.features.features import _FEATURE_TYPES
-from datasets.naming import filenames_for_dataset_split
-from datasets.splits import SplitDict, SplitInfo
 
 from hf_localize.batches import open_at, unpacked
 from hf_localize.capture import dataset_name
+from hf_localize.datafiles import CACHE_FOLDER
 from hf_localize.entries import StoredEntry
-from hf_localize.errors import IntegrityError, StoreError, UnsupportedFeatureError
-from hf_localize.features import missing_types, with_large_list_item
+from hf_localize.errors import IntegrityError, StoreError
+from hf_localize.infos import config_name_of, dataset_info, version_of
 from hf_localize.keeping import ReadThrough
 from hf_localize.localentry import LocalEntry
-from hf_localize.manifest import Manifest, Split
-from hf_localize.refs import FILES_CONFIG, DatasetRef
+from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.room import require_room
 from hf_localize.shards import link_or_symlink
+from hf_localize.splits import WantedSplit, file_names
 from hf_localize.streaming import resuming
 from hf_localize.tables import Reader
 
 _log = logging.getLogger(__name__)
-#: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
-#: newest of a dataset for any revision.
-_CACHE_FOLDER = "hf_localize"
 #: Stock patches the module of a builder for streaming: ``open``, ``os`` and ``Path``, for good.
 #: This says that it has been done; what lies elsewhere is read by the sources.
 _patched_for_streaming = True
 _ARGUMENTS_OF_LOAD = frozenset(
     {"download_config", "download_mode", "verification_mode", "num_proc", "storage_options"}
 )
-_SPLIT_FIELDS = frozenset(field.name for field in dataclasses.fields(SplitInfo))
-_INFO_FIELDS = frozenset(field.name for field in dataclasses.fields(datasets.DatasetInfo))
 #: datasets >= 5 wants its own key class from ``_generate_tables``; earlier any value will do.
 _Key = getattr(datasets.builder, "Key", None)
-#: Since 4.0 ``Sequence`` is a function, but still read.
-_KNOWN_TYPES = frozenset({*_FEATURE_TYPES, "Sequence"})
-_FIELDS_OF_LARGE_LIST = getattr(_FEATURE_TYPES.get("LargeList"), "__dataclass_fields__", ())
-_LARGE_LIST_ITEM = "dtype" if "dtype" in _FIELDS_OF_LARGE_LIST else "feature"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WantedSplit:
-    """What a load with ``split=`` needs of an entry: the shards that hold those rows.
-
-    ``split`` is a spec as ``load_dataset`` takes it, or a list or dict of such.
-    """
-
-    split: Any
-
-    def __call__(self, manifest: Manifest) -> frozenset[str] | None:
-        """Return the paths of the shards; None where the rows of shards are not known.
-
-        Of a split that there is not, nothing is needed: stock will say so.
-        """
-        if any(shard.rows is None for split in manifest.splits for shard in split.shards):
-            return None
-        infos = [_split_info(split, "x") for split in manifest.splits]
-        paths = {
-            name: shard.path
-            for split in manifest.splits
-            for name, shard in zip(_file_names(split, "", "x"), split.shards, strict=True)
-        }
-        try:
-            read = [make_file_instructions("x", infos, spec, "arrow", "") for spec in _specs(self.split)]
-        except (ValueError, AssertionError, TypeError):
-            return frozenset()
-        return frozenset(paths[file["filename"]] for found in read for file in found.file_instructions)
 
 
 class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets has no types.
@@ -123,12 +79,12 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         super().__init__(
             cache_dir=cache_dir,
             dataset_name=dataset_name(ref.dataset_id),
-            config_name=_config_name(manifest),
+            config_name=config_name_of(manifest),
             hash=entry.digest,
             info=dataset_info(manifest, ref),
             token=token,
             repo_id=manifest.canonical_id or manifest.dataset_id,
-            version=_version(manifest),
+            version=version_of(manifest),
         )
         #: Stock has taken ``info`` from there.
         self._has_prepared_info = os.path.isfile(_prepared_info(self._cache_dir))
@@ -139,7 +95,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """Return all configs of the repository, by name."""
         manifest = self._entry.manifest
         # Of the version that __init__ asks for, or stock takes ours for another config of that name.
-        return {n: datasets.BuilderConfig(n, _version(manifest)) for n in manifest.repository_configs}
+        return {n: datasets.BuilderConfig(n, version_of(manifest)) for n in manifest.repository_configs}
 
     def _info(self) -> datasets.DatasetInfo:
         return dataset_info(self._entry.manifest, self._ref)
@@ -189,7 +145,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         return datasets.Dataset(fingerprint=self._get_dataset_fingerprint(split), **found)
 
     def _relative_data_dir(self, *args: Any, **kwargs: Any) -> str:
-        return f"{_CACHE_FOLDER}/{super()._relative_data_dir(*args, **kwargs)}"
+        return f"{CACHE_FOLDER}/{super()._relative_data_dir(*args, **kwargs)}"
 
     def _prepare_as_stock(self, *args: Any, **kwargs: Any) -> None:
         if isinstance(self._entry, LocalEntry):
@@ -284,77 +240,13 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """Yield each shard of *entry* that is needed, and the name by which stock's reader looks for it."""
         needed = self._wanted(entry.manifest) if self._wanted and entry.is_partial else None
         for split in entry.manifest.splits:
-            for shard, name in zip(split.shards, _file_names(split, "", self.dataset_name), strict=True):
+            for shard, name in zip(split.shards, file_names(split, self.dataset_name), strict=True):
                 if needed is None or shard.path in needed:
                     yield shard.path, name
 
 
 class _ReplacedError(Exception):
     """Another entry took the place of the one that was being linked."""
-
-
-def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
-    """Return the ``DatasetInfo`` that a manifest describes, with the name by which *ref* asks for it.
-
-    Raises:
-        UnsupportedFeatureError: the installed `datasets` lacks a feature type of the dataset.
-    """
-    if missing := missing_types(manifest.features, _KNOWN_TYPES):
-        raise UnsupportedFeatureError(
-            f"{manifest.ref} can't be loaded with datasets {datasets.__version__}: {'; '.join(missing)}. "
-            "Upgrade datasets; nothing was fetched."
-        )
-    known = {key: value for key, value in manifest.info.items() if key in _INFO_FIELDS}
-    name = dataset_name(ref.dataset_id)  # As stock does, whatever the id is on the Hub by now.
-    splits = SplitDict(dataset_name=name)
-    for split in manifest.splits:
-        splits.add(_split_info(split, name))
-    try:
-        features = datasets.Features.from_dict(with_large_list_item(manifest.features, _LARGE_LIST_ITEM))
-        named = {"dataset_name": name, "features": features, "splits": splits}
-        return datasets.DatasetInfo(**{**known, **named})
-    except Exception as exc:  # Whatever `datasets` makes of what is none.
-        raise IntegrityError(
-            f"the manifest of {manifest.ref} has features or info that datasets {datasets.__version__} can't "
-            f"read: {exc!r:.300}"
-        ) from exc
-
-
-def linked_files(entry: LocalEntry, cache_dir: str | None) -> Path:
-    """Return a folder with links to the files of *entry*, named by its digest.
-
-    Stock reads it when it pleases, so its files must stay those of one entry whatever becomes of
-    the store meanwhile.
-
-    Raises:
-        IntegrityError: another entry has taken this one's place.
-    """
-    root = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / _CACHE_FOLDER / FILES_CONFIG
-    target = root / entry.digest
-    if not target.is_dir():
-        part = root / f"{entry.digest}.{uuid.uuid4().hex[:8]}"
-        for file in entry.manifest.files:
-            (part / file.path).parent.mkdir(parents=True, exist_ok=True)
-            link_or_symlink(entry.folder / file.path, part / file.path)
-        if entry.was_replaced():
-            raise IntegrityError(f"{entry.folder} was replaced while it was read; load the dataset again")
-        try:
-            part.rename(target)
-        except OSError:  # Another process was faster.
-            shutil.rmtree(part)
-    return target
-
-
-def stock_builder(builder: datasets.DatasetBuilder, ref: DatasetRef) -> datasets.DatasetBuilder:
-    """Give *builder*, which stock made for a folder of data files, the dataset's own name."""
-    builder.dataset_name = builder.info.dataset_name = dataset_name(ref.dataset_id)
-    if ref.config_name is not None:
-        builder.config.name = builder.info.config_name = builder.config_id = ref.config_name
-    builder._cache_dir_root = os.path.join(builder._cache_dir_root, _CACHE_FOLDER)
-    builder._cache_dir = builder._output_dir = builder._build_cache_dir()
-    if os.path.isfile(os.path.join(builder._cache_dir, datasets.config.DATASET_INFO_FILENAME)):
-        builder.info = datasets.DatasetInfo.from_directory(builder._cache_dir)  # As its __init__ does.
-    return builder
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
@@ -373,24 +265,6 @@ def _prepared_info(cache_dir: str) -> str:
     return os.path.join(cache_dir, datasets.config.DATASET_INFO_FILENAME)
 
 
-def _file_names(split: Split, folder: str, dataset_name: str) -> list[str]:
-    names: list[str] = filenames_for_dataset_split(
-        folder, dataset_name, split.name, "arrow", _shard_lengths(split)
-    )
-    return names
-
-
-def _specs(split: Any) -> Iterator[Any]:
-    """Yield each spec of a ``split`` argument."""
-    if isinstance(split, Mapping):
-        split = list(split.values())
-    if isinstance(split, (list, tuple)):
-        for item in split:
-            yield from _specs(item)
-    else:
-        yield split if isinstance(split, ReadInstruction) else str(split)
-
-
 def _tables(
     stream: BinaryIO, path: str, first_row: int, points: Sequence[tuple[int, int]]
 ) -> Iterator[pa.Table]:
@@ -404,30 +278,6 @@ def _tables(
     except pa.ArrowInvalid as exc:
         raise IntegrityError(f"{path} is not a whole Arrow stream: {exc}") from exc
     stream.read(1)  # The read of a verified stream's end is what checks it.
-
-
-def _split_info(split: Split, dataset_name: str) -> SplitInfo:
-    values: Mapping[str, Any] = {
-        "name": split.name,
-        "num_bytes": split.size_bytes,
-        "num_examples": split.rows,
-        "shard_lengths": _shard_lengths(split),
-        "original_shard_lengths": split.original_shard_rows and list(split.original_shard_rows),
-        "dataset_name": dataset_name,
-    }
-    return SplitInfo(**{key: value for key, value in values.items() if key in _SPLIT_FIELDS})
-
-
-def _shard_lengths(split: Split) -> list[int | None] | None:
-    return [shard.rows for shard in split.shards] if len(split.shards) > 1 else None
-
-
-def _config_name(manifest: Manifest) -> str:
-    return manifest.resolved_config or manifest.config_name or "default"
-
-
-def _version(manifest: Manifest) -> str:
-    return manifest.info.get("version") or "0.0.0"
 
 
 def _is_local(filesystem: Any) -> bool:

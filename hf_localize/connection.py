@@ -28,10 +28,11 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
+from hf_localize.http1 import StatusError
 from hf_localize.s3errors import code_and_message, error_of
 from hf_localize.settings import Settings
 from hf_localize.signing import Keys, Signer
-from hf_localize.wire import StatusError, Wire
+from hf_localize.wire import Wire
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials

@@ -26,6 +26,8 @@ DICT_FILE = "dataset_dict.json"
 INFO_FILE = "dataset_info.json"
 STATE_FILE = "state.json"
 CARD_FILE = "README.md"
+#: By these files the original tool finds a dataset in a bucket.
+MARKS = frozenset({DICT_FILE, INFO_FILE, STATE_FILE})
 #: Fields of ``DatasetInfo`` that a manifest keeps elsewhere, or not at all.
 _NOT_IN_INFO = frozenset({"features", "splits", "download_checksums"})
 

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import datasets
 import huggingface_hub
 
-from hf_localize.builder import LocalizedDataset, WantedSplit, linked_files, stock_builder
+from hf_localize.builder import LocalizedDataset
 from hf_localize.committing import commit
+from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
     DatasetCorruptError,
@@ -39,6 +40,7 @@ from hf_localize.sources.hub import (
     stock_cached,
     unreachable,
 )
+from hf_localize.splits import WantedSplit
 from hf_localize.staging import staging_folder
 
 _log = logging.getLogger(__name__)

@@ -42,8 +42,6 @@ from hf_localize.sending import send_files
 from hf_localize.updating import update_json
 
 _log = logging.getLogger(__name__)
-#: By these files the original tool finds a dataset, so they are written after the data.
-_LEGACY_MARKS = frozenset({layout.DICT_FILE, layout.INFO_FILE, layout.STATE_FILE})
 #: Up to so many small files are sent without asking what of them other entries may have.
 _FEW_FILES = 16
 #: A file on its way: its record, where it lies here, and its key.
@@ -222,8 +220,9 @@ def _send(
     todo = _without_sent(todo, listed, bucket, workers)
     if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
         todo = _without_copied(todo, placed.manifest, bucket, workers)
-    send_files([item for item in todo if item[0].path not in _LEGACY_MARKS], bucket, workers=workers)
-    send_files([item for item in todo if item[0].path in _LEGACY_MARKS], bucket, workers=workers)
+    # The original tool finds a dataset by its marks, so they are written after the data.
+    send_files([item for item in todo if item[0].path not in layout.MARKS], bucket, workers=workers)
+    send_files([item for item in todo if item[0].path in layout.MARKS], bucket, workers=workers)
 
 
 def _without_sent(
@@ -248,7 +247,7 @@ def _without_copied(todo: list[_Sending], manifest: Manifest, bucket: Bucket, wo
 
     def is_missing(item: _Sending) -> bool:
         file, _, key = item
-        copied = content(file) in known and file.path not in _LEGACY_MARKS
+        copied = content(file) in known and file.path not in layout.MARKS
         return not (copied and bucket.copy(known[content(file)], key))
 
     return _only(todo, is_missing, workers) if known else todo

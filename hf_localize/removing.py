@@ -20,7 +20,6 @@ from hf_localize.updating import update_json
 _log = logging.getLogger(__name__)
 #: How often a publisher may put the entry back while it is removed.
 _TRIES = 10
-_LEGACY_MARKS = (layout.DICT_FILE, layout.INFO_FILE, layout.STATE_FILE)
 
 
 def find_in_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> DatasetRef | None:
@@ -74,7 +73,7 @@ def _remove_once(bucket: Bucket, ref: DatasetRef, mark: bytes | None, workers: i
         keys |= {info.key for info in bucket.list_keys(prefix)}
     keys -= used
     claims = {key for key in keys if key.endswith(f"/{MANIFEST_NAME}")}
-    marks = {key for key in keys if key.rsplit("/", 1)[-1] in _LEGACY_MARKS}
+    marks = {key for key in keys if key.rsplit("/", 1)[-1] in layout.MARKS}
     for some in (marks, keys - marks - claims, claims):
         bucket.delete_all(some)
     return len(keys) + (mark is not None)
@@ -139,7 +138,7 @@ def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     if isinstance(entry, NotHere) or not isinstance(entry, BucketEntry) or entry.is_indexed:
         raise DatasetNotFoundError(f"there is no {ref} in {bucket.address} that could be removed")
     keys = {entry.placed.key(file.path) for file in entry.manifest.files}
-    marks = {key for key in keys if key.rsplit("/", 1)[-1] in _LEGACY_MARKS}
+    marks = {key for key in keys if key.rsplit("/", 1)[-1] in layout.MARKS}
     bucket.delete_all(marks)
     bucket.delete_all(keys - marks)
     return len(keys)

@@ -14,7 +14,8 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.wire import Body, StatusError, Wire
+from hf_localize.http1 import Body, StatusError
+from hf_localize.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
