@@ -13,12 +13,12 @@ import datasets
 import pyarrow as pa
 
 from hf_localize import layout
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Shard, Split
 from hf_localize.manifestjson import manifest_bytes
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.shards import link_or_copy
-from hf_localize.store import Store
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
 
 ROW_BYTES = 4 << 10
 #: Of a text: so many words, from a vocabulary of so many. It deflates to two fifths, as prose does.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_localize.crew import one_load
 from hf_localize.entries import Entry, NotHere
-from hf_localize.localentry import LocalEntry
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
 
 if TYPE_CHECKING:
     import datasets

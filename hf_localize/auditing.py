@@ -14,21 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_localize.bucket import Bucket
 from hf_localize.checking import UNSEALED, Checked, Damage
 from hf_localize.crew import run_all, trying
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import IntegrityError
+from hf_localize.http.web import PublicFiles
 from hf_localize.index import Placed, catalog_keys, enter, folder_of, plain_mark, read_placed
 from hf_localize.jsonformat import is_as_written
 from hf_localize.manifest import FileRecord
 from hf_localize.manifestjson import manifest_document, read_manifest
 from hf_localize.publicrecords import PublicRecord, described, read_record, record_ref
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.updating import read_json
 from hf_localize.sources.private import BucketEntry, PrivateSource, find_indexed, list_refs
 from hf_localize.sources.public import PublicSource, ZipEntry, ZipFetch
-from hf_localize.updating import read_json
-from hf_localize.web import PublicFiles
 
 _CHUNK = 1 << 20
 #: Fields of a public record that the original tool does not write.

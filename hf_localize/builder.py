@@ -22,12 +22,12 @@ from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError
 from hf_localize.infos import config_name_of, dataset_info, version_of
 from hf_localize.keeping import ReadThrough
-from hf_localize.localentry import LocalEntry
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.room import require_room
 from hf_localize.shards import link_or_symlink
 from hf_localize.splits import WantedSplit, file_names
+from hf_localize.store.entry import LocalEntry
 from hf_localize.streaming import resuming
 from hf_localize.tables import Reader
 

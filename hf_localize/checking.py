@@ -11,10 +11,10 @@ from pathlib import Path
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.hashing import problems_in
 from hf_localize.jsonformat import is_as_written
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifestjson import manifest_document
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.store import Store
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
 
 UNSEALED = "was changed since it was written: it has no checksum"
 

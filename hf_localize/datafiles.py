@@ -11,9 +11,9 @@ import datasets
 
 from hf_localize.capture import dataset_name
 from hf_localize.errors import IntegrityError
-from hf_localize.localentry import LocalEntry
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.shards import link_or_symlink
+from hf_localize.store.entry import LocalEntry
 
 #: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
 #: newest of a dataset for any revision.

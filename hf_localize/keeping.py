@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from hf_localize.committing import commit_part
 from hf_localize.entries import StoredEntry
 from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.flushing import begin_flush
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import FileRecord
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
-from hf_localize.staging import incoming_folder
+from hf_localize.store.committing import commit_part
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.staging import incoming_folder
 
 _log = logging.getLogger(__name__)
 #: Stores that could not be written: they are not tried again by this process.

@@ -15,7 +15,6 @@ import datasets
 import huggingface_hub
 
 from hf_localize.builder import LocalizedDataset
-from hf_localize.committing import commit
 from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
@@ -27,7 +26,6 @@ from hf_localize.errors import (
     ScriptDatasetError,
     without_queries,
 )
-from hf_localize.localentry import LocalEntry
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
 from hf_localize.session import Session, current_session
@@ -41,7 +39,9 @@ from hf_localize.sources.hub import (
     unreachable,
 )
 from hf_localize.splits import WantedSplit
-from hf_localize.staging import staging_folder
+from hf_localize.store.committing import commit
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.staging import staging_folder
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

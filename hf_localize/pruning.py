@@ -16,11 +16,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.committing import remove
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.localentry import LocalEntry
 from hf_localize.refs import DatasetRef
-from hf_localize.store import Store
+from hf_localize.store.committing import remove
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
 
 _log = logging.getLogger(__name__)
 #: What was used so short a time ago may be in use where it can't be seen: on another machine.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_localize import layout
-from hf_localize.bucket import Bucket, KeyInfo
 from hf_localize.crew import run_all
 from hf_localize.errors import (
     AccessDeniedError,
@@ -31,15 +30,16 @@ from hf_localize.index import (
     read_placed,
     replacement_folder,
 )
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.manifestjson import manifest_bytes, read_manifest
-from hf_localize.multipart import STALE_SECONDS, abort_stale
 from hf_localize.parts import PART_BYTES
 from hf_localize.refs import MANIFEST_NAME
-from hf_localize.s3errors import NotPermittedError
-from hf_localize.sending import send_files
-from hf_localize.updating import update_json
+from hf_localize.s3.bucket import Bucket, KeyInfo
+from hf_localize.s3.errors import NotPermittedError
+from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
+from hf_localize.s3.sending import send_files
+from hf_localize.s3.updating import update_json
+from hf_localize.store.entry import LocalEntry
 
 _log = logging.getLogger(__name__)
 #: Up to so many small files are sent without asking what of them other entries may have.

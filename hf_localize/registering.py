@@ -10,15 +10,15 @@ import datasets
 
 from hf_localize import layout
 from hf_localize.capture import capture_dataset, capture_files
-from hf_localize.committing import commit
 from hf_localize.loading import open_folder
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Manifest
 from hf_localize.paths import files_below
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import require_room
-from hf_localize.staging import staging_folder
-from hf_localize.store import Store
+from hf_localize.store.committing import commit
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
+from hf_localize.store.staging import staging_folder
 
 
 def register(

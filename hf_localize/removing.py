@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 
 from hf_localize import layout
-from hf_localize.bucket import Bucket
 from hf_localize.crew import run_all
 from hf_localize.entries import NotHere
 from hf_localize.errors import ConflictError, DatasetNotFoundError, IntegrityError
@@ -14,8 +13,9 @@ from hf_localize.index import Placed, catalog_keys, leave, read_placed
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import read_manifest
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, index_prefix, ref_of_index_key
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.updating import update_json
 from hf_localize.sources.private import BucketEntry, PrivateSource
-from hf_localize.updating import update_json
 
 _log = logging.getLogger(__name__)
 #: How often a publisher may put the entry back while it is removed.

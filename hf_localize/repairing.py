@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.checking import Checked, check_store
-from hf_localize.committing import exchange
 from hf_localize.entries import NotHere, Source, StoredEntry
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
 from hf_localize.hashing import problems_in
 from hf_localize.manifestjson import manifest_bytes
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.staging import staging_folder
-from hf_localize.store import Store
+from hf_localize.store.committing import exchange
+from hf_localize.store.finding import Store
+from hf_localize.store.staging import staging_folder
 
 _log = logging.getLogger(__name__)
 

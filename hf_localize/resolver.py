@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hf_localize.committing import commit, commit_part
 from hf_localize.crew import one_load
 from hf_localize.deadline import within
 from hf_localize.entries import (
@@ -31,11 +30,12 @@ from hf_localize.errors import (
     IntegrityError,
     UnreachableError,
 )
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
-from hf_localize.staging import staging_folder
-from hf_localize.store import Store
+from hf_localize.store.committing import commit, commit_part
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
+from hf_localize.store.staging import staging_folder
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -13,11 +13,11 @@ from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.settings import Settings, current
 from hf_localize.sources.local import LocalSource
-from hf_localize.store import Store
+from hf_localize.store.finding import Store
 
 if TYPE_CHECKING:
-    from hf_localize.bucket import Bucket
-    from hf_localize.web import PublicFiles
+    from hf_localize.http.web import PublicFiles
+    from hf_localize.s3.bucket import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Session:
     @property
     def outside(self) -> PublicFiles:
         """Return the public files, as somebody without credentials reads them."""
-        from hf_localize.address import address_of
-        from hf_localize.web import PublicFiles
+        from hf_localize.http.web import PublicFiles
+        from hf_localize.s3.address import address_of
 
         address = address_of(self.settings)
         url = self.settings.public_url or (address.url if address else None)
@@ -146,7 +146,7 @@ def _reopen(kind: str, name: str) -> RemoteSource:
 
 @functools.lru_cache(maxsize=8)
 def _bucket(settings: Settings) -> Bucket:
-    from hf_localize.bucket import Bucket
+    from hf_localize.s3.bucket import Bucket
 
     return Bucket(settings)
 

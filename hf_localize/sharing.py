@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hf_localize.bucket import Bucket, KeyInfo
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
@@ -17,14 +16,15 @@ from hf_localize.errors import (
     RestrictedError,
     UnreachableError,
 )
-from hf_localize.localentry import LocalEntry
+from hf_localize.http.web import PublicFiles
 from hf_localize.manifest import Manifest
-from hf_localize.multipart import STALE_SECONDS, abort_stale
 from hf_localize.packing import PackedZip
 from hf_localize.publicrecords import described, drop_record, is_shared_as, is_zip_key, own_record, put_record
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
-from hf_localize.updating import read_json, update_json
-from hf_localize.web import PublicFiles
+from hf_localize.s3.bucket import Bucket, KeyInfo
+from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
+from hf_localize.s3.updating import read_json, update_json
+from hf_localize.store.entry import LocalEntry
 from hf_localize.zipupload import MadeZip, send_zip
 
 _log = logging.getLogger(__name__)

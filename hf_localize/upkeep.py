@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api import PlainHub, Result, as_dict
 from hf_localize.checking import Checked, check_store
-from hf_localize.committing import remove
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
+from hf_localize.store.committing import remove
 
 if TYPE_CHECKING:
     from hf_localize.repairing import Repaired

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hf_localize.bucket import Bucket
 from hf_localize.crew import Crew
 from hf_localize.errors import ConflictError, HfLocalizeError, PreconditionFailedError
-from hf_localize.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 from hf_localize.packing import PackedZip
-from hf_localize.s3errors import AclsDisabledError, NotPermittedError
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.errors import AclsDisabledError, NotPermittedError
+from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 
 _PART_BYTES = 16 << 20
 #: Of all parts that are in memory at the same time.

@@ -16,7 +16,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.signing import Keys, Signer
+from hf_localize.s3.signing import Keys, Signer
 from tests.conftest import Desk, run_python
 
 NAME = "made/large"

@@ -18,9 +18,9 @@ import pytest
 import hf_localize
 from hf_localize import errors, publishing, sharing
 from hf_localize.index import Placed, read_placed
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.session import current_session
+from hf_localize.store.entry import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import IgnoreConditions, Rule, Stall, Status

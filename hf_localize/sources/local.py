@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hf_localize.entries import Entry, NotHere, Wanted, instead
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
-from hf_localize.store import Store
+from hf_localize.store.finding import Store
 
 
 @dataclass(frozen=True, slots=True)

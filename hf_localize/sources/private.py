@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from hf_localize import layout
-from hf_localize.bucket import Bucket
 from hf_localize.crew import once_more, run_all, trying
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.equivalence import is_same_id, is_same_revision
@@ -31,7 +30,8 @@ from hf_localize.refs import (
     ref_of_folder,
     ref_of_index_key,
 )
-from hf_localize.s3errors import NotPermittedError
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.errors import NotPermittedError
 
 _log = logging.getLogger(__name__)
 NAME = "private S3"

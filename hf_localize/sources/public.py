@@ -19,13 +19,13 @@ from hf_localize.equivalence import is_same_id
 from hf_localize.errors import AccessDeniedError, IntegrityError
 from hf_localize.fetching import OpenRange, fetch_files
 from hf_localize.hashing import hash_file
+from hf_localize.http.web import PublicFiles
 from hf_localize.manifest import Manifest
 from hf_localize.parts import fill
 from hf_localize.publicrecords import PublicRecord, read_records, usable_records
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.room import require_room
-from hf_localize.web import PublicFiles
 
 NAME = "public ZIP"
 _MAX_RECORDS_BYTES = 64 << 20

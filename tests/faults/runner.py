@@ -123,11 +123,11 @@ def _serve() -> None:
     import boto3  # noqa: F401  # It is warm then.
     import datasets  # noqa: F401
 
-    import hf_localize.aws
     import hf_localize.cli
     import hf_localize.loading
     import hf_localize.publishing
     import hf_localize.registering
+    import hf_localize.s3.aws
     import hf_localize.sharing
     import hf_localize.sources.private
     import hf_localize.sources.public

@@ -22,12 +22,12 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, publishing, sharing
-from hf_localize.committing import commit
 from hf_localize.hashing import verify_folder
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
-from hf_localize.staging import staging_folder
+from hf_localize.store.committing import commit
+from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.killer import NAME, rows, save
 from tests.rig.s3_proxy import BlackHole, IgnoreConditions, Rule
@@ -127,7 +127,7 @@ def test_of_sixteen_publishers_at_once_every_record_is_there(
     def publish(name: str) -> None:
         for key in ((name, "main"), ("org/many", name.replace("/", "-"))):
             if key in found:
-                from hf_localize.bucket import Bucket
+                from hf_localize.s3.bucket import Bucket
 
                 bucket = Bucket(session.settings)
                 publishing.upload(found[key], bucket, replace=True, workers=2)

@@ -24,9 +24,9 @@ from hf_localize.jsonformat import is_as_written, parse_json
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.manifestjson import manifest_bytes, manifest_document, read_manifest, ref_at_head
 from hf_localize.paths import check_paths
-from hf_localize.pointers import read_pointer
 from hf_localize.publicrecords import read_records, usable_records
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_index_key, safe_part
+from hf_localize.store.pointers import read_pointer
 
 REF = DatasetRef("org/x")
 ASKED = (REF, DatasetRef("ORG/X", "c", "main"), DatasetRef("x", None, "0123abc"))

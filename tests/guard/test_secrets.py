@@ -18,7 +18,7 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from hf_localize.session import current_session
-from hf_localize.staging import staging_folder
+from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk, run_cli, run_python
 from tests.rig.hub import Fault, LoopbackHub, make_repository
 from tests.rig.s3_proxy import RecordingProxy, Rule, Status

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from hf_localize import layout
-from hf_localize.committing import commit
 from hf_localize.hashing import hash_file
 from hf_localize.manifest import FileRecord, Shard, Split
 from hf_localize.refs import DatasetRef
-from hf_localize.store import Store
+from hf_localize.store.committing import commit
+from hf_localize.store.finding import Store
 from tests.large.watched import Seen, run_watched
 from tests.rig.s3 import SeaweedServer
 

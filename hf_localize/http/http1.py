@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from hf_localize.errors import UnreachableError
-from hf_localize.throttle import THROTTLED_BYTES, Throttle
+from hf_localize.http.throttle import THROTTLED_BYTES, Throttle
 
 _MAX_HEAD_BYTES = 64 << 10
 

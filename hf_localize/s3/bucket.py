@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_localize.address import BucketAddress, address_of
-from hf_localize.connection import Connection, content_md5, guarding, time_of
 from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
@@ -22,7 +20,9 @@ from hf_localize.errors import (
     SettingsError,
 )
 from hf_localize.jsonformat import MAX_JSON_BYTES
-from hf_localize.s3errors import MissingKeyError, NotPermittedError
+from hf_localize.s3.address import BucketAddress, address_of
+from hf_localize.s3.connection import Connection, content_md5, guarding, time_of
+from hf_localize.s3.errors import MissingKeyError, NotPermittedError
 from hf_localize.settings import Settings, current
 
 _MOST_DELETED = 1000

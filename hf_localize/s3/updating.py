@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hf_localize import changes
-from hf_localize.bucket import Bucket
 from hf_localize.errors import ConflictError, IntegrityError, PreconditionFailedError, RefusedError
 from hf_localize.jsonformat import parse_json
-from hf_localize.s3errors import AclsDisabledError, MissingKeyError, NotPermittedError
+from hf_localize.s3 import changes
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError
 
 _TRIES = 30
 #: Changes of shared JSON on endpoints without conditional writes.

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hf_localize.bucket import Bucket
 from hf_localize.crew import Crew
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord
-from hf_localize.multipart import MultipartUpload, part_bytes_of, resume_upload
 from hf_localize.parts import PART_BYTES, Buffers
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.multipart import MultipartUpload, part_bytes_of, resume_upload
 
 
 def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *, workers: int) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hf_localize.connection import Connection, guarding, time_of
 from hf_localize.errors import AccessDeniedError, HfLocalizeError, PreconditionFailedError, RefusedError
-from hf_localize.s3errors import MissingKeyError, NoSuchUploadError, NotPermittedError
+from hf_localize.s3.connection import Connection, guarding, time_of
+from hf_localize.s3.errors import MissingKeyError, NoSuchUploadError, NotPermittedError
 
 _log = logging.getLogger(__name__)
 #: An upload has at most 10,000 parts: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html

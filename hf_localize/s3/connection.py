@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from hf_localize.address import BucketAddress
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -28,11 +27,12 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http1 import StatusError
-from hf_localize.s3errors import code_and_message, error_of
+from hf_localize.http.http1 import StatusError
+from hf_localize.http.wire import Wire
+from hf_localize.s3.address import BucketAddress
+from hf_localize.s3.errors import code_and_message, error_of
+from hf_localize.s3.signing import Keys, Signer
 from hf_localize.settings import Settings
-from hf_localize.signing import Keys, Signer
-from hf_localize.wire import Wire
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -58,7 +58,7 @@ class Connection:
         self._keys = _static_keys(settings)
         self._credentials: Credentials | None = None
         if self._keys is None:
-            from hf_localize import aws
+            from hf_localize.s3 import aws
 
             self._credentials = aws.chained_credentials(settings)
 
@@ -77,7 +77,7 @@ class Connection:
     @contextlib.contextmanager
     def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
         """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
-        from hf_localize import aws
+        from hf_localize.s3 import aws
 
         try:
             yield self._client()
@@ -90,7 +90,7 @@ class Connection:
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
-        from hf_localize import aws
+        from hf_localize.s3 import aws
 
         with self._lock:
             if os.getpid() not in self._clients:
@@ -158,7 +158,7 @@ class Connection:
             return self._keys
         if self._credentials is None:
             raise AccessDeniedError(f"there are no credentials for {self.address}")
-        from hf_localize import aws
+        from hf_localize.s3 import aws
 
         try:
             frozen = self._credentials.get_frozen_credentials()
@@ -169,7 +169,7 @@ class Connection:
     def _translate(
         self, exc: BaseException, key: str, *, with_acl: bool = False
     ) -> HfLocalizeError | FileNotFoundError:
-        from hf_localize import aws
+        from hf_localize.s3 import aws
 
         where = self._where(key)
         if answer := aws.answer_of(exc):

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hf_localize.errors import RefusedError, UnreachableError
-from hf_localize.http1 import Body, HttpConnection, StatusError, words_of
-from hf_localize.sockets import UNKNOWN_AUTHORITY, open_socket, proxy_of
-from hf_localize.throttle import throttle_of
+from hf_localize.http.http1 import Body, HttpConnection, StatusError, words_of
+from hf_localize.http.sockets import UNKNOWN_AUTHORITY, open_socket, proxy_of
+from hf_localize.http.throttle import throttle_of
 
 #: Adds a signature: (method, path and query, headers) → headers.
 Sign = Callable[[str, str, Mapping[str, str]], dict[str, str]]

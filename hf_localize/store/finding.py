@@ -16,13 +16,13 @@ from hf_localize import layout
 from hf_localize.equivalence import is_same_id
 from hf_localize.errors import AccessDeniedError, IntegrityError, InvalidRefError
 from hf_localize.hashing import hash_file, problems_in, verify_folder
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import read_manifest_in, ref_at_head
-from hf_localize.places import TRIES, Places, folder_at, identity_of
-from hf_localize.pointers import targets_of
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.places import TRIES, Places, folder_at, identity_of
+from hf_localize.store.pointers import targets_of
 
 _log = logging.getLogger(__name__)
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.

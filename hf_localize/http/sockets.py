@@ -10,7 +10,7 @@ import ssl
 import urllib.request
 from urllib.parse import unquote, urlsplit
 
-from hf_localize.http1 import HttpConnection
+from hf_localize.http.http1 import HttpConnection
 
 #: What is wrong, and what helps.
 UNKNOWN_AUTHORITY = (

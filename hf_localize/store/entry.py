@@ -13,8 +13,8 @@ from hf_localize import layout
 from hf_localize.errors import IntegrityError
 from hf_localize.hashing import verify_folder
 from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.places import identity_of
 from hf_localize.shards import link_or_copy
+from hf_localize.store.places import identity_of
 
 
 @dataclass(frozen=True, slots=True)

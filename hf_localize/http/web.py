@@ -14,8 +14,8 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http1 import Body, StatusError
-from hf_localize.wire import Wire
+from hf_localize.http.http1 import Body, StatusError
+from hf_localize.http.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)

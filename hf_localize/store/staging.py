@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from hf_localize.errors import HfLocalizeError, StoreError
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.room import NO_ROOM
-from hf_localize.store import Store
+from hf_localize.store.finding import Store
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -14,8 +14,8 @@ from botocore import exceptions as botoerrors
 from botocore.config import Config
 
 from hf_localize.errors import AccessDeniedError
+from hf_localize.http.sockets import UNKNOWN_AUTHORITY
 from hf_localize.settings import Settings
-from hf_localize.sockets import UNKNOWN_AUTHORITY
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials

@@ -16,14 +16,14 @@ from pathlib import Path
 from hf_localize.errors import IntegrityError
 from hf_localize.flushing import flush_file, flush_folder, flush_tree
 from hf_localize.hashing import problems_in
-from hf_localize.localentry import LocalEntry
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import manifest_bytes, read_manifest_in
-from hf_localize.places import TRIES, folder_at
-from hf_localize.pointers import point_at, remove_pointers
 from hf_localize.refs import MANIFEST_NAME
-from hf_localize.staging import lock, put_away, set_aside, writing
-from hf_localize.store import Store
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
+from hf_localize.store.places import TRIES, folder_at
+from hf_localize.store.pointers import point_at, remove_pointers
+from hf_localize.store.staging import lock, put_away, set_aside, writing
 
 #: What the system says of a folder that somebody else has put there, or taken away.
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})

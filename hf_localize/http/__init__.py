@@ -1,0 +1,1 @@
+"""HTTP for bytes: connections of our own to one server, and public files by them."""
