@@ -18,10 +18,7 @@ from hf_localize.builder import LocalizedDataset
 from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
-    DatasetCorruptError,
-    DatasetDeniedError,
     DatasetNotFoundError,
-    DatasetUnreachableError,
     NotAnswerableError,
     ScriptDatasetError,
     without_queries,
@@ -39,6 +36,7 @@ from hf_localize.sources.hub import (
     unreachable,
 )
 from hf_localize.splits import WantedSplit
+from hf_localize.stockerrors import as_stock_raises
 from hf_localize.store.committing import commit
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.staging import staging_folder
@@ -99,7 +97,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         entry = resolver.find(request.ref, skip_local=request.force)
     except DatasetNotFoundError as exc:
         _raise_for_config(request.ref, resolver)
-        raise _as_stock_raises(exc) from _cause(exc)
+        raise as_stock_raises(exc) from _cause(exc)
     if isinstance(entry, HubEntry):
         hits = _hits.get()
         if hits is not None:
@@ -370,33 +368,3 @@ def _without_hub(resolver: Resolver) -> Resolver:
 def _cause(exc: DatasetNotFoundError) -> BaseException | None:
     errors = [a.error for a in exc.answers if isinstance(a, Answer) and a.error is not None]
     return errors[-1] if errors else exc.__cause__
-
-
-def _as_stock_raises(exc: DatasetNotFoundError) -> Exception:
-    """Return *exc* as an error that callers of stock `datasets` catch.
-
-    It is a ``datasets`` ``DatasetNotFoundError`` too, and a ``ConnectionError`` where a source
-    was out of reach. Where the Hub has answered, its message comes first.
-    """
-    said = [a.error for a in exc.answers if isinstance(a, Answer) and isinstance(a.error, _STOCK)]
-    first = f"{said[-1]}\n" if said else ""
-    error = _AS_STOCK[type(exc)](f"{first}{exc}")
-    error.answers = exc.answers
-    return error
-
-
-_STOCK = datasets.exceptions.DatasetNotFoundError
-
-
-def _also_stock(kind: type[DatasetNotFoundError]) -> type[DatasetNotFoundError]:
-    """Return *kind* as a class that is stock's error too, and that pickle finds by name."""
-    qualified = f"Stock{kind.__name__}"
-    made = type(kind.__name__, (kind, _STOCK), {"__module__": __name__, "__qualname__": qualified})
-    globals()[qualified] = made
-    return made
-
-
-_AS_STOCK = {
-    kind: _also_stock(kind)
-    for kind in (DatasetNotFoundError, DatasetDeniedError, DatasetUnreachableError, DatasetCorruptError)
-}
