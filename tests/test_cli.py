@@ -6,18 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from hf_localize.cli import main
+from hf_localize.cli import COMMANDS, main
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 
 GSM8K = "openai/gsm8k"
+ALL = {name: command for name in COMMANDS if (command := main.get_command(click.Context(main), name))}
 
 
 def test_each_command_has_help_with_an_example() -> None:
-    for name, command in main.commands.items():
+    for name, command in ALL.items():
         assert command.help, name
         assert f"hg-localize {name}" in command.help, name
         assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
@@ -25,7 +27,7 @@ def test_each_command_has_help_with_an_example() -> None:
 
 def test_the_options_are_those_of_the_specification() -> None:
     options = {
-        name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in main.commands.items()
+        name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in ALL.items()
     }
     public = {"--make-public", "--no-make-public", "--share-restricted"}
     ref = {"dataset_id", "--name", "-n", "--revision", "-r"}
