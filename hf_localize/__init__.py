@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from hf_localize.api import (
         DATASETS_STORE_PATH,
         download_dataset,
-        list_local_datasets,
-        list_s3_datasets,
         load_local_dataset,
         register_dataset,
         sync_local_dataset_to_s3,
     )
     from hf_localize.errors import HfLocalizeError
+    from hf_localize.listing import list_local_datasets, list_public_datasets, list_s3_datasets
     from hf_localize.many import Download, download_datasets
     from hf_localize.shim import install, installed, is_installed, uninstall
     from hf_localize.upkeep import (
@@ -47,6 +46,7 @@ __all__ = [
     "installed",
     "is_installed",
     "list_local_datasets",
+    "list_public_datasets",
     "list_s3_datasets",
     "load_local_dataset",
     "prune_datasets",
@@ -64,6 +64,7 @@ _HOMES = {
     **dict.fromkeys(
         ("prune_datasets", "remove_dataset", "repair_dataset", "verify_dataset", "withdraw_dataset"), "upkeep"
     ),
+    **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "listing"),
     **dict.fromkeys(("Download", "download_datasets"), "many"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }

@@ -133,6 +133,11 @@ def auto_install_requested() -> bool:
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
 
 
+def no_colour() -> bool:
+    """Tell whether the person does not want colours (``NO_COLOR``, or a terminal that has none)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def _as_text(value: Any) -> str:
     """Return a Python value as it would be written in the environment."""
     if isinstance(value, (list, tuple)):

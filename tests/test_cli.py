@@ -26,9 +26,7 @@ def test_each_command_has_help_with_an_example() -> None:
 
 
 def test_the_options_are_those_of_the_specification() -> None:
-    options = {
-        name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in ALL.items()
-    }
+    options = {name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in ALL.items()}
     public = {"--make-public", "--no-make-public", "--share-restricted"}
     ref = {"dataset_id", "--name", "-n", "--revision", "-r"}
     upload = {"--no-s3-upload", "--s3-upload"}

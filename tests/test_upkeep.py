@@ -17,6 +17,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, publishing
+from hf_localize.listing import list_partial_datasets
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 from tests.conftest import Desk, run_cli, tree
@@ -63,7 +64,7 @@ def test_remove_takes_a_partial_entry_and_one_whose_manifest_is_damaged(desk: De
     desk.teammate()
     with hf_localize.installed():
         datasets.load_dataset("org/x", split="test")
-    assert hf_localize.api.list_partial_datasets()
+    assert list_partial_datasets()
     assert run_cli("remove", "org/x").returncode == 0
     assert not list((desk.store / ".hgloc" / "partial").rglob("*.arrow"))
     assert loaded("org/x") == ["a"]

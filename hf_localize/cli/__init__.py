@@ -14,8 +14,7 @@ from typing import Any
 import click
 
 from hf_localize import __version__
-from hf_localize.cli.options import fail
-from hf_localize.errors import HfLocalizeError, without_queries
+from hf_localize.cli.options import EXIT_HELP, log_to_stderr
 from hf_localize.interrupts import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
@@ -29,6 +28,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     "Look": {
         "list-local": "listing",
         "list-s3": "listing",
+        "list-public": "listing",
     },
     "Take care": {
         "verify": "upkeep",
@@ -73,34 +73,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_HELP)
 @click.version_option(__version__, prog_name="hg-localize")
 def main() -> None:
     """Bring Hugging Face datasets to where the Hub is out of reach.
 
     Settings are HGLOC_* environment variables, or lines of a .env file.
     """
-    import logging
-
-    from hf_localize.settings import current
-
-    try:
-        level = current().log_level or "INFO"
-    except HfLocalizeError as exc:
-        fail(f"Error: {exc}")
-    logger = logging.getLogger("hf_localize")
-    logger.setLevel(level)
-    logger.handlers[:] = [_log_handler()]  # In place of the one that activation may have set.
-
-
-def _log_handler() -> Any:
-    """Return a handler for stderr that leaves out of tracebacks what others say of presigned URLs."""
-    import logging
-
-    class Formatter(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return without_queries(super().format(record))
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(Formatter())
-    return handler
+    log_to_stderr()

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_localize.cli.options import (
+    DATASET_ID,
+    DATASET_IDS,
     KEEP_FILES,
     MAKE_PUBLIC,
     NAME,
     NO_UPLOAD,
     REVISION,
     SHARE_RESTRICTED,
+    command,
     fail,
-    reporting,
 )
+from hf_localize.cli.output import named, show_json
+
+if TYPE_CHECKING:
+    from hf_localize.many import Download
 
 
-@click.command()
-@click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True)
+@command()
+@DATASET_IDS
 @click.option(
     "--name",
     "-n",
@@ -39,80 +47,113 @@ from hf_localize.cli.options import (
 @SHARE_RESTRICTED
 @NO_UPLOAD
 @KEEP_FILES
-@reporting
 def download(
-    dataset_ids: tuple[str, ...], config_names: tuple[str, ...], all_configs: bool, **options: Any
+    dataset_ids: tuple[str, ...],
+    config_names: tuple[str, ...],
+    all_configs: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Bring each DATASET_ID into the local store, and publish it to the team's bucket.
+    """Bring datasets into the local store, and publish them to the bucket.
 
-    Asked in order: local store, private bucket, public ZIPs, Hub. With credentials, the bucket
-    gets a copy if it lacks one. Prints the path of the local copy. Of several datasets or configs
-    some are downloaded at a time, and one that fails does not stop the others.
+    Asked in order for each DATASET_ID: local store, private bucket, public ZIPs, Hub. With
+    credentials, the bucket gets a copy if it lacks one. Prints the path of the local copy. Of several
+    datasets or configs some are downloaded at a time, and one that fails does not stop the others.
 
     Example: hg-localize download openai/gsm8k --name main --make-public
     """
     if all_configs and config_names:
         raise click.UsageError("--all-configs and --name exclude each other.")
     if all_configs or len(dataset_ids) > 1 or len(config_names) > 1:
-        _download_many(dataset_ids, config_names or (None,), all_configs=all_configs, **options)
-        return
+        from hf_localize.many import download_datasets
+
+        names = config_names or (None,)
+        _show(download_datasets(dataset_ids, names, all_configs=all_configs, **options), as_json)
+    else:
+        _download_one(dataset_ids[0], config_names[0] if config_names else None, as_json, **options)
+
+
+def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: Any) -> None:
     from hf_localize.api import download_dataset
 
-    name = config_names[0] if config_names else None
-    click.echo(download_dataset(dataset_ids[0], name, **options).message_or_path)
+    try:
+        path = download_dataset(dataset_id, name, **options).message_or_path
+    except Exception as exc:
+        if as_json:
+            from hf_localize.many import failed
+            from hf_localize.refs import DatasetRef
+
+            show_json([asdict(failed(DatasetRef(dataset_id, name, options["revision"]), exc))])
+        raise
+    if not as_json:
+        click.echo(path)
+        return
+    from hf_localize.many import Download
+
+    show_json([asdict(Download(dataset_id, name, options["revision"], path=path))])
 
 
-def _download_many(
-    dataset_ids: tuple[str, ...], config_names: tuple[str | None, ...], **options: Any
-) -> None:
-    from hf_localize.many import download_datasets
-
-    results = download_datasets(dataset_ids, config_names, **options)
+def _show(results: Sequence[Download], as_json: bool) -> None:
+    """Show what became of many downloads; the exit status is that of the failures, where they have one."""
     failed = [result for result in results if not result.success]
-    for result in results:
-        if result.success:
-            click.echo(result.path)
+    if as_json:
+        show_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            if result.success:
+                click.echo(result.path)
     for result in failed:
         click.echo(f"Error: {result}: {result.error}", err=True)
     if failed:
-        fail(f"{len(failed)} of {len(results)} downloads failed.")
+        kinds = {result.error_kind or "failed" for result in failed}
+        fail(
+            f"{len(failed)} of {len(results)} downloads failed.", kinds.pop() if len(kinds) == 1 else "failed"
+        )
 
 
-@click.command()
+@command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False))
-@click.argument("dataset_id")
+@DATASET_ID
 @NAME
 @REVISION
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
 @NO_UPLOAD
 @KEEP_FILES
-@reporting
-def register(path: str, dataset_id: str, **options: Any) -> None:
-    """Make the folder PATH the localized dataset DATASET_ID, and publish it.
+def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
+    """Make a folder of your own data a dataset, and publish it.
 
-    PATH is what save_to_disk wrote, or a folder of data files (parquet, csv, json, text,
-    images). It is copied. Prints the path of the local copy.
+    PATH is what save_to_disk wrote, or a folder of data files (parquet, csv, json, text, images). It
+    is copied, and DATASET_ID names it from then on. Prints the path of the local copy.
 
     Example: hg-localize register ./my_corpus team/corpus --revision v2
     """
     from hf_localize.api import register_dataset
 
-    click.echo(register_dataset(path, dataset_id, **options).message_or_path)
+    made = register_dataset(path, dataset_id, **options).message_or_path
+    if as_json:
+        show_json({**named(dataset_id, **options), "path": made})
+    else:
+        click.echo(made)
 
 
-@click.command("sync-local-to-s3")
-@click.argument("dataset_id")
+@command("sync-local-to-s3")
+@DATASET_ID
 @NAME
 @REVISION
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
-@reporting
-def sync_local_to_s3(dataset_id: str, **options: Any) -> None:
-    """Bring DATASET_ID from the local store to the bucket, if it is missing there or differs.
+def sync_local_to_s3(dataset_id: str, as_json: bool, **options: Any) -> None:
+    """Bring what the local store has to the bucket.
+
+    Nothing is sent of DATASET_ID if the bucket has the same; what differs is replaced.
 
     Example: hg-localize sync-local-to-s3 team/corpus --make-public
     """
     from hf_localize.api import sync_local_dataset_to_s3
 
-    click.echo(sync_local_dataset_to_s3(dataset_id, **options).message_or_path)
+    done = sync_local_dataset_to_s3(dataset_id, **options).message_or_path
+    if as_json:
+        show_json([{**named(dataset_id, **options), "message": done}])
+    else:
+        click.echo(done)

@@ -27,6 +27,7 @@ from hf_localize.refs import (
     index_prefix,
     ref_of_folder,
     ref_of_index_key,
+    safe_part,
 )
 from hf_localize.transfer import fetch_files, fill, run_all
 
@@ -225,7 +226,7 @@ def _read_mark(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | N
     return BucketEntry(bucket, placed, placed.manifest.digest, workers)
 
 
-def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[DatasetRef]:
+def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str = "") -> list[DatasetRef]:
     """Return the refs of all entries: those of the index, and folders that no index names.
 
     One request lists 1,000 index keys; a folder without index costs a request for each level.
@@ -233,11 +234,14 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[Datase
     Args:
         all_folders: where there is an index, look for others among all folders. Else it is among
             the first 1,000, and a warning says so if there are more.
+        beginning: with which the ids begin.
     """
-    indexed = [ref for info in bucket.list_keys(index_prefix()) if (ref := ref_of_index_key(info.key))]
+    below = index_prefix(beginning)
+    indexed = [ref for info in bucket.list_keys(below) if (ref := ref_of_index_key(info.key))]
     known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
     names: list[str] = []
-    for page, _ in bucket.folder_pages(""):
+    first = safe_part(beginning)
+    for page, _ in bucket.folder_pages(first):
         if names and indexed and not all_folders:
             _log.warning(
                 "%s has more than %d folders; datasets that no index names were looked for in those "
@@ -246,7 +250,7 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[Datase
                 len(names),
             )
             break
-        names += page
+        names += [first + name for name in page]
     others = [name for name in names if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
     found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
     return [*indexed, *(ref for refs in found for ref in refs)]
