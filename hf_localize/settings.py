@@ -138,6 +138,11 @@ def no_colour() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
+def cache_folder() -> Path:
+    """Return the folder of what may be lost at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hf_localize"
+
+
 def _as_text(value: Any) -> str:
     """Return a Python value as it would be written in the environment."""
     if isinstance(value, (list, tuple)):

@@ -29,6 +29,9 @@ FAMILIES: dict[str, dict[str, str]] = {
         "list-local": "listing",
         "list-s3": "listing",
         "list-public": "listing",
+        "info": "asking",
+        "preview": "asking",
+        "explain": "asking",
     },
     "Take care": {
         "verify": "upkeep",
@@ -39,6 +42,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "Use": {
         "run": "running",
+        "completion": "completing",
     },
 }
 COMMANDS = {name: module for family in FAMILIES.values() for name, module in family.items()}

@@ -26,7 +26,7 @@ def show_json(value: Any) -> None:
 
 def show_lines(rows: Iterable[Sequence[Any]]) -> None:
     """Print one line a row, columns divided by tabs; ``-`` stands for what is not given."""
-    lines = ["\t".join(["-" if cell is None else _on_one_line(str(cell)) for cell in row]) for row in rows]
+    lines = ["\t".join(["-" if cell is None else clean(str(cell)) for cell in row]) for row in rows]
     if lines:
         click.echo("\n".join(lines))
 
@@ -52,7 +52,7 @@ def show_table(
         )
     for row in rows:
         table.add_row(
-            *(Text("-" if cell is None else cell) for cell in row)
+            *(Text("-" if cell is None else clean(cell)) for cell in row)
         )  # What others wrote is no markup.
     Console(highlight=False).print(table)
 
@@ -103,5 +103,6 @@ def duration(seconds: float | None) -> str | None:
     return "0 s"
 
 
-def _on_one_line(text: str) -> str:
-    return text.replace("\t", " ").replace("\n", " ")
+def clean(text: str) -> str:
+    """Return *text*, which others may have written, without what would steer a terminal."""
+    return text if text.isprintable() else "".join([c if c.isprintable() else " " for c in text])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
 from hf_localize import layout
 from hf_localize.bucket import Bucket, NotPermittedError
@@ -33,6 +34,8 @@ from hf_localize.transfer import fetch_files, fill, run_all
 
 _log = logging.getLogger(__name__)
 NAME = "private S3"
+#: What a request lists at most.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +257,17 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str
     others = [name for name in names if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
     found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
     return [*indexed, *(ref for refs in found for ref in refs)]
+
+
+def ids_beginning(bucket: Bucket, beginning: str) -> tuple[list[str], bool]:
+    """Return up to 1,000 ids of the index with that *beginning*, by one request, and whether these are all."""
+    below = index_prefix(beginning)
+    names, _ = next(bucket.folder_pages(below), ([], []))
+    ids = []
+    for name in names:
+        with contextlib.suppress(InvalidRefError):
+            ids.append(DatasetRef(unquote(below[len(index_prefix()) :] + name)).dataset_id)
+    return ids, len(names) < _PAGE
 
 
 def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:
