@@ -27,7 +27,7 @@ _MOST_SECONDS = 2.0
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the script by which a shell completes commands and dataset ids.
+    """Print the script by which a shell completes commands and dataset ids.
 
     \b
     bash: add to ~/.bashrc     eval "$(hg-localize completion bash)"
@@ -37,7 +37,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     Dataset ids are those of the local store and of the bucket, or of what is public.
 
     Example: hg-localize completion bash
-    """
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     from click.shell_completion import get_completion_class
 
     made = get_completion_class(shell)

@@ -260,7 +260,7 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str
 
 
 def ids_beginning(bucket: Bucket, beginning: str) -> tuple[list[str], bool]:
-    """Return up to 1,000 ids of the index with that *beginning*, by one request, and whether these are all."""
+    """Return up to 1,000 ids with that *beginning*, by one request, and whether these are all."""
     below = index_prefix(beginning)
     names, _ = next(bucket.folder_pages(below), ([], []))
     ids = []
