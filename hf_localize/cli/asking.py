@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -155,6 +153,8 @@ def preview(dataset_id: str, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize preview openai/gsm8k --name main --split test --rows 3
     """
+    import shutil
+
     from hf_localize.previewing import preview_dataset
 
     told = preview_dataset(dataset_id, **options)
@@ -182,6 +182,8 @@ def _cell(value: Any) -> str:
         return value
     if isinstance(value, dict) and value.keys() == {"path", "size_bytes"}:
         return f"<{value['path'] or 'binary'}, {size(value['size_bytes']) or 'not stored'}>"
+    import json
+
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -7,16 +7,15 @@ request for a moment, and whatever goes wrong is as if there were nothing.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import tempfile
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hf_localize.cli.options import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: How long the answer of a bucket is good, and how long a bucket that did not answer is left alone.
 _FRESH_SECONDS, _SILENT_SECONDS = 300.0, 60.0
@@ -122,16 +121,22 @@ def _ask(beginning: str, session: Any) -> tuple[list[str], bool]:
 
 
 def _read(path: Path) -> dict[str, tuple[float, list[str] | None]]:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    import json
+
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         return {asked: (float(moment), ids) for asked, (moment, ids) in json.loads(path.read_text()).items()}
     return {}
 
 
 def _write(path: Path, known: dict[str, tuple[float, list[str] | None]]) -> None:
     """Keep *known* for the next key press: readable for this user alone, and never half of it."""
+    import json
+    import os
+    import tempfile
+
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w") as file:
             json.dump(known, file)
-        Path(name).replace(path)
+        os.replace(name, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,21 +82,21 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
             from hf_localize.many import failed
             from hf_localize.refs import DatasetRef
 
-            show_json([asdict(failed(DatasetRef(dataset_id, name, options["revision"]), exc))])
+            show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
         raise
     if not as_json:
         click.echo(path)
         return
     from hf_localize.many import Download
 
-    show_json([asdict(Download(dataset_id, name, options["revision"], path=path))])
+    show_json([Download(dataset_id, name, options["revision"], path=path)])
 
 
 def _show(results: Sequence[Download], as_json: bool) -> None:
     """Show what became of many downloads; the exit status is that of the failures, where they have one."""
     failed = [result for result in results if not result.success]
     if as_json:
-        show_json([asdict(result) for result in results])
+        show_json(list(results))
     else:
         for result in results:
             if result.success:

@@ -18,10 +18,11 @@ def is_terminal() -> bool:
 
 
 def show_json(value: Any) -> None:
-    """Print *value* as one JSON document, the same for the same value."""
+    """Print *value*, which may hold dataclasses, as one JSON document."""
+    import dataclasses
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict))
 
 
 def show_lines(rows: Iterable[Sequence[Any]]) -> None:
