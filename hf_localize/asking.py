@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_localize.api import PlainHub, as_dict
 from hf_localize.entries import Entry, NotHere, Source, StoredEntry, download_command
 from hf_localize.errors import kind_of, without_queries
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, not_found
 from hf_localize.session import Session, current_session
@@ -158,7 +158,8 @@ def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
     try:
         found = _find(sources[0], ref, session)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
-        return told(kind_of(exc), str(exc) or type(exc).__name__, error=exc)
+        kind = kind_of(exc)
+        return told(NOT_HERE if kind == "not found" else kind, str(exc) or type(exc).__name__, error=exc)
     if isinstance(found, NotHere):
         is_asked = not found.reason.startswith(("not asked", "left out"))
         return told(NOT_HERE if is_asked else NOT_ASKED, found.reason, error=found.error)
@@ -243,15 +244,17 @@ def _failure(ref: DatasetRef, asked: list[Asked]) -> str:
 def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:
     """Return what the Hub or a record tells of a dataset that has no manifest."""
     described = getattr(entry, "described", None)
-    return Manifest(dataset_id=ref.dataset_id) if described is None else described()
+    if described is not None:
+        return described()  # type: ignore[no-any-return]
+    return Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
 
 
 def _told(manifest: Manifest) -> dict[str, Any]:
     splits = [
         {
             "name": split.name,
-            "rows": split.rows,
-            "size_bytes": split.size_bytes,
+            "rows": split.rows if split.rows or _knows_rows(split) else None,
+            "size_bytes": split.size_bytes or None,
             "shards": len(split.shards) or None,
         }
         for split in manifest.splits
@@ -271,5 +274,9 @@ def _told(manifest: Manifest) -> dict[str, Any]:
         "features": dict(manifest.features),
         "splits": splits,
         "files": len(manifest.files) or None,
-        "size_bytes": manifest.size_bytes if manifest.files else None,
+        "size_bytes": manifest.size_bytes or None,
     }
+
+
+def _knows_rows(split: Split) -> bool:
+    return all(shard.rows is not None for shard in split.shards)

@@ -107,7 +107,8 @@ def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
 
 def _split_line(split: Mapping[str, Any]) -> str:
     shards = f", {split['shards']} shard{'s' * (split['shards'] != 1)}" if split["shards"] else ""
-    return f"{split['name']}: {split['rows']:,} rows, {size(split['size_bytes'])}{shards}"
+    rows = "?" if split["rows"] is None else f"{split['rows']:,}"
+    return f"{split['name']}: {rows} rows, {size(split['size_bytes']) or 'of unknown size'}{shards}"
 
 
 def _show_part(heading: str, lines: list[str]) -> None:

@@ -101,6 +101,8 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
+        except (click.Abort, click.exceptions.Exit):  # They are RuntimeErrors, and no failures.
+            raise
         except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
             import logging
 

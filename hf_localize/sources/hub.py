@@ -20,6 +20,7 @@ from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import (
     EntryNotFoundError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -107,7 +108,7 @@ class HubEntry:
                 told = _api(self.token).get_paths_info(
                     self.builder.repo_id, paths, revision=_commit_of(self.builder), repo_type="dataset"
                 )
-        except (UnreachableError, huggingface_hub.errors.HfHubHTTPError, ValueError) as exc:
+        except (UnreachableError, HfHubHTTPError, ValueError) as exc:
             _log.debug("the sizes of the files of %s are not known: %s", self.ref, exc)
             return len(paths), self.builder.info.download_size
         return len(paths), sum(file.size for file in told if hasattr(file, "size"))
