@@ -71,16 +71,17 @@ def explain_dataset(
     session = current_session()
     asked = ask_all(ref, session)
     taken = next((one for one in asked if one.entry is not None), None)
-    if taken is None or taken.entry is None:
-        does, todo = f"fail: {_failure(ref, asked)}", (None, None)
-    else:
-        does, todo = _what_a_load_does(taken, session), _to_fetch(taken.entry, session)
+    does = f"fail: {_failure(ref, asked)}"
+    files, size_bytes = None, None
+    if taken is not None and taken.entry is not None:
+        does = _what_a_load_does(taken, session)
+        files, size_bytes = _to_fetch(taken.entry, session)
     return {
         **as_dict(ref),
         "sources": [_shown(one) for one in asked],
         "takes": None if taken is None else taken.kind,
-        "transfer_files": todo[0],
-        "transfer_bytes": todo[1],
+        "transfer_files": files,
+        "transfer_bytes": size_bytes,
         "does": does,
     }
 
@@ -158,8 +159,10 @@ def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
     try:
         found = _find(sources[0], ref, session)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
-        kind = kind_of(exc)
-        return told(NOT_HERE if kind == "not found" else kind, str(exc) or type(exc).__name__, error=exc)
+        failure = kind_of(exc)
+        return told(
+            NOT_HERE if failure == "not found" else failure, str(exc) or type(exc).__name__, error=exc
+        )
     if isinstance(found, NotHere):
         is_asked = not found.reason.startswith(("not asked", "left out"))
         return told(NOT_HERE if is_asked else NOT_ASKED, found.reason, error=found.error)

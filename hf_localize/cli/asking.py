@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,8 +22,7 @@ _MOST_SHOWN = 300
 @DATASET_ID
 @NAME
 @REVISION
-@click.pass_context
-def explain(ctx: click.Context, dataset_id: str, as_json: bool, **options: Any) -> None:
+def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
     """Ask each source for a dataset, and say what a load would do.
 
     Shows, in the order in which a load asks: the answer of each source, how long it took, and why.
@@ -39,7 +39,7 @@ def explain(ctx: click.Context, dataset_id: str, as_json: bool, **options: Any) 
         _show_explanation(told)
     if told["takes"] is None:
         kinds = [source["answer"] for source in told["sources"] if source["answer"] in EXIT_CODES]
-        ctx.exit(max((EXIT_CODES[kind] for kind in kinds), default=EXIT_CODES["not found"]))
+        sys.exit(max((EXIT_CODES[kind] for kind in kinds), default=EXIT_CODES["not found"]))
 
 
 def _show_explanation(told: Mapping[str, Any]) -> None:

@@ -109,13 +109,11 @@ def _ask(beginning: str, session: Any) -> tuple[list[str], bool]:
             from hf_localize.sources.public import PublicSource
 
             records = PublicSource(session.outside, 1).records() or []
-            names = [
-                record.ref.dataset_id for record in records if record.ref.dataset_id.startswith(beginning)
-            ]
-            return names, True
+            names = {record.ref.dataset_id for record in records}
+            return sorted(name for name in names if name.startswith(beginning)), True
         from hf_localize.sources.private import ids_beginning
 
-        return ids_beginning(session.bucket, beginning)  # type: ignore[no-any-return]
+        return ids_beginning(session.bucket, beginning)
 
     return within(_MOST_SECONDS, ask)
 

@@ -21,13 +21,6 @@ from hf_localize.cli.output import (
     size,
 )
 
-#: By what a list can be sorted.
-_SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "id": lambda item: [item[name] or "" for name in _COLUMNS[:3]],
-    "rows": lambda item: None if item["rows"] is None else -item["rows"],
-    "size": lambda item: None if item["size_bytes"] is None else -item["size_bytes"],
-    "age": lambda item: _age(item),
-}
 _COLUMNS = (
     "dataset_id",
     "config_name",
@@ -39,6 +32,13 @@ _COLUMNS = (
     "created",
     "is_public",
 )
+#: By what a list can be sorted.
+_SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "id": lambda item: [item[name] or "" for name in _COLUMNS[:3]],
+    "rows": lambda item: None if item["rows"] is None else -item["rows"],
+    "size": lambda item: None if item["size_bytes"] is None else -item["size_bytes"],
+    "age": lambda item: _age(item),
+}
 #: What JSON has of each dataset, null where it is not known.
 _FIELDS = (
     *("dataset_id", "config_name", "revision", "canonical_id", "commit", "origin", "created", "license"),

@@ -89,7 +89,8 @@ def command(
         shared = [*([_JSON] if has_json else []), _VERBOSE, _QUIET]
         for option in reversed(shared):
             function = option(function)
-        return click.command(name, **attributes)(reporting(function))
+        made: click.Command = click.command(name, cls=click.Command, **attributes)(reporting(function))
+        return made
 
     return decorate
 
