@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from hf_localize.api import (
         DATASETS_STORE_PATH,
         download_dataset,
-        list_local_datasets,
-        list_s3_datasets,
         load_local_dataset,
         register_dataset,
         sync_local_dataset_to_s3,
     )
+    from hf_localize.asking import describe_dataset, explain_dataset
     from hf_localize.errors import HfLocalizeError
+    from hf_localize.listing import list_local_datasets, list_public_datasets, list_s3_datasets
     from hf_localize.many import Download, download_datasets
+    from hf_localize.previewing import preview_dataset
     from hf_localize.shim import install, installed, is_installed, uninstall
     from hf_localize.upkeep import (
         prune_datasets,
@@ -41,14 +42,18 @@ __all__ = [
     "DATASETS_STORE_PATH",
     "Download",
     "HfLocalizeError",
+    "describe_dataset",
     "download_dataset",
     "download_datasets",
+    "explain_dataset",
     "install",
     "installed",
     "is_installed",
     "list_local_datasets",
+    "list_public_datasets",
     "list_s3_datasets",
     "load_local_dataset",
+    "preview_dataset",
     "prune_datasets",
     "register_dataset",
     "remove_dataset",
@@ -64,6 +69,9 @@ _HOMES = {
     **dict.fromkeys(
         ("prune_datasets", "remove_dataset", "repair_dataset", "verify_dataset", "withdraw_dataset"), "upkeep"
     ),
+    **dict.fromkeys(("describe_dataset", "explain_dataset"), "asking"),
+    "preview_dataset": "previewing",
+    **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "listing"),
     **dict.fromkeys(("Download", "download_datasets"), "many"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }

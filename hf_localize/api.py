@@ -172,45 +172,6 @@ def sync_local_dataset_to_s3(
     return Result(True, f"{ref}: {'; '.join(done)}")
 
 
-def list_local_datasets() -> list[dict[str, str | None]]:
-    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store.
-
-    Those of which loads have brought only a part are not among them.
-    """
-    return [as_dict(ref) for ref in current_session().store.refs()]
-
-
-def list_partial_datasets() -> list[tuple[DatasetRef, str]]:
-    """Return the datasets of which loads have brought only a part, and in words what of each is here."""
-    return [(entry.manifest.ref, entry.summary()) for entry in current_session().store.partials()]
-
-
-def list_s3_datasets(all_folders: bool = False) -> list[dict[str, str | None]]:
-    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the bucket.
-
-    Without credentials it is what is shared publicly. Where data has no index (the original
-    tool's), the id is the folder's name: the true one is not known.
-
-    Args:
-        all_folders: where there is an index, look for data without one among all folders of the
-            bucket, at a request for each 1,000, not among the first 1,000 only.
-
-    Raises:
-        SettingsError: no bucket is configured.
-        AccessDeniedError, UnreachableError: the bucket can't be listed.
-    """
-    session = current_session()
-    if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
-        from hf_localize.sources.public import PublicSource
-
-        refs = [record.ref for record in PublicSource(session.outside, 1).records() or ()]
-    else:
-        from hf_localize.sources.private import list_refs
-
-        refs = list_refs(session.bucket, session.settings.max_concurrency, all_folders=all_folders)
-    return [as_dict(ref) for ref in sorted(refs, key=str)]
-
-
 def __getattr__(name: str) -> Any:
     if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
         return Path(current_session().settings.datasets_store_path)

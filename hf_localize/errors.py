@@ -116,3 +116,34 @@ class DatasetUnreachableError(DatasetNotFoundError, UnreachableError):
 
 class DatasetCorruptError(DatasetNotFoundError, IntegrityError):
     """No source could give the dataset, and at least one has a damaged copy."""
+
+
+#: What kinds of failure there are, and the errors of each. The first that fits counts: an error that
+#: sums up what several sources said is of the worst of their kinds.
+_KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
+    ("corrupt", (IntegrityError,)),
+    ("conflict", (ConflictError, PreconditionFailedError)),
+    ("denied", (AccessDeniedError, RestrictedError)),
+    ("unreachable", (UnreachableError, NotAnswerableError)),
+    ("usage", (InvalidRefError, SettingsError)),
+    ("failed", (StoreError,)),
+    ("not found", (FileNotFoundError,)),
+    ("denied", (PermissionError,)),
+    ("unreachable", (ConnectionError, TimeoutError)),
+)
+
+
+def kind_of(error: BaseException) -> str:
+    """Return what kind of failure *error* is, in a word or two.
+
+    It is ``corrupt``, ``conflict``, ``denied``, ``unreachable``, ``usage``, ``not found``, or
+    ``failed`` for all others. What could not be published is of the kind of its cause.
+    """
+    for kind, errors in _KINDS:
+        if isinstance(error, errors):
+            return kind
+    if str(error).startswith("BuilderConfig '"):  # What `datasets` says of a config that there is not.
+        return "not found"
+    if isinstance(error, PublishError) and error.__cause__ is not None:
+        return kind_of(error.__cause__)
+    return "failed"

@@ -17,7 +17,7 @@ from typing import Any
 
 from hf_localize import settings
 from hf_localize.api import download_dataset
-from hf_localize.errors import without_queries
+from hf_localize.errors import kind_of, without_queries
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 
@@ -30,13 +30,17 @@ _GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What became of one of many downloads: *path* of the entry in the local store, or the *error*."""
+    """What became of one of many downloads: *path* of the entry in the local store, or the *error*.
+
+    ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
+    """
 
     dataset_id: str
     config_name: str | None
     revision: str | None
     path: str | None = None
     error: str | None = None
+    error_kind: str | None = None
 
     def __str__(self) -> str:
         return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
@@ -106,7 +110,7 @@ def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Downl
         names = ask_for_config_names(ref, trust_remote_code)
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("the configs of %s are not known", ref, exc_info=True)
-        return {ref: _failed(ref, f"its configs are not known: {exc}")}
+        return {ref: failed(ref, exc, f"its configs are not known: {exc}")}
     return dict.fromkeys(DatasetRef(ref.dataset_id, name, ref.revision) for name in names)
 
 
@@ -149,7 +153,8 @@ def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple
             result: Download = connection.recv()
         except EOFError:
             process.join()
-            result = _failed(ref, f"its process was ended (status {process.exitcode})")
+            ended = RuntimeError(f"its process was ended (status {process.exitcode})")
+            result = failed(ref, ended)
     process.join()
     return ref, result
 
@@ -177,8 +182,10 @@ def _download(ref: DatasetRef, options: dict[str, Any], parts: int, sink: Connec
         return
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("%s failed", ref, exc_info=True)
-        sink.send(_failed(ref, str(exc) or type(exc).__name__))
+        sink.send(failed(ref, exc))
 
 
-def _failed(ref: DatasetRef, why: str) -> Download:
-    return Download(ref.dataset_id, ref.config_name, ref.revision, error=without_queries(why))
+def failed(ref: DatasetRef, error: Exception, why: str | None = None) -> Download:
+    """Return what became of the download of *ref*, which *error* has ended; *why* in other words."""
+    said = without_queries(why or str(error) or type(error).__name__)
+    return Download(ref.dataset_id, ref.config_name, ref.revision, error=said, error_kind=kind_of(error))

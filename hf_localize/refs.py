@@ -156,9 +156,9 @@ def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
     )
 
 
-def index_prefix() -> str:
-    """Return the key prefix under which every commit mark lies."""
-    return f"{_INDEX}/"
+def index_prefix(beginning: str = "") -> str:
+    """Return the key prefix of every commit mark of an id with that *beginning*."""
+    return f"{_INDEX}/{quote(beginning, safe='')}"
 
 
 def catalog_key(dataset_id: str) -> str:

@@ -133,6 +133,16 @@ def auto_install_requested() -> bool:
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
 
 
+def no_colour() -> bool:
+    """Tell whether the person does not want colours (``NO_COLOR``, or a terminal that has none)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def cache_folder() -> Path:
+    """Return the folder of what may be lost at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hf_localize"
+
+
 def _as_text(value: Any) -> str:
     """Return a Python value as it would be written in the environment."""
     if isinstance(value, (list, tuple)):

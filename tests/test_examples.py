@@ -10,6 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import datasets
 import pytest
 import yaml
@@ -85,7 +86,9 @@ def test_the_kubernetes_manifest_holds_together() -> None:
     assert {"name": "HGLOC_AUTO_INSTALL", "value": "1"} in training["env"]
     program, command, *arguments = fetching["command"]
     assert program == "hg-localize"
-    main.commands[command].make_context(command, arguments)  # Raises for what the command does not take.
+    found = main.get_command(click.Context(main), command)
+    assert found
+    found.make_context(command, arguments)  # Raises for what the command does not take.
 
 
 def test_the_slurm_script_is_clean() -> None:

@@ -60,7 +60,7 @@ def test_ids_and_names_make_a_download_each_and_what_is_named_twice_is_one(many:
         ("made_many", "c1"),
         ("openai_gsm8k", "main"),
     ]
-    assert ran.returncode == 1  # Neither has the other's config.
+    assert ran.returncode == 3  # Neither has the other's config.
     assert "Error: made/many [main]: BuilderConfig 'main' not found" in ran.stderr
     assert "Error: openai/gsm8k [c1]: BuilderConfig 'c1' not found" in ran.stderr
     assert ran.stderr.endswith("2 of 4 downloads failed.\n")
@@ -70,7 +70,7 @@ def test_ids_and_names_make_a_download_each_and_what_is_named_twice_is_one(many:
 def test_one_that_fails_does_not_stop_the_others(many: str, desk: Desk) -> None:
     desk.publisher()
     ran = run_cli("download", "org/nowhere", many, "--all-configs", "--no-s3-upload")
-    assert ran.returncode == 1
+    assert ran.returncode == 3
     assert len(ran.stdout.splitlines()) == CONFIGS
     assert "Error: org/nowhere: its configs are not known:" in ran.stderr
     results = hf_localize.download_datasets(["org/nowhere", many], ["c0"], skip_s3_upload=True)

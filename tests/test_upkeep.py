@@ -17,6 +17,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, publishing
+from hf_localize.listing import list_partial_datasets
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 from tests.conftest import Desk, run_cli, tree
@@ -63,7 +64,7 @@ def test_remove_takes_a_partial_entry_and_one_whose_manifest_is_damaged(desk: De
     desk.teammate()
     with hf_localize.installed():
         datasets.load_dataset("org/x", split="test")
-    assert hf_localize.api.list_partial_datasets()
+    assert list_partial_datasets()
     assert run_cli("remove", "org/x").returncode == 0
     assert not list((desk.store / ".hgloc" / "partial").rglob("*.arrow"))
     assert loaded("org/x") == ["a"]
@@ -94,7 +95,7 @@ def test_remove_asks_only_where_nobody_else_has_it(hub: LoopbackHub, desk: Desk)
     assert run_cli("remove", "org/shared").returncode == 0
     assert run_cli("remove", GSM8K, "-n", "socratic").returncode == 0
     assert run_cli("remove", "org/only", "--yes").returncode == 0
-    assert run_cli("remove", "org/only", "--yes").returncode == 1
+    assert run_cli("remove", "org/only", "--yes").returncode == 3
     ran = run_cli("remove", "org/shared", "--s3")
     assert (ran.returncode, "--yes" in ran.stderr) == (1, True), "the bucket has the only copy now"
 
@@ -131,7 +132,7 @@ def test_remove_from_the_bucket_leaves_nothing_of_it_and_the_store_as_it_is(desk
     assert {k: v for k, v in tree(desk.store).items() if "lock" not in k} == {
         k: v for k, v in local.items() if "lock" not in k
     }
-    assert run_cli("remove", "org/x", "--s3").returncode == 1
+    assert run_cli("remove", "org/x", "--s3").returncode == 3
 
 
 def test_remove_goes_in_the_reverse_of_the_order_in_which_the_entry_came(desk: Desk) -> None:
@@ -276,7 +277,7 @@ def test_after_withdraw_no_outsider_can_read_it_and_the_private_copy_stays(desk:
     ], "the record goes first"
     assert {"if-match"} <= set(writes[0].headers), "the record goes by compare-and-swap"
     assert anonymous_status(url) in (403, 404)
-    assert run_cli("withdraw", "org/x").returncode == 1
+    assert run_cli("withdraw", "org/x").returncode == 3
     desk.outsider()
     assert (loaded("org/x"), loaded("org/y")) == (None, ["y"])
     desk.teammate()
@@ -405,5 +406,5 @@ def test_prune_takes_partial_entries_and_leaves_folders_of_a_person(four: Desk) 
 def test_prune_without_saying_what_is_too_much_is_a_mistake_of_usage(desk: Desk) -> None:
     desk.publisher()
     assert run_cli("prune").returncode == 2
-    assert run_cli("prune", "--older-than", "long").returncode == 1
+    assert run_cli("prune", "--older-than", "long").returncode == 2
     assert run_cli("prune", "--max-size", "1TB").returncode == 0

@@ -20,6 +20,7 @@ from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import (
     EntryNotFoundError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -32,8 +33,9 @@ from hf_localize.counting import count_source_rows, cut_at_files
 from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError, without_queries
+from hf_localize.features import portable
 from hf_localize.hashing import hash_file
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
 from hf_localize.shards import link_or_copy
@@ -45,6 +47,8 @@ _NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusEr
 _NOT_IN_CONFIG_ID = frozenset(
     {"name", "download_config", "download_mode", "token", "storage_options", "trust_remote_code"}
 )
+#: A file of a repository, as stock names it.
+_IN_REPOSITORY = re.compile(r"hf://datasets/[^@]+@[^/]+/(.+)")
 OpenBuilder = Callable[[], datasets.DatasetBuilder]
 
 
@@ -61,6 +65,54 @@ class HubEntry:
     def is_from_stock_cache(self) -> bool:
         """Tell whether stock could not reach the Hub and took the newest data of its own cache."""
         return isinstance(self.builder, Cache)
+
+    @property
+    def place(self) -> str:
+        """Return the page of the repository."""
+        return f"{datasets.config.HF_ENDPOINT}/datasets/{self.builder.repo_id or self.ref.dataset_id}"
+
+    def described(self) -> Manifest:
+        """Return what is known of the dataset before anything is downloaded; the manifest names no file."""
+        info = self.builder.info
+        manifest = Manifest(
+            dataset_id=self.ref.dataset_id,
+            config_name=self.ref.config_name,
+            revision=self.ref.revision,
+            resolved_config=self.builder.config.name,
+            repository_configs=tuple(self.builder.builder_configs),
+            origin="hub",
+            splits=tuple(
+                Split(split.name, split.num_examples or 0, split.num_bytes or 0, ())
+                for split in (info.splits or {}).values()
+            ),
+            features=portable(info.features.to_dict()) if info.features else {},
+        )
+        if self.is_from_stock_cache:
+            return manifest
+        with _telling_unreachable():
+            repository = self.builder.repo_id or manifest.dataset_id
+            return _with_facts(
+                manifest, repository, _commit_of(self.builder) or manifest.revision, self.token
+            )
+
+    def to_download(self) -> tuple[int | None, int | None]:
+        """Return how many files, and bytes, stock would download if its cache had none; None: not known."""
+        files = self.builder.config.data_files
+        if not files:
+            return None, self.builder.info.download_size
+        found = [_IN_REPOSITORY.match(url) for urls in files.values() for url in urls]
+        paths = [unquote(match.group(1)) for match in found if match]
+        if len(paths) < len(found):  # Some lie elsewhere.
+            return len(found), self.builder.info.download_size
+        try:
+            with _telling_unreachable():
+                told = _api(self.token).get_paths_info(
+                    self.builder.repo_id, paths, revision=_commit_of(self.builder), repo_type="dataset"
+                )
+        except (UnreachableError, HfHubHTTPError, ValueError) as exc:
+            _log.debug("the sizes of the files of %s are not known: %s", self.ref, exc)
+            return len(paths), self.builder.info.download_size
+        return len(paths), sum(file.size for file in told if hasattr(file, "size"))
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Let stock download and prepare every split, and capture the result into *folder*.

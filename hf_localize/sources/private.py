@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
 from hf_localize import layout
 from hf_localize.crew import once_more, run_all, trying
@@ -29,12 +30,15 @@ from hf_localize.refs import (
     index_prefix,
     ref_of_folder,
     ref_of_index_key,
+    safe_part,
 )
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import NotPermittedError
 
 _log = logging.getLogger(__name__)
 NAME = "private S3"
+#: What a request lists at most.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,7 @@ def _read_mark(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | N
     return BucketEntry(bucket, placed, placed.manifest.digest, workers)
 
 
-def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[DatasetRef]:
+def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str = "") -> list[DatasetRef]:
     """Return the refs of all entries: those of the index, and folders that no index names.
 
     One request lists 1,000 index keys; a folder without index costs a request for each level.
@@ -236,11 +240,14 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[Datase
     Args:
         all_folders: where there is an index, look for others among all folders. Else it is among
             the first 1,000, and a warning says so if there are more.
+        beginning: with which the ids begin.
     """
-    indexed = [ref for info in bucket.list_keys(index_prefix()) if (ref := ref_of_index_key(info.key))]
+    below = index_prefix(beginning)
+    indexed = [ref for info in bucket.list_keys(below) if (ref := ref_of_index_key(info.key))]
     known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
     names: list[str] = []
-    for page, _ in bucket.folder_pages(""):
+    first = safe_part(beginning)
+    for page, _ in bucket.folder_pages(first):
         if names and indexed and not all_folders:
             _log.warning(
                 "%s has more than %d folders; datasets that no index names were looked for in those "
@@ -249,10 +256,21 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool) -> list[Datase
                 len(names),
             )
             break
-        names += page
+        names += [first + name for name in page]
     others = [name for name in names if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
     found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
     return [*indexed, *(ref for refs in found for ref in refs)]
+
+
+def ids_beginning(bucket: Bucket, beginning: str) -> tuple[list[str], bool]:
+    """Return up to 1,000 ids with that *beginning*, by one request, and whether these are all."""
+    below = index_prefix(beginning)
+    names, _ = next(bucket.folder_pages(below), ([], []))
+    ids = []
+    for name in names:
+        with contextlib.suppress(InvalidRefError):
+            ids.append(DatasetRef(unquote(below[len(index_prefix()) :] + name)).dataset_id)
+    return ids, len(names) < _PAGE
 
 
 def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:

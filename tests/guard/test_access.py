@@ -148,7 +148,7 @@ def test_what_is_gated_or_private_is_made_public_only_by_its_name(restricted: st
     desk.publisher().open_public_places()
     for named in ((), ("--share-restricted", "openai/other")):
         ran = run_cli("download", SECRET_ID, "--make-public", *named)
-        assert ran.returncode == 1
+        assert ran.returncode == 4
         assert f"{SECRET_ID} is {restricted} on the Hub" in ran.stderr
         assert f"--share-restricted {SECRET_ID}" in ran.stderr
         assert desk.bucket_keys() == []

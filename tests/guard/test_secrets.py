@@ -128,7 +128,7 @@ def test_no_secret_is_in_what_an_error_says(fault: str, canaries: Desk) -> None:
     desk.s3.fail(Rule(None, ".", FAULTS[fault]))
     for command in (["sync-local-to-s3", SECRET_ID], ["list-s3"], ["download", "org/none"]):
         ran = run_cli(*command)
-        assert ran.returncode == 1
+        assert 1 <= ran.returncode <= 6
         assert "Error" in ran.stderr
         assert "Traceback" in ran.stderr  # At DEBUG: it is searched too.
         assert not leaks(ran.stdout + ran.stderr), (fault, command)
@@ -144,7 +144,7 @@ def test_no_secret_is_in_what_is_said_of_a_wrong_endpoint(endpoint: str, canarie
     }
     for variable in ("HGLOC_S3_ENDPOINT_URL", "HGLOC_PUBLIC_URL"):
         ran = run_cli("list-s3", **{variable: urls[endpoint]})
-        assert variable == "HGLOC_PUBLIC_URL" or ran.returncode == 1
+        assert variable == "HGLOC_PUBLIC_URL" or ran.returncode in (2, 5)
         assert not leaks(ran.stdout + ran.stderr), ran.stderr
 
 

@@ -122,7 +122,7 @@ def test_a_consumer_needs_no_right_to_list_to_load(office: Office) -> None:
     with pytest.raises(errors.DatasetNotFoundError):
         hf_localize.load_local_dataset("org/none")
     ran = run_cli("list-s3")
-    assert ran.returncode == 1
+    assert ran.returncode == 4
     assert "lack the right s3:ListBucket" in ran.stderr, ran.stderr
 
 
@@ -172,7 +172,7 @@ def test_a_publisher_removes_and_a_consumer_verifies_without_a_refusal(office: O
     ran = run_cli("verify", "--s3", "--deep")
     assert ran.returncode == 0, ran.stderr
     ran = run_cli("remove", "org/x", "--s3", "--yes")
-    assert ran.returncode == 1
+    assert ran.returncode == 4
     assert "lack the right s3:DeleteObject" in ran.stderr, ran.stderr
     office.sit_down("publisher")
     ran = run_cli("remove", "org/large", "--s3", "--yes")

@@ -1,0 +1,87 @@
+"""The ``hg-localize`` command: options and rendering only.
+
+Results go to stdout, everything else to stderr. A command lies in a module of its family, which is
+imported when the command is asked for; what it needs of the library is imported when it runs. So
+``--help`` takes little more than click itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import click
+
+from hf_localize import __version__
+from hf_localize.cli.options import EXIT_HELP, log_to_stderr
+from hf_localize.interrupts import ended_by_signals
+
+#: The module of each command, below headings. In the module the command is a function of the same
+#: name, with ``_`` for ``-``.
+FAMILIES: dict[str, dict[str, str]] = {
+    "Bring and publish": {
+        "download": "moving",
+        "register": "moving",
+        "sync-local-to-s3": "moving",
+    },
+    "Look": {
+        "list-local": "listing",
+        "list-s3": "listing",
+        "list-public": "listing",
+        "info": "asking",
+        "preview": "asking",
+        "explain": "asking",
+    },
+    "Take care": {
+        "verify": "upkeep",
+        "repair": "upkeep",
+        "remove": "upkeep",
+        "withdraw": "upkeep",
+        "prune": "upkeep",
+    },
+    "Use": {
+        "run": "running",
+        "completion": "completing",
+    },
+}
+COMMANDS = {name: module for family in FAMILIES.values() for name, module in family.items()}
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is asked for, and ended by a signal in good order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hf_localize.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, family by family."""
+        width = max(map(len, COMMANDS))
+        for heading, family in FAMILIES.items():
+            with formatter.section(heading):
+                shown = [(name.ljust(width), self.get_command(ctx, name)) for name in family]
+                formatter.write_dl([(name, c.get_short_help_str(100)) for name, c in shown if c])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that *ctx* names."""
+        with ended_by_signals(functools.partial(click.echo, err=True)):
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_HELP)
+@click.version_option(__version__, prog_name="hg-localize")
+def main() -> None:
+    """Bring Hugging Face datasets to where the Hub is out of reach.
+
+    Settings are HGLOC_* environment variables, or lines of a .env file.
+    """
+    log_to_stderr()

@@ -1,0 +1,192 @@
+"""The commands that tell of one dataset: who has it, what it is, and what its first rows are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from hf_localize.cli.options import DATASET_ID, EXIT_CODES, NAME, REVISION, command
+from hf_localize.cli.output import clean, is_terminal, paint, say, show_json, show_lines, show_table, size
+
+_COLOURS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
+#: A column of a table of rows is not narrower; else each row is shown as lines.
+_NARROWEST = 16
+#: Of a longer text only the beginning is shown, but in JSON.
+_MOST_SHOWN = 300
+
+
+@command()
+@DATASET_ID
+@NAME
+@REVISION
+def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
+    """Ask each source for a dataset, and say what a load would do.
+
+    Shows, in the order in which a load asks: the answer of each source, how long it took, and why.
+    A load stops at the first that has it. Nothing is fetched. The exit status is 0 if one has it.
+
+    Example: hg-localize explain openai/gsm8k --name main
+    """
+    from hf_localize.asking import explain_dataset
+
+    told = explain_dataset(dataset_id, **options)
+    if as_json:
+        show_json(told)
+    else:
+        _show_explanation(told)
+    if told["takes"] is None:
+        kinds = [source["answer"] for source in told["sources"] if source["answer"] in EXIT_CODES]
+        sys.exit(max((EXIT_CODES[kind] for kind in kinds), default=EXIT_CODES["not found"]))
+
+
+def _show_explanation(told: Mapping[str, Any]) -> None:
+    width = max(len(source["name"]) for source in told["sources"])
+    for number, source in enumerate(told["sources"], 1):
+        answer = paint(f"{source['answer']:<11}", fg=_COLOURS.get(source["answer"], "red"))
+        mark = paint("→", bold=True) if source["source"] == told["takes"] else " "
+        first, *others = source["reason"].splitlines() or [""]
+        click.echo(
+            f"{mark} {number}. {source['name']:<{width}}  {answer} {source['seconds']:6.2f} s  {first}"
+        )
+        for line in others:
+            click.echo(f"{'':{width + 28}}{line}")
+    click.echo(f"\nA load would {told['does']}.")
+    if told["takes"] not in (None, "local"):
+        files, total = told["transfer_files"], told["transfer_bytes"]
+        count = "an unknown number of files" if files is None else f"{files} file{'s' * (files != 1)}"
+        click.echo(f"It would transfer {count}, {size(total) or 'of unknown size'}.")
+
+
+@command()
+@DATASET_ID
+@NAME
+@REVISION
+def info(dataset_id: str, as_json: bool, **options: Any) -> None:
+    """Show what a dataset is: features, splits, licence, and where it lies.
+
+    What the first source that has it tells, and which others have it. The Hub is asked if none of
+    them has it. Nothing is fetched.
+
+    Example: hg-localize info openai/gsm8k --name main
+    """
+    from hf_localize.asking import describe_dataset
+
+    told = describe_dataset(dataset_id, **options)
+    if as_json:
+        show_json(told)
+        return
+    for label, value in _facts(told):
+        if value:
+            click.echo(f"{paint(f'{label:<10}', bold=True)}  {clean(value)}")
+    _show_part("Splits", [_split_line(split) for split in told["splits"]])
+    _show_part("Features", [f"{name}: {feature_text(part)}" for name, part in told["features"].items()])
+    same = {True: "", False: ", other content", None: ""}
+    _show_part("Places", [f"{p['place']}{same[p['is_same']]}" for p in told["places"]])
+
+
+def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
+    canonical = told["canonical_id"]
+    default = " (the default)" if told["is_default_config"] else ""
+    configs = ", ".join(told["configs"])
+    yield "Dataset", told["dataset_id"]
+    yield "On the Hub", None if canonical == told["dataset_id"] else canonical
+    yield "Config", f"{told['resolved_config'] or told['config_name'] or '-'}{default}"
+    yield "Of", configs if len(told["configs"]) > 1 else None
+    yield "Revision", told["revision"] or "main"
+    yield "Commit", told["commit"]
+    yield "Licence", told["license"]
+    yield "Access", told["restriction"] and f"{told['restriction']} on the Hub"
+    yield "Origin", " ".join(filter(None, (told["origin"], told["created"])))
+    yield "Written by", ", ".join(f"{name} {version}" for name, version in told["written_by"].items())
+    yield "Size", told["size_bytes"] and f"{size(told['size_bytes'])}, {told['files']} files"
+    yield "Digest", told["digest"]
+
+
+def _split_line(split: Mapping[str, Any]) -> str:
+    shards = f", {split['shards']} shard{'s' * (split['shards'] != 1)}" if split["shards"] else ""
+    rows = "?" if split["rows"] is None else f"{split['rows']:,}"
+    return f"{split['name']}: {rows} rows, {size(split['size_bytes']) or 'of unknown size'}{shards}"
+
+
+def _show_part(heading: str, lines: list[str]) -> None:
+    if lines:
+        click.echo(f"\n{paint(heading, bold=True)}")
+        click.echo("\n".join([f"  {clean(line)}" for line in lines]))
+
+
+def feature_text(feature: Any) -> str:
+    """Return, in words, the type that features JSON describes."""
+    if isinstance(feature, list):
+        return f"list of {feature_text(feature[0])}"
+    if not isinstance(feature, Mapping):
+        return str(feature)
+    kind = feature.get("_type")
+    if not isinstance(kind, str):
+        return "{" + ", ".join(f"{name}: {feature_text(part)}" for name, part in feature.items()) + "}"
+    if kind == "Value":
+        return str(feature.get("dtype"))
+    if kind == "ClassLabel":
+        labels = [str(name) for name in feature.get("names") or ()]
+        shown = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+        return f"label, one of {len(labels)}: {shown}"
+    inner = feature.get("feature") or feature.get("dtype")
+    if kind in ("Sequence", "List", "LargeList") and inner is not None:
+        length = feature.get("length", -1)
+        return f"list of {f'{length} ' if length not in (-1, None) else ''}{feature_text(inner)}"
+    return kind.lower()
+
+
+@command()
+@DATASET_ID
+@NAME
+@REVISION
+@click.option("--split", metavar="TEXT", help="Default: the first one.")
+@click.option("--rows", type=click.IntRange(1, 1000), default=5, help="How many. Default: 5.")
+def preview(dataset_id: str, as_json: bool, **options: Any) -> None:
+    """Show the first rows of a dataset.
+
+    They are streamed from the first source that has it: little more than these rows is fetched, and
+    nothing is stored. Images and sounds are shown by name and size. Where no person reads, a line for
+    each row, divided by tabs.
+
+    Example: hg-localize preview openai/gsm8k --name main --split test --rows 3
+    """
+    import shutil
+
+    from hf_localize.previewing import preview_dataset
+
+    told = preview_dataset(dataset_id, **options)
+    columns, rows = told["columns"], told["rows"]
+    if as_json:
+        show_json(told)
+        return
+    others = ", ".join(name for name in told["splits"] if name != told["split"])
+    say(f"split {told['split']}{f'; others: {others}' if others else ''}")
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if not is_terminal():
+        say("\t".join(columns))
+        show_lines(cells)
+    elif len(columns) * _NARROWEST <= shutil.get_terminal_size().columns:
+        show_table(columns, [[_short(cell) for cell in row] for row in cells])
+    else:
+        for number, row in enumerate(cells):
+            click.echo(paint(f"row {number}", bold=True))
+            for column, cell in zip(columns, row, strict=True):
+                click.echo(f"  {paint(clean(column), bold=True)}: {clean(_short(cell))}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and value.keys() == {"path", "size_bytes"}:
+        return f"<{value['path'] or 'binary'}, {size(value['size_bytes']) or 'not stored'}>"
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

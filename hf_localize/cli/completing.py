@@ -1,0 +1,140 @@
+"""Shell completion: the dataset ids that are known here, and the script that a shell needs.
+
+A key press must not wait: the bucket, or what is public, is asked at most once in a few minutes, by one
+request for a moment, and whatever goes wrong is as if there were nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_localize.cli.options import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: How long the answer of a bucket is good, and how long a bucket that did not answer is left alone.
+_FRESH_SECONDS, _SILENT_SECONDS = 300.0, 60.0
+_MOST_SECONDS = 2.0
+
+
+@command(has_json=False)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script by which a shell completes commands and dataset ids.
+
+    \b
+    bash: add to ~/.bashrc     eval "$(hg-localize completion bash)"
+    zsh:  add to ~/.zshrc      eval "$(hg-localize completion zsh)"
+    fish: hg-localize completion fish > ~/.config/fish/completions/hg-localize.fish
+
+    Dataset ids are those of the local store and of the bucket, or of what is public.
+
+    Example: hg-localize completion bash
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(ctx.find_root().command, {}, "hg-localize", "_HG_LOCALIZE_COMPLETE").source())
+
+
+def dataset_ids(beginning: str) -> list[str]:
+    """Return the ids that begin so, of the store, and of the bucket or what is public; never raises."""
+    import logging
+
+    found: set[str] = set()
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # It would stand in the line that is being typed.
+    try:
+        for ids in (_of_store, _of_bucket):
+            with contextlib.suppress(Exception):
+                found |= set(ids(beginning))
+    finally:
+        logging.disable(before)
+    return sorted(name for name in found if name.startswith(beginning))
+
+
+def _of_store(_: str) -> list[str]:
+    from hf_localize.session import current_session
+
+    return [ref.dataset_id for ref in current_session().store.refs()]
+
+
+def _of_bucket(beginning: str) -> list[str]:
+    """Return what the bucket has, as it was asked a short time ago, or as it is asked now."""
+    from hf_localize.session import current_session
+    from hf_localize.settings import cache_folder
+
+    session = current_session()
+    settings = session.settings
+    if settings.offline or not (settings.s3_bucket_name or settings.public_url):
+        return []
+    import hashlib
+
+    # What one account may list another may not: each has its own.
+    who = (settings.s3_bucket_name, settings.s3_endpoint_url, settings.s3_data_prefix, settings.public_url)
+    key = repr((*who, settings.aws_access_key_id, dict(settings.aws_environment).get("AWS_PROFILE")))
+    path = cache_folder() / f"ids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    now = time.time()
+    known = {asked: value for asked, value in _read(path).items() if 0 <= now - value[0] < _FRESH_SECONDS}
+    for asked in sorted(known, key=len, reverse=True):
+        moment, ids = known[asked]
+        if beginning.startswith(asked) and (ids is not None or now - moment < _SILENT_SECONDS):
+            return ids or []
+    try:
+        ids, is_all = _ask(beginning, session)
+    except Exception:  # noqa: BLE001  # It was asked in vain, and is left alone for a while.
+        ids = []
+        known[""] = (now, None)
+    else:
+        known = {asked: value for asked, value in known.items() if value[1] is not None}
+        if is_all:  # Else each further letter is asked for again.
+            known[beginning] = (now, ids)
+    _write(path, known)
+    return ids
+
+
+def _ask(beginning: str, session: Any) -> tuple[list[str], bool]:
+    """Return up to 1,000 ids that begin so, and whether these are all."""
+    from hf_localize.deadline import within
+
+    def ask() -> tuple[list[str], bool]:
+        if not session.can_publish():
+            from hf_localize.sources.public import PublicSource
+
+            records = PublicSource(session.outside, 1).records() or []
+            names = {record.ref.dataset_id for record in records}
+            return sorted(name for name in names if name.startswith(beginning)), True
+        from hf_localize.sources.private import ids_beginning
+
+        return ids_beginning(session.bucket, beginning)
+
+    return within(_MOST_SECONDS, ask)
+
+
+def _read(path: Path) -> dict[str, tuple[float, list[str] | None]]:
+    import json
+
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        return {asked: (float(moment), ids) for asked, (moment, ids) in json.loads(path.read_text()).items()}
+    return {}
+
+
+def _write(path: Path, known: dict[str, tuple[float, list[str] | None]]) -> None:
+    """Keep *known* for the next key press: readable for this user alone, and never half of it."""
+    import json
+    import os
+    import tempfile
+
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            json.dump(known, file)
+        os.replace(name, path)

@@ -1,0 +1,201 @@
+"""The commands that list what is stored, and where."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+
+from hf_localize.cli.options import PATTERN, command
+from hf_localize.cli.output import (
+    duration,
+    is_terminal,
+    names,
+    say,
+    show_json,
+    show_lines,
+    show_table,
+    size,
+)
+
+_COLUMNS = (
+    "dataset_id",
+    "config_name",
+    "revision",
+    "commit",
+    "splits",
+    "rows",
+    "size_bytes",
+    "created",
+    "is_public",
+)
+#: By what a list can be sorted.
+_SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "id": lambda item: [item[name] or "" for name in _COLUMNS[:3]],
+    "rows": lambda item: None if item["rows"] is None else -item["rows"],
+    "size": lambda item: None if item["size_bytes"] is None else -item["size_bytes"],
+    "age": lambda item: _age(item),
+}
+#: What JSON has of each dataset, null where it is not known.
+_FIELDS = (
+    *("dataset_id", "config_name", "revision", "canonical_id", "commit", "origin", "created", "license"),
+    *("restriction", "splits", "rows", "size_bytes", "digest", "is_public", "place"),
+)
+#: Of more datasets than these the table of a bucket has names only: the rest costs a request for each.
+_MOST_LOOKED_AT = 200
+
+_SORT = click.option(
+    "--sort",
+    type=click.Choice([*_SORTS]),
+    default="id",
+    help="rows and size: largest first; age: newest first. Default: id.",
+)
+_REVERSE = click.option("--reverse", is_flag=True, help="The other way round.")
+_LONG = click.option("--long", "-l", "is_long", is_flag=True, help="All columns, also where no person reads.")
+
+
+@command("list-local")
+@PATTERN
+@_LONG
+@_SORT
+@_REVERSE
+def list_local(pattern: str | None, **options: Any) -> None:
+    """List the datasets of the local store.
+
+    With PATTERN, such as 'openai/*', those whose id is like it. On a terminal it is a table. Else a
+    line each, divided by tabs: dataset id, config name, revision; with --long also commit, splits,
+    rows, bytes, time (UTC), and whether it is public.
+
+    Those of which loads have brought only a part are no datasets for other commands: they are
+    named on stderr, with what is here and the command that brings the rest.
+
+    Example: hg-localize list-local 'openai/*' --sort size
+    """
+    from hf_localize.entries import download_command
+    from hf_localize.listing import list_local_datasets, list_partial_datasets
+
+    _show(lambda details: list_local_datasets(pattern, details), **options)
+    for ref, summary in list_partial_datasets():
+        click.echo(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}", err=True)
+
+
+@command("list-s3")
+@PATTERN
+@_LONG
+@_SORT
+@_REVERSE
+@click.option(
+    "--all-folders",
+    is_flag=True,
+    help="Where there is an index: look for data without one in all folders, not in 1,000.",
+)
+def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
+    """List the datasets of the bucket.
+
+    Without credentials, those that are shared publicly. Columns are as for list-local. All but the
+    names cost a request for each dataset: --long and --sort make them, and so does the table of up
+    to 200 datasets on a terminal. Without --long, --json has null for what the names don't tell.
+
+    Example: hg-localize list-s3 'openai/*' --long
+    """
+    from hf_localize.listing import list_s3_datasets
+
+    def find(details: bool) -> list[dict[str, Any]]:
+        return list_s3_datasets(all_folders, pattern, details)
+
+    _show(find, is_costly=True, **options)
+
+
+@command("list-public")
+@PATTERN
+@_LONG
+@_SORT
+@_REVERSE
+def list_public(pattern: str | None, **options: Any) -> None:
+    """List the datasets that are shared publicly.
+
+    It is what people without credentials see. Columns are as for list-local; the size is the ZIP's.
+
+    Example: hg-localize list-public --json
+    """
+    from hf_localize.listing import list_public_datasets
+
+    _show(lambda details: list_public_datasets(pattern, details), **options)
+
+
+def _show(
+    find: Callable[[bool], list[dict[str, Any]]],
+    *,
+    as_json: bool,
+    is_long: bool,
+    sort: str,
+    reverse: bool,
+    is_costly: bool = False,
+) -> None:
+    """Show what *find* returns, which it is told whether details are wanted.
+
+    Args:
+        is_costly: each detail costs a request, so they are found where they are asked for, or few.
+    """
+    is_wanted = is_long or sort != "id"
+    found = find(is_wanted or (not is_costly and (as_json or is_terminal())))
+    if is_costly and not is_wanted and not as_json and is_terminal():
+        if len(found) <= _MOST_LOOKED_AT:
+            found = find(True)
+        else:
+            say(f"{len(found)} datasets. For rows, sizes and more: a PATTERN such as 'openai/*', or --long")
+    found = _sorted(found, sort, reverse=reverse)
+    if as_json:
+        show_json([{field: item.get(field) for field in _FIELDS} for item in found])
+    elif is_terminal():
+        _show_table(found)
+    else:
+        columns = _COLUMNS if is_long else _COLUMNS[:3]
+        say("\t".join(columns))
+        show_lines([_cell(item, column) for column in columns] for item in found)
+
+
+def _sorted(found: list[dict[str, Any]], sort: str, *, reverse: bool) -> list[dict[str, Any]]:
+    """Return *found* in order; what the order needs and is not known comes last."""
+    known = [item for item in found if _SORTS[sort](item) is not None]
+    others = [item for item in found if _SORTS[sort](item) is None]
+    return sorted(known, key=_SORTS[sort], reverse=reverse) + others
+
+
+def _age(item: dict[str, Any]) -> float | None:
+    """Return how many seconds ago a dataset was localized, or None where nobody has written that down."""
+    with contextlib.suppress(TypeError, ValueError):
+        return (datetime.now(timezone.utc) - datetime.fromisoformat(item["created"])).total_seconds()
+    return None
+
+
+def _cell(item: dict[str, Any], column: str) -> Any:
+    value = item.get(column)
+    if column == "splits" and value is not None:
+        return ",".join(value) or None
+    if column == "is_public" and value is not None:
+        return "yes" if value else "no"
+    return value
+
+
+def _show_table(found: Sequence[dict[str, Any]]) -> None:
+    if not found or "place" not in found[0]:
+        show_table(("DATASET", "CONFIG", "REVISION"), [names(item) for item in found])
+        return
+    headings = ("DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC")
+    show_table(headings, [_row(item) for item in found], numbers=("ROWS", "SIZE", "AGE"))
+
+
+def _row(item: dict[str, Any]) -> list[str | None]:
+    return [
+        *names(item),
+        item["commit"] and item["commit"][:7],
+        _cell(item, "splits") and ", ".join(item["splits"]),
+        None if item["rows"] is None else f"{item['rows']:,}",
+        size(item["size_bytes"]),
+        duration(_age(item)),
+        _cell(item, "is_public"),
+    ]

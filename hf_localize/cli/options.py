@@ -1,0 +1,181 @@
+"""What commands share: their options, how loud they are, and how an error ends a command."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from hf_localize.errors import HfLocalizeError, kind_of, without_queries
+
+#: The exit status of a command, by the kind of what went wrong (see :func:`~hf_localize.errors.kind_of`).
+EXIT_CODES = {
+    "failed": 1,
+    "usage": 2,
+    "not found": 3,
+    "denied": 4,
+    "unreachable": 5,
+    "corrupt": 6,
+    "conflict": 6,
+}
+EXIT_HELP = (
+    "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 denied, 5 unreachable, 6 corrupt or conflict; "
+    "130 after Ctrl-C, 143 after SIGTERM."
+)
+
+#: Where the context of a command has the level that --verbose or --quiet asks for.
+LEVEL = "hf_localize.level"
+
+
+def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
+    from hf_localize.cli.completing import dataset_ids
+
+    return dataset_ids(incomplete)
+
+
+#: A dataset that must be named; one that may be; several; those of a list.
+DATASET_ID = click.argument("dataset_id", shell_complete=_dataset_ids)
+ANY_DATASET_ID = click.argument("dataset_id", required=False, shell_complete=_dataset_ids)
+DATASET_IDS = click.argument(
+    "dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, shell_complete=_dataset_ids
+)
+PATTERN = click.argument("pattern", required=False, shell_complete=_dataset_ids)
+NAME = click.option(
+    "--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config."
+)
+REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
+MAKE_PUBLIC = click.option(
+    "--make-public/--no-make-public",
+    default=False,
+    help="Also share it as a public ZIP, readable without credentials.",
+)
+SHARE_RESTRICTED = click.option(
+    "--share-restricted",
+    multiple=True,
+    metavar="DATASET_ID",
+    help="Let --make-public share this dataset though it is gated or private on the Hub.",
+)
+KEEP_FILES = click.option(
+    "--keep-files/--no-keep-files",
+    default=False,
+    help="Also keep the original files, for loads with data_files=, data_dir=, features= and the like.",
+)
+NO_UPLOAD = click.option(
+    "--no-s3-upload/--s3-upload",
+    "skip_s3_upload",
+    default=False,
+    help="Do not publish anything. Wins over --make-public.",
+)
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def command(
+    name: str | None = None, *, has_json: bool = True, **attributes: Any
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Return a decorator that makes a function a command.
+
+    The command has ``--verbose`` and ``--quiet``, and ends with one message and the exit status that
+    fits when the function raises.
+
+    Args:
+        has_json: the function takes ``as_json``, and prints one JSON document then.
+        attributes: of ``click.Command``.
+    """
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        shared = [*([_JSON] if has_json else []), _VERBOSE, _QUIET]
+        for option in reversed(shared):
+            function = option(function)
+        made: click.Command = click.command(name, cls=click.Command, **attributes)(reporting(function))
+        return made
+
+    return decorate
+
+
+def reporting(function: Callable[..., None]) -> Callable[..., None]:
+    """Show what goes wrong as one message on stderr, and exit with the status of its kind."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except (click.Abort, click.exceptions.Exit):  # They are RuntimeErrors, and no failures.
+            raise
+        except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
+            import logging
+
+            logging.getLogger(__name__).debug("the command failed", exc_info=True)
+            fail(f"Error: {without_queries(str(exc))}", kind_of(exc))
+
+    return run
+
+
+def fail(message: str, kind: str = "failed") -> NoReturn:
+    """End the command with *message* on stderr and the exit status for *kind*."""
+    click.echo(message, err=True)
+    sys.exit(EXIT_CODES[kind])
+
+
+def is_quiet() -> bool:
+    """Tell whether only results, warnings and errors are wanted."""
+    import logging
+
+    return not logging.getLogger("hf_localize").isEnabledFor(logging.INFO)
+
+
+def log_to_stderr() -> None:
+    """Show what the library logs, as HGLOC_LOG_LEVEL says, else at INFO."""
+    import logging
+
+    from hf_localize.settings import current
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return without_queries(super().format(record))  # In tracebacks others say presigned URLs.
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter())
+    logger = logging.getLogger("hf_localize")
+    logger.handlers[:] = [handler]  # In place of the one that activation may have set.
+    try:
+        logger.setLevel(current().log_level or "INFO")
+    except HfLocalizeError:  # A command that needs the settings says what is wrong with them.
+        logger.setLevel("INFO")
+
+
+def _louder(ctx: click.Context, _option: click.Parameter, count: int) -> None:
+    _set_level(ctx, count, ("DEBUG",))
+
+
+def _quieter(ctx: click.Context, _option: click.Parameter, count: int) -> None:
+    _set_level(ctx, count, ("WARNING", "ERROR"))
+
+
+def _set_level(ctx: click.Context, count: int, levels: tuple[str, ...]) -> None:
+    if count and not ctx.resilient_parsing:
+        import logging
+
+        level = ctx.meta[LEVEL] = levels[min(count, len(levels)) - 1]
+        logging.getLogger("hf_localize").setLevel(level)
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/json.md).")
+_VERBOSE = click.option(
+    "--verbose",
+    "-v",
+    count=True,
+    expose_value=False,
+    callback=_louder,
+    help="Also say what each source answered.",
+)
+_QUIET = click.option(
+    "--quiet",
+    "-q",
+    count=True,
+    expose_value=False,
+    callback=_quieter,
+    help="Results, warnings and errors only; -qq: no warnings.",
+)

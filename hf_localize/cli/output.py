@@ -1,0 +1,109 @@
+"""How commands show what they found: tables for people, lines with tabs for programs, JSON where asked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_AGES = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def is_terminal() -> bool:
+    """Tell whether a person, not a program, reads stdout."""
+    return sys.stdout.isatty()
+
+
+def show_json(value: Any) -> None:
+    """Print *value*, which may hold dataclasses, as one JSON document."""
+    import dataclasses
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict))
+
+
+def show_lines(rows: Iterable[Sequence[Any]]) -> None:
+    """Print one line a row, columns divided by tabs; ``-`` stands for what is not given."""
+    lines = ["\t".join(["-" if cell is None else clean(str(cell)) for cell in row]) for row in rows]
+    if lines:
+        click.echo("\n".join(lines))
+
+
+def show_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str | None]], *, numbers: Sequence[str] = ()
+) -> None:
+    """Print a table as wide as the terminal.
+
+    Args:
+        numbers: the headings of the columns that are aligned on the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for heading in headings:
+        is_number = heading in numbers
+        table.add_column(
+            heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(
+            *(Text("-" if cell is None else clean(cell)) for cell in row)
+        )  # What others wrote is no markup.
+    Console(highlight=False).print(table)
+
+
+def paint(text: str, **style: Any) -> str:
+    """Return *text* in a style of ``click.style``, where a person reads it who has not said NO_COLOR."""
+    from hf_localize.settings import no_colour
+
+    return click.style(text, **style) if is_terminal() and not no_colour() else text
+
+
+def say(message: str) -> None:
+    """Say on stderr what a person may want to know; not with ``--quiet``."""
+    from hf_localize.cli.options import is_quiet
+
+    if not is_quiet():
+        click.echo(message, err=True)
+
+
+def names(item: Mapping[str, Any]) -> list[str]:
+    """Return what names a dataset; ``-`` stands for the default."""
+    return [item[name] or "-" for name in ("dataset_id", "config_name", "revision")]
+
+
+def named(dataset_id: str, config_name: str | None, revision: str | None, **_: Any) -> dict[str, Any]:
+    """Return what names a dataset, of the options of a command."""
+    return {"dataset_id": dataset_id, "config_name": config_name, "revision": revision}
+
+
+def size(size_bytes: float | None) -> str | None:
+    """Return a number of bytes as people read it, such as ``1.2 GB``."""
+    if size_bytes is None:
+        return None
+    for unit in _UNITS:
+        if size_bytes < 1000 or unit == _UNITS[-1]:
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+
+
+def duration(seconds: float | None) -> str | None:
+    """Return a time as people read it, such as ``3 d``."""
+    if seconds is None:
+        return None
+    for length, unit in _AGES:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return "0 s"
+
+
+def clean(text: str) -> str:
+    """Return *text*, which others may have written, without what would steer a terminal."""
+    return text if text.isprintable() else "".join([c if c.isprintable() else " " for c in text])

@@ -1,0 +1,153 @@
+"""The commands that take care of what is stored: check, mend, remove, withdraw, make room."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from hf_localize.cli.options import ANY_DATASET_ID, DATASET_ID, NAME, REVISION, YES, command, fail
+from hf_localize.cli.output import named, names, show_json, show_lines
+
+
+@command()
+@ANY_DATASET_ID
+@NAME
+@REVISION
+@click.option("--deep", is_flag=True, help="Read all bytes and compare their sha256, not sizes only.")
+@click.option("--s3", is_flag=True, help="Check the bucket, not the local store.")
+@click.option("--public", is_flag=True, help="Check the public ZIPs, as outsiders read them.")
+def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
+    """Check whether what is stored is still what was stored.
+
+    Of DATASET_ID, or of all. Prints a line for each entry: dataset id, config name, revision, "ok" or
+    "damaged", place. Each damaged file is named on stderr, and the exit status is 6 then.
+
+    Example: hg-localize verify openai/gsm8k --name main --deep
+    """
+    from hf_localize.upkeep import verify_dataset
+
+    found = verify_dataset(dataset_id, **options)
+    if as_json:
+        show_json(found)
+    else:
+        show_lines([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
+    for item in found:
+        for damage in item["damaged"]:
+            click.echo(f"damaged: {damage}", err=True)
+    if any(item["damaged"] for item in found):
+        fail("What is damaged in the local store can be mended by: hg-localize repair", "corrupt")
+
+
+@command()
+@ANY_DATASET_ID
+@NAME
+@REVISION
+def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
+    """Mend what is damaged in the local store.
+
+    Of DATASET_ID, or of all. Damaged files, and no others, come from the next source that has the
+    same content. Prints a line for each that was mended: dataset id, config name, revision, file, source.
+
+    Example: hg-localize repair openai/gsm8k --name main
+    """
+    from hf_localize.upkeep import repair_dataset
+
+    mended = repair_dataset(dataset_id, **options)
+    if as_json:
+        show_json(mended)
+    else:
+        show_lines([*names(item), path, item["source"]] for item in mended for path in item["mended"])
+
+
+@command()
+@DATASET_ID
+@NAME
+@REVISION
+@click.option("--s3", is_flag=True, help="Remove it from the bucket, not from the local store.")
+@YES
+def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) -> None:
+    """Remove a dataset from the local store, or from the bucket.
+
+    Asks first if nobody else is known to have it: it did not come from the Hub, and store, bucket and
+    public ZIPs have no other copy. What is public stays so: hg-localize withdraw.
+
+    Example: hg-localize remove openai/gsm8k --name main --s3
+    """
+    from hf_localize.upkeep import remove_dataset
+
+    _confirm(yes, dataset_id, place="s3" if s3 else "local", **options)
+    _show_done(remove_dataset(dataset_id, s3=s3, **options).message_or_path, as_json, dataset_id, **options)
+
+
+@command()
+@DATASET_ID
+@NAME
+@REVISION
+@YES
+def withdraw(dataset_id: str, yes: bool, as_json: bool, **options: Any) -> None:
+    """Take a dataset out of what is public.
+
+    Its record goes first, then its ZIP. Asks before that if nobody else is known to have it. The
+    bucket's private copy stays.
+
+    Example: hg-localize withdraw openai/gsm8k --name socratic
+    """
+    from hf_localize.upkeep import withdraw_dataset
+
+    _confirm(yes, dataset_id, place="public", **options)
+    _show_done(withdraw_dataset(dataset_id, **options).message_or_path, as_json, dataset_id, **options)
+
+
+@command()
+@click.option("--max-size", metavar="SIZE", help="Remove until the store has no more, such as 50GB.")
+@click.option("--older-than", metavar="TIME", help="Remove what was not used for so long, such as 30d.")
+@click.option("--keep", multiple=True, metavar="PATTERN", help="Dataset ids that stay, such as 'openai/*'.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed.")
+def prune(
+    max_size: str | None, older_than: str | None, keep: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Remove from the local store what was used longest ago.
+
+    Only what came from the Hub, or is in the bucket or public too; never what a process has open or
+    what was used less than an hour ago. When a dataset was used last is as exact as the file system
+    records accesses (relatime: to a day). Prints a line for each: dataset id, config name, revision,
+    bytes.
+
+    Example: hg-localize prune --older-than 30d --keep 'team/*' --dry-run
+    """
+    from hf_localize.settings import parse_bytes, parse_seconds
+    from hf_localize.upkeep import prune_datasets
+
+    if max_size is None and older_than is None:
+        raise click.UsageError("say what is too much: --max-size, --older-than, or both")
+    pruned = prune_datasets(
+        max_bytes=None if max_size is None else int(parse_bytes("--max-size", max_size)),
+        older_than_seconds=None if older_than is None else parse_seconds("--older-than", older_than),
+        keep=keep,
+        dry_run=dry_run,
+    )
+    if as_json:
+        show_json(pruned)
+    else:
+        show_lines([*names(item), item["size_bytes"]] for item in pruned)
+
+
+def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> None:
+    if as_json:
+        show_json({**named(dataset_id, **options), "message": message})
+    else:
+        click.echo(message)
+
+
+def _confirm(yes: bool, dataset_id: str, **where: Any) -> None:
+    """Ask whether the only copy that is known of a dataset shall go; where nobody can answer, it stays."""
+    from hf_localize.upkeep import is_last_copy
+
+    if yes or not is_last_copy(dataset_id, **where):
+        return
+    known = f"No other copy of {dataset_id} is known: it can't be got back."
+    if not sys.stdin.isatty():
+        fail(f"Error: {known} To remove it all the same: --yes")
+    click.confirm(f"{known} Remove it?", abort=True, err=True)
