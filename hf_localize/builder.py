@@ -22,6 +22,9 @@ from hf_localize.entries import StoredEntry
 from hf_localize.errors import IntegrityError, StoreError
 from hf_localize.infos import config_name_of, dataset_info, version_of
 from hf_localize.keeping import ReadThrough
+from hf_localize.lockfile import Locked, locked
+from hf_localize.pinning import hashed_manifest
+from hf_localize.recording import record
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.room import require_room
@@ -65,6 +68,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         force: bool = False,
         wanted: WantedSplit | None = None,
         keeps_streamed: bool = False,
+        record_path: Path | None = None,
     ) -> None:
         manifest = entry.manifest
         #: Where streams have their shards from.
@@ -72,6 +76,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         if keeps_streamed and not isinstance(entry, LocalEntry):
             self._shards = ReadThrough(entry, ref, resolver)
         self._wanted = wanted
+        self._record_path = record_path
         self._entry: StoredEntry = entry
         self._ref = ref
         self._resolver = resolver
@@ -119,6 +124,17 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             self._prepare_as_stock(*args, **kwargs)
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
+        self._record()
+
+    def _record(self) -> None:
+        """Tell the record, where there is one, what was loaded."""
+        entry = self._entry
+
+        def tell() -> Locked:
+            manifest = hashed_manifest(entry) if isinstance(entry, LocalEntry) else entry.manifest
+            return locked(self._ref, manifest)
+
+        record(self._record_path, self._ref, tell, entry.source)
 
     def _require_room_in_cache(self) -> None:
         """Raise StoreError where the cache has no room either: stock's own check knows no sizes."""
@@ -159,6 +175,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """Return the splits as streams over the entry where it lies; nothing is stored."""
         _log.info("%s ← %s, streamed", self._ref, self._entry.source)
+        self._record()
         return super().as_streaming_dataset(*args, **kwargs)
 
     def _download_and_prepare(self, dl_manager: Any, verification_mode: Any, **kwargs: Any) -> None:

@@ -47,12 +47,21 @@ class StoredEntry(Entry, Protocol):
         """Return a stream over the entry's file at *path*, for the caller to close."""
 
 
+@runtime_checkable
+class CommittedEntry(Entry, Protocol):
+    """An entry of which the commit on the Hub is known before anything is fetched."""
+
+    @property
+    def commit(self) -> str | None:
+        """Return the commit SHA; None: it is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotHere:
     """The answer of a source that does not have the dataset."""
 
     reason: str
-    #: What stock `datasets` raised, where the source is the Hub.
+    #: What stock `datasets` raised, where the source is the Hub; or that other content is here.
     error: Exception | None = None
     #: Some of its files are here.
     is_partial: bool = False

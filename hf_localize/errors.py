@@ -81,6 +81,10 @@ class RestrictedError(HfLocalizeError, PermissionError):
     """The Hub gives the dataset to some people only, and nobody has named it to be shared with all."""
 
 
+class LockError(HfLocalizeError, ValueError):
+    """A lock file, or a record of loads, can't be read or made."""
+
+
 class NotAnswerableError(HfLocalizeError, ConnectionError):
     """A call that only the Hub can answer (``data_files=``, …), and the Hub is out of reach."""
 
@@ -118,6 +122,14 @@ class DatasetCorruptError(DatasetNotFoundError, IntegrityError):
     """No source could give the dataset, and at least one has a damaged copy."""
 
 
+class DatasetConflictError(DatasetNotFoundError, ConflictError):
+    """No source could give the dataset as the lock file has it, and at least one has other content."""
+
+
+class NotLockedError(DatasetNotFoundError):
+    """A lock file is in force that does not name the dataset."""
+
+
 #: What kinds of failure there are, and the errors of each. The first that fits counts: an error that
 #: sums up what several sources said is of the worst of their kinds.
 _KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
@@ -125,7 +137,7 @@ _KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
     ("conflict", (ConflictError, PreconditionFailedError)),
     ("denied", (AccessDeniedError, RestrictedError)),
     ("unreachable", (UnreachableError, NotAnswerableError)),
-    ("usage", (InvalidRefError, SettingsError)),
+    ("usage", (InvalidRefError, SettingsError, LockError)),
     ("failed", (StoreError,)),
     ("not found", (FileNotFoundError,)),
     ("denied", (PermissionError,)),

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,9 @@ from hf_localize.errors import (
     ScriptDatasetError,
     without_queries,
 )
+from hf_localize.lockfile import Locked, locked
+from hf_localize.pinning import PinnedFetch, hashed_manifest
+from hf_localize.recording import record
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
 from hf_localize.session import Session, current_session
@@ -66,11 +69,12 @@ _wanted: contextvars.ContextVar[WantedSplit | None] = contextvars.ContextVar(
 class BuilderRequest:
     """A call of ``load_dataset_builder`` that an entry may answer.
 
-    ``call_stock`` calls stock's ``load_dataset_builder`` with exactly the caller's arguments.
+    ``call_stock`` calls stock's ``load_dataset_builder`` with exactly the caller's arguments, but for
+    the revision where one is given.
     """
 
     ref: DatasetRef
-    call_stock: Callable[[], datasets.DatasetBuilder]
+    call_stock: Callable[[str | None], datasets.DatasetBuilder]
     cache_dir: str | None = None
     token: bool | str | None = None
     force: bool = False
@@ -85,16 +89,18 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     """
     session = current_session()
     hub = HubSource(
-        request.call_stock,
+        lambda: request.call_stock(_locked_commit(request.ref, session)),
         request.token,
         session.settings.hub_offline,
         session.settings.timeout_seconds,
         request.cache_dir,
     )
     wanted = None if request.force else _wanted.get()
-    resolver = session.resolver(hub if with_hub else None, wanted=wanted)
+    resolver = session.resolver(hub if with_hub else None, wanted=wanted, locked=True)
     try:
         entry = resolver.find(request.ref, skip_local=request.force)
+        if isinstance(entry, PinnedFetch):  # Only its bytes tell whether it is what is locked.
+            entry = resolver.localize(request.ref, skip_local=request.force)
     except DatasetNotFoundError as exc:
         _raise_for_config(request.ref, resolver)
         raise as_stock_raises(exc) from _cause(exc)
@@ -102,12 +108,15 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         hits = _hits.get()
         if hits is not None:
             hits.append(entry)
+        else:
+            _record_commit(entry, session)
         return entry.builder
     if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
         # A ZIP without manifest tells nothing before it is unpacked; data files are for stock to read.
         entry = resolver.localize_entry(entry, request.ref)
     if isinstance(entry, LocalEntry) and not entry.is_saved:
         _refuse_script(entry)
+        _record(entry, request.ref, session)
         return stock_builder(
             open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
         )
@@ -120,7 +129,13 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         force=request.force,
         wanted=wanted,
         keeps_streamed=session.settings.stream_cache,
+        record_path=session.settings.record,
     )
+
+
+def _locked_commit(ref: DatasetRef, session: Session) -> str | None:
+    """Return the commit at which stock is to be asked; None: the caller's own revision."""
+    return None if session.lock is None else session.lock.of(ref).commit
 
 
 def _refuse_script(entry: LocalEntry) -> None:
@@ -138,7 +153,9 @@ def _refuse_script(entry: LocalEntry) -> None:
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
     """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
     stock = stock_function()
-    request = BuilderRequest(ref, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision))
+    request = BuilderRequest(
+        ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
+    )
     builder = open_builder(request, with_hub=False)
     builder.download_and_prepare()
     return builder.as_dataset()
@@ -178,6 +195,11 @@ def without_progress_bars() -> None:
     """Have `datasets` and huggingface_hub draw none in this process."""
     datasets.disable_progress_bars()
     huggingface_hub.utils.disable_progress_bars()
+
+
+def cache_folder() -> Path:
+    """Return the folder in which `datasets` keeps what it has prepared."""
+    return Path(datasets.config.HF_DATASETS_CACHE).expanduser().absolute()
 
 
 def ask_hub_for_files(ref: DatasetRef) -> Entry | NotHere:
@@ -258,14 +280,41 @@ def open_original_files(
         # What stock has cached may be of another revision.
         return stock_cached(ref, arguments) if ref.revision is None else None
 
+    session = current_session()
     try:
-        entry = current_session().resolver().localize(ref.files, skip_local=force)
+        entry = session.resolver(locked=True).localize(ref.files, skip_local=force)
     except DatasetNotFoundError as exc:
-        return only_stock(call_stock, ref, asked, exc, cached)
+        if session.lock is not None:
+            raise as_stock_raises(exc) from _cause(exc)
+        return _recorded(only_stock(call_stock, ref, asked, exc, cached), ref, session)
     if entry.is_saved or _has_script(entry):  # A config of that name; or code, for stock to run.
-        return only_stock(call_stock, ref, asked, cached=cached)
+        if session.lock is not None:
+            raise NotAnswerableError(
+                f"{', '.join(asked)} of {ref} can't be answered from {session.lock.where}: there is "
+                "no lock for what a loading script makes"
+            )
+        return _recorded(only_stock(call_stock, ref, asked, cached=cached), ref, session)
+    _record(entry, ref.files, session)
     builder = stock_function()(str(linked_files(entry, arguments.get("cache_dir"))), **arguments)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
+
+
+def _recorded(builder: datasets.DatasetBuilder, ref: DatasetRef, session: Session) -> datasets.DatasetBuilder:
+    """Return *builder*, which stock made of the files on the Hub, after their commit was recorded."""
+    _record_commit(HubEntry(builder, ref.files), session)
+    return builder
+
+
+def _record(entry: LocalEntry, ref: DatasetRef, session: Session) -> None:
+    """Record that *entry* was loaded as *ref*."""
+    record(session.settings.record, ref, lambda: locked(ref, hashed_manifest(entry)), entry.source)
+
+
+def _record_commit(entry: HubEntry, session: Session) -> None:
+    """Record what stock answers from the Hub and nobody captures; its cache may be of any commit."""
+    if entry.commit is not None and not entry.is_from_stock_cache:
+        loaded = Locked(entry.ref, commit=entry.commit)
+        record(session.settings.record, entry.ref, lambda: loaded, entry.source)
 
 
 def _has_script(files: LocalEntry) -> bool:
@@ -336,11 +385,17 @@ def load_of(split: Any) -> Iterator[None]:
         session = current_session()
         # Stock names a format once it has prepared the data; a streamed dataset has none.
         wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
-        if wanted and entry.builder._file_format == "arrow":
-            _capture(entry, session)
+        is_prepared = wanted and entry.builder._file_format == "arrow"
+        kept = _capture(entry, session) if is_prepared else None
+        if kept is None:
+            _record_commit(entry, session)
+        else:
+            _record(replace(kept, source=entry.source), entry.ref, session)
 
 
-def _capture(entry: HubEntry, session: Session) -> None:
+def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
+    """Keep what the Hub gave in the store, and upload it where that is set; None: it could not be kept."""
+    home = None
     try:
         store = session.store
         with staging_folder(store, f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
@@ -357,12 +412,13 @@ def _capture(entry: HubEntry, session: Session) -> None:
             type(exc).__name__,
             without_queries(str(exc)),
         )
+    return home
 
 
 def _without_hub(resolver: Resolver) -> Resolver:
     """Return the resolver for a builder to keep: stock's call can't be repeated from a pickle."""
     sources = tuple(source for source in resolver.sources if source.kind != "hub")
-    return Resolver(resolver.store, sources, resolver.timeout_seconds)
+    return Resolver(resolver.store, sources, resolver.timeout_seconds, resolver.lock)
 
 
 def _cause(exc: DatasetNotFoundError) -> BaseException | None:

@@ -45,7 +45,9 @@ def preview_dataset(
     from hf_localize.loading import BuilderRequest, open_builder, stock_function
 
     stock = stock_function()
-    request = BuilderRequest(ref, lambda: stock(ref.dataset_id, ref.config_name, revision=ref.revision))
+    request = BuilderRequest(
+        ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
+    )
     builder = open_builder(request, with_hub=current_session().hub_enabled())
     streams = builder.as_streaming_dataset()
     if split is not None and split not in streams:

@@ -23,6 +23,8 @@ from hf_localize.entries import (
 )
 from hf_localize.errors import (
     AccessDeniedError,
+    ConflictError,
+    DatasetConflictError,
     DatasetCorruptError,
     DatasetDeniedError,
     DatasetNotFoundError,
@@ -30,7 +32,9 @@ from hf_localize.errors import (
     IntegrityError,
     UnreachableError,
 )
+from hf_localize.lockfile import Lock, Locked
 from hf_localize.manifest import Manifest
+from hf_localize.pinning import find_pinned
 from hf_localize.refs import DatasetRef
 from hf_localize.store.committing import commit, commit_part
 from hf_localize.store.entry import LocalEntry
@@ -76,6 +80,8 @@ class Resolver:
     store: Store
     sources: tuple[Source, ...]
     timeout_seconds: float
+    #: What may be found; None: whatever there is.
+    lock: Lock | None = None
 
     def find(self, ref: DatasetRef, *, skip_local: bool = False) -> Entry:
         """Return the first source's entry for *ref*. No data is moved.
@@ -143,24 +149,41 @@ class Resolver:
     def _first(self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry], _T]) -> _T:
         answers: list[Answer] = []
         budget = _Budget(self.timeout_seconds)
+        locked = None if self.lock is None else self.lock.of(ref)
         for source in sources:
             try:
-                found = budget.ask(source, functools.partial(source.find, ref))
+                found = budget.ask(source, functools.partial(self._ask, source, ref, locked))
                 if not isinstance(found, NotHere):
-                    return self._use(source, ref, found, use)
+                    return self._use(source, ref, locked, found, use)
                 answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
                 _log.debug("%s: %s: %s", ref, source.name, found.reason)
             except _SOURCE_FAILURES as exc:
                 answers.append(Answer(source.name, str(exc), exc))
                 self._report(answers[-1], ref)
-        raise not_found(ref, answers)
+            except ConflictError as exc:  # It is not what the lock file names.
+                if locked is None:
+                    raise
+                answers.append(Answer(source.name, str(exc), exc))
+        if self.lock is None or locked is None:
+            raise not_found(ref, answers)
+        raise not_found(ref, answers, f" as {self.lock.where} has it ({locked.content})")
 
-    def _use(self, source: Source, ref: DatasetRef, found: Entry, use: Callable[[Entry], _T]) -> _T:
+    def _ask(self, source: Source, ref: DatasetRef, locked: Locked | None) -> Entry | NotHere:
+        return source.find(ref) if locked is None else find_pinned(source, ref, locked, self.store)
+
+    def _use(
+        self,
+        source: Source,
+        ref: DatasetRef,
+        locked: Locked | None,
+        found: Entry,
+        use: Callable[[Entry], _T],
+    ) -> _T:
         """Use what a source has; if that is gone or differs meanwhile, what it has in its place, once."""
         try:
             return use(found)
         except IntegrityError:
-            newer = source.find(ref) if source.kind in ("s3", "public") else found
+            newer = self._ask(source, ref, locked) if source.kind in ("s3", "public") else found
             if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
                 raise
             if newer.digest == found.digest:
@@ -224,11 +247,18 @@ class Resolver:
         _log.log(level, "%s: %s failed and is passed over: %s", ref, answer.source, answer.reason)
 
 
-def not_found(ref: DatasetRef, answers: Sequence[Answer]) -> DatasetNotFoundError:
-    """Return the error for *ref*, of the class that the worst answer calls for."""
+def not_found(
+    ref: DatasetRef, answers: Sequence[Answer], as_locked: str | None = None
+) -> DatasetNotFoundError:
+    """Return the error for *ref*, of the class that the worst answer calls for.
+
+    Args:
+        as_locked: which content was looked for, in words, where a lock file names it.
+    """
     errors = [answer.error for answer in answers]
     kind: type[DatasetNotFoundError] = DatasetNotFoundError
     for failure, wanted in (
+        (ConflictError, DatasetConflictError),
         (UnreachableError, DatasetUnreachableError),
         (AccessDeniedError, DatasetDeniedError),
         (IntegrityError, DatasetCorruptError),
@@ -237,10 +267,18 @@ def not_found(ref: DatasetRef, answers: Sequence[Answer]) -> DatasetNotFoundErro
             kind = wanted
     asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
     error = kind(
-        f"Dataset {ref} could not be found.\nAsked, in this order:\n{asked}\n{_advice(ref, answers)}"
+        f"Dataset {ref}{as_locked or ''} could not be found.\nAsked, in this order:\n{asked}\n"
+        f"{_advice(ref, answers) if as_locked is None else _ADVICE_ON_LOCKS}"
     )
     error.answers = tuple(answers)
     return error
+
+
+_ADVICE_ON_LOCKS = (
+    "Nothing else is taken in its place. To take what there is now, write the lock file anew: "
+    "hg-localize lock. To have it back, publish it again from where it still is (hg-localize download "
+    "with --revision COMMIT, or hg-localize sync-local-to-s3)"
+)
 
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:

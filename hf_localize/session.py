@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.entries import Entry, NotHere, RepositorySource, Source, Wanted
 from hf_localize.errors import SettingsError
+from hf_localize.lockfile import Lock, read_lock
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
@@ -53,6 +54,11 @@ class Session:
         ca_bundle = dict(self.settings.aws_environment).get("AWS_CA_BUNDLE")
         return PublicFiles(url, self.settings.timeout_seconds, ca_bundle, self.settings.max_bandwidth)
 
+    @property
+    def bucket_from_outside(self) -> PublicFiles:
+        """Return the bucket itself, as somebody without credentials reads it, past any CDN."""
+        return replace(self.outside, base_url=self.bucket.address.url)
+
     def require_publisher(self) -> Bucket:
         """Return the bucket where publishing to it can be tried.
 
@@ -76,17 +82,28 @@ class Session:
         *,
         only: tuple[str, ...] | None = None,
         wanted: Wanted | None = None,
+        locked: bool = False,
     ) -> Resolver:
         """Return the resolver over the enabled sources.
 
         Args:
+            locked: keep to the lock file, if one is in force.
             hub: the Hub as a source, which only the caller can make; None leaves it out.
             only: these kinds of sources, in place of the enabled ones.
             wanted: what the load needs of an entry; None: all of it.
+
+        Raises:
+            LockError: the lock file can't be read.
         """
         kinds = self._enabled() if only is None else only
         sources = (hub if kind == "hub" else self._source(kind, wanted) for kind in kinds)
-        return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds)
+        lock = self.lock if locked else None
+        return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds, lock)
+
+    @property
+    def lock(self) -> Lock | None:
+        """Return what the lock file names that is in force, or None; raises LockError if it can't be read."""
+        return None if self.settings.lock is None else read_lock(self.settings.lock)
 
     def hub_enabled(self) -> bool:
         """Tell whether the Hub may be asked."""

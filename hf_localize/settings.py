@@ -25,6 +25,13 @@ _AWS_NAMES = (
     ("aws_default_region", "AWS_REGION"),
     ("aws_default_region", "AWS_DEFAULT_REGION"),
 )
+_SECRET = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+#: Variables of others that matter to us, for people to see.
+_ECOSYSTEM = (
+    *("HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_DATASETS_CACHE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    "HGLOC_AUTO_INSTALL",
+)
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
@@ -56,6 +63,10 @@ class Settings:
     max_bandwidth: float | None = None
     #: Shards that are streamed whole stay in the store.
     stream_cache: bool = False
+    #: The file, or folder, to which loads append what they have loaded.
+    record: Path | None = None
+    #: The lock file that names what may be loaded.
+    lock: Path | None = None
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
@@ -80,7 +91,7 @@ def current() -> Settings:
 def _settings(overrides: Mapping[str, Any]) -> Settings:
     here = os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
     names = [name for name in os.environ if name.startswith((_PREFIX, "AWS_"))]
-    values = _dotenv(here) | {name: os.environ[name] for name in names if name.startswith(_PREFIX)}
+    values = _dotenv(here)[1] | {name: os.environ[name] for name in names if name.startswith(_PREFIX)}
     found: dict[str, Any] = {
         "aws_environment": tuple(sorted((n, os.environ[n]) for n in names if n.startswith("AWS_"))),
         "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
@@ -97,6 +108,65 @@ def _settings(overrides: Mapping[str, Any]) -> Settings:
             if name not in found and os.environ.get(variable):
                 found[name] = _parse(name, variable, os.environ[variable])
     return Settings(**found)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting for people to read: its variable, its value in words, and where that comes from."""
+
+    variable: str
+    value: str
+    origin: str
+
+
+def explained() -> list[Setting]:
+    """Return every setting with where it comes from; of a credential only that it is set.
+
+    Raises:
+        SettingsError: a value can't be used.
+    """
+    here = os.getcwd()  # noqa: PTH109  # As in `_settings`.
+    values = current()
+    path, lines = _dotenv(here)
+    shown = []
+    for item in fields(Settings):
+        if item.name in ("hub_offline", "aws_environment"):
+            continue
+        value = getattr(values, item.name)
+        text = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+        if item.name in _SECRET and value:
+            text = "(set)"
+        shown.append(
+            Setting(_PREFIX + item.name.upper(), text, _origin(item.name, values, path, lines, here))
+        )
+    for name in (*_ECOSYSTEM, *(name for name, _ in values.aws_environment)):
+        if os.environ.get(name):
+            shown.append(Setting(name, _masked(name, os.environ[name]), "environment"))
+    return shown
+
+
+def _origin(name: str, values: Settings, path: str, lines: Mapping[str, str], here: str) -> str:
+    """Return, in words, where the value of the setting *name* comes from."""
+    variable = _PREFIX + name.upper()
+    if name in _overrides and getattr(values, name) == _overrides[name]:
+        return "argument of install()"
+    if os.environ.get(variable):
+        return "environment"
+    if variable not in os.environ and lines.get(variable):
+        return path
+    for of, other in _AWS_NAMES if values.s3_bucket_name else ():
+        if of == name and os.environ.get(other):
+            return f"environment ({other})"
+    if name == "datasets_store_path" and values.datasets_store_path != Path(here, "datasets_store"):
+        return "default, by HF_HOME" if os.environ.get("HF_HOME") else "default"
+    return "default: this folder has it" if name == "datasets_store_path" else "default"
+
+
+def _masked(name: str, value: str) -> str:
+    """Return a variable's value as it may be shown: no credential, no password in a URL."""
+    if any(word in name.upper() for word in ("TOKEN", "SECRET", "KEY", "PASSWORD")):
+        return "(set)"
+    return re.sub(r"^(\w+://)?[^/@\s]*@", r"\1…@", value).partition("?")[0]
 
 
 def override(**values: Any) -> dict[str, Any]:
@@ -118,6 +188,11 @@ def restore(overrides: Mapping[str, Any]) -> None:
     """Replace the overrides by those that :func:`override` has returned."""
     global _overrides
     _overrides = dict(overrides)
+
+
+def current_overrides() -> dict[str, Any]:
+    """Return the overrides in force, as :func:`restore` takes them."""
+    return dict(_overrides)
 
 
 def take_part(parts: int) -> None:
@@ -151,7 +226,7 @@ def _as_text(value: Any) -> str:
 
 
 def _parse(name: str, variable: str, raw: str) -> Any:
-    if name == "datasets_store_path":
+    if name in ("datasets_store_path", "record", "lock"):
         return Path(raw).expanduser().absolute()
     if name == "sources":
         return _parse_sources(variable, raw)
@@ -266,20 +341,22 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
     )
 
 
-def _dotenv(here: str) -> dict[str, str]:
+def _dotenv(here: str) -> tuple[str, dict[str, str]]:
+    """Return the path of the ``.env`` file that counts (empty: there is none), and our lines of it."""
     folder = here
     while not os.path.isfile(path := os.path.join(folder, ".env")):
         parent = os.path.split(folder)[0]
         if parent == folder:
-            return {}
+            return "", {}
         folder = parent
     from dotenv import dotenv_values
 
     try:
-        return {k: v for k, v in dotenv_values(path).items() if k.startswith(_PREFIX) and v is not None}
+        lines = dotenv_values(path).items()
+        return path, {k: v for k, v in lines if k.startswith(_PREFIX) and v is not None}
     except (OSError, UnicodeError) as exc:  # It may be somebody's own, and not about us at all.
         _log.warning("%s is left out: %s", path, exc)
-        return {}
+        return path, {}
 
 
 def _default_store_path(here: str) -> Path:

@@ -43,6 +43,7 @@ def install(**overrides: Any) -> None:
 
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
+        LockError: ``lock``, the path of a lock file, leads to none.
     """
     _put_in_place(overrides, is_context=False)
 
@@ -85,6 +86,7 @@ def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, A
     for name in filter(_is_being_imported, _SEAM):
         importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
     with _lock:
+        _check_lock(overrides.get("lock"))
         values = settings.override(**overrides)
         _set_up_logging(settings.current().log_level)
         if is_context or not _layers:
@@ -98,6 +100,13 @@ def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, A
         if _layers:  # The seam is whole, or not imported yet.
             _rebind([(w.__wrapped__, w) for w in _all_wrappers()], sys.modules.values())
     return layer
+
+
+def _check_lock(path: str | os.PathLike[str] | None) -> None:
+    if path is not None:
+        from hf_localize.lockfile import read_lock
+
+        read_lock(Path(path).expanduser())
 
 
 def _is_being_imported(name: str) -> bool:
@@ -203,9 +212,17 @@ def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> 
         for name in ("path", "revision", "config_kwargs"):
             rest.pop(name, None)
         return open_original_files(ref, rest, lambda: stock(*args, **kwargs), force=force)
+
+    def call_stock(commit: str | None) -> Any:
+        if commit is None:
+            return stock(*args, **kwargs)
+        return stock(
+            **{name: value for name, value in call.items() if name != "config_kwargs"} | {"revision": commit}
+        )
+
     request = BuilderRequest(
         ref,
-        call_stock=lambda: stock(*args, **kwargs),
+        call_stock=call_stock,
         cache_dir=call.get("cache_dir"),
         token=call.get("token"),
         force=force,
@@ -262,6 +279,16 @@ _SEAM: dict[str, dict[str, Callable[..., Any]]] = {
         "get_dataset_default_config_name": _default_config_name,
     },
 }
+
+
+def missing_of_seam() -> list[str]:
+    """Return what the installed `datasets` lacks of that which is wrapped."""
+    return [
+        f"{name}.{function}"
+        for name, functions in _SEAM.items()
+        for function in functions
+        if not callable(getattr(importlib.import_module(name), function, None))
+    ]
 
 
 @functools.lru_cache(maxsize=16)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datasets
 
 from hf_localize.errors import (
+    DatasetConflictError,
     DatasetCorruptError,
     DatasetDeniedError,
     DatasetNotFoundError,
     DatasetUnreachableError,
+    NotLockedError,
 )
 from hf_localize.resolver import Answer
 
@@ -39,5 +41,8 @@ def _also_stock(kind: type[DatasetNotFoundError]) -> type[DatasetNotFoundError]:
 
 _AS_STOCK = {
     kind: _also_stock(kind)
-    for kind in (DatasetNotFoundError, DatasetDeniedError, DatasetUnreachableError, DatasetCorruptError)
+    for kind in (
+        *(DatasetNotFoundError, DatasetDeniedError, DatasetUnreachableError, DatasetCorruptError),
+        *(DatasetConflictError, NotLockedError),
+    )
 }

@@ -67,6 +67,11 @@ class HubEntry:
         return isinstance(self.builder, Cache)
 
     @property
+    def commit(self) -> str | None:
+        """Return the commit SHA that stock pinned while it resolved the dataset; None: it did not."""
+        return _commit_of(self.builder)
+
+    @property
     def place(self) -> str:
         """Return the page of the repository."""
         return f"{datasets.config.HF_ENDPOINT}/datasets/{self.builder.repo_id or self.ref.dataset_id}"
@@ -144,7 +149,7 @@ class HubEntry:
         manifest = capture_builder(self.builder, folder, self.ref, is_ours=is_ours)
         with _telling_unreachable():
             repository = self.builder.repo_id or manifest.dataset_id
-            revision = _commit_of(self.builder) or manifest.revision
+            revision = self.commit or manifest.revision
             return _with_card(_with_facts(manifest, repository, revision, self.token), folder, self.token)
 
 
@@ -154,6 +159,11 @@ class HubFiles:
 
     manifest: Manifest
     source: str = NAME
+
+    @property
+    def commit(self) -> str | None:
+        """Return the commit SHA."""
+        return self.manifest.commit
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Download the repository, and link its files into *folder*. Dotfiles are left out."""
@@ -283,6 +293,48 @@ def unreachable(timeout_seconds: float) -> str | None:
     return (
         f"{datasets.config.HF_ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else None
     )
+
+
+def require_hub(offline: bool, timeout_seconds: float) -> None:
+    """Check that the Hub may be asked, and answers.
+
+    Raises:
+        UnreachableError: it may not, or does not.
+    """
+    if offline:
+        raise UnreachableError(
+            "the Hub can't be asked: HF_HUB_OFFLINE, HF_DATASETS_OFFLINE or HGLOC_OFFLINE is set"
+        )
+    if problem := unreachable(timeout_seconds):
+        raise UnreachableError(problem)
+
+
+def endpoint() -> str:
+    """Return the URL of the Hub."""
+    return str(datasets.config.HF_ENDPOINT)
+
+
+def token_owner() -> tuple[str, str]:
+    """Return whose token is used for the Hub, in words, after ``ok`` or ``warn``."""
+    if huggingface_hub.get_token() is None:
+        return "ok", "there is none: public datasets only"
+    try:
+        return "ok", f"it is {_api().whoami()['name']}'s"
+    except Exception as exc:  # noqa: BLE001  # Its HTTP library's errors differ by release.
+        return "warn", f"it is not taken: {type(exc).__name__}"
+
+
+def commit_now(repository: str, revision: str | None) -> tuple[str | None, str]:
+    """Return the commit SHA that *revision* of *repository* has on the Hub now; else None, and why.
+
+    Raises:
+        UnreachableError: the Hub is out of reach.
+    """
+    with _telling_unreachable():
+        try:
+            return _api().dataset_info(repository, revision=revision).sha, ""
+        except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
+            return None, without_queries(str(exc).strip().splitlines()[0])
 
 
 def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Response:
