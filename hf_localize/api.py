@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Collection
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_localize.crew import one_load
-from hf_localize.entries import Entry, NotHere
-from hf_localize.refs import DatasetRef
+from hf_localize.entries import Entry, NotHere, StoredEntry
+from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
+from hf_localize.refs import DatasetRef, is_commit
 from hf_localize.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 
@@ -40,6 +42,7 @@ def download_dataset(
     skip_s3_upload: bool = False,
     keep_files: bool = False,
     share_restricted: str | Collection[str] = (),
+    update: bool = False,
 ) -> Result:
     """Bring a dataset into the local store, and publish it.
 
@@ -57,12 +60,15 @@ def download_dataset(
             loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub.
         share_restricted: the id, or ids, of datasets that may be shared publicly though they are
             gated or private on the Hub. Without it *make_public* refuses them.
+        update: where the Hub has another commit of that revision by now, take that one, here and in
+            the bucket. What is stored under a commit, or was registered, stays as it is.
 
     Returns:
         ``(True, path of the entry in the local store)``.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
+        UnreachableError: the Hub, which *update* asks, is out of reach.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message lists what each answered.
         RestrictedError: it is gated or private, so *make_public* needs *share_restricted*.
@@ -73,13 +79,18 @@ def download_dataset(
     publish_publicly = make_public and not skip_s3_upload
     if publish_publicly:
         session.require_publisher()
-    entry = session.resolver(PlainHub(trust_remote_code)).localize(ref)
-    how = _How(replace=False, make_public=make_public, share_restricted=_ids(share_restricted))
-    _publish_if_possible(entry, session, skip_s3_upload, how)
-    if keep_files:
-        files = session.resolver(PlainHub(trust_remote_code)).localize(ref.files)
-        _publish_if_possible(files, session, skip_s3_upload, how)
-    return Result(True, str(entry.folder))
+    hub = PlainHub(trust_remote_code)
+    skip_s3_upload = skip_s3_upload or session.lock is not None  # It may be stored as another revision.
+    path = None
+    for part in (ref, ref.files) if keep_files else (ref,):
+        entry = session.resolver(hub, locked=True).localize(part)
+        newest = _commit_on_hub(entry, session) if update and session.lock is None else None
+        if newest is not None and newest != entry.manifest.commit:
+            entry = _of_commit(newest, entry.manifest.ref, session, hub)
+        how = _How(newest is not None, make_public, _ids(share_restricted))
+        _publish_if_possible(entry, session, skip_s3_upload, how)
+        path = path or str(entry.folder)
+    return Result(True, str(path))
 
 
 def load_local_dataset(
@@ -183,6 +194,32 @@ def as_dict(ref: DatasetRef) -> dict[str, str | None]:
     return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
 
 
+def _commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
+    """Return the commit that the Hub has now of what is stored; None: it is no copy that would follow it."""
+    manifest = entry.manifest
+    if manifest.origin != "hub" or manifest.commit is None or is_commit(manifest.revision, manifest.commit):
+        return None
+    from hf_localize.sources.hub import commit_now, require_hub
+
+    settings = session.settings
+    require_hub(settings.hub_offline or settings.offline, settings.timeout_seconds)
+    commit, why_not = commit_now(manifest.canonical_id or manifest.dataset_id, manifest.revision)
+    if commit is None:
+        _log.warning("%s stays as it is: %s", manifest.ref, why_not)
+    return commit
+
+
+def _of_commit(commit: str, ref: DatasetRef, session: Session, hub: PlainHub) -> LocalEntry:
+    """Return *ref* at *commit*, the Hub's newest, in the store: a colleague's copy, else the Hub's."""
+    resolver = session.resolver(hub, only=("s3", "public", "hub"))
+    for source in resolver.sources:
+        with contextlib.suppress(AccessDeniedError, UnreachableError, IntegrityError):
+            found = source.find(ref) if source.kind != "hub" else None
+            if isinstance(found, StoredEntry) and found.manifest.commit == commit:
+                return resolver.localize_entry(found, ref)
+    return session.resolver(hub, only=("hub",)).localize(ref, skip_local=True)
+
+
 def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
     return session.resolver(only=("local",)).localize(ref)
 
@@ -218,7 +255,7 @@ def _ids(named: str | Collection[str]) -> tuple[str, ...]:
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
-        why = "as asked" if skip else "there is no bucket, or there are no credentials"
+        why = "as asked, or under a lock file" if skip else "there is no bucket, or there are no credentials"
         _log.info("%s is in %s only (%s)", ref, entry.folder, why)
     else:
         _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))

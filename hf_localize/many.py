@@ -1,4 +1,4 @@
-"""Many datasets at once, each in a process of its own.
+"""Many datasets at once, down or up, each in a process of its own.
 
 Not in threads: stock's file locks set the umask of the whole process for a moment, and what is
 slow about small datasets is Python.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from hf_localize import settings
-from hf_localize.api import download_dataset
+from hf_localize.api import download_dataset, sync_local_dataset_to_s3
 from hf_localize.errors import kind_of, without_queries
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
@@ -26,6 +26,16 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 6
 #: How long one that is told to end may take.
 _GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of one of many: what its function returned, or the *error* in words."""
+
+    ref: DatasetRef
+    result: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,29 @@ class Download:
         return self.error is None
 
 
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What became of one of many uploads: in words what was done, as *message*, or the *error*.
+
+    ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    message: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+
+    def __str__(self) -> str:
+        return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
+
+    @property
+    def success(self) -> bool:
+        """Tell whether the bucket has it now, and everybody where that was asked for."""
+        return self.error is None
+
+
 def download_datasets(
     dataset_ids: Iterable[str],
     config_names: Iterable[str | None] = (None,),
@@ -62,6 +95,7 @@ def download_datasets(
     skip_s3_upload: bool = False,
     keep_files: bool = False,
     share_restricted: str | Collection[str] = (),
+    update: bool = False,
 ) -> list[Download]:
     """Bring each of the configs of each of the datasets into the local store, several at a time.
 
@@ -81,10 +115,8 @@ def download_datasets(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: *make_public* without a bucket or credentials.
     """
-    if make_public and not skip_s3_upload:
-        current_session().require_publisher()
     names = tuple(config_names)
-    wanted: dict[DatasetRef, Download | None] = {}
+    wanted: dict[DatasetRef, _Done | None] = {}
     for dataset_id in dataset_ids:
         if all_configs:
             wanted |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
@@ -96,13 +128,64 @@ def download_datasets(
         "skip_s3_upload": skip_s3_upload,
         "keep_files": keep_files,
         "share_restricted": share_restricted,
+        "update": update,
     }
     todo = [ref for ref, known in wanted.items() if known is None]
-    done = dict(zip(todo, _run(todo, options), strict=True))
-    return [known or done[ref] for ref, known in wanted.items()]
+    done = dict(zip(todo, download_refs(todo, **options), strict=True))
+    return [done[ref] if known is None else _download_of(known) for ref, known in wanted.items()]
 
 
-def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Download | None]:
+def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
+    """Bring each of *refs* into the local store, several at a time, as :func:`download_datasets` does.
+
+    What is there already costs a look at it; so a call that was interrupted is gone on with by the
+    same call again.
+
+    Args:
+        options: as for :func:`download_dataset`.
+    """
+    if options.get("make_public") and not options.get("skip_s3_upload"):
+        current_session().require_publisher()
+    return [_download_of(done) for done in _run(list(dict.fromkeys(refs)), _download, options)]
+
+
+def sync_local_datasets_to_s3(
+    *, make_public: bool = False, share_restricted: str | Collection[str] = ()
+) -> list[Sync]:
+    """Bring every dataset of the local store to the bucket, if the bucket lacks it or differs.
+
+    Several are sent at a time, and one that fails does not stop the others. Arguments are as for
+    :func:`sync_local_dataset_to_s3`.
+
+    Raises:
+        SettingsError: there is no bucket, or there are no credentials.
+    """
+    session = current_session()
+    session.require_publisher()
+    options = {"make_public": make_public, "share_restricted": share_restricted}
+    return [
+        Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
+        for done in _run(session.store.refs(), _sync, options)
+    ]
+
+
+def _names(ref: DatasetRef) -> tuple[str, str | None, str | None]:
+    return ref.dataset_id, ref.config_name, ref.revision
+
+
+def _download_of(done: _Done) -> Download:
+    return Download(*_names(done.ref), path=done.result, error=done.error, error_kind=done.error_kind)
+
+
+def _download(ref: DatasetRef, **options: Any) -> str:
+    return download_dataset(*_names(ref), **options).message_or_path
+
+
+def _sync(ref: DatasetRef, **options: Any) -> str:
+    return sync_local_dataset_to_s3(*_names(ref), **options).message_or_path
+
+
+def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, _Done | None]:
     """Return a ref for each config of the repository of *ref*; *ref* as failed where nobody knows them."""
     from hf_localize.loading import ask_for_config_names
 
@@ -110,15 +193,15 @@ def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Downl
         names = ask_for_config_names(ref, trust_remote_code)
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("the configs of %s are not known", ref, exc_info=True)
-        return {ref: failed(ref, exc, f"its configs are not known: {exc}")}
+        return {ref: _failed(ref, exc, f"its configs are not known: {exc}")}
     return dict.fromkeys(DatasetRef(ref.dataset_id, name, ref.revision) for name in names)
 
 
-def _run(refs: Sequence[DatasetRef], options: dict[str, Any]) -> list[Download]:
-    """Download each of *refs* in a process of its own, a few at a time; return what became of each."""
+def _run(refs: Sequence[DatasetRef], work: Callable[..., str], options: dict[str, Any]) -> list[_Done]:
+    """Do *work* with each of *refs* in a process of its own, a few at a time; return what became of each."""
     import hf_localize.loading  # noqa: F401  # Here `datasets` is imported once for all of them.
 
-    results: dict[DatasetRef, Download] = {}
+    results: dict[DatasetRef, _Done] = {}
     waiting = list(refs)[::-1]
     running: dict[Connection, tuple[DatasetRef, BaseProcess]] = {}
     parts = min(_AT_ONCE, len(refs))
@@ -126,7 +209,7 @@ def _run(refs: Sequence[DatasetRef], options: dict[str, Any]) -> list[Download]:
         while waiting or running:
             while waiting and len(running) < parts:
                 ref = waiting.pop()
-                running.update([_start(ref, options, parts)])
+                running.update([_start(ref, work, options, parts)])
             for connection in wait(list(running)):
                 assert isinstance(connection, Connection)
                 results.update([_end(connection, *running.pop(connection))])
@@ -136,25 +219,25 @@ def _run(refs: Sequence[DatasetRef], options: dict[str, Any]) -> list[Download]:
 
 
 def _start(
-    ref: DatasetRef, options: dict[str, Any], parts: int
+    ref: DatasetRef, work: Callable[..., str], options: dict[str, Any], parts: int
 ) -> tuple[Connection, tuple[DatasetRef, BaseProcess]]:
     # A forked process has `datasets` and the settings already; macOS' own libraries don't stand it.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     answer, sink = context.Pipe(duplex=False)
-    process = context.Process(target=_download, args=(ref, options, parts, sink), daemon=True)
+    given = (ref, work, options, parts, settings.current_overrides(), sink)
+    process = context.Process(target=_do, args=given, daemon=True)
     process.start()
     sink.close()  # Else the answer of a process that is killed would never end.
     return answer, (ref, process)
 
 
-def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple[DatasetRef, Download]:
+def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple[DatasetRef, _Done]:
     with connection:
         try:
-            result: Download = connection.recv()
+            result: _Done = connection.recv()
         except EOFError:
             process.join()
-            ended = RuntimeError(f"its process was ended (status {process.exitcode})")
-            result = failed(ref, ended)
+            result = _failed(ref, RuntimeError(f"its process was ended (status {process.exitcode})"))
     process.join()
     return ref, result
 
@@ -169,23 +252,35 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
         process.join()
 
 
-def _download(ref: DatasetRef, options: dict[str, Any], parts: int, sink: Connection) -> None:
-    """Download *ref* in this process, made for that, and send what became of it into *sink*."""
+def _do(
+    ref: DatasetRef,
+    work: Callable[..., str],
+    options: dict[str, Any],
+    parts: int,
+    overrides: dict[str, Any],
+    sink: Connection,
+) -> None:
+    """Do *work* with *ref* in this process, made for that, and send what became of it into *sink*."""
     from hf_localize.loading import without_progress_bars
 
+    settings.restore(overrides)  # A process that was not forked has none.
     settings.take_part(parts)
     without_progress_bars()
     try:
-        done = download_dataset(ref.dataset_id, ref.config_name, ref.revision, **options)
-        sink.send(Download(ref.dataset_id, ref.config_name, ref.revision, path=done.message_or_path))
+        sink.send(_Done(ref, result=work(ref, **options)))
     except KeyboardInterrupt:  # The one who waits has it too, and says so.
         return
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("%s failed", ref, exc_info=True)
-        sink.send(failed(ref, exc))
+        sink.send(_failed(ref, exc))
 
 
-def failed(ref: DatasetRef, error: Exception, why: str | None = None) -> Download:
-    """Return what became of the download of *ref*, which *error* has ended; *why* in other words."""
+def failed(ref: DatasetRef, error: Exception) -> Download:
+    """Return what became of the download of *ref*, which *error* has ended."""
+    return _download_of(_failed(ref, error))
+
+
+def _failed(ref: DatasetRef, error: Exception, why: str | None = None) -> _Done:
+    """Return what became of *ref*, which *error* has ended; *why* in other words."""
     said = without_queries(why or str(error) or type(error).__name__)
-    return Download(ref.dataset_id, ref.config_name, ref.revision, error=said, error_kind=kind_of(error))
+    return _Done(ref, error=said, error_kind=kind_of(error))
