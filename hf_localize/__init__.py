@@ -23,9 +23,12 @@ if TYPE_CHECKING:
         sync_local_dataset_to_s3,
     )
     from hf_localize.asking import describe_dataset, explain_dataset
+    from hf_localize.comparing import diff_datasets, list_outdated
+    from hf_localize.doctor import diagnose
     from hf_localize.errors import HfLocalizeError
     from hf_localize.listing import list_local_datasets, list_public_datasets, list_s3_datasets
-    from hf_localize.many import Download, download_datasets
+    from hf_localize.locking import download_locked, lock_datasets
+    from hf_localize.many import Download, download_datasets, sync_local_datasets_to_s3
     from hf_localize.previewing import preview_dataset
     from hf_localize.shim import install, installed, is_installed, uninstall
     from hf_localize.upkeep import (
@@ -43,22 +46,28 @@ __all__ = [
     "Download",
     "HfLocalizeError",
     "describe_dataset",
+    "diagnose",
+    "diff_datasets",
     "download_dataset",
     "download_datasets",
+    "download_locked",
     "explain_dataset",
     "install",
     "installed",
     "is_installed",
     "list_local_datasets",
+    "list_outdated",
     "list_public_datasets",
     "list_s3_datasets",
     "load_local_dataset",
+    "lock_datasets",
     "preview_dataset",
     "prune_datasets",
     "register_dataset",
     "remove_dataset",
     "repair_dataset",
     "sync_local_dataset_to_s3",
+    "sync_local_datasets_to_s3",
     "uninstall",
     "verify_dataset",
     "withdraw_dataset",
@@ -72,7 +81,10 @@ _HOMES = {
     **dict.fromkeys(("describe_dataset", "explain_dataset"), "asking"),
     "preview_dataset": "previewing",
     **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "listing"),
-    **dict.fromkeys(("Download", "download_datasets"), "many"),
+    **dict.fromkeys(("diff_datasets", "list_outdated"), "comparing"),
+    "diagnose": "doctor",
+    **dict.fromkeys(("download_locked", "lock_datasets"), "locking"),
+    **dict.fromkeys(("Download", "download_datasets", "sync_local_datasets_to_s3"), "many"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }
 

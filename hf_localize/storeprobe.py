@@ -1,0 +1,171 @@
+"""What the place of the local store can do, by trying it in a folder that is removed again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hf_localize.findings import FAIL, OK, WARN, Finding
+from hf_localize.store.finding import Store
+
+_AREA = "store"
+_LITTLE_BYTES = 5 << 30
+#: File systems on which other machines write too.
+_SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "ceph", "fuse.sshfs", "9p", "gpfs"})
+_ELSEWHERE = "set HGLOC_DATASETS_STORE_PATH to another place"
+
+
+def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
+    """Yield what is found about the place of *store*, and about *cache*, where `datasets` keeps its own."""
+    yield from _contents(store)
+    existing = next(path for path in (store.path, *store.path.parents) if path.exists())
+    yield from _space(existing)
+    kind = _file_system(existing)
+    is_shared = kind in _SHARED
+    yield Finding(
+        *(_AREA, "file system", OK),
+        told=f"{kind or 'of unknown kind'}{', shared by machines' if is_shared else ''}",
+        advice="jobs on several machines may share it; locks and renames must work, see below"
+        if is_shared
+        else None,
+    )
+    yield from _permissions(existing)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        yield Finding(
+            *(_AREA, "writing", WARN),
+            told=f"{existing} can't be written: what is there loads, but nothing new is kept",
+            advice=f"give write permission, or {_ELSEWHERE}",
+        )
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
+            yield Finding(_AREA, "writing", OK, f"{existing} can be written")
+            yield from _abilities(Path(folder), cache)
+    except OSError as exc:
+        advice = f"give it room and permission, or {_ELSEWHERE}"
+        yield Finding(_AREA, "writing", FAIL, f"{existing} can't be written: {exc}", advice)
+
+
+def _contents(store: Store) -> Iterator[Finding]:
+    if not store.path.is_dir():
+        if store.path.exists():
+            yield Finding(_AREA, "path", FAIL, f"{store.path} is no folder", _ELSEWHERE)
+        else:
+            yield Finding(_AREA, "path", OK, f"{store.path}, which the first download makes")
+        return
+    parts = len(store.partials())
+    partly = f", {parts} in part" if parts else ""
+    yield Finding(_AREA, "path", OK, f"{store.path}: {len(store.refs())} datasets{partly}")
+
+
+def _space(folder: Path) -> Iterator[Finding]:
+    usage = shutil.disk_usage(folder)
+    told = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB are free"
+    if usage.free < _LITTLE_BYTES:
+        yield Finding(_AREA, "space", WARN, told, f"make room: hg-localize prune; or {_ELSEWHERE}")
+    else:
+        yield Finding(_AREA, "space", OK, told)
+
+
+def _permissions(folder: Path) -> Iterator[Finding]:
+    mode = folder.stat().st_mode
+    told = f"{stat.filemode(mode)} {folder}"
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        advice = f"anybody on this machine may change what you load: chmod o-w {folder}"
+        yield Finding(_AREA, "permissions", WARN, told, advice)
+    else:
+        yield Finding(_AREA, "permissions", OK, told)
+
+
+def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
+    """Yield what can be done in *folder*, which is removed afterwards."""
+    file = folder / "file"
+    file.write_bytes(b"probe")
+    yield _of_error(
+        "renames", _replaces_folder(folder), FAIL, f"entries are put in place by them: {_ELSEWHERE}"
+    )
+    yield _of_error(
+        *("hard links", _links(file, folder / "link"), WARN),
+        advice="datasets are linked by name then, or copied, which takes time and room",
+    )
+    yield _of_error("locks (flock)", _locks(folder / "lock"), FAIL, f"writers need them: {_ELSEWHERE}")
+    if (folder / "FILE").exists():
+        yield Finding(_AREA, "letter case", OK, "of file names is not told apart here; it need not be")
+    yield from _links_to_cache(file, cache)
+
+
+def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
+    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        advice = "stock datasets needs it too: set HF_DATASETS_CACHE, or HF_HOME, to a folder of yours"
+        yield Finding(_AREA, "cache of datasets", FAIL, f"{cache} can't be written", advice)
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
+            problem = _links(file, Path(folder) / "link")
+    except OSError as exc:
+        problem = exc
+    if problem is None:
+        yield Finding(_AREA, "cache of datasets", OK, f"{cache}: a load links the store's files into it")
+    else:
+        told = f"{cache} takes no hard link from the store ({problem.strerror}): a load makes symbolic ones"
+        advice = "have both on one file system, so that removing one leaves the other whole"
+        yield Finding(_AREA, "cache of datasets", WARN, told, advice)
+
+
+def _of_error(name: str, problem: OSError | None, state: str, advice: str) -> Finding:
+    if problem is None:
+        return Finding(_AREA, name, OK, "they work here")
+    return Finding(_AREA, name, state, f"they don't work here: {problem.strerror or problem}", advice)
+
+
+def _replaces_folder(folder: Path) -> OSError | None:
+    (folder / "one").mkdir()
+    (folder / "one" / "file").write_bytes(b"")
+    try:
+        os.rename(folder / "one", folder / "two")
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _links(source: Path, target: Path) -> OSError | None:
+    try:
+        os.link(source, target)
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _locks(path: Path) -> OSError | None:
+    """Return why two holders of one lock can't be told apart; None: they can."""
+    from filelock import FileLock, Timeout
+
+    first, second = FileLock(path), FileLock(path)
+    try:
+        with first.acquire(timeout=5), contextlib.suppress(Timeout), second.acquire(timeout=0):
+            return OSError("two have it at the same time")
+    except (OSError, Timeout, NotImplementedError) as exc:
+        return exc if isinstance(exc, OSError) else OSError(str(exc))
+    return None
+
+
+def _file_system(folder: Path) -> str | None:
+    """Return the kind of the file system of *folder*, where the system tells it (Linux)."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found: tuple[int, str | None] = (0, None)
+    resolved = folder.resolve()
+    for line in lines:
+        words = line.split(" ")
+        mount = Path(words[1].encode().decode("unicode_escape"))
+        if resolved.is_relative_to(mount) and len(mount.parts) >= found[0]:
+            found = (len(mount.parts), words[2])
+    return found[1]
