@@ -39,6 +39,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "remove": "upkeep",
         "withdraw": "upkeep",
         "prune": "upkeep",
+        "diff": "comparing",
+        "outdated": "comparing",
+        "lock": "locking",
+        "doctor": "doctor",
     },
     "Use": {
         "run": "running",

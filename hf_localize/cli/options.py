@@ -42,9 +42,20 @@ ANY_DATASET_ID = click.argument("dataset_id", required=False, shell_complete=_da
 DATASET_IDS = click.argument(
     "dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, shell_complete=_dataset_ids
 )
+ANY_DATASET_IDS = click.argument(
+    "dataset_ids", metavar="[DATASET_ID]...", nargs=-1, shell_complete=_dataset_ids
+)
 PATTERN = click.argument("pattern", required=False, shell_complete=_dataset_ids)
 NAME = click.option(
     "--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config."
+)
+CONFIG_NAMES = click.option(
+    "--name",
+    "-n",
+    "config_names",
+    multiple=True,
+    metavar="TEXT",
+    help="Config name; may be given several times. Default: the default config.",
 )
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
 MAKE_PUBLIC = click.option(
@@ -57,6 +68,11 @@ SHARE_RESTRICTED = click.option(
     multiple=True,
     metavar="DATASET_ID",
     help="Let --make-public share this dataset though it is gated or private on the Hub.",
+)
+TRUST_REMOTE_CODE = click.option(
+    "--trust-remote-code/--no-trust-remote-code",
+    default=False,
+    help="Run the dataset's loading script (datasets < 4).",
 )
 KEEP_FILES = click.option(
     "--keep-files/--no-keep-files",

@@ -1,0 +1,56 @@
+"""The command that looks at everything on which loads depend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from hf_localize.cli.options import command, fail, is_quiet
+from hf_localize.cli.output import is_terminal, paint, say, show_json, show_lines
+
+if TYPE_CHECKING:
+    from hf_localize.findings import Finding
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@command()
+def doctor(as_json: bool) -> None:
+    """Look at settings, store, bucket, Hub, versions and activation.
+
+    Each is tried: a file is written into the store, an object into the bucket, and removed again; each
+    right of docs/permissions.md is used once. Shows for each ok, warn or fail, and what to do. With
+    --quiet, only what is not ok. The exit status is 1 if anything fails.
+
+    Example: hg-localize doctor
+    """
+    from hf_localize.doctor import diagnose
+
+    found = diagnose()
+    shown = [finding for finding in found if not is_quiet() or finding.state != "ok"]
+    if as_json:
+        show_json(shown)
+    elif is_terminal():
+        _show(shown)
+    else:
+        show_lines([item.state, item.area, item.name, item.told, item.advice] for item in shown)
+    states = [finding.state for finding in found]
+    summary = f"{states.count('ok')} ok, {states.count('warn')} to look at, {states.count('fail')} failed"
+    if "fail" in states:
+        fail(summary)
+    say(summary)
+
+
+def _show(found: Sequence[Finding]) -> None:
+    for area in dict.fromkeys(finding.area for finding in found):
+        of_area = [finding for finding in found if finding.area == area]
+        width = max(len(finding.name) for finding in of_area)
+        click.echo(paint(area, bold=True))
+        for finding in of_area:
+            state = paint(f"{finding.state:<4}", fg=_COLOURS[finding.state])
+            first, *others = finding.told.splitlines() or [""]
+            click.echo(f"  {state}  {finding.name:<{width}}  {first}")
+            for line in [*others, *(f"→ {finding.advice}".splitlines() if finding.advice else ())]:
+                click.echo(f"{'':{width + 10}}{line}")

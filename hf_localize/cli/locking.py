@@ -1,0 +1,76 @@
+"""The command that writes lock files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hf_localize.cli.options import ANY_DATASET_IDS, CONFIG_NAMES, REVISION, TRUST_REMOTE_CODE, command
+from hf_localize.cli.output import say, show_json
+
+
+@command()
+@ANY_DATASET_IDS
+@CONFIG_NAMES
+@REVISION
+@TRUST_REMOTE_CODE
+@click.option(
+    "--from-record",
+    type=click.Path(exists=True),
+    metavar="PATH",
+    help="What was loaded while HGLOC_RECORD named this file or folder. Default, if no dataset is named: "
+    "the one that it names now.",
+)
+@click.option(
+    "--from-file",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="What a list names: lines of ID [CONFIG [REVISION]].",
+)
+@click.option("--by-commit", is_flag=True, help="Have the commit on the Hub decide, where there is one.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    default="datasets.lock",
+    metavar="FILE",
+    help="Default: datasets.lock; - is stdout.",
+)
+def lock(
+    dataset_ids: tuple[str, ...],
+    config_names: tuple[str, ...],
+    from_record: str | None,
+    from_file: str | None,
+    output: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write down exactly which content of datasets is used.
+
+    Of those that were loaded, or are named: id, config, revision, commit and digest. hg-localize
+    download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE give exactly these, or fail.
+
+    Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
+    """
+    from hf_localize.lockfile import as_json as as_document
+    from hf_localize.locking import lock_datasets
+    from hf_localize.settings import current
+
+    record = current().record
+    if not dataset_ids and from_file is None and from_record is None:
+        if record is None:
+            raise click.UsageError("say what: DATASET_ID..., --from-file FILE, or --from-record PATH")
+        from_record = str(record)
+    made = lock_datasets(
+        dataset_ids, config_names or (None,), from_record=from_record, from_file=from_file, **options
+    )
+    if output == "-":
+        click.echo(made.to_bytes(), nl=False)
+        return
+    made.write(output)
+    if as_json:
+        show_json({"path": output, "datasets": [as_document(item) for item in made.datasets]})
+    else:
+        click.echo(output)
+        say(f"{len(made.datasets)} datasets are locked")
