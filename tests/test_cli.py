@@ -37,9 +37,16 @@ def test_the_options_are_those_of_the_specification() -> None:
     trust = {"--trust-remote-code", "--no-trust-remote-code"}
     keep = {"--keep-files", "--no-keep-files"}
     many = {"dataset_ids", "--all-configs"}
-    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep
+    others = {"--from-file", "--locked", "--update"}
+    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep | others
     assert options["register"] == ref | public | upload | keep | {"path"}
-    assert options["sync-local-to-s3"] == ref | public
+    assert options["sync-local-to-s3"] == ref | public | {"--all", "-a"}
+    assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
+    assert options["outdated"] == ref | {"--all", "-a", "--s3"}
+    assert options["lock"] == (ref - {"dataset_id"}) | trust | {
+        *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o")
+    }
+    assert options["doctor"] == set()
     assert options["verify"] == ref | {"--deep", "--s3", "--public"}
     assert options["repair"] == ref
     assert options["remove"] == ref | {"--s3", "--yes", "-y"}

@@ -100,6 +100,12 @@ def test_json_is_as_it_is_documented(three: Desk, tmp_path: Path) -> None:
 
     printed("register", str(tmp_path / "own"), "org/own")
     printed("sync-local-to-s3", "org/own")
+    hf_localize.register_dataset(rows("newer"), "org/own", skip_s3_upload=True)
+    assert [item["state"] for item in printed("diff", "--all")].count("different") == 1
+    assert len(printed("sync-local-to-s3", "--all")) == 4
+    assert printed("outdated", "--all") == []
+    printed("doctor")
+    assert len(printed("lock", "org/own", "-o", str(tmp_path / "a.lock"))["datasets"]) == 1
     assert len(printed("download", "org/a", "-n", "cfg", "-r", "v1")) == 1
     assert len(printed("list-local")) == len(printed("list-s3", "--long")) == 4
     assert len(printed("list-s3")) == 4

@@ -41,17 +41,25 @@ def run(command: list[str], **env: str) -> str:
 def test_every_command_of_the_readme_runs(reader: Desk) -> None:
     targets = re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     output = ""
-    (Path.cwd() / "train.py").write_text("import hf_localize; assert hf_localize.is_installed()")
+    (Path.cwd() / "train.py").write_text(
+        "import hf_localize; assert hf_localize.is_installed()\n"
+        "from datasets import load_dataset; load_dataset('openai/gsm8k', 'main', split='train')"
+    )
+    (Path.cwd() / "datasets.txt").write_text("openai/gsm8k socratic  # twice\nopenai/gsm8k socratic\n")
+    env: dict[str, str] = {}
     for line in "".join(blocks("console")).splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)
         if words[0] == "make":  # The demo has a test of its own, and `make test` runs this one.
             assert words[1] in targets
         elif words[0] == "export":
             assert all(word.startswith("HGLOC_") for word in words[1:])  # The desk has its own values.
+            env |= dict(
+                word.split("=") for word in words[1:] if word.startswith(("HGLOC_RECORD", "HGLOC_LOCK"))
+            )
         else:
             assert words[0] == "hg-localize"
             path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-            output += run([sys.executable, "-m", "hf_localize", *words[1:]], PATH=path)
+            output += run([sys.executable, "-m", "hf_localize", *words[1:]], PATH=path, **env)
     assert "openai/gsm8k\tmain\t-" in output
     assert "team/corpus\t-\tv1" in output
 

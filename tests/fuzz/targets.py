@@ -21,6 +21,7 @@ from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
 from hf_localize.features import missing_types, portable, with_large_list_item
 from hf_localize.index import Placed, enter, leave, read_catalog, read_placed
 from hf_localize.jsonformat import is_as_written, parse_json
+from hf_localize.lockfile import Lock, locked, parse_lock
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.manifestjson import manifest_bytes, manifest_document, read_manifest, ref_at_head
 from hf_localize.paths import check_paths
@@ -123,6 +124,16 @@ def pointer(data: bytes) -> None:
     inside(read_pointer(data, "p"))
 
 
+def lock(data: bytes) -> None:
+    found = parse_lock(data, "l")
+    assert parse_lock(found.to_bytes(), "again").datasets == found.datasets
+    for item in found.datasets:
+        inside(item.ref)
+        assert item.digest or item.commit
+        for ref in ASKED:
+            item.answers(ref)
+
+
 def saved(data: bytes) -> None:
     """A folder of `save_to_disk`: the bytes are its three JSON files in one JSON list."""
     documents = parse_json(data, "s")
@@ -193,7 +204,7 @@ def index_key(data: bytes) -> None:
 
 
 TARGETS: tuple[Callable[[bytes], None], ...] = (
-    *(manifest, head, placed, catalog, records, pointer, saved, zipped, extra, names, paths, index_key),
+    *(manifest, head, placed, catalog, records, pointer, lock, saved, zipped, extra, names, paths, index_key),
 )
 
 
@@ -249,6 +260,7 @@ def seeds() -> dict[str, list[bytes]]:
         "placed": [mark.to_bytes(), json.dumps(mark.document()).encode()],
         "catalog": [json.dumps(index).encode()],
         "records": [json.dumps({"k": record}).encode()],
+        "lock": [Lock((locked(good.ref, good),)).to_bytes()],
         "pointer": [b'{"dataset_id": "a", "config_name": null, "revision": "b"}'],
         "saved": [json.dumps([{"splits": ["train"]}, state, {"features": good.features}]).encode()],
         "zipped": [whole, other.getvalue()],
