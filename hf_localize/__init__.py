@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         sync_local_dataset_to_s3,
     )
     from hf_localize.asking import describe_dataset, explain_dataset
+    from hf_localize.cataloguing.catalog import Catalog, publish_catalog, write_catalog
     from hf_localize.errors import HfLocalizeError
     from hf_localize.listing import list_local_datasets, list_public_datasets, list_s3_datasets
     from hf_localize.many import Download, download_datasets
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DATASETS_STORE_PATH",
+    "Catalog",
     "Download",
     "HfLocalizeError",
     "describe_dataset",
@@ -55,6 +57,7 @@ __all__ = [
     "load_local_dataset",
     "preview_dataset",
     "prune_datasets",
+    "publish_catalog",
     "register_dataset",
     "remove_dataset",
     "repair_dataset",
@@ -62,6 +65,7 @@ __all__ = [
     "uninstall",
     "verify_dataset",
     "withdraw_dataset",
+    "write_catalog",
 ]
 
 _HOMES = {
@@ -72,6 +76,7 @@ _HOMES = {
     **dict.fromkeys(("describe_dataset", "explain_dataset"), "asking"),
     "preview_dataset": "previewing",
     **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "listing"),
+    **dict.fromkeys(("Catalog", "publish_catalog", "write_catalog"), "cataloguing.catalog"),
     **dict.fromkeys(("Download", "download_datasets"), "many"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }
