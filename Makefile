@@ -11,7 +11,7 @@ JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-faults test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo test lint types test-versions test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -62,6 +62,10 @@ types: $(BIN)/.ready ## mypy --strict
 
 test-faults: $(BIN)/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults
+
+test-browser: $(BIN)/.ready ## The catalogue in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
+	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/cataloguing
 
 test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3

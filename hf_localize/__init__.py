@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         sync_local_dataset_to_s3,
     )
     from hf_localize.asking import describe_dataset, explain_dataset
+    from hf_localize.cataloguing.catalog import Catalog, publish_catalog, write_catalog
     from hf_localize.comparing import diff_datasets, list_outdated
     from hf_localize.doctor import diagnose
     from hf_localize.errors import HfLocalizeError
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DATASETS_STORE_PATH",
+    "Catalog",
     "Download",
     "HfLocalizeError",
     "describe_dataset",
@@ -63,6 +65,7 @@ __all__ = [
     "lock_datasets",
     "preview_dataset",
     "prune_datasets",
+    "publish_catalog",
     "register_dataset",
     "remove_dataset",
     "repair_dataset",
@@ -71,6 +74,7 @@ __all__ = [
     "uninstall",
     "verify_dataset",
     "withdraw_dataset",
+    "write_catalog",
 ]
 
 _HOMES = {
@@ -85,6 +89,7 @@ _HOMES = {
     "diagnose": "doctor",
     **dict.fromkeys(("download_locked", "lock_datasets"), "locking"),
     **dict.fromkeys(("Download", "download_datasets", "sync_local_datasets_to_s3"), "many"),
+    **dict.fromkeys(("Catalog", "publish_catalog", "write_catalog"), "cataloguing.catalog"),
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
 }
 

@@ -38,7 +38,7 @@ def seek_points(shard: Path, *, shards: int = 1) -> tuple[tuple[int, int], ...]:
     with open(shard, "rb") as file:
         try:
             found = [(rows, offset) for rows, offset, _ in _batches(file)][1:]
-        except _NotSeekableError:
+        except NotSeekableError:
             return ()
     most = min(_MOST_POINTS, max(1, _MOST_POINTS_OF_ENTRY // shards), len(found))
     return tuple(found[(2 * number + 1) * len(found) // (2 * most)] for number in range(most))
@@ -89,9 +89,30 @@ def open_at(
                 stream.seek(offset)
                 return rows, pa.ipc.open_stream(_Joined(schema, stream))
         return stop_row, pa.RecordBatchReader.from_batches(pa.schema([]), [])
-    except _NotSeekableError:
+    except NotSeekableError:
         stream.seek(0)
         return 0, pa.ipc.open_stream(stream)
+
+
+def messages(stream: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
+    """Yield where the schema of an Arrow stream file lies, and then each record batch.
+
+    Returns:
+        Of each the offset, where its body begins, where it ends, and its rows.
+
+    Raises:
+        NotSeekableError: it has dictionaries, or is not of the format that is known here.
+        IntegrityError: it is damaged.
+    """
+    offset = 0
+    while True:
+        kind, rows, body, end = _message(stream, offset)
+        if kind is None and offset:
+            return
+        if kind != (_RECORD_BATCH if offset else _SCHEMA):
+            raise NotSeekableError
+        yield offset, body, end, rows
+        offset = end
 
 
 def _batches(stream: BinaryIO, from_point: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int, int]]:
@@ -102,7 +123,7 @@ def _batches(stream: BinaryIO, from_point: Sequence[tuple[int, int]] = ()) -> It
         if kind is None:
             return
         if kind != _RECORD_BATCH:
-            raise _NotSeekableError
+            raise NotSeekableError
         yield rows, offset, rows + count
         rows, offset = rows + count, end
 
@@ -110,7 +131,7 @@ def _batches(stream: BinaryIO, from_point: Sequence[tuple[int, int]] = ()) -> It
 def _schema_of(stream: BinaryIO) -> bytes:
     kind, _, _, end = _message(stream, 0)
     if kind != _SCHEMA:
-        raise _NotSeekableError
+        raise NotSeekableError
     stream.seek(0)
     return _read(stream, end)
 
@@ -123,7 +144,7 @@ def _message(stream: BinaryIO, offset: int) -> tuple[int | None, int, int, int]:
         return None, 0, offset, offset
     mark, size = struct.unpack("<II", prefix)
     if mark != _CONTINUATION or size > _MAX_METADATA_BYTES:
-        raise _NotSeekableError
+        raise NotSeekableError
     if size == 0:
         return None, 0, offset + 8, offset + 8
     table = _Table.root(_read(stream, size))
@@ -143,7 +164,7 @@ def _read(stream: BinaryIO, size: int, *, at_end: bool = False) -> bytes:
     return data
 
 
-class _NotSeekableError(Exception):
+class NotSeekableError(Exception):
     """The stream can only be read from its beginning."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,13 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),
     )
+
+
+def with_card(manifest: Manifest, folder: Path, card: Path) -> Manifest:
+    """Return *manifest* with the dataset card *card*, which is copied into *folder*."""
+    shutil.copyfile(card, folder / CARD_FILE)
+    others = tuple(file for file in manifest.files if file.path != CARD_FILE)
+    return replace(manifest, files=(*others, hash_file(folder / CARD_FILE, CARD_FILE)))
 
 
 def info_of(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,18 +26,22 @@ def register(
     ref: DatasetRef,
     store: Store,
 ) -> LocalEntry:
-    """Copy own data into the store as the entry for *ref*.
+    """Copy own data into the store as the entry for *ref*, with the folder's README.md as its card.
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
     """
-    data, saved = path_or_dataset, None
+    data, saved, card = path_or_dataset, None, None
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()
+        card = path / layout.CARD_FILE
         data, saved = _open(path, ref.config_name), path if layout.is_saved_dataset(path) else None
     with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
-        return commit(store, folder, capture_dataset(data, folder, ref, saved))
+        manifest = capture_dataset(data, folder, ref, saved)
+        if card is not None and card.is_file():
+            manifest = layout.with_card(manifest, folder, card)
+        return commit(store, folder, manifest)
 
 
 def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) -> LocalEntry:

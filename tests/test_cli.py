@@ -57,6 +57,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["list-s3"] == listed | {"--all-folders"}
     assert options["info"] == options["explain"] == ref
     assert options["preview"] == ref | {"--split", "--rows"}
+    assert options["catalog"] == {"--output", "-o", "--publish", "--public", "--title", "--contact", "--rows"}
     assert set(options) >= {
         *("download", "register", "sync-local-to-s3", "list-local", "list-s3", "list-public", "run"),
         *("info", "preview", "explain", "completion"),

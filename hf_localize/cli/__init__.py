@@ -32,6 +32,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "info": "asking",
         "preview": "asking",
         "explain": "asking",
+        "catalog": "catalog",
     },
     "Take care": {
         "verify": "upkeep",

@@ -34,7 +34,6 @@ from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError, without_queries
 from hf_localize.features import portable
-from hf_localize.hashing import hash_file
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
@@ -425,9 +424,7 @@ def _with_card(manifest: Manifest, folder: Path, token: Any) -> Manifest:
     except EntryNotFoundError:
         _log.debug("%s has no dataset card", manifest.ref)
         return manifest
-    shutil.copyfile(card, folder / layout.CARD_FILE)
-    record = hash_file(folder / layout.CARD_FILE, layout.CARD_FILE)
-    return replace(manifest, files=(*manifest.files, record))
+    return layout.with_card(manifest, folder, Path(card))
 
 
 def _api(token: Any = None) -> huggingface_hub.HfApi:

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,12 @@ from typing import Any
 
 from hf_localize import archive, layout, zipformat
 from hf_localize.batches import packed
+from hf_localize.cataloguing.cards import read_card
+from hf_localize.cataloguing.detail import detail
+from hf_localize.cataloguing.frame import About
+from hf_localize.cataloguing.gathering import Listing
+from hf_localize.cataloguing.overview import overview, summary_of
+from hf_localize.cataloguing.peeking import first_rows
 from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
 from hf_localize.features import missing_types, portable, with_large_list_item
 from hf_localize.index import Placed, enter, leave, read_catalog, read_placed
@@ -30,6 +37,7 @@ from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_in
 from hf_localize.store.pointers import read_pointer
 
 REF = DatasetRef("org/x")
+ABOUT = About(title="x", made="2026-01-01", is_public=True)
 ASKED = (REF, DatasetRef("ORG/X", "c", "main"), DatasetRef("x", None, "0123abc"))
 
 
@@ -85,6 +93,9 @@ def manifest(data: bytes) -> None:
     found = read_manifest(data, "m")
     is_as_written(data, manifest_document(found))
     use(found)
+    listing = Listing(found.ref, found)
+    assert detail(ABOUT, listing, [(found.ref, "x.html")]).count(b"<script") == 1
+    assert overview(ABOUT, [summary_of(listing, "x.html")]).count(b"<script") == 1
 
 
 def head(data: bytes) -> None:
@@ -203,8 +214,35 @@ def index_key(data: bytes) -> None:
         inside(ref)
 
 
+def card(data: bytes) -> None:
+    """The README.md of a dataset, as HTML that can do nothing."""
+    found = read_card(data)
+    tags = set(re.findall(r"<([^\s>/]+)", found.text))
+    assert not tags & {
+        "script",
+        "style",
+        "img",
+        "iframe",
+        "svg",
+        "object",
+        "form",
+        "input",
+        "html",
+        "b",
+        "div",
+    }
+    assert not re.search(r"""(?:href|src)="(?!https?:|mailto:|#card-)""", found.text, re.IGNORECASE)
+
+
+def rows(data: bytes) -> None:
+    """The first rows of an Arrow stream file."""
+    for row in first_rows(lambda: io.BytesIO(data), len(data), 3, 100_000).rows:
+        assert len(row) <= 60
+
+
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     *(manifest, head, placed, catalog, records, pointer, lock, saved, zipped, extra, names, paths, index_key),
+    *(card, rows),
 )
 
 
@@ -267,8 +305,23 @@ def seeds() -> dict[str, list[bytes]]:
         "extra": [bytes(11) + b"HL\4\0" + bytes(4)],
         "names": [b"org/x\nc d\nrefs/pr/1"],
         "paths": [b"a/b\nc", "é/ü".encode()],
+        "card": [b"---\nlicense: mit\n---\n# A\n\n[b](#a) <b>c</b> ![d](https://e)\n\n| f |\n|---|\n| g |\n"],
+        "rows": [_stream()],
         "index_key": [good.ref.index_key.encode()],
     }
+
+
+def _stream() -> bytes:
+    """Return a small Arrow stream file."""
+    import pyarrow as pa
+
+    table = pa.table(
+        {"a": [1, None, 3], "b": [["x"], [], ["y", "zz"]], "c": [{"bytes": b"\1\2", "path": "p"}] * 3}
+    )
+    made = io.BytesIO()
+    with pa.ipc.new_stream(made, table.schema) as writer:
+        writer.write_table(table)
+    return made.getvalue()
 
 
 __all__ = ["TARGETS", "InvalidRefError", "run", "seeds"]

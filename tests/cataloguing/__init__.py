@@ -1,0 +1,1 @@
+"""The catalogue: its pages, and what browsers make of them."""
