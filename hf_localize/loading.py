@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import datasets
 import huggingface_hub
 
+from hf_localize import bars
 from hf_localize.builder import LocalizedDataset
 from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
@@ -76,6 +77,7 @@ class BuilderRequest:
     force: bool = False
 
 
+@bars.shown()
 def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.DatasetBuilder:
     """Return a builder for the first source that has the dataset. No data is moved.
 
@@ -135,6 +137,7 @@ def _refuse_script(entry: LocalEntry) -> None:
         )
 
 
+@bars.shown()
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
     """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
     stock = stock_function()
@@ -234,6 +237,7 @@ def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
         )
 
 
+@bars.shown()
 def open_original_files(
     ref: DatasetRef,
     arguments: Mapping[str, Any],
@@ -327,17 +331,18 @@ def load_of(split: Any) -> Iterator[None]:
     hits: list[HubEntry] = []
     token = _hits.set(hits)
     token_of_wanted = _wanted.set(None if split is None else WantedSplit(split))
-    try:
-        yield
-    finally:
-        _hits.reset(token)
-        _wanted.reset(token_of_wanted)
-    for entry in hits:
-        session = current_session()
-        # Stock names a format once it has prepared the data; a streamed dataset has none.
-        wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
-        if wanted and entry.builder._file_format == "arrow":
-            _capture(entry, session)
+    with bars.shown():
+        try:
+            yield
+        finally:
+            _hits.reset(token)
+            _wanted.reset(token_of_wanted)
+        for entry in hits:
+            session = current_session()
+            # Stock names a format once it has prepared the data; a streamed dataset has none.
+            wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
+            if wanted and entry.builder._file_format == "arrow":
+                _capture(entry, session)
 
 
 def _capture(entry: HubEntry, session: Session) -> None:

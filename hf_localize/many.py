@@ -18,6 +18,7 @@ from typing import Any
 from hf_localize import settings
 from hf_localize.api import download_dataset
 from hf_localize.errors import kind_of, without_queries
+from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 
@@ -98,7 +99,9 @@ def download_datasets(
         "share_restricted": share_restricted,
     }
     todo = [ref for ref, known in wanted.items() if known is None]
-    done = dict(zip(todo, _run(todo, options), strict=True))
+    items = [Item(str(ref), 1) for ref in todo]
+    with moving("Downloading", f"{len(items)} datasets", items, is_in_bytes=False):
+        done = dict(zip(todo, _run(todo, options), strict=True))
     return [known or done[ref] for ref, known in wanted.items()]
 
 
@@ -156,6 +159,7 @@ def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple
             ended = RuntimeError(f"its process was ended (status {process.exitcode})")
             result = failed(ref, ended)
     process.join()
+    counter(str(ref))(1)
     return ref, result
 
 
