@@ -29,6 +29,7 @@ from hf_localize.jsonformat import MAX_JSON_BYTES
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.manifestjson import read_manifest
 from hf_localize.paths import check_paths, check_tree
+from hf_localize.progress import moving
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.zipformat import FLUSHED, Member, member_of
 
@@ -233,7 +234,8 @@ def unpack(
         wanted = records or tuple(FileRecord(name, info.file_size) for name, info in members.items())
         if sum(record.size_bytes for record in wanted) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
-        return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
+        with moving("Unpacking", where, wanted):
+            return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
 
 
 class _Inflating(io.RawIOBase):

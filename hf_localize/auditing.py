@@ -23,6 +23,7 @@ from hf_localize.index import Placed, catalog_keys, enter, folder_of, plain_mark
 from hf_localize.jsonformat import is_as_written
 from hf_localize.manifest import FileRecord
 from hf_localize.manifestjson import manifest_document, read_manifest
+from hf_localize.progress import Item, counter, moving
 from hf_localize.publicrecords import PublicRecord, described, read_record, record_ref
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.s3.bucket import Bucket
@@ -67,9 +68,10 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
         if deep:
             seen = {damage.path for damage in damages}
             todo = [file for file in manifest.files if placed.key(file.path) not in seen]
-            damages += _hash_damages(
-                todo, lambda file: bucket.open_range(placed.key(file.path)), workers, placed.key
-            )
+            with moving("Checking", manifest.ref, todo):
+                damages += _hash_damages(
+                    todo, lambda file: bucket.open_range(placed.key(file.path)), workers, placed.key
+                )
     return Checked(
         manifest.ref,
         place,
@@ -138,10 +140,12 @@ def _sha256(what: str, open_body: Callable[[], io.RawIOBase]) -> str:
     digests: list[str] = []
 
     def read() -> None:
-        digest, chunk = hashlib.sha256(), bytearray(_CHUNK)
+        digest, chunk, size, note = hashlib.sha256(), bytearray(_CHUNK), 0, counter(what)
         with open_body() as body:
             while got := body.readinto(chunk):
                 digest.update(memoryview(chunk)[:got])
+                size += got
+                note(size)
         digests.append(digest.hexdigest())
 
     trying(what, read)
@@ -229,8 +233,9 @@ def _record_damages(entry: ZipEntry, value: Mapping[str, Any]) -> Iterator[Damag
 def _zip_damages(entry: ZipEntry) -> list[Damage]:
     """Read the whole ZIP; only where it is not as recorded, its files, to name those that are damaged."""
     key = entry.record.zip_key
-    if _sha256(key, functools.partial(entry.files.open_range, key)) == entry.record.sha256:
-        return []
+    with moving("Checking", entry.record.ref, [Item(key, entry.record.size_bytes or 0)]):
+        if _sha256(key, functools.partial(entry.files.open_range, key)) == entry.record.sha256:
+            return []
 
     def open_file(file: FileRecord) -> io.RawIOBase:
         return entry.open_range(file.path, 0, file.size_bytes)

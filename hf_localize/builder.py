@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import datasets
 import pyarrow as pa
 
+from hf_localize import bars
 from hf_localize.batches import open_at, unpacked
 from hf_localize.capture import dataset_name
 from hf_localize.datafiles import CACHE_FOLDER
@@ -105,6 +106,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def _info(self) -> datasets.DatasetInfo:
         return dataset_info(self._entry.manifest, self._ref)
 
+    @bars.shown()
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Bring the entry into the local store, then prepare it as stock does."""
         try:

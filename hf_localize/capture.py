@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from hf_localize.hashing import hash_file
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.media import embed_members, refuse_foreign_files
 from hf_localize.paths import check_paths, files_below
+from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import make_portable, split_by_rows, write_empty_shard, write_portable_shard
 
@@ -63,7 +64,9 @@ def capture_builder(
         builder.as_dataset().save_to_disk(str(folder))
         splits = _normalise(folder, lambda split: source_rows(builder, split))
     else:
-        splits = tuple(_link_split(builder, name, folder, is_ours) for name in builder.info.splits)
+        prepared = (path for name in builder.info.splits for path in _prepared_files(builder, name))
+        with moving("Capturing", ref, _measured(prepared)):
+            splits = tuple(_link_split(builder, name, folder, is_ours) for name in builder.info.splits)
     layout.write_dict_json(folder, [split.name for split in splits])
     manifest = _manifest(folder, ref, builder.info, splits)
     configs = tuple(builder.builder_configs) or (builder.config.name,)
@@ -134,14 +137,16 @@ def capture_files(
     paths = sorted(check_paths(files_below(source), str(source)))
     if not paths:
         raise FileNotFoundError(f"{source} holds no files")
-    for path in paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        place((source / path).resolve(), folder / path)
+    with moving("Capturing", manifest.ref, (Item(p, (source / p).stat().st_size) for p in paths)):
+        for path in paths:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            place((source / path).resolve(), folder / path)
+            counter(path)((folder / path).stat().st_size)
     return replace(
         manifest,
         created=_now(),
         written_by=_WRITERS,
-        files=_hashed(folder, paths),
+        files=_hashed(folder, paths, manifest.ref),
     )
 
 
@@ -152,8 +157,10 @@ def _copy_shards(saved: Path, folder: Path, names: Sequence[str]) -> None:
         source = saved / name if (saved / layout.DICT_FILE).exists() else saved
         shards = [layout.shard_name(i, len(split.shards)) for i in range(len(split.shards))]
         (folder / name).mkdir()
-        for shard, shard_name in zip(split.shards, shards, strict=True):
-            shutil.copyfile(saved / shard.path, folder / name / shard_name)
+        with moving("Copying", f"{saved} ({name})", _measured(saved / shard.path for shard in split.shards)):
+            for shard, shard_name in zip(split.shards, shards, strict=True):
+                shutil.copyfile(saved / shard.path, folder / name / shard_name)
+                counter(str(saved / shard.path))((saved / shard.path).stat().st_size)
         info = _info_json(datasets.DatasetInfo.from_directory(str(source)))
         layout.write_split_json(folder / name, name, shards, layout.read_fingerprint(source), info)
     layout.write_dict_json(folder, names)
@@ -188,7 +195,7 @@ def _manifest(
         splits=splits,
         features=_plain(portable(asdict(info.features))),
         info=_plain(layout.info_of(_info_json(info))),
-        files=_hashed(folder, list(files_below(folder))),
+        files=_hashed(folder, list(files_below(folder)), ref),
     )
 
 
@@ -202,9 +209,14 @@ def _now() -> str:
     return dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
 
 
-def _hashed(folder: Path, paths: Sequence[str]) -> tuple[FileRecord, ...]:
+def _hashed(folder: Path, paths: Sequence[str], ref: DatasetRef) -> tuple[FileRecord, ...]:
     workers = os.cpu_count() or 1
-    return tuple(run_all(lambda path: hash_file(folder / path, path), paths, workers=workers))
+    with moving("Hashing", ref, (Item(path, (folder / path).stat().st_size) for path in paths)):
+        return tuple(run_all(lambda path: hash_file(folder / path, path), paths, workers=workers))
+
+
+def _measured(paths: Iterable[Path]) -> Iterator[Item]:
+    return (Item(str(path), path.stat().st_size) for path in paths)
 
 
 def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path, is_ours: bool) -> Split:
@@ -242,6 +254,7 @@ def _link_split(builder: datasets.DatasetBuilder, name: str, folder: Path, is_ou
 def _link_shards(sources: Sequence[Path], targets: Sequence[Path], is_ours: bool) -> None:
     for source, target in zip(sources, targets, strict=True):
         write_portable_shard(source, target, is_ours=is_ours)
+        counter(str(source))(source.stat().st_size)
 
 
 def _prepared_files(builder: datasets.DatasetBuilder, split: str) -> list[Path]:

@@ -12,6 +12,7 @@ from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.hashing import problems_in
 from hf_localize.jsonformat import is_as_written
 from hf_localize.manifestjson import manifest_document
+from hf_localize.progress import moving
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
@@ -64,7 +65,8 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
     files = entry.manifest.files if entry.has_manifest else ()
     if entry.is_partial:
         files = tuple(file for file in files if (entry.folder / file.path).exists())
-    damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
+    with moving("Checking", entry.manifest.ref, files if deep else ()):
+        damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
     if entry.has_manifest:
         data = (entry.folder / MANIFEST_NAME).read_bytes()
         if not is_as_written(data, manifest_document(entry.manifest)):

@@ -15,6 +15,7 @@ from hf_localize.errors import IntegrityError, UnreachableError
 from hf_localize.flushing import begin_flush
 from hf_localize.manifest import FileRecord
 from hf_localize.parts import PART_BYTES, Buffers, fill, views
+from hf_localize.progress import counter
 from hf_localize.room import require_room
 
 #: How often a file is fetched that came whole and is not what its record says: it may be the way.
@@ -70,6 +71,7 @@ class _Incoming:
         self._fetches = 0
         self._flushed = 0
         self._turn = threading.Condition()
+        self._note = counter(record.path)
         #: Bytes that workers were told to fetch, and those that are hashed and written.
         self.asked = self.done = 0
         self.under_way = 0
@@ -87,6 +89,7 @@ class _Incoming:
             self._sink.truncate(0)
         else:
             self._read_what_is_there()
+        self._note(self.done)
         self._resumed = self.done > 0
         self.asked = self._flushed = self.done
         if not self.record.sha256:
@@ -123,6 +126,7 @@ class _Incoming:
         self._flushed = begin_flush(self._sink.fileno(), self._flushed, self.done + len(view))
         with self._turn:
             self.done += len(view)
+            self._note(self.done)
             self._turn.notify_all()
 
     def finish(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from hf_localize.crew import run_all
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.progress import counter, moving
 
 _CHUNK = 1 << 20
 
@@ -23,12 +24,13 @@ def hash_file(path: Path, name: str) -> FileRecord:
     Raises:
         IntegrityError: there is no such file.
     """
-    digest, size = hashlib.sha256(), 0
+    digest, size, note = hashlib.sha256(), 0, counter(name)
     try:
         with open(path, "rb", opener=_open_unnoticed) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
+                note(size)
     except FileNotFoundError as exc:
         raise IntegrityError(f"{path} is missing") from exc
     return FileRecord(name, size, digest.hexdigest())
@@ -80,5 +82,7 @@ def verify_folder(folder: Path, manifest: Manifest) -> None:
     Raises:
         IntegrityError: a file is absent or differs.
     """
-    for path, problem in problems_in(folder, manifest.files, deep=True).items():
+    with moving("Checking", manifest.ref, manifest.files):
+        problems = problems_in(folder, manifest.files, deep=True)
+    for path, problem in problems.items():
         raise IntegrityError(f"{folder / path} {problem}")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import datasets
 import huggingface_hub
 
+from hf_localize import bars
 from hf_localize.builder import LocalizedDataset
 from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
@@ -80,6 +81,7 @@ class BuilderRequest:
     force: bool = False
 
 
+@bars.shown()
 def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.DatasetBuilder:
     """Return a builder for the first source that has the dataset. No data is moved.
 
@@ -150,6 +152,7 @@ def _refuse_script(entry: LocalEntry) -> None:
         )
 
 
+@bars.shown()
 def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
     """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
     stock = stock_function()
@@ -256,6 +259,7 @@ def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
         )
 
 
+@bars.shown()
 def open_original_files(
     ref: DatasetRef,
     arguments: Mapping[str, Any],
@@ -376,21 +380,22 @@ def load_of(split: Any) -> Iterator[None]:
     hits: list[HubEntry] = []
     token = _hits.set(hits)
     token_of_wanted = _wanted.set(None if split is None else WantedSplit(split))
-    try:
-        yield
-    finally:
-        _hits.reset(token)
-        _wanted.reset(token_of_wanted)
-    for entry in hits:
-        session = current_session()
-        # Stock names a format once it has prepared the data; a streamed dataset has none.
-        wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
-        is_prepared = wanted and entry.builder._file_format == "arrow"
-        kept = _capture(entry, session) if is_prepared else None
-        if kept is None:
-            _record_commit(entry, session)
-        else:
-            _record(replace(kept, source=entry.source), entry.ref, session)
+    with bars.shown():
+        try:
+            yield
+        finally:
+            _hits.reset(token)
+            _wanted.reset(token_of_wanted)
+        for entry in hits:
+            session = current_session()
+            # Stock names a format once it has prepared the data; a streamed dataset has none.
+            wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
+            is_prepared = wanted and entry.builder._file_format == "arrow"
+            kept = _capture(entry, session) if is_prepared else None
+            if kept is None:
+                _record_commit(entry, session)
+            else:
+                _record(replace(kept, source=entry.source), entry.ref, session)
 
 
 def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:

@@ -18,6 +18,7 @@ from typing import Any
 from hf_localize import settings
 from hf_localize.api import download_dataset, sync_local_dataset_to_s3
 from hf_localize.errors import kind_of, without_queries
+from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
 
@@ -146,7 +147,9 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
     """
     if options.get("make_public") and not options.get("skip_s3_upload"):
         current_session().require_publisher()
-    return [_download_of(done) for done in _run(list(dict.fromkeys(refs)), _download, options)]
+    wanted = list(dict.fromkeys(refs))
+    with _counted("Downloading", wanted):
+        return [_download_of(done) for done in _run(wanted, _download, options)]
 
 
 def sync_local_datasets_to_s3(
@@ -163,10 +166,17 @@ def sync_local_datasets_to_s3(
     session = current_session()
     session.require_publisher()
     options = {"make_public": make_public, "share_restricted": share_restricted}
-    return [
-        Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
-        for done in _run(session.store.refs(), _sync, options)
-    ]
+    refs = session.store.refs()
+    with _counted("Uploading", refs):
+        return [
+            Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
+            for done in _run(refs, _sync, options)
+        ]
+
+
+def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[None]:
+    """Show how many of *refs* are done meanwhile."""
+    return moving(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
 
 
 def _names(ref: DatasetRef) -> tuple[str, str | None, str | None]:
@@ -239,6 +249,7 @@ def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple
             process.join()
             result = _failed(ref, RuntimeError(f"its process was ended (status {process.exitcode})"))
     process.join()
+    counter(str(ref))(1)
     return ref, result
 
 

@@ -17,6 +17,7 @@ from isal import isal_zlib
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.manifestjson import manifest_bytes
+from hf_localize.progress import counter
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.zipformat import (
     BLOCK_BYTES,
@@ -51,6 +52,11 @@ class PackedZip:
         self._manifest = manifest
         #: Bytes from the manifest's header to the end; known when all pieces were made.
         self.tail_bytes = 0
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the entry's manifest."""
+        return self._manifest
 
     @property
     def digest(self) -> str:
@@ -99,13 +105,14 @@ class _Reading:
         Raises:
             IntegrityError: the file differs from its record.
         """
-        digest, read_bytes = hashlib.sha256(), 0
+        digest, read_bytes, note = hashlib.sha256(), 0, counter(self.record.path)
         source: Any = self._source  # typeshed: a BinaryIO need not have readinto; both of ours have.
         while got := source.readinto(buffer := new_buffer(size_bytes)):  # Full, but at the end.
             piece = buffer[:got]
             digest.update(piece)
             self.crc32 = isal_zlib.crc32(piece, self.crc32)
             read_bytes += got
+            note(read_bytes)
             yield piece
         if FileRecord(self.record.path, read_bytes, digest.hexdigest()) != self.record:
             raise IntegrityError(

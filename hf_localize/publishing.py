@@ -33,6 +33,7 @@ from hf_localize.index import (
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.manifestjson import manifest_bytes, read_manifest
 from hf_localize.parts import PART_BYTES
+from hf_localize.progress import moving
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.s3.bucket import Bucket, KeyInfo
 from hf_localize.s3.errors import NotPermittedError
@@ -221,8 +222,9 @@ def _send(
     if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
         todo = _without_copied(todo, placed.manifest, bucket, workers)
     # The original tool finds a dataset by its marks, so they are written after the data.
-    send_files([item for item in todo if item[0].path not in layout.MARKS], bucket, workers=workers)
-    send_files([item for item in todo if item[0].path in layout.MARKS], bucket, workers=workers)
+    with moving("Uploading", placed.manifest.ref, [file for file, _, _ in todo]):
+        send_files([item for item in todo if item[0].path not in layout.MARKS], bucket, workers=workers)
+        send_files([item for item in todo if item[0].path in layout.MARKS], bucket, workers=workers)
 
 
 def _without_sent(

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +34,7 @@ from hf_localize.errors import (
 )
 from hf_localize.lockfile import Lock, Locked
 from hf_localize.manifest import Manifest
+from hf_localize.moved import present_id
 from hf_localize.pinning import find_pinned
 from hf_localize.refs import DatasetRef
 from hf_localize.store.committing import commit, commit_part
@@ -92,7 +93,7 @@ class Resolver:
         Raises:
             DatasetNotFoundError: no source has it; the subclass tells why.
         """
-        return self._first(ref, self._usable(skip_local), lambda entry: entry)
+        return self._first(ref, self._usable(skip_local), lambda entry, _: entry)
 
     def localize(
         self, ref: DatasetRef, *, skip_local: bool = False, wanted: Wanted | None = None
@@ -106,7 +107,9 @@ class Resolver:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
         return self._first(
-            ref, self._usable(skip_local), lambda entry: self._bring_home(entry, ref, skip_local, wanted)
+            ref,
+            self._usable(skip_local),
+            lambda entry, name: self._bring_home(entry, name, skip_local, wanted),
         )
 
     def localize_entry(
@@ -134,27 +137,29 @@ class Resolver:
         for source in self.sources:
             if isinstance(source, RepositorySource):
                 try:
-                    known = budget.ask(source, functools.partial(source.repository, ref))
+                    for name in filter(None, (ref, _present(ref))):
+                        known = budget.ask(source, functools.partial(source.repository, name))
+                        if known is not None:
+                            return known
                 except _SOURCE_FAILURES as exc:
                     self._report(Answer(source.name, str(exc), exc), ref)
-                    continue
-                if known is not None:
-                    return known
         return None
 
     def _usable(self, skip_local: bool) -> Sequence[Source]:
         return [source for source in self.sources if not (skip_local and source.kind == "local")]
 
     @one_load()
-    def _first(self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry], _T]) -> _T:
+    def _first(
+        self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry, DatasetRef], _T]
+    ) -> _T:
         answers: list[Answer] = []
         budget = _Budget(self.timeout_seconds)
         locked = None if self.lock is None else self.lock.of(ref)
         for source in sources:
             try:
-                found = budget.ask(source, functools.partial(self._ask, source, ref, locked))
+                found, name = self._ask(budget, source, ref, locked)
                 if not isinstance(found, NotHere):
-                    return self._use(source, ref, locked, found, use)
+                    return self._use(source, name, locked, found, use)
                 answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
                 _log.debug("%s: %s: %s", ref, source.name, found.reason)
             except _SOURCE_FAILURES as exc:
@@ -168,8 +173,25 @@ class Resolver:
             raise not_found(ref, answers)
         raise not_found(ref, answers, f" as {self.lock.where} has it ({locked.content})")
 
-    def _ask(self, source: Source, ref: DatasetRef, locked: Locked | None) -> Entry | NotHere:
+    def _find(self, source: Source, ref: DatasetRef, locked: Locked | None) -> Entry | NotHere:
         return source.find(ref) if locked is None else find_pinned(source, ref, locked, self.store)
+
+    def _ask(
+        self, budget: _Budget, source: Source, ref: DatasetRef, locked: Locked | None
+    ) -> tuple[Entry | NotHere, DatasetRef]:
+        """Return what *source* has for *ref*, and the ref by which it has it: that of its present id, maybe.
+
+        The Hub knows that itself, and stock may refuse the old one; then that is the answer.
+        """
+        found = budget.ask(source, functools.partial(self._find, source, ref, locked))
+        present = _present(ref)
+        if not isinstance(found, NotHere) or present is None or source.kind == "hub":
+            return found, ref
+        other = budget.ask(source, functools.partial(self._find, source, present, locked))
+        if not isinstance(other, NotHere):
+            return other, present
+        reason = f"{found.reason}; as {present.dataset_id}: {other.reason}"
+        return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
 
     def _use(
         self,
@@ -177,18 +199,18 @@ class Resolver:
         ref: DatasetRef,
         locked: Locked | None,
         found: Entry,
-        use: Callable[[Entry], _T],
+        use: Callable[[Entry, DatasetRef], _T],
     ) -> _T:
         """Use what a source has; if that is gone or differs meanwhile, what it has in its place, once."""
         try:
-            return use(found)
+            return use(found, ref)
         except IntegrityError:
-            newer = self._ask(source, ref, locked) if source.kind in ("s3", "public") else found
+            newer = self._find(source, ref, locked) if source.kind in ("s3", "public") else found
             if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
                 raise
             if newer.digest == found.digest:
                 raise
-            return use(newer)
+            return use(newer, ref)
 
     def _bring_home(
         self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None = None
@@ -233,7 +255,8 @@ class Resolver:
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""
         try:
-            home = self.store.find(ref)
+            present = _present(ref)
+            home = self.store.find(ref) or (self.store.find(present) if present is not None else None)
         except IntegrityError:
             return None
         same = isinstance(entry, StoredEntry) and home is not None and home.digest == entry.digest
@@ -245,6 +268,11 @@ class Resolver:
         level = logging.DEBUG if key in _warned else logging.WARNING
         _warned.add(key)
         _log.log(level, "%s: %s failed and is passed over: %s", ref, answer.source, answer.reason)
+
+
+def _present(ref: DatasetRef) -> DatasetRef | None:
+    dataset_id = present_id(ref.dataset_id)
+    return None if dataset_id is None else replace(ref, dataset_id=dataset_id)
 
 
 def not_found(

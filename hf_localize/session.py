@@ -51,8 +51,8 @@ class Session:
         url = self.settings.public_url or (address.url if address else None)
         if url is None:
             raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
-        ca_bundle = dict(self.settings.aws_environment).get("AWS_CA_BUNDLE")
-        return PublicFiles(url, self.settings.timeout_seconds, ca_bundle, self.settings.max_bandwidth)
+        settings = self.settings
+        return PublicFiles(url, settings.timeout_seconds, settings.ca_bundle, settings.max_bandwidth)
 
     @property
     def bucket_from_outside(self) -> PublicFiles:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hf_localize import profiles
 from hf_localize.errors import SettingsError
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _ECOSYSTEM = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     "HGLOC_AUTO_INSTALL",
 )
+_NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
@@ -72,6 +74,16 @@ class Settings:
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
     aws_environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
+    @property
+    def ca_bundle(self) -> str | None:
+        """Return the file with the certificates to trust, where one is configured for AWS' own tools."""
+        return profiles.ca_bundle_of(dict(self.aws_environment))
+
+    @property
+    def has_aws_config(self) -> bool:
+        """Tell whether there is a file that configures AWS' own tools."""
+        return profiles.config_file(dict(self.aws_environment)).exists()
+
 
 _overrides: dict[str, Any] = {}
 
@@ -107,6 +119,9 @@ def _settings(overrides: Mapping[str, Any]) -> Settings:
         for name, variable in _AWS_NAMES:
             if name not in found and os.environ.get(variable):
                 found[name] = _parse(name, variable, os.environ[variable])
+        aws = dict(found["aws_environment"])
+        if "s3_endpoint_url" not in found and (endpoint := profiles.endpoint_of(aws)):
+            found["s3_endpoint_url"] = _parse("s3_endpoint_url", "endpoint_url of the AWS profile", endpoint)
     return Settings(**found)
 
 
@@ -216,6 +231,20 @@ def no_colour() -> bool:
 def cache_folder() -> Path:
     """Return the folder of what may be lost at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hf_localize"
+
+
+def are_bars_unwanted() -> bool:
+    """Tell whether a terminal shall, or can, show no live bars.
+
+    ``HF_DATASETS_DISABLE_PROGRESS_BARS`` is read as `datasets` reads it.
+    """
+    return os.environ.get(_NO_BARS[0], "").lower() in _TRUE or os.environ.get("TERM") in ("dumb", "unknown")
+
+
+def without_bars_of_datasets() -> None:
+    """Have `datasets` and huggingface_hub, if they are imported after this, show no progress bars."""
+    for name in _NO_BARS:
+        os.environ.setdefault(name, "1")
 
 
 def _as_text(value: Any) -> str:

@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_localize.errors import IntegrityError
 from hf_localize.features import portable, types_in
+from hf_localize.progress import counter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,7 +109,7 @@ def split_by_rows(sources: Sequence[Path], rows: Sequence[int], targets: Sequenc
             for source in sources
         ]
         schema = portable_schema(readers[0].schema)
-        batches = (batch for reader in readers for batch in reader if batch.num_rows)
+        batches = _batches(sources, readers)
         batch = next(batches, None)
         for count, target in zip(rows, targets, strict=True):
             with pa.ipc.new_stream(str(target), schema) as writer:
@@ -121,6 +122,12 @@ def split_by_rows(sources: Sequence[Path], rows: Sequence[int], targets: Sequenc
                     batch = batch.slice(taken) if taken < batch.num_rows else next(batches, None)
         if batch is not None:
             raise IntegrityError(f"{sources[0].parent} has more rows than its info says")
+
+
+def _batches(sources: Sequence[Path], readers: Sequence[pa.RecordBatchReader]) -> Iterator[pa.RecordBatch]:
+    for source, reader in zip(sources, readers, strict=True):
+        yield from (batch for batch in reader if batch.num_rows)
+        counter(str(source))(source.stat().st_size)
 
 
 def count_rows(shard: Path) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from hf_localize.crew import Crew
 from hf_localize.errors import ConflictError, HfLocalizeError, PreconditionFailedError
 from hf_localize.packing import PackedZip
+from hf_localize.progress import Task, moving, part_of, sending
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import AclsDisabledError, NotPermittedError
 from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
@@ -88,11 +89,17 @@ class _ZipUpload:
         self._hash = hashlib.sha256()
         self._parts = self._size_bytes = 0
         self._upload: MultipartUpload | None = None
+        self._sending: Task | None = None
 
     def run(self) -> MadeZip:
         """Make and send it. On any error nothing of it is visible."""
+        manifest = self._packed.manifest
         try:
-            self._crew.run()
+            with (
+                moving("Sending ZIP of", manifest.ref, () if self._is_sent else None) as self._sending,
+                moving("Packing", manifest.ref, manifest.files),
+            ):
+                self._crew.run()
             if self._upload is not None:
                 self._upload.complete(self._parts, **self._condition)
         except HfLocalizeError:
@@ -124,6 +131,8 @@ class _ZipUpload:
         self._local.buffer = buffer
         with self._making:
             part = buffer[: self._fill(buffer)]
+            if self._sending is not None and self._is_ended:  # How much it is is known by now.
+                self._sending.total = self._size_bytes + len(part)
             if not part:
                 return 0
             self._parts += 1
@@ -141,11 +150,14 @@ class _ZipUpload:
         self._is_whole = self._is_whole or is_whole
         if self._is_sent:
             return len(part)
+        note = part_of(self._sending, self._key)
         if is_whole:
             self._publicly(lambda public: self._send_whole(bytes(part), public))
         elif self._upload is not None and self._upload.parts_there.get(number) != md5:
             upload = self._upload
-            self._crew.trying(self._key, lambda: upload.send(number, part))
+            with sending(note):
+                self._crew.trying(self._key, lambda: upload.send(number, part))
+        note(len(part))
         return len(part)
 
     def _begin(self, public: bool) -> MultipartUpload:

@@ -89,7 +89,7 @@ YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 def command(
-    name: str | None = None, *, has_json: bool = True, **attributes: Any
+    name: str | None = None, *, has_json: bool = True, has_bars: bool = True, **attributes: Any
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Return a decorator that makes a function a command.
 
@@ -98,6 +98,7 @@ def command(
 
     Args:
         has_json: the function takes ``as_json``, and prints one JSON document then.
+        has_bars: what it moves is shown on a terminal, and nobody else's bars elsewhere.
         attributes: of ``click.Command``.
     """
 
@@ -105,7 +106,8 @@ def command(
         shared = [*([_JSON] if has_json else []), _VERBOSE, _QUIET]
         for option in reversed(shared):
             function = option(function)
-        made: click.Command = click.command(name, cls=click.Command, **attributes)(reporting(function))
+        shown = reporting(_showing(function) if has_bars else function)
+        made: click.Command = click.command(name, cls=click.Command, **attributes)(shown)
         return made
 
     return decorate
@@ -125,6 +127,17 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
 
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
             fail(f"Error: {without_queries(str(exc))}", kind_of(exc))
+
+    return run
+
+
+def _showing(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from hf_localize.cli import bars
+
+        with bars.shown():
+            function(*args, **kwargs)
 
     return run
 
@@ -152,7 +165,14 @@ def log_to_stderr() -> None:
         def format(self, record: logging.LogRecord) -> str:
             return without_queries(super().format(record))  # In tracebacks others say presigned URLs.
 
-    handler = logging.StreamHandler()
+    class Handler(logging.StreamHandler[Any]):
+        def emit(self, record: logging.LogRecord) -> None:
+            from hf_localize.cli import bars
+
+            if not bars.print_above(self.format(record)):
+                super().emit(record)
+
+    handler = Handler()
     handler.setFormatter(Formatter())
     logger = logging.getLogger("hf_localize")
     logger.handlers[:] = [handler]  # In place of the one that activation may have set.

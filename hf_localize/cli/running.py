@@ -10,7 +10,7 @@ import click
 from hf_localize.cli.options import LEVEL, command
 
 
-@command(has_json=False, context_settings={"allow_interspersed_args": False})
+@command(has_json=False, has_bars=False, context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
 def run(words: tuple[str, ...]) -> None:
     """Run COMMAND with hf_localize activated in every Python that it starts.

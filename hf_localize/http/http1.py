@@ -15,8 +15,11 @@ from typing import Any
 
 from hf_localize.errors import UnreachableError
 from hf_localize.http.throttle import THROTTLED_BYTES, Throttle
+from hf_localize.progress import sent
 
 _MAX_HEAD_BYTES = 64 << 10
+#: What is sent at a time where somebody watches.
+_NOTED_BYTES = 512 << 10
 
 
 class StatusError(Exception):
@@ -61,14 +64,15 @@ class HttpConnection:
         self._from = self._to = 0
         try:
             self._sock.sendall(head)
-            if throttle is None:
-                if data:
-                    self._sock.sendall(data)
-                return
-            for start in range(0, len(data), THROTTLED_BYTES):
-                part = data[start : start + THROTTLED_BYTES]
-                throttle.take(len(part))
+            note = sent()
+            step = THROTTLED_BYTES if throttle else _NOTED_BYTES if note else len(data) or 1
+            for start in range(0, len(data), step):
+                part = data[start : start + step]
+                if throttle is not None:
+                    throttle.take(len(part))
                 self._sock.sendall(part)
+                if note is not None:
+                    note(start + len(part))
         except (BrokenPipeError, ConnectionResetError):
             if not self._has_answer():
                 raise

@@ -30,6 +30,7 @@ _CREDENTIAL_ERRORS = (
     botoerrors.PartialCredentialsError,
     botoerrors.ProfileNotFound,
     botoerrors.TokenRetrievalError,
+    botoerrors.SSOError,
 )
 # How EC2 documents that an instance is told from other machines.
 _DMI_FILES = ("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_version")

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -131,7 +130,7 @@ class Connection:
         wire = Wire(
             url,
             timeout_seconds=_READ_TIMEOUT_SECONDS,
-            ca_bundle=dict(self._settings.aws_environment).get("AWS_CA_BUNDLE"),
+            ca_bundle=self._settings.ca_bundle,
             sign=Signer(self._current_keys, region),
             bytes_per_second=self._settings.max_bandwidth,
         )
@@ -144,7 +143,7 @@ class Connection:
         address = self.address
         if address.endpoint_url and address.region:
             return f"{address.endpoint_url}/{quote(address.name)}", address.region
-        if address.endpoint_url and not _aws_is_configured(self._settings):
+        if address.endpoint_url and not self._settings.has_aws_config:
             return f"{address.endpoint_url}/{quote(address.name)}", "us-east-1"
         if self._region:
             return replace(address, region=self._region, prefix="").url, self._region
@@ -244,8 +243,3 @@ def _static_keys(settings: Settings) -> Keys | None:
     if not settings.aws_access_key_id or not settings.aws_secret_access_key:
         return None
     return Keys(settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token)
-
-
-def _aws_is_configured(settings: Settings) -> bool:
-    """Tell whether a file for AWS' own tools may say what region is meant."""
-    return Path(dict(settings.aws_environment).get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser().exists()

@@ -12,6 +12,7 @@ from hf_localize.crew import Crew
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord
 from hf_localize.parts import PART_BYTES, Buffers
+from hf_localize.progress import counter, part_counter, sending
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.multipart import MultipartUpload, part_bytes_of, resume_upload
 
@@ -73,7 +74,10 @@ class _Outgoing:
         self._hash.update(data)
         if self._hash.hexdigest() != self.record.sha256:
             raise self._differs()
-        self._crew.trying(self._key, lambda: self._bucket.put_file(self._key, data, self.record.sha256))
+        note = counter(self.record.path)
+        with sending(note):
+            self._crew.trying(self._key, lambda: self._bucket.put_file(self._key, data, self.record.sha256))
+        note(len(data))
         return len(data)
 
     def _send_part(self, part_bytes: int) -> int:
@@ -98,9 +102,12 @@ class _Outgoing:
                 self._source.close()
                 upload.give_up()
                 raise self._differs()
+        note = part_counter(self.record.path)
         there = upload.parts_there.get(number)
         if there is None or there != hashlib.md5(data, usedforsecurity=False).hexdigest():
-            self._crew.trying(self._key, lambda: upload.send(number, data))
+            with sending(note):
+                self._crew.trying(self._key, lambda: upload.send(number, data))
+        note(len(data))
         with self._lock:
             self._parts_left -= 1
             is_done = self._parts_left == 0

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,6 +21,7 @@ from hf_localize.fetching import fetch_files
 from hf_localize.index import Listed, Placed, read_catalog, read_placed
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.parts import fill
+from hf_localize.progress import moving
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import (
     MANIFEST_NAME,
@@ -73,12 +74,12 @@ class BucketEntry:
     def fetch_into(self, folder: Path) -> Manifest:
         """Fetch every file, verified. If one differs, the manifest is read again, once."""
         try:
-            fetch_files(self.manifest.files, self._open_range, folder, workers=self.workers)
+            self._fetch(self.manifest.files, folder)
         except IntegrityError:
             newer = find_indexed(self.bucket, self.manifest.ref, self.workers) if self.is_indexed else None
             if newer is None or newer.digest == self.digest:
                 raise
-            fetch_files(newer.manifest.files, newer._open_range, folder, workers=self.workers)
+            newer._fetch(newer.manifest.files, folder)
             return newer.manifest
         if self.is_indexed:
             return self.manifest
@@ -86,9 +87,12 @@ class BucketEntry:
 
     def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
         """Fetch the files *paths*, verified."""
-        wanted = [self.manifest.file(path) for path in paths]
-        fetch_files(wanted, self._open_range, folder, workers=self.workers)
+        self._fetch([self.manifest.file(path) for path in paths], folder)
         return self.manifest
+
+    def _fetch(self, files: Sequence[FileRecord], folder: Path) -> None:
+        with moving("Fetching", self.manifest.ref, files):
+            fetch_files(files, self._open_range, folder, workers=self.workers)
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         try:

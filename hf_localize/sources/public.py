@@ -22,6 +22,7 @@ from hf_localize.hashing import hash_file
 from hf_localize.http.web import PublicFiles
 from hf_localize.manifest import Manifest
 from hf_localize.parts import fill
+from hf_localize.progress import Item, counter, moving
 from hf_localize.publicrecords import PublicRecord, read_records, usable_records
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
@@ -102,7 +103,8 @@ class ZipEntry(ZipFetch):
         """Write the files *paths* into *folder*, each verified, and return the manifest."""
         chosen = set(paths)
         wanted = [record for record in self.manifest.files if record.path in chosen]
-        fetch_files(wanted, self.open_range, folder, workers=self.workers)
+        with moving("Fetching", self.manifest.ref, wanted):
+            fetch_files(wanted, self.open_range, folder, workers=self.workers)
         return self.manifest
 
     def open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
@@ -217,13 +219,17 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     require_room(path.parent, max(0, (record.size_bytes or 0) - there))
 
     def go_on() -> None:
+        note = counter(record.zip_key)
         with open(path, "ab") as sink:
             start = sink.tell() if record.sha256 else sink.truncate(0)
             if record.size_bytes is None or start < record.size_bytes:
                 with files.open_range(record.zip_key, start) as body:
-                    shutil.copyfileobj(body, sink, _READ_AHEAD)
+                    while piece := body.read(_READ_AHEAD):
+                        note(sink.tell() + sink.write(piece))
 
-    trying(record.zip_key, go_on)
+    whole = None if record.size_bytes is None else [Item(record.zip_key, record.size_bytes)]
+    with moving("Fetching", record.ref, whole):
+        trying(record.zip_key, go_on)
     if record.sha256 is not None and hash_file(path, record.zip_key).sha256 != record.sha256:
         path.unlink()
         raise IntegrityError(f"{files.url(record.zip_key)} does not have the sha256 of its record")

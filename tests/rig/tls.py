@@ -15,7 +15,7 @@ import trustme
 class TlsFront:
     """Take TLS connections, and pass what is inside to *target_url* and back."""
 
-    def __init__(self, target_url: str, folder: Path) -> None:
+    def __init__(self, target_url: str, folder: Path, name: str = "127.0.0.1") -> None:
         target = urlsplit(target_url)
         self._target = (target.hostname or "", target.port or 80)
         authority = trustme.CA()
@@ -23,7 +23,7 @@ class TlsFront:
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_file))
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(self._context)
+        authority.issue_cert(name).configure_cert(self._context)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,13 +44,14 @@ class TlsFront:
             self._context.wrap_socket(accepted, server_side=True) as inside,
             socket.create_connection(self._target) as server,
         ):
-            back = threading.Thread(target=_pass_on, args=(server, inside), daemon=True)
+            back = threading.Thread(target=pass_on, args=(server, inside), daemon=True)
             back.start()
-            _pass_on(inside, server)
+            pass_on(inside, server)
             back.join()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on what comes from *source* until it ends."""
     with suppress(OSError):
         while data := source.recv(64 << 10):
             sink.sendall(data)
