@@ -25,7 +25,9 @@ _SECONDS = 60.0
 def main() -> int:
     """Start both, and print what a shell has to know of them."""
     folder = Path(tempfile.mkdtemp(prefix="hf_localize-try-"))
-    s3 = _start(folder / "s3.env", "tests.rig.s3", "--kind", "moto", "--folder", folder / "s3", "--bucket", BUCKET)
+    s3 = _start(
+        folder / "s3.env", "tests.rig.s3", "--kind", "moto", "--folder", folder / "s3", "--bucket", BUCKET
+    )
     hub = _start(folder / "hub.url", "tests.rig.hub", "--root", ROOT / "tests" / "data")
     # The settings of moto's server end with the region.
     exports = _said(s3, folder / "s3.env", "export HGLOC_AWS_DEFAULT_REGION")
