@@ -31,7 +31,7 @@ OWN_VALUES = (
     "HGLOC_AWS_",
     "HF_ENDPOINT",
 )
-_BLOCK = re.compile(r"((?:^<!-- \w+: .* -->\n)*)^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"((?:^<!-- \w+: [^\n]* -->\n)*)^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"<!-- (\w+): (.*) -->")
 
 
