@@ -84,6 +84,8 @@ class Reader:
         """Run all that *page* shows as a console or as Python."""
         for block in blocks_of(page):
             self._prepare(block)
+            if self.role is None and not block.mark("setup"):
+                self._sit_down("publisher")
             if block.mark("client") or block.mark("parsed"):
                 continue
             if block.language == "console":

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from website.links import problems_of
-from website.staging import ROOT, StagingError, stage
+from website.staging import ROOT, StagingError, navigation, stage
 
 
 def main() -> int:
@@ -21,11 +21,11 @@ def main() -> int:
     work = ROOT / "build" / "docs"
     shutil.rmtree(work, ignore_errors=True)
     try:
-        count = stage(work / "pages")
+        staged = stage(work / "pages")
     except StagingError as exc:
         print(exc, file=sys.stderr)
         return 1
-    shutil.copy(ROOT / "mkdocs.yml", work)
+    (work / "mkdocs.yml").write_text(navigation(staged), encoding="utf-8")
     if options.stage_only:
         return 0
     zensical = Path(sys.executable).parent / "zensical"
@@ -38,7 +38,7 @@ def main() -> int:
         return 1
     shutil.rmtree(options.output, ignore_errors=True)
     shutil.copytree(work / "site", options.output)
-    print(f"{count} pages in {options.output}, every link of which leads somewhere")
+    print(f"{len(staged)} pages in {options.output}, every link of which leads somewhere")
     return 0
 
 

@@ -34,6 +34,8 @@ def with_error_docstrings(text: str) -> str:
     classes = error_classes()
 
     def described(found: re.Match[str]) -> str:
+        if found[1] not in classes:
+            return found[0]
         kind = classes[found[1]]
         hidden = (Exception, BaseException, object, errors.HfLocalizeError)
         caught = [f"`{base.__name__}`" for base in kind.__mro__[1:] if base not in hidden]

@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from website import generated
@@ -23,6 +24,7 @@ ELSEWHERE = {
     "CHANGELOG.md": "project/changelog.md",
     "ARCHITECTURE.md": "project/architecture.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "RELEASING.md": "project/releasing.md",
     "benchmarks/RESULTS.md": "project/figures.md",
 }
 #: Where the site has what stands in a section of the README.
@@ -74,8 +76,16 @@ def readme_section(anchor: str) -> str:
     raise StagingError(f"README.md has no section #{anchor}")
 
 
-def stage(folder: Path) -> int:
-    """Write all pages, and what they show, into *folder*, and return the number of pages.
+def navigation(staged: Collection[str]) -> str:
+    """Return mkdocs.yml with a line for each of the pages *staged*; those it does not name come last."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"- (\S+\.md)$", text, flags=re.MULTILINE))
+    others = sorted(page for page in set(staged) - named if not page.startswith("files/"))
+    return text + "".join(f"  - {page}\n" for page in others)
+
+
+def stage(folder: Path) -> list[str]:
+    """Write all pages, and what they show, into *folder*, and return the pages' paths in it.
 
     Raises:
         StagingError: a page names something that is not there.
@@ -94,7 +104,7 @@ def stage(folder: Path) -> int:
         path = folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return len(texts)
+    return list(texts)
 
 
 def _included(path: str, anchor: str | None) -> str:

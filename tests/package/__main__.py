@@ -57,9 +57,9 @@ def main() -> int:
             print(
                 f"mypy --strict on Python {newest}: {check_types(here[newest], wheel, Path(folder) / 'types')}"
             )
-        except subprocess.CalledProcessError as exc:
+        except (subprocess.CalledProcessError, AssertionError) as exc:
             failed.append("mypy")
-            print(f"mypy: FAILED\n{exc.stdout}{exc.stderr}")
+            print(f"mypy: FAILED\n{getattr(exc, 'stdout', exc)}")
     print(f"{len(failed)} of {len(tries) + 1} failed" if failed else f"all {len(tries) + 1} passed")
     return 1 if failed or not here else 0
 
@@ -104,10 +104,8 @@ def try_out(python: str, resolution: str, archive: Path, folder: Path) -> str:
     # What is installed is the archive, whose own dependencies uv would not call direct ones.
     pins = folder / "pins.txt"
     folder.mkdir()
-    _run(
-        [_uv(), "pip", "compile", "--quiet", "--resolution", resolution, "--python", python]
-        + [ROOT / "pyproject.toml", "--output-file", pins]
-    )
+    options = ["--quiet", "--resolution", resolution, "--python", python, "--output-file", pins]
+    _run([_uv(), "pip", "compile", *options, ROOT / "pyproject.toml"])
     installed = _install(python, folder / "venv", archive, "--constraint", pins)
     (folder / "home").mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
@@ -120,11 +118,18 @@ def try_out(python: str, resolution: str, archive: Path, folder: Path) -> str:
 
 
 def check_types(python: str, wheel: Path, folder: Path) -> str:
-    """Have mypy check a program that uses the installed wheel."""
+    """Have mypy check a program that uses the installed wheel, and that it knows each public name."""
     installed = _install(python, folder / "venv", wheel, "mypy>=1.15")
-    return _run(
-        [installed, "-m", "mypy", "--strict", "--cache-dir", folder / "cache", DOWNSTREAM], cwd=folder
-    ).strip()
+    check = [installed, "-m", "mypy", "--strict", "--cache-dir", folder / "cache"]
+    names = _run([installed, "-c", "import hf_localize; print(*hf_localize.__all__)"], cwd=folder).split()
+    revealing = folder / "names.py"
+    revealing.write_text(
+        "import hf_localize\n" + "".join(f"reveal_type(hf_localize.{name})\n" for name in names)
+    )
+    revealed = _run([*check, revealing], cwd=folder)
+    assert revealed.count("Revealed type is") == len(names), revealed
+    assert 'is "Any"' not in revealed, revealed
+    return f"{len(names)} public names have types. {_run([*check, DOWNSTREAM], cwd=folder).strip()}"
 
 
 def _install(python: str, venv: Path, *what: Path | str) -> Path:
