@@ -24,7 +24,7 @@ from tests.conftest import ROOT, Desk
 from tests.pages import BIN, PAGES, Block, Reader, blocks_of, check_command
 from tests.rig.hub import LoopbackHub
 from tests.test_examples import VARIABLES
-from website import generated, staging
+from website import generated, links, staging
 
 BLOCKS = [(page.relative_to(ROOT).as_posix(), block) for page in PAGES for block in blocks_of(page)]
 #: Blocks of other languages are run by a test that knows what they are.
@@ -146,3 +146,25 @@ def test_the_site_has_every_page_and_every_command(tmp_path: Path) -> None:
         generated.main.list_commands(None)
     )
     assert "Example:" in command_line
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('<a href="other.html#there">', None),
+        ('<a href="gone.html">', "leads nowhere"),
+        ('<a href="other.html#not-there">', "no such anchor"),
+        ('<script src="https://cdn.example.com/a.js">', "fetches https://cdn.example.com/a.js"),
+        ('<a href="https://example.com/elsewhere">', None),
+    ],
+)
+def test_a_broken_link_of_the_site_is_found(body: str, problem: str | None, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(body)
+    (tmp_path / "other.html").write_text('<h2 id="there">')
+    found = links.problems_of(tmp_path)
+    assert (found == []) if problem is None else (len(found) == 1 and problem in found[0])
+
+
+def test_a_link_to_a_heading_that_is_not_there_is_found() -> None:
+    with pytest.raises(staging.StagingError, match="no such heading"):
+        staging._check_anchors({"a.md": "[x](b.md#gone)", "b.md": "# Here"})

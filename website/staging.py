@@ -100,11 +100,30 @@ def stage(folder: Path) -> list[str]:
         texts[target] = _relinked(with_includes(_MARKS.sub("", text)), source, target, site, folder)
     texts["reference/cli.md"] = generated.command_line_page()
     texts["reference/api.md"] = generated.api_page()
+    _check_anchors(texts)
     for target, text in texts.items():
         path = folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return list(texts)
+
+
+def _check_anchors(texts: dict[str, str]) -> None:
+    """Raise if a page links to a heading that there is not."""
+    anchors = {target: _anchors(text) for target, text in texts.items()}
+    for target, text in texts.items():
+        for link in _LINK.findall(_FENCED.sub("", text)):
+            path, _, anchor = link.partition("#")
+            named = posixpath.normpath(posixpath.join(posixpath.dirname(target), path)) if path else target
+            if anchor and named in anchors and anchor not in anchors[named]:
+                raise StagingError(f"{target}: {link}: there is no such heading")
+
+
+def _anchors(text: str) -> set[str]:
+    """Return what headings are called in links, by the rule of Python-Markdown."""
+    headings = re.findall(r"^#+ (.+?) *$", _FENCED.sub("", text), flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower() for heading in headings]
+    return {re.sub(r"[\s-]+", "-", heading) for heading in plain}
 
 
 def _included(path: str, anchor: str | None) -> str:
