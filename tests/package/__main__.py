@@ -24,7 +24,7 @@ TRIED = Path(__file__).parent / "tried.py"
 DOWNSTREAM = ROOT / "tests" / "downstream" / "uses.py"
 MINORS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 #: uv's names for the oldest and the newest releases that pyproject.toml allows.
-RESOLUTIONS = ("lowest-direct",)
+RESOLUTIONS = ("lowest-direct", "highest")
 #: What would let the settings of whoever runs this in.
 _FOREIGN = ("HGLOC_", "AWS_", "HF_", "PYTHON", "VIRTUAL_ENV")
 
