@@ -17,8 +17,11 @@ from tests.pages import check_command
 PROJECT = (ROOT / "pyproject.toml").read_text()
 #: What a dependency is imported as, where that is another name.
 IMPORTED_AS = {
-    "python-dotenv": {"dotenv"},
     "boto3": {"boto3", "botocore"},
+    "markdown-it-py": {"markdown_it"},
+    "pillow": {"PIL"},
+    "python-dotenv": {"dotenv"},
+    "pyyaml": {"yaml"},
     "requests": {"requests", "certifi"},
 }
 #: What `datasets` needs in a release that fits it, so it is left to `datasets`.
