@@ -18,6 +18,8 @@ from dockerfile_parse import DockerfileParser
 from dotenv import dotenv_values
 
 from hf_localize import sharing
+from hf_localize.cli.options import EXIT_CODES
+from hf_localize.errors import kind_of
 from hf_localize.session import current_session
 from hf_localize.settings import Settings
 from tests.conftest import ROOT, Desk
@@ -124,6 +126,17 @@ def test_every_error_has_a_cure() -> None:
     cures = dict(zip(sections[::2], sections[1::2], strict=True))
     assert generated.error_classes().keys() <= cures.keys()
     assert all("\n- " in cure for cure in cures.values())
+
+
+def test_the_exit_statuses_of_the_page_are_those_of_commands() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    rows = re.findall(r"^\| (\d) \| (.+?) \| (.*?) ?\|$", page, flags=re.MULTILINE)
+    told = {kind: int(status) for status, kinds, _ in rows for kind in kinds.split(", ")}
+    assert told == {"done": 0, **EXIT_CODES}
+    classes = generated.error_classes()
+    for status, _, names in rows:
+        for name in set(re.findall(r"\w+Error", names)) & classes.keys():
+            assert EXIT_CODES[kind_of(classes[name]())] == int(status), name
 
 
 def test_every_setting_is_in_the_table_of_the_readme_and_no_other() -> None:
