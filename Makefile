@@ -7,11 +7,13 @@ VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 BIN := .venv/bin
 # Tests wait for servers and processes more than they compute.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# The Pythons on which `make test-package` tries the package; default: all from 3.10 to 3.14 that are here.
+MINORS ?=
 # How long `make fuzz` looks for a finding.
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo test lint types test-versions test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo newcomer docs test test-package lint types test-versions test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready
 
 help: ## Show the targets
@@ -51,6 +53,27 @@ test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads o
 
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
 	.venv-clients/bin/python -m pytest -n $(JOBS) tests/clients
+
+.venv-docs/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group docs
+	touch $@
+
+docs: .venv-docs/.ready ## The documentation as a site in build/site, every link of it checked
+	.venv-docs/bin/python -m website
+
+.venv-package/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check --group package
+	touch $@
+
+test-package: .venv-package/.ready ## Wheel and sdist in clean environments: each Python here, oldest and newest dependencies
+	.venv-package/bin/python -m tests.package $(MINORS)
+
+newcomer: ## What the README tells a newcomer, in a clean home and a clean clone, in five minutes
+	$(PYTHON) tests/newcomer.py
 
 lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 	$(BIN)/ruff check .
@@ -108,4 +131,4 @@ bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/sc
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-bench .venv-clients .venv-audit .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .venv-try .venv-docs .venv-package .venv-bench .venv-clients .venv-audit .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

@@ -33,6 +33,7 @@ def measure(folder: Path, runs: int) -> list[Line]:
     return [
         *_starts(folder, runs * _MORE_STARTS),
         *_imports(runs * _MORE_IMPORTS),
+        _own_import(runs * _MORE_STARTS),
         *_calls(folder, runs * _MORE_CALLS),
     ]
 
@@ -63,6 +64,14 @@ def _imports(pairs: int) -> list[Line]:
     python = Path(sys.executable)
     ours, plain = (_program(python, "import datasets", env) for env in (_ACTIVE, {}))
     return _ratios("`import datasets` under activation, by plain", 1.02, in_turns(ours, plain, pairs))
+
+
+def _own_import(pairs: int) -> Line:
+    """Return the line for what a program waits for ``import hf_localize``."""
+    python = Path(sys.executable)
+    measured = in_turns(_program(python, "import hf_localize", {}), _program(python, "pass", {}), pairs)
+    values = [1000 * (ours.wall_seconds - plain.wall_seconds) for ours, plain in measured]
+    return Line(SECTION, "`import hf_localize`, beyond `pass`", 15.0, values, unit="ms")
 
 
 def _program(python: Path, code: str, env: dict[str, str]) -> Callable[[], Run]:

@@ -94,15 +94,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # For mypy only the names above are there: a misspelt one is an error.
 
-    if _HOMES.get(name) == "shim" and "hf_localize.activation" in sys.modules:
-        sys.modules["hf_localize.activation"].settle()  # So that they say, and undo, what is so.
-    module = importlib.import_module(f"hf_localize.{_HOMES.get(name, 'api')}")
-    return getattr(module, name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        if _HOMES.get(name) == "shim" and "hf_localize.activation" in sys.modules:
+            sys.modules["hf_localize.activation"].settle()  # So that they say, and undo, what is so.
+        module = importlib.import_module(f"hf_localize.{_HOMES.get(name, 'api')}")
+        return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -183,10 +183,14 @@ def sync_local_dataset_to_s3(
     return Result(True, f"{ref}: {'; '.join(done)}")
 
 
-def __getattr__(name: str) -> Any:
-    if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
-        return Path(current_session().settings.datasets_store_path)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    DATASETS_STORE_PATH: Path
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
+            return Path(current_session().settings.datasets_store_path)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def as_dict(ref: DatasetRef) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ slow about small datasets is Python.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import sys

@@ -80,33 +80,41 @@ json.dump({"parts": parts, "scores": scores}, open("result.json", "w"))
 """
 
 
-def test_sentence_transformers_evaluates_on_nano_beir(bench: Bench) -> None:
-    nano = {
-        "NanoMSMARCO": {"q1": "blue whale size", "q2": "red fox food"},
-        "NanoNQ": {"q1": "capital of france", "q2": "longest river"},
-    }
-    answers = {
-        "NanoMSMARCO": {"d1": "the blue whale size record", "d2": "the red fox food chain", "d3": "nothing"},
-        "NanoNQ": {"d1": "paris is capital of france", "d2": "the nile is longest river", "d3": "nothing"},
-    }
+NANO_QUERIES = {
+    "NanoMSMARCO": {"q1": "blue whale size", "q2": "red fox food"},
+    "NanoNQ": {"q1": "capital of france", "q2": "longest river"},
+}
+NANO_ANSWERS = {
+    "NanoMSMARCO": {"d1": "the blue whale size record", "d2": "the red fox food chain", "d3": "nothing"},
+    "NanoNQ": {"d1": "paris is capital of france", "d2": "the nile is longest river", "d3": "nothing"},
+}
+NANO_CONFIGS = ("corpus", "queries", "qrels")
+
+
+def nano_beir() -> dict[str, bytes]:
+    """Return the files of a made NanoBEIR repository."""
     files = {}
-    for split in nano:
-        for config, texts in (("queries", nano[split]), ("corpus", answers[split])):
+    for split in NANO_QUERIES:
+        for config, texts in (("queries", NANO_QUERIES[split]), ("corpus", NANO_ANSWERS[split])):
             files[f"{config}/{split}.parquet"] = parquet(_id=list(texts), text=list(texts.values()))
         files[f"qrels/{split}.parquet"] = parquet(**{"query-id": ["q1", "q2"], "corpus-id": ["d1", "d2"]})
-    configs = ("corpus", "queries", "qrels")
     files["README.md"] = card(
         *(
             f"- config_name: {config}\n  data_files:"
-            + "".join(f"\n  - split: {split}\n    path: {config}/{split}.parquet" for split in nano)
-            for config in configs
+            + "".join(f"\n  - split: {split}\n    path: {config}/{split}.parquet" for split in NANO_QUERIES)
+            for config in NANO_CONFIGS
         )
     )
+    return files
+
+
+def test_sentence_transformers_evaluates_on_nano_beir(bench: Bench) -> None:
     dataset_id = "sentence-transformers/NanoBEIR-en"
-    bench.serve(dataset_id, files)
-    found = bench.compare([(dataset_id, config) for config in configs], ["-c", NANO_BEIR], result_json)
+    bench.serve(dataset_id, nano_beir())
+    found = bench.compare([(dataset_id, config) for config in NANO_CONFIGS], ["-c", NANO_BEIR], result_json)
     assert found["parts"] == {
-        split: [list(nano[split].values()), list(answers[split].values())] for split in nano
+        split: [list(NANO_QUERIES[split].values()), list(NANO_ANSWERS[split].values())]
+        for split in NANO_QUERIES
     }
     assert found["scores"]["NanoBEIR_mean_cosine_accuracy@1"] == 1.0
 
@@ -141,10 +149,16 @@ def test_setfit_makes_its_few_shot_splits(bench: Bench) -> None:
     assert all(row in TRAIN for row in drawn)
 
 
+QUESTIONS = [f"how much is {a} plus {b} ?" for a in WORDS[4:7] for b in WORDS[4:7]]
+
+
+def sums() -> dict[str, bytes]:
+    """Return the files of a made repository to fine-tune on."""
+    return {"train.jsonl": jsonl(*({"prompt": q, "completion": "three"} for q in QUESTIONS))}
+
+
 def test_trl_fine_tunes_for_one_step(bench: Bench) -> None:
-    questions = [f"how much is {a} plus {b} ?" for a in WORDS[4:7] for b in WORDS[4:7]]
-    files = {"train.jsonl": jsonl(*({"prompt": q, "completion": "three"} for q in questions))}
-    bench.serve("made/sums", files)
+    bench.serve("made/sums", sums())
 
     def logged(folder: Path) -> Any:
         state = json.loads((folder / "out" / "checkpoint-1" / "trainer_state.json").read_text())
@@ -155,14 +169,14 @@ def test_trl_fine_tunes_for_one_step(bench: Bench) -> None:
 
     tiny_model(bench.given / "tiny")
     model = "--model_name_or_path tiny --dtype float32"
-    steps = f"--max_steps 1 --logging_steps 1 --per_device_train_batch_size {len(questions)}"
+    steps = f"--max_steps 1 --logging_steps 1 --per_device_train_batch_size {len(QUESTIONS)}"
     machine = "--use_cpu --bf16 false --report_to none --output_dir out"
     found = bench.compare(
         [("made/sums", None)],
         f"-m trl.scripts.sft --dataset_name made/sums {model} {steps} {machine}".split(),
         logged,
     )
-    words = sum(len(question.split()) + len(["three", "</s>"]) for question in questions)
+    words = sum(len(question.split()) + len(["three", "</s>"]) for question in QUESTIONS)
     assert found[0]["num_tokens"] == words
     assert found[0]["loss"] > 0
 
