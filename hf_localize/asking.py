@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api import PlainHub, as_dict
 from hf_localize.deadline import within
-from hf_localize.entries import Entry, NotHere, Source, StoredEntry, download_command
-from hf_localize.errors import kind_of, without_queries
+from hf_localize.entries import Entry, NotHere, Source, StoredEntry
+from hf_localize.errors import DatasetNotFoundError, kind_of, without_queries
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, not_found
@@ -110,7 +110,7 @@ def describe_dataset(
     asked = ask_all(ref, session, stop=lambda found: any(one.entry for one in found))
     having = [one for one in asked if one.entry is not None]
     if not having:
-        raise not_found(ref, [Answer(one.name, one.reason, one.error) for one in asked])
+        raise _not_found(ref, asked)
     first = having[0]
     manifest = first.manifest or _manifest_of(first.entry, ref)
     digests = [one.entry.digest if isinstance(one.entry, StoredEntry) else None for one in having]
@@ -151,6 +151,8 @@ def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
     sources = session.resolver(hub, only=(kind,)).sources
     if not sources:
         return Asked(kind, NOT_ASKED, "no bucket is configured: HGLOC_S3_BUCKET_NAME is not set")
+    if kind == "hub":
+        import hf_localize.loading  # noqa: F401  # `datasets` is there already where somebody loads.
     started = time.monotonic()
 
     def told(answer: str, reason: str, entry: Entry | None = None, error: Exception | None = None) -> Asked:
@@ -237,11 +239,17 @@ def _what_a_load_does(taken: Asked, session: Session) -> str:
 
 
 def _failure(ref: DatasetRef, asked: list[Asked]) -> str:
-    failed = [one for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
-    if failed:
-        return f"nobody could give it, and {', '.join(one.name for one in failed)} failed"
-    command = download_command(ref)
-    return f"nobody has it. To publish it, run where the Hub and the bucket are in reach: {command}"
+    """Return, in words, why a load fails, and what to do."""
+    failed = [one.name for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
+    what = f"nobody could give it, and {', '.join(failed)} failed" if failed else "nobody has it"
+    *_, advice = str(_not_found(ref, asked)).splitlines()
+    return f"{what}. {advice}"
+
+
+def _not_found(ref: DatasetRef, asked: list[Asked]) -> DatasetNotFoundError:
+    """Return the error that a load raises."""
+    answers = [Answer(one.name, one.reason, one.error) for one in asked if one.answer != NOT_ASKED]
+    return not_found(ref, answers)
 
 
 def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:

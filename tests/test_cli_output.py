@@ -415,13 +415,13 @@ def test_bash_completes_commands_and_dataset_ids_of_store_and_bucket(three: Desk
     hf_localize.register_dataset(rows("l"), "org/local", skip_s3_upload=True)
     hf_localize.remove_dataset("org/b")
     three.s3.clear()
-    assert completed("info", "org/") == ["org/a", "org/b", "org/local"]
+    assert dataset_ids("org/") == ["org/a", "org/b", "org/local"]
     assert len(three.s3.requests) == 1
-    assert dataset_ids("org/l") == ["org/local"]
-    assert completed("download", "x/y", "te") == ["team/c"]
+    assert completed("info", "org/") == ["org/a", "org/b", "org/local"]
+    assert completed("download", "x/y", "org/l") == ["org/local"]
+    assert len(three.s3.requests) == 1, "what was told a moment ago is good"
+    assert dataset_ids("te") == dataset_ids("team/") == ["team/c"]
     assert len(three.s3.requests) == 2, "what is known of org/ says nothing of te"
-    assert dataset_ids("team/") == ["team/c"]
-    assert len(three.s3.requests) == 2
     (kept,) = (tmp_path / "cache" / "hf_localize").iterdir()
     assert kept.stat().st_mode & 0o077 == 0
 

@@ -122,5 +122,5 @@ def test_the_slurm_script_fetches_first_and_runs_activated(stored: bool, desk: D
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.splitlines()[-1] == "['1 + 1?'] ['--epochs', '3']"
     else:
-        assert (ran.returncode, ran.stdout) == (1, "")
+        assert (ran.returncode, ran.stdout) == (3, "")
         assert "openai/gsm8k" in ran.stderr

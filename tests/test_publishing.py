@@ -40,7 +40,7 @@ def test_a_failed_upload_is_a_failure_and_no_reader_sees_the_dataset(desk: Desk)
     with pytest.raises(errors.PublishError, match=r"org/x was not published.*AccessDenied"):
         hf_localize.sync_local_dataset_to_s3("org/x")
     ran = run_cli("sync-local-to-s3", "org/x")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (4, "")
     assert hf_localize.list_s3_datasets() == []
     desk.teammate().s3.heal()
     with pytest.raises(errors.DatasetNotFoundError):

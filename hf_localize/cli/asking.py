@@ -53,7 +53,7 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
         )
         for line in others:
             click.echo(f"{'':{width + 28}}{line}")
-    click.echo(f"\nA load would {told['does']}.")
+    click.echo(f"\nA load would {told['does']}{'' if told['takes'] is None else '.'}")
     if told["takes"] not in (None, "local"):
         files, total = told["transfer_files"], told["transfer_bytes"]
         count = "an unknown number of files" if files is None else f"{files} file{'s' * (files != 1)}"

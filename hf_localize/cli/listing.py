@@ -79,7 +79,7 @@ def list_local(pattern: str | None, **options: Any) -> None:
 
     _show(lambda details: list_local_datasets(pattern, details), **options)
     for ref, summary in list_partial_datasets():
-        click.echo(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}", err=True)
+        say(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}")
 
 
 @command("list-s3")

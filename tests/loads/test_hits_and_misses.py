@@ -258,7 +258,7 @@ assert not [text for text in seen if {SECRET!r} in text], "a secret in a repr or
         assert "hf_localize" in ran.stderr
         assert SECRET not in ran.stderr
     ran = run_cli("download", GSM8K, "-n", "none", HGLOC_LOG_LEVEL="DEBUG", HGLOC_SOURCES="local,s3,public")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (4, "")
     assert SECRET not in ran.stderr
     assert not [path for path, data in tree(stored.folder).items() if SECRET.encode() in data]
 
