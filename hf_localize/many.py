@@ -175,7 +175,7 @@ def sync_local_datasets_to_s3(
         ]
 
 
-def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[None]:
+def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[object]:
     """Show how many of *refs* are done meanwhile."""
     return moving(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
 
