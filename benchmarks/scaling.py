@@ -94,7 +94,7 @@ def by_shards(folder: Path, counts: Iterable[int], runs: int, total_bytes: int =
 def _fetches(folder: Path, curve: Curve, cases: list[tuple[int, int, int]], runs: int) -> Curve:
     ways = {"hf_localize, verified": _fetch, "s5cmd cp": _copy}
     lines: dict[str, dict[float, float]] = {way: {} for way in ways}
-    with seaweed_desk(folder) as desk:
+    with seaweed_desk(folder, on_disk=True) as desk:
         for value, count, size in cases:
             name = f"made/of-{value}"
             publisher = Desk(desk.server, folder / "publisher")

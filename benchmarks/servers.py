@@ -67,9 +67,13 @@ class Desk:
 
 
 @contextlib.contextmanager
-def seaweed_desk(folder: Path) -> Iterator[Desk]:
-    """Lend a desk beside a running SeaweedFS, which is fast enough not to be the limit."""
-    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _LEAST_FREE_BYTES
+def seaweed_desk(folder: Path, *, on_disk: bool = False) -> Iterator[Desk]:
+    """Lend a desk beside a running SeaweedFS, which is fast enough not to be the limit.
+
+    Args:
+        on_disk: it is given more than fits into memory.
+    """
+    in_memory = not on_disk and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _LEAST_FREE_BYTES
     place = _MEMORY if in_memory else folder
     with tempfile.TemporaryDirectory(prefix="hf_localize-bench-server-", dir=place) as data:
         server = start_server("seaweedfs", Path(data))
