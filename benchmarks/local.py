@@ -111,7 +111,8 @@ def _hits(desk: Desk, hub: LoopbackHub, proxy: RecordingProxy, runs: int) -> lis
         Worker(_STOCK, stock_env) as online,
     ):
         ours.timed(load)
-        hub.clear(), proxy.clear()
+        hub.clear()
+        proxy.clear()
         ours.timed(load)
         requests = len(hub.requests) + len(proxy.requests)
         beside = in_turns(lambda: ours.timed(load), lambda: offline.timed(load), runs)
