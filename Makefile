@@ -34,7 +34,11 @@ $(BIN)/.ready: pyproject.toml
 demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 	$(BIN)/python demo/run.py
 
-test: lint types $(BIN)/.ready test-loads-$(OLDER) ## All checks and tests, the loads on two releases of datasets
+# What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
+ELSEWHERE := activation child_processes rig_push stream_cache
+
+test: lint types $(BIN)/.ready .venv-datasets-$(OLDER)/.ready ## All checks and tests, most of the loads on two releases of datasets
+	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
 	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 
 test-loads-%: .venv-datasets-%/.ready
