@@ -64,10 +64,9 @@ def _store(session: Session) -> Iterator[Finding]:
     from hf_localize.storeprobe import probe_store
 
     yield from probe_store(session.store, cache_folder())
-    if session.settings.lock is not None:
-        lock = session.lock
-        count = len(lock.datasets) if lock is not None else 0
-        yield Finding("store", "lock file", OK, f"{session.settings.lock}: loads may have {count} datasets")
+    if (lock := session.lock) is not None:
+        told = f"{session.settings.lock}: loads may have {len(lock.datasets)} datasets"
+        yield Finding("store", "lock file", OK, told)
 
 
 def _bucket(session: Session) -> Iterator[Finding]:

@@ -40,8 +40,26 @@ class _Done:
     error_kind: str | None = None
 
 
+class _Outcome:
+    """What became of one of many."""
+
+    __slots__ = ()
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    error: str | None
+
+    def __str__(self) -> str:
+        return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
+
+    @property
+    def success(self) -> bool:
+        """Tell whether all was done that was asked for."""
+        return self.error is None
+
+
 @dataclass(frozen=True, slots=True)
-class Download:
+class Download(_Outcome):
     """What became of one of many downloads: *path* of the entry in the local store, or the *error*.
 
     ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
@@ -54,17 +72,9 @@ class Download:
     error: str | None = None
     error_kind: str | None = None
 
-    def __str__(self) -> str:
-        return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
-
-    @property
-    def success(self) -> bool:
-        """Tell whether it is in the local store, and published where that was asked for."""
-        return self.error is None
-
 
 @dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(_Outcome):
     """What became of one of many uploads: in words what was done, as *message*, or the *error*.
 
     ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
@@ -76,14 +86,6 @@ class Sync:
     message: str | None = None
     error: str | None = None
     error_kind: str | None = None
-
-    def __str__(self) -> str:
-        return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
-
-    @property
-    def success(self) -> bool:
-        """Tell whether the bucket has it now, and everybody where that was asked for."""
-        return self.error is None
 
 
 def download_datasets(

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.cataloguing import wording
@@ -76,24 +76,32 @@ class Shower:
         return joined(_text(value))
 
     def _image(self, value: Any, where: str) -> Html:
-        data = value.get("bytes") if isinstance(value, Mapping) else None
-        if not isinstance(data, bytes):
-            return _named(value, "image")
-        made = _picture(data)
-        if made is None or not self._takes(len(made[1])):
-            return element("span", f"image, {wording.size(len(data))}", class_="none")
-        return element("img", alt=f"Image: {where}", loading="lazy", src=_data_url(*made))
+        def shown(url: str) -> Html:
+            return element("img", alt=f"Image: {where}", loading="lazy", src=url)
+
+        return self._embedded(value, "image", _picture, shown)
 
     def _sound(self, value: Any, where: str) -> Html:
+        def shown(url: str) -> Html:
+            return element("audio", controls=True, preload="none", aria_label=f"Sound: {where}", src=url)
+
+        return self._embedded(value, "sound", _playable, shown)
+
+    def _embedded(
+        self,
+        value: Any,
+        what: str,
+        make: Callable[[bytes], tuple[str, bytes] | None],
+        shown: Callable[[str], Html],
+    ) -> Html:
+        """Show what *make* makes of the bytes in *value*; their name or size where that can't be."""
         data = value.get("bytes") if isinstance(value, Mapping) else None
         if not isinstance(data, bytes):
-            return _named(value, "sound")
-        made = _playable(data)
+            return _named(value, what)
+        made = make(data)
         if made is None or not self._takes(len(made[1])):
-            return element("span", f"sound, {wording.size(len(data))}", class_="none")
-        return element(
-            "audio", controls=True, preload="none", aria_label=f"Sound: {where}", src=_data_url(*made)
-        )
+            return element("span", f"{what}, {wording.size(len(data))}", class_="none")
+        return shown(_data_url(*made))
 
     def _takes(self, size_bytes: int) -> bool:
         if size_bytes > self._left_bytes:

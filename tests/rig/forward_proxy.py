@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from tests.rig.tls import pass_on
+from tests.rig.relay import Relay, join
 
 Address = tuple[str, int]
 
 
-class ForwardProxy:
+class ForwardProxy(Relay):
     """Take ``CONNECT host:port`` and ``GET http://host/…``, and pass them on to where *hosts* says.
 
     A client that reaches one of *hosts*, which no name server knows, has come through here.
@@ -23,22 +22,12 @@ class ForwardProxy:
         self._hosts = hosts
         #: The first line of each request.
         self.asked: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def close(self) -> None:
-        """Take no more connections."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                accepted, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError, ValueError, KeyError), client:
+    def serve(self, client: socket.socket) -> None:
+        """Pass on one connection; one that asks for no known host is closed."""
+        with suppress(ValueError, KeyError), client:
             head = b""
             while b"\r\n\r\n" not in head:
                 if not (got := client.recv(64 << 10)):
@@ -55,7 +44,4 @@ class ForwardProxy:
                     path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
                     rest = b"Connection: close\r\n" + rest
                     server.sendall(f"{method} {path} {version}\r\n".encode() + rest)
-                back = threading.Thread(target=pass_on, args=(server, client), daemon=True)
-                back.start()
-                pass_on(client, server)
-                back.join()
+                join(client, server)
