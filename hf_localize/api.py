@@ -15,6 +15,7 @@ from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
 from hf_localize.refs import DatasetRef, is_commit
 from hf_localize.session import Session, current_session
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.entry import LocalEntry
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class PlainHub:
 
     trust_remote_code: bool
     kind: str = "hub"
-    name: str = "Hugging Face Hub"
+    name: str = SOURCE_NAMES["hub"]
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return what the Hub has for *ref*, or why it has nothing."""

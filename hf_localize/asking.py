@@ -13,15 +13,15 @@ from hf_localize.entries import Entry, NotHere, Source, StoredEntry
 from hf_localize.errors import DatasetNotFoundError, kind_of, without_queries
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import DatasetRef
-from hf_localize.resolver import Answer, not_found
+from hf_localize.resolver import Answer, find_by_either_id, not_found
 from hf_localize.session import Session, current_session
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.entry import LocalEntry
 
 if TYPE_CHECKING:
     from hf_localize.sources.hub import HubEntry
 
 HAS_IT, NOT_HERE, NOT_ASKED = "has it", "not here", "not asked"
-_NAMES = {"local": "local store", "s3": "private S3", "public": "public ZIP", "hub": "Hugging Face Hub"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Asked:
     @property
     def name(self) -> str:
         """Return the source's name as users read it."""
-        return _NAMES[self.kind]
+        return SOURCE_NAMES[self.kind]
 
     @property
     def manifest(self) -> Manifest | None:
@@ -134,9 +134,8 @@ def ask_all(
         stop: tells, by what the others said, whether the Hub need not be asked.
     """
     asked: list[Asked] = []
-    enabled = ("local",) if session.settings.offline else session.settings.sources
-    for kind in (*enabled, *(kind for kind in _NAMES if kind not in enabled)):
-        if kind not in enabled:
+    for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
+        if kind not in session.enabled:
             variable = "HGLOC_OFFLINE is set" if session.settings.offline else "it is not in HGLOC_SOURCES"
             asked.append(Asked(kind, NOT_ASKED, variable))
         elif kind == "hub" and stop(asked):
@@ -172,9 +171,12 @@ def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
 
 
 def _find(source: Source, ref: DatasetRef, session: Session) -> Entry | NotHere:
-    if source.kind in ("s3", "public"):
-        return within(session.settings.timeout_seconds, lambda: source.find(ref))
-    return source.find(ref)
+    def find(name: DatasetRef) -> Entry | NotHere:
+        if source.kind in ("s3", "public"):
+            return within(session.settings.timeout_seconds, lambda: source.find(name))
+        return source.find(name)
+
+    return find_by_either_id(source.kind, ref, find)[0]
 
 
 def place_of(entry: Entry | None) -> str:

@@ -76,7 +76,7 @@ def _bucket(session: Session) -> Iterator[Finding]:
         advice = None if here.public_url else "set HGLOC_S3_BUCKET_NAME, or HGLOC_PUBLIC_URL"
         yield Finding("bucket", "name", state, "there is none: HGLOC_S3_BUCKET_NAME is not set", advice)
         return
-    if here.offline or "s3" not in here.sources:
+    if "s3" not in session.enabled:
         yield Finding("bucket", "use", OK, "loads don't ask it (HGLOC_SOURCES, HGLOC_OFFLINE)")
     from hf_localize.bucketprobe import probe_bucket
 

@@ -37,6 +37,7 @@ from hf_localize.manifest import Manifest
 from hf_localize.moved import present_id
 from hf_localize.pinning import find_pinned
 from hf_localize.refs import DatasetRef
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.committing import commit, commit_part
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
@@ -179,19 +180,10 @@ class Resolver:
     def _ask(
         self, budget: _Budget, source: Source, ref: DatasetRef, locked: Locked | None
     ) -> tuple[Entry | NotHere, DatasetRef]:
-        """Return what *source* has for *ref*, and the ref by which it has it: that of its present id, maybe.
+        def find(name: DatasetRef) -> Entry | NotHere:
+            return budget.ask(source, functools.partial(self._find, source, name, locked))
 
-        The Hub knows that itself, and stock may refuse the old one; then that is the answer.
-        """
-        found = budget.ask(source, functools.partial(self._find, source, ref, locked))
-        present = _present(ref)
-        if not isinstance(found, NotHere) or present is None or source.kind == "hub":
-            return found, ref
-        other = budget.ask(source, functools.partial(self._find, source, present, locked))
-        if not isinstance(other, NotHere):
-            return other, present
-        reason = f"{found.reason}; as {present.dataset_id}: {other.reason}"
-        return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
+        return find_by_either_id(source.kind, ref, find)
 
     def _use(
         self,
@@ -270,6 +262,28 @@ class Resolver:
         _log.log(level, "%s: %s failed and is passed over: %s", ref, answer.source, answer.reason)
 
 
+def find_by_either_id(
+    kind: str, ref: DatasetRef, find: Callable[[DatasetRef], Entry | NotHere]
+) -> tuple[Entry | NotHere, DatasetRef]:
+    """Return what a source has for *ref*, and the ref by which it has it: that of its present id, maybe.
+
+    The Hub knows that itself, and stock may refuse the old one; then that is the answer.
+
+    Args:
+        kind: of the source.
+        find: asks the source for a ref.
+    """
+    found = find(ref)
+    present = _present(ref)
+    if not isinstance(found, NotHere) or present is None or kind == "hub":
+        return found, ref
+    other = find(present)
+    if not isinstance(other, NotHere):
+        return other, present
+    reason = f"{found.reason}; as {present.dataset_id}: {other.reason}"
+    return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
+
+
 def _present(ref: DatasetRef) -> DatasetRef | None:
     dataset_id = present_id(ref.dataset_id)
     return None if dataset_id is None else replace(ref, dataset_id=dataset_id)
@@ -311,10 +325,10 @@ _ADVICE_ON_LOCKS = (
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
     """Return what to do next about a dataset that nobody could give."""
-    if any(answer.source == "Hugging Face Hub" and answer.is_definite for answer in answers):
+    if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
         return "The Hub has answered: check the id, the config and the revision."
     command = download_command(ref)
-    if all(answer.source == "local store" for answer in answers):
+    if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         if any(answer.is_partial for answer in answers):
             return f"To bring the rest, run where the bucket or the Hub is in reach: {command}"
         return (

@@ -12,7 +12,7 @@ from hf_localize.lockfile import Lock, read_lock
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
-from hf_localize.settings import Settings, current
+from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.local import LocalSource
 from hf_localize.store.finding import Store
 
@@ -95,7 +95,7 @@ class Session:
         Raises:
             LockError: the lock file can't be read.
         """
-        kinds = self._enabled() if only is None else only
+        kinds = self.enabled if only is None else only
         sources = (hub if kind == "hub" else self._source(kind, wanted) for kind in kinds)
         lock = self.lock if locked else None
         return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds, lock)
@@ -107,18 +107,20 @@ class Session:
 
     def hub_enabled(self) -> bool:
         """Tell whether the Hub may be asked."""
-        return "hub" in self._enabled()
+        return "hub" in self.enabled
 
-    def _enabled(self) -> tuple[str, ...]:
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """Return the kinds of sources that a load asks, in order."""
         return ("local",) if self.settings.offline else self.settings.sources
 
     def _source(self, kind: str, wanted: Wanted | None) -> Source | None:
         if kind == "local":
             return LocalSource(self.store, wanted)
         if kind == "s3" and self.settings.s3_bucket_name:
-            return RemoteSource("s3", "private S3", self)
+            return RemoteSource("s3", SOURCE_NAMES["s3"], self)
         if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):
-            return RemoteSource("public", "public ZIP", self)
+            return RemoteSource("public", SOURCE_NAMES["public"], self)
         return None
 
 

@@ -16,7 +16,13 @@ from hf_localize import profiles
 from hf_localize.errors import SettingsError
 
 _log = logging.getLogger(__name__)
-SOURCE_NAMES = ("local", "s3", "public", "hub")
+#: The kinds of sources, in the order in which they are asked, and what users read of each.
+SOURCE_NAMES = {
+    "local": "local store",
+    "s3": "private S3",
+    "public": "public ZIP",
+    "hub": "Hugging Face Hub",
+}
 WRITE_BACK_MODES = ("off", "local", "s3")
 VERIFY_MODES = ("size", "always")
 _PREFIX = "HGLOC_"
@@ -50,7 +56,7 @@ class Settings:
     aws_session_token: str | None = field(default=None, repr=False)
     aws_default_region: str | None = None
     datasets_store_path: Path
-    sources: tuple[str, ...] = SOURCE_NAMES
+    sources: tuple[str, ...] = tuple(SOURCE_NAMES)
     offline: bool = False
     write_back: str = "local"
     #: What of a stored entry's files is compared with its manifest before a load uses them.
@@ -283,7 +289,7 @@ def _parse(name: str, variable: str, raw: str) -> Any:
 def _parse_sources(variable: str, raw: str) -> tuple[str, ...]:
     names = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
     for name in names:
-        _one_of(variable, name, SOURCE_NAMES)
+        _one_of(variable, name, tuple(SOURCE_NAMES))
     return names
 
 

@@ -37,10 +37,11 @@ from hf_localize.features import portable
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
 
 _log = logging.getLogger(__name__)
-NAME = "Hugging Face Hub"
+NAME = SOURCE_NAMES["hub"]
 _NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
 #: Arguments of ``load_dataset_builder`` that don't take part in the name of a cached config.
 _NOT_IN_CONFIG_ID = frozenset(

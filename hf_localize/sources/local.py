@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hf_localize.entries import Entry, NotHere, Wanted, instead
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.finding import Store
 
 
@@ -18,7 +19,7 @@ class LocalSource:
     #: What the load needs: an entry that is here in part answers it if it has that.
     wanted: Wanted | None = None
     kind: str = "local"
-    name: str = "local store"
+    name: str = SOURCE_NAMES["local"]
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the stored entry for *ref*, or what is stored of that dataset instead."""

@@ -35,9 +35,10 @@ from hf_localize.refs import (
 )
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import NotPermittedError
+from hf_localize.settings import SOURCE_NAMES
 
 _log = logging.getLogger(__name__)
-NAME = "private S3"
+NAME = SOURCE_NAMES["s3"]
 #: What a request lists at most.
 _PAGE = 1000
 

@@ -27,8 +27,9 @@ from hf_localize.publicrecords import PublicRecord, read_records, usable_records
 from hf_localize.reading import RemoteFile
 from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.room import require_room
+from hf_localize.settings import SOURCE_NAMES
 
-NAME = "public ZIP"
+NAME = SOURCE_NAMES["public"]
 _MAX_RECORDS_BYTES = 64 << 20
 #: A ZIP of the original tool has no manifest that bounds what it may unpack to.
 _MAX_EXPANSION = 100

@@ -13,6 +13,7 @@ from hf_localize import layout
 from hf_localize.errors import IntegrityError
 from hf_localize.hashing import verify_folder
 from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
 from hf_localize.store.places import identity_of
 
@@ -30,7 +31,7 @@ class LocalEntry:
     manifest: Manifest
     has_manifest: bool = True
     is_saved: bool = True
-    source: str = "local store"
+    source: str = SOURCE_NAMES["local"]
     #: Only some of the files that the manifest names are here; each of those is whole.
     is_partial: bool = False
     #: Device and inode of the folder when its manifest was read: another folder is another entry.

@@ -28,6 +28,7 @@ def test_a_short_id_loads_what_is_stored_by_the_present_one(who: str, hub: Loopb
     hub.stop()
     if who != "publisher":
         getattr(desk, who)()
+    explained = hf_localize.explain_dataset("gsm8k", "main")
     desk.s3.clear()
     with hf_localize.installed(sources=("local", "s3", "public")):
         loaded = datasets.load_dataset("gsm8k", "main", split="test")
@@ -35,6 +36,8 @@ def test_a_short_id_loads_what_is_stored_by_the_present_one(who: str, hub: Loopb
         assert datasets.get_dataset_config_names("gsm8k") == ["main", "socratic"]
         assert len(list(datasets.load_dataset("GSM8K", "main", split="test", streaming=True).take(2))) == 2
         assert who != "publisher" or desk.s3.requests == ()
+    expected = {"publisher": "local", "teammate": "s3", "outsider": "public"}[who]
+    assert explained["takes"] == expected
     assert len(hf_localize.load_local_dataset("gsm8k", "main")["test"]) == 1319
     assert {item["dataset_id"] for item in hf_localize.list_local_datasets()} == {GSM8K}
 
