@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import ROOT, Desk
 from tests.fidelity import report
 from tests.fidelity.calls import CAUGHT, GROUPS
+from tests.policies.servers import documented
 from tests.rig.hub import LoopbackHub
 
 README = (ROOT / "README.md").read_text()
@@ -94,6 +95,16 @@ def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
     modules = {".".join(path.with_suffix("").parts) for path in paths if path.parts[0] != "on_pythonpath"}
     whole_packages = {name for name in named if (package / name / "__init__.py").exists()}
     assert {name.split(".")[0] if name.split(".")[0] in whole_packages else name for name in modules} == named
+
+
+def test_the_rights_of_the_readme_are_those_of_the_policies() -> None:
+    text = README.partition("- Rights ")[2].partition("Who may be")[0]
+    told = [set(re.findall(r"s3:\w+", part)) for part in text.split(";")]
+    wanted = []
+    for who in ("consumer", "publisher", "public publisher"):
+        statements = documented(who, "b")
+        wanted.append({name for s in statements for name in re.findall(r"s3:\w+", str(s["Action"]))})
+    assert told == [wanted[0], wanted[1] - wanted[0], wanted[2]]
 
 
 def test_import_loads_neither_datasets_nor_boto3() -> None:
