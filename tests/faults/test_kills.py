@@ -12,7 +12,7 @@ import pytest
 import hf_localize
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
-from tests.faults.killer import NAME, Kind, Scenario, World, rows, save
+from tests.faults.killer import NAME, OTHER, Kind, Scenario, World, rows, save
 from tests.faults.runner import Runner
 from tests.rig.hub import LoopbackHub, make_repository
 
@@ -159,6 +159,44 @@ SCENARIOS = {
             after={"local": FROM_HUB},
             kinds=("requests", "changes"),
             dataset_id=HUB_NAME,
+        ),
+        Scenario(
+            "remove from the store",
+            "publisher",
+            ("remove", NAME, "--yes"),
+            published("new"),
+            before={"local": NEW, "s3": NEW},
+            after={"local": None, "s3": NEW},
+            kinds=("changes",),
+            again=(0, 3),
+        ),
+        Scenario(
+            "remove from the bucket",
+            "publisher",
+            ("remove", NAME, "--s3", "--yes"),
+            published("new"),
+            before={"local": NEW, "s3": NEW},
+            after={"local": NEW, "s3": None},
+            again=(0, 3),
+        ),
+        Scenario(
+            "withdraw",
+            "publisher",
+            ("withdraw", NAME, "--yes"),
+            published("new", is_public=True),
+            before={"local": NEW, "s3": NEW, "public": NEW},
+            after={"local": NEW, "s3": NEW, "public": None},
+            again=(0, 3),
+        ),
+        Scenario(
+            "prune",
+            "publisher",
+            ("prune", "--older-than", "1d", "--keep", OTHER),
+            published("new"),
+            before={"local": NEW, "s3": NEW},
+            after={"local": None, "s3": NEW},
+            kinds=("changes",),
+            is_old=True,
         ),
         Scenario(
             "upload a large file",

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import datasets
 import pytest
+from click.testing import CliRunner
 
 import hf_localize
 from hf_localize import errors
+from hf_localize.cli import main
 from hf_localize.session import current_session
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk, run_cli, run_python
@@ -80,6 +82,36 @@ def watched(*arguments: str) -> str:
         return title + process.stdout.read().decode(errors="replace")
 
 
+def shown(folder: Path) -> list[str]:
+    """Return what the commands write that show or check something, as JSON where they have it."""
+    lock, pages = str(folder / "datasets.lock"), str(folder / "catalog")
+    commands = [
+        *(["list-local", "--json"], ["list-s3", "--long", "--json"], ["list-public", "--json"]),
+        *([name, SECRET_ID, "--json"] for name in ("info", "preview", "explain")),
+        *(["doctor", "--json"], ["doctor"], ["diff", "--json"], ["outdated", "--json"]),
+        *(["verify", "--deep", "--json"], ["verify", "--s3", "--public", "--json"], ["repair", "--json"]),
+        *(["lock", SECRET_ID, "-o", lock], ["download", "--locked", lock, "--json"]),
+        *(
+            ["catalog", "--output", pages, "--json"],
+            ["catalog", "--publish"],
+            ["prune", "--older-than", "9d", "--json"],
+        ),
+    ]
+    log = logging.getLogger("hf_localize")
+    before = log.level, log.handlers[:]
+    said = []
+    for command in commands:
+        ran = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert ran.exit_code == 0 or command[0] == "doctor", (command, ran.output)
+        said.append(ran.output)
+    assert Path(lock).exists()
+    assert list(Path(pages).rglob("*.html"))
+    assert log.isEnabledFor(logging.DEBUG)
+    log.setLevel(before[0])
+    log.handlers[:] = before[1]
+    return said
+
+
 @pytest.mark.skipif("HGLOC_TEST_S3" in os.environ, reason="the canaries are keys that only moto takes")
 def test_no_secret_is_in_what_the_commands_write(canaries: Desk) -> None:
     desk = canaries
@@ -96,6 +128,7 @@ def test_no_secret_is_in_what_the_commands_write(canaries: Desk) -> None:
         watched("list-s3", "--all-folders"),
     ]
     assert all("Error" not in text for text in said), said
+    said += shown(desk.folder)
     for who in ("teammate", "outsider"):
         getattr(desk, who)()
         if who == "teammate":
