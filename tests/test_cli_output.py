@@ -303,6 +303,7 @@ def test_features_are_told_in_words() -> None:
         "pair": "list of 2 int8",
         "parts": "list of {image: image, n: float32}",
     }
+    assert feature_text([]) == "[]"  # As nobody but a stranger's manifest has it.
 
 
 def test_preview_shows_the_first_rows_and_fetches_little(desk: Desk) -> None:

@@ -119,7 +119,7 @@ def _show_part(heading: str, lines: list[str]) -> None:
 
 def feature_text(feature: Any) -> str:
     """Return, in words, the type that features JSON describes."""
-    if isinstance(feature, list):
+    if isinstance(feature, list) and feature:
         return f"list of {feature_text(feature[0])}"
     if not isinstance(feature, Mapping):
         return str(feature)
