@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hf_localize.api import PlainHub, as_dict
 from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere, Source, StoredEntry
-from hf_localize.errors import DatasetNotFoundError, kind_of, without_queries
+from hf_localize.errors import DatasetNotFoundError, NotLockedError, kind_of, without_queries
+from hf_localize.lockfile import Locked
 from hf_localize.manifest import Manifest, Split
+from hf_localize.pinning import PinnedEntry, PinnedFetch, find_pinned
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, find_by_either_id, not_found
 from hf_localize.session import Session, current_session
@@ -55,7 +57,8 @@ def explain_dataset(
 ) -> dict[str, Any]:
     """Ask every source, in order, whether it has a dataset, and tell what a load would do. Moves no data.
 
-    A load stops at the first source that has it; here the others are asked too.
+    A load stops at the first source that has it; here the others are asked too. Where a lock file is in
+    force (``HGLOC_LOCK``, ``install(lock=…)``), only what it names counts.
 
     Returns:
         ``dataset_id``, ``config_name``, ``revision``; ``sources``: for each ``source``, ``name``,
@@ -66,12 +69,20 @@ def explain_dataset(
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
+        LockError: the lock file can't be read.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
     session = current_session()
-    asked = ask_all(ref, session)
-    taken = next((one for one in asked if one.entry is not None), None)
-    does = f"fail: {_failure(ref, asked)}"
+    lock = session.lock
+    locked, refused = None, ""
+    try:
+        locked = None if lock is None else lock.of(ref)
+    except NotLockedError as exc:
+        refused = str(exc)
+    asked = ask_all(ref, session, locked=locked)
+    taken = None if refused else next((one for one in asked if one.entry is not None), None)
+    as_locked = None if lock is None or locked is None else lock.as_locked(locked)
+    does = f"fail: {refused or _failure(ref, asked, as_locked)}"
     files, size_bytes = None, None
     if taken is not None and taken.entry is not None:
         does = _what_a_load_does(taken, session)
@@ -126,12 +137,16 @@ def describe_dataset(
 
 
 def ask_all(
-    ref: DatasetRef, session: Session, stop: Callable[[list[Asked]], bool] = lambda _: False
+    ref: DatasetRef,
+    session: Session,
+    stop: Callable[[list[Asked]], bool] = lambda _: False,
+    locked: Locked | None = None,
 ) -> list[Asked]:
     """Ask each source for *ref*, in the order of a load, and return what they said.
 
     Args:
         stop: tells, by what the others said, whether the Hub need not be asked.
+        locked: what alone counts; None: whatever a source has.
     """
     asked: list[Asked] = []
     for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
@@ -141,11 +156,11 @@ def ask_all(
         elif kind == "hub" and stop(asked):
             continue
         else:
-            asked.append(_ask(kind, ref, session))
+            asked.append(_ask(kind, ref, session, locked))
     return asked
 
 
-def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
+def _ask(kind: str, ref: DatasetRef, session: Session, locked: Locked | None) -> Asked:
     hub = PlainHub(trust_remote_code=False) if kind == "hub" else None
     sources = session.resolver(hub, only=(kind,)).sources
     if not sources:
@@ -158,7 +173,7 @@ def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
         return Asked(kind, answer, without_queries(reason), time.monotonic() - started, entry, error)
 
     try:
-        found = _find(sources[0], ref, session)
+        found = _find(sources[0], ref, session, locked)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
         failure = kind_of(exc)
         return told(
@@ -167,20 +182,27 @@ def _ask(kind: str, ref: DatasetRef, session: Session) -> Asked:
     if isinstance(found, NotHere):
         is_asked = not found.reason.startswith(("not asked", "left out"))
         return told(NOT_HERE if is_asked else NOT_ASKED, found.reason, error=found.error)
-    return told(HAS_IT, place_of(found), found)
+    place = place_of(found)
+    if isinstance(found, PinnedFetch):
+        place += "; whether it is what is locked, only its bytes tell"
+    return told(HAS_IT, place, found)
 
 
-def _find(source: Source, ref: DatasetRef, session: Session) -> Entry | NotHere:
+def _find(source: Source, ref: DatasetRef, session: Session, locked: Locked | None) -> Entry | NotHere:
+    def question(name: DatasetRef) -> Entry | NotHere:
+        return source.find(name) if locked is None else find_pinned(source, name, locked, session.store)
+
     def find(name: DatasetRef) -> Entry | NotHere:
         if source.kind in ("s3", "public"):
-            return within(session.settings.timeout_seconds, lambda: source.find(name))
-        return source.find(name)
+            return within(session.settings.timeout_seconds, lambda: question(name))
+        return question(name)
 
     return find_by_either_id(source.kind, ref, find)[0]
 
 
 def place_of(entry: Entry | None) -> str:
     """Return where an entry lies, as users read it."""
+    entry = _bare(entry)
     if isinstance(entry, LocalEntry):
         return str(entry.folder)
     from hf_localize.sources.private import BucketEntry
@@ -191,6 +213,11 @@ def place_of(entry: Entry | None) -> str:
     if isinstance(entry, ZipFetch):
         return entry.files.url(entry.record.zip_key)
     return str(getattr(entry, "place", ""))  # The Hub's, whose module loads `datasets`.
+
+
+def _bare(entry: Entry | None) -> Entry | None:
+    """Return the source's own entry, without what a lock file adds to it."""
+    return entry.entry if isinstance(entry, (PinnedEntry, PinnedFetch)) else entry
 
 
 def _shown(one: Asked) -> dict[str, Any]:
@@ -208,6 +235,7 @@ def _shown(one: Asked) -> dict[str, Any]:
 
 def _to_fetch(entry: Entry, session: Session) -> tuple[int | None, int | None]:
     """Return how many files and bytes a load of all of *entry* would transfer; None: not known."""
+    entry = _bare(entry) or entry
     if isinstance(entry, LocalEntry):
         return 0, 0
     from hf_localize.sources.public import ZipEntry, ZipFetch
@@ -240,18 +268,18 @@ def _what_a_load_does(taken: Asked, session: Session) -> str:
     return f"fetch it from {taken.name} into {store}; the next load is local"
 
 
-def _failure(ref: DatasetRef, asked: list[Asked]) -> str:
+def _failure(ref: DatasetRef, asked: list[Asked], as_locked: str | None) -> str:
     """Return, in words, why a load fails, and what to do."""
     failed = [one.name for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
     what = f"nobody could give it, and {', '.join(failed)} failed" if failed else "nobody has it"
-    *_, advice = str(_not_found(ref, asked)).splitlines()
-    return f"{what}. {advice}"
+    *_, advice = str(_not_found(ref, asked, as_locked)).splitlines()
+    return f"{what}{as_locked or ''}. {advice}"
 
 
-def _not_found(ref: DatasetRef, asked: list[Asked]) -> DatasetNotFoundError:
+def _not_found(ref: DatasetRef, asked: list[Asked], as_locked: str | None = None) -> DatasetNotFoundError:
     """Return the error that a load raises."""
     answers = [Answer(one.name, one.reason, one.error) for one in asked if one.answer != NOT_ASKED]
-    return not_found(ref, answers)
+    return not_found(ref, answers, as_locked)
 
 
 def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:

@@ -15,6 +15,7 @@ from hf_localize.equivalence import answers
 from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, LockError, NotLockedError
 from hf_localize.jsonformat import parse_json
 from hf_localize.manifest import Manifest
+from hf_localize.moved import present_ref
 from hf_localize.refs import DatasetRef
 
 FORMAT_VERSION = 1
@@ -87,20 +88,25 @@ class Lock:
     where: str = ""
 
     def of(self, ref: DatasetRef) -> Locked:
-        """Return what the lock file has for *ref*.
+        """Return what the lock file has for *ref*, or for it by the dataset's present id.
 
         Raises:
             NotLockedError: it does not name the dataset.
         """
-        found = [item for item in self.datasets if item.answers(ref)]
-        if not found:
-            others = [str(item.ref) for item in self.datasets if item.ref.dataset_id == ref.dataset_id]
-            has = f" (it has {', '.join(others)})" if others else ""
-            raise NotLockedError(
-                f"{ref} is not in the lock file {self.where}{has}, so it is not loaded. To take it in, write "
-                "the lock file anew by: hg-localize lock; to load without one, unset HGLOC_LOCK"
-            )
-        return min(found, key=lambda item: item.ref != ref)
+        for name in filter(None, (ref, present_ref(ref))):
+            found = [item for item in self.datasets if item.answers(name)]
+            if found:
+                return min(found, key=lambda item: item.ref != name)
+        others = [str(item.ref) for item in self.datasets if item.ref.dataset_id == ref.dataset_id]
+        has = f" (it has {', '.join(others)})" if others else ""
+        raise NotLockedError(
+            f"{ref} is not in the lock file {self.where}{has}, so it is not loaded. To take it in, write "
+            "the lock file anew by: hg-localize lock; to load without one, unset HGLOC_LOCK"
+        )
+
+    def as_locked(self, item: Locked) -> str:
+        """Return what to say after the name of a dataset of which only *item* is looked for."""
+        return f" as {self.where} has it ({item.content})"
 
     def to_bytes(self) -> bytes:
         """Return the lock file: JSON, the same for the same content, a line for each field."""

@@ -7,6 +7,9 @@ their present one: nothing tells a machine that can't ask the Hub what ``glue`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+
+from hf_localize.refs import DatasetRef
 
 #: By owner: names that stayed as they were.
 _KEPT = {
@@ -70,3 +73,9 @@ _PRESENT: Mapping[str, str] = {
 def present_id(dataset_id: str) -> str | None:
     """Return what the dataset is called now that was *dataset_id*, in any letter case; None: not known."""
     return _PRESENT.get(dataset_id.lower())
+
+
+def present_ref(ref: DatasetRef) -> DatasetRef | None:
+    """Return *ref* by the present id of its dataset; None: it is that already, or it is not known."""
+    dataset_id = present_id(ref.dataset_id)
+    return None if dataset_id is None else replace(ref, dataset_id=dataset_id)

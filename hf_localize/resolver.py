@@ -34,7 +34,7 @@ from hf_localize.errors import (
 )
 from hf_localize.lockfile import Lock, Locked
 from hf_localize.manifest import Manifest
-from hf_localize.moved import present_id
+from hf_localize.moved import present_ref
 from hf_localize.pinning import find_pinned
 from hf_localize.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
@@ -138,7 +138,7 @@ class Resolver:
         for source in self.sources:
             if isinstance(source, RepositorySource):
                 try:
-                    for name in filter(None, (ref, _present(ref))):
+                    for name in filter(None, (ref, present_ref(ref))):
                         known = budget.ask(source, functools.partial(source.repository, name))
                         if known is not None:
                             return known
@@ -172,7 +172,7 @@ class Resolver:
                 answers.append(Answer(source.name, str(exc), exc))
         if self.lock is None or locked is None:
             raise not_found(ref, answers)
-        raise not_found(ref, answers, f" as {self.lock.where} has it ({locked.content})")
+        raise not_found(ref, answers, self.lock.as_locked(locked))
 
     def _find(self, source: Source, ref: DatasetRef, locked: Locked | None) -> Entry | NotHere:
         return source.find(ref) if locked is None else find_pinned(source, ref, locked, self.store)
@@ -247,7 +247,7 @@ class Resolver:
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""
         try:
-            present = _present(ref)
+            present = present_ref(ref)
             home = self.store.find(ref) or (self.store.find(present) if present is not None else None)
         except IntegrityError:
             return None
@@ -274,7 +274,7 @@ def find_by_either_id(
         find: asks the source for a ref.
     """
     found = find(ref)
-    present = _present(ref)
+    present = present_ref(ref)
     if not isinstance(found, NotHere) or present is None or kind == "hub":
         return found, ref
     other = find(present)
@@ -282,11 +282,6 @@ def find_by_either_id(
         return other, present
     reason = f"{found.reason}; as {present.dataset_id}: {other.reason}"
     return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
-
-
-def _present(ref: DatasetRef) -> DatasetRef | None:
-    dataset_id = present_id(ref.dataset_id)
-    return None if dataset_id is None else replace(ref, dataset_id=dataset_id)
 
 
 def not_found(

@@ -199,6 +199,39 @@ def test_what_is_not_in_the_lock_file_is_not_loaded(desk: Desk, hub: LoopbackHub
     assert run("sync-local-to-s3", "org/other").exit_code == 0
 
 
+def test_explain_tells_what_a_load_does_under_the_lock_file(desk: Desk, hub: LoopbackHub) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(rows("first"), "org/own")
+    hf_localize.register_dataset(rows("other"), "org/other")
+    hf_localize.lock_datasets("org/own").write(desk.folder / "a.lock")
+    desk.teammate()
+    desk.set(HGLOC_LOCK=str(desk.folder / "a.lock"), HGLOC_SOURCES="local,s3")
+    told = hf_localize.explain_dataset("org/own")
+    assert (told["takes"], told["transfer_files"] > 0) == ("s3", True)
+    told = hf_localize.explain_dataset("org/other")
+    assert told["takes"] is None
+    assert "fail: org/other is not in the lock file" in told["does"]
+    assert [one["answer"] for one in told["sources"][:2]] == ["not here", "has it"]
+    desk.publisher()
+    hf_localize.register_dataset(rows("second"), "org/own")
+    desk.teammate()
+    told = hf_localize.explain_dataset("org/own")
+    assert told["takes"] is None
+    assert f"as {desk.folder / 'a.lock'} has it (digest " in told["does"]
+    with hf_localize.installed(), pytest.raises(errors.DatasetConflictError):
+        loaded("org/own")
+
+
+def test_a_lock_file_that_has_the_present_id_gives_it_by_the_old_one(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(rows("a"), "openai/gsm8k")
+    hf_localize.lock_datasets("openai/gsm8k").write(desk.folder / "a.lock")
+    desk.teammate()
+    with hf_localize.installed(lock=desk.folder / "a.lock", sources=("local", "s3")):
+        assert hf_localize.explain_dataset("gsm8k")["takes"] == "s3"
+        assert loaded("gsm8k") == loaded("openai/gsm8k") == ["a"]
+
+
 def test_a_lock_file_that_can_not_be_read_lets_nothing_pass(desk: Desk, hub: LoopbackHub) -> None:
     desk.publisher()
     hf_localize.register_dataset(rows("a"), "org/own")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from hf_localize import words
 from hf_localize.cataloguing import wording
 from hf_localize.cataloguing.frame import About, access, code, filled, page
 from hf_localize.cataloguing.gathering import Listing
@@ -73,7 +74,7 @@ def _facts(listing: Listing) -> Html:
         facts += [
             ("Commit", element("span", manifest.commit, class_="mono") if manifest.commit else "none"),
             ("Licence", license_of(listing) or "not stated"),
-            ("Size", wording.size(manifest.size_bytes)),
+            ("Size", words.size(manifest.size_bytes)),
             ("Rows", f"{rows:,}" if manifest.splits else None),
             ("Files", f"{len(manifest.files):,}"),
             ("Stored", (manifest.created or "")[:10] or None),

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hf_localize import words
 from hf_localize.cataloguing import wording
 from hf_localize.cataloguing.frame import About, access, filled, page
 from hf_localize.cataloguing.gathering import Listing
@@ -42,14 +43,14 @@ def summary_of(listing: Listing, path: str) -> Summary:
             ref=listing.ref, path=path, is_public=listing.is_public, has_problem=bool(listing.problem)
         )
     told = listing.card.told
-    words = [*told.get("pretty_name", ()), *told.get("task_categories", ()), *told.get("language", ())]
+    terms = [*told.get("pretty_name", ()), *told.get("task_categories", ()), *told.get("language", ())]
     return Summary(
         ref=listing.ref,
         path=path,
         summary=listing.card.summary or str(manifest.info.get("description") or "")[:220],
         license=license_of(listing),
         kinds=wording.kinds_of(manifest),
-        columns=(*words, *list(map(str, manifest.features))[:_MOST_COLUMNS]),
+        columns=(*terms, *list(map(str, manifest.features))[:_MOST_COLUMNS]),
         splits=tuple((split.name, split.size_bytes or split.rows) for split in manifest.splits),
         rows=sum(split.rows for split in manifest.splits),
         size_bytes=manifest.size_bytes,
@@ -71,7 +72,7 @@ def overview(about: About, summaries: Sequence[Summary]) -> bytes:
     in_order = sorted(summaries, key=lambda s: (s.ref.dataset_id.lower(), s.ref.dataset_id, str(s.ref)))
     groups = [list(group) for _, group in itertools.groupby(in_order, key=lambda s: s.ref.dataset_id)]
     size_bytes = sum(summary.size_bytes for summary in summaries)
-    told = f"{wording.plural(len(groups), 'dataset')} · {wording.size(size_bytes)} · as of {about.made}"
+    told = f"{words.plural(len(groups), 'dataset')} · {words.size(size_bytes)} · as of {about.made}"
     whose = "Everybody may load these." if about.is_public else "In the team’s bucket."
     return page(
         about,
@@ -80,7 +81,7 @@ def overview(about: About, summaries: Sequence[Summary]) -> bytes:
             "index.html",
             title=about.title,
             told=f"{whose} {told}",
-            count=wording.plural(len(groups), "dataset"),
+            count=words.plural(len(groups), "dataset"),
             kinds=_options(kind for summary in summaries for kind in summary.kinds),
             licenses=_options(summary.license or "not stated" for summary in summaries),
             access_hidden=Html(" hidden") if about.is_public else "",
@@ -102,13 +103,13 @@ def _card(group: Sequence[Summary]) -> Html:
     kinds = list(dict.fromkeys(kind for summary in group for kind in summary.kinds))
     sharing = {"public" if summary.is_public else "team" for summary in group}
     rows, size_bytes = sum(s.rows for s in group), sum(s.size_bytes for s in group)
-    words = [dataset_id, *kinds, *licenses]
+    terms = [dataset_id, *kinds, *licenses]
     for summary in group:
-        words += [summary.summary, *summary.columns, *(name for name, _ in summary.splits)]
-        words += [part for part in (summary.ref.config_name, summary.ref.revision) if part]
+        terms += [summary.summary, *summary.columns, *(name for name, _ in summary.splits)]
+        terms += [part for part in (summary.ref.config_name, summary.ref.revision) if part]
     numbers = [
-        wording.plural(rows, "row") if rows else None,
-        wording.size(size_bytes) if size_bytes else None,
+        words.plural(rows, "row") if rows else None,
+        words.size(size_bytes) if size_bytes else None,
     ]
     made = max(summary.created for summary in group)
     numbers.append(made[:10] or None)
@@ -127,7 +128,7 @@ def _card(group: Sequence[Summary]) -> Html:
         ),
         class_="card",
         data_name=dataset_id.lower(),
-        data_search=" ".join(dict.fromkeys(words)).lower(),
+        data_search=" ".join(dict.fromkeys(terms)).lower(),
         data_kinds="|".join(kinds),
         data_licenses="|".join(licenses),
         data_access="|".join(sorted(sharing)),

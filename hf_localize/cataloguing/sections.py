@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hf_localize.cataloguing import wording
+from hf_localize import words
 from hf_localize.cataloguing.gathering import Listing, Preview
 from hf_localize.cataloguing.markup import Content, Html, element
 from hf_localize.cataloguing.overview import bar
@@ -64,7 +64,7 @@ def _splits(manifest: Manifest) -> Html | None:
         _row(
             [_dot(number), split.name],
             f"{split.rows:,}",
-            wording.size(split.size_bytes),
+            words.size(split.size_bytes),
             share,
             f"{len(split.shards):,}",
         )
@@ -87,7 +87,7 @@ def _features(manifest: Manifest) -> Html | None:
         return None
     some = list(manifest.features.items())[:_MOST_FEATURES]
     rows = [
-        _row(element("code", name), element("td", wording.type_of(feature), _labels(feature)))
+        _row(element("code", name), element("td", words.type_of(feature), _labels(feature)))
         for name, feature in some
     ]
     more = _more(len(manifest.features) - len(some))
@@ -95,7 +95,7 @@ def _features(manifest: Manifest) -> Html | None:
 
 
 def _labels(feature: Any) -> Html | None:
-    names = wording.label_names(feature) if isinstance(feature, Mapping) else []
+    names = words.label_names(feature) if isinstance(feature, Mapping) else []
     if not names:
         return None
     more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
@@ -120,7 +120,7 @@ def _preview(preview: Preview, features: Mapping[str, Any], shower: Shower) -> H
         element(
             "th",
             column,
-            element("small", wording.type_of(features.get(column))),
+            element("small", words.type_of(features.get(column))),
             scope="col",
             class_="number" if _is_number(found.rows[0][place], features.get(column)) else None,
         )
@@ -143,7 +143,7 @@ def _preview(preview: Preview, features: Mapping[str, Any], shower: Shower) -> H
 
 
 def _more_columns(count: int) -> Html | None:
-    return element("p", f"And {wording.plural(count, 'column')} more.", class_="quiet") if count > 0 else None
+    return element("p", f"And {words.plural(count, 'column')} more.", class_="quiet") if count > 0 else None
 
 
 def _cell(value: Any, feature: Any, where: str, shower: Shower, is_skipped: bool) -> Html:
@@ -168,7 +168,7 @@ def _files(manifest: Manifest) -> Html | None:
     if not manifest.files:
         return None
     some = manifest.files[:_MOST_FILES]
-    rows = [_row(element("code", file.path), wording.size(file.size_bytes)) for file in some]
+    rows = [_row(element("code", file.path), words.size(file.size_bytes)) for file in some]
     table = _table("Table of files", ["File", _of_numbers("Size")], rows)
-    told = element("summary", wording.plural(len(manifest.files), "file"))
+    told = element("summary", words.plural(len(manifest.files), "file"))
     return _section("files", "Files", element("details", told, table, _more(len(manifest.files) - len(some))))

@@ -10,7 +10,7 @@ import wave
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.cataloguing import wording
+from hf_localize import words
 from hf_localize.cataloguing.markup import Html, element, joined
 from hf_localize.features import has_media
 
@@ -53,7 +53,7 @@ class Shower:
         if kind == "Audio":
             return self._sound(value, where)
         if kind == "ClassLabel" and isinstance(value, int):
-            names = wording.label_names(feature)
+            names = words.label_names(feature)
             return joined(names[value] if 0 <= value < len(names) else str(value))
         if depth < _MOST_DEPTH and has_media(feature):
             return self._nested(value, feature, where, depth + 1)
@@ -100,7 +100,7 @@ class Shower:
             return _named(value, what)
         made = make(data)
         if made is None or not self._takes(len(made[1])):
-            return element("span", f"{what}, {wording.size(len(data))}", class_="none")
+            return element("span", f"{what}, {words.size(len(data))}", class_="none")
         return shown(_data_url(*made))
 
     def _takes(self, size_bytes: int) -> bool:

@@ -10,6 +10,7 @@ import click
 
 from hf_localize.cli.options import DATASET_ID, EXIT_CODES, NAME, REVISION, command
 from hf_localize.cli.output import clean, is_terminal, paint, say, show_json, show_lines, show_table, size
+from hf_localize.words import label_names, type_of
 
 _COLOURS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
 #: A column of a table of rows is not narrower; else each row is shown as lines.
@@ -82,7 +83,7 @@ def info(dataset_id: str, as_json: bool, **options: Any) -> None:
         if value:
             click.echo(f"{paint(f'{label:<10}', bold=True)}  {clean(value)}")
     _show_part("Splits", [_split_line(split) for split in told["splits"]])
-    _show_part("Features", [f"{name}: {feature_text(part)}" for name, part in told["features"].items()])
+    _show_part("Features", [_feature_line(name, part) for name, part in told["features"].items()])
     same = {True: "", False: ", other content", None: ""}
     _show_part("Places", [f"{p['place']}{same[p['is_same']]}" for p in told["places"]])
 
@@ -117,26 +118,10 @@ def _show_part(heading: str, lines: list[str]) -> None:
         click.echo("\n".join([f"  {clean(line)}" for line in lines]))
 
 
-def feature_text(feature: Any) -> str:
-    """Return, in words, the type that features JSON describes."""
-    if isinstance(feature, list) and feature:
-        return f"list of {feature_text(feature[0])}"
-    if not isinstance(feature, Mapping):
-        return str(feature)
-    kind = feature.get("_type")
-    if not isinstance(kind, str):
-        return "{" + ", ".join(f"{name}: {feature_text(part)}" for name, part in feature.items()) + "}"
-    if kind == "Value":
-        return str(feature.get("dtype"))
-    if kind == "ClassLabel":
-        labels = [str(name) for name in feature.get("names") or ()]
-        shown = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
-        return f"label, one of {len(labels)}: {shown}"
-    inner = feature.get("feature") or feature.get("dtype")
-    if kind in ("Sequence", "List", "LargeList") and inner is not None:
-        length = feature.get("length", -1)
-        return f"list of {f'{length} ' if length not in (-1, None) else ''}{feature_text(inner)}"
-    return kind.lower()
+def _feature_line(name: str, feature: Any) -> str:
+    labels = label_names(feature) if isinstance(feature, Mapping) else []
+    shown = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+    return f"{name}: {type_of(feature)}{': ' if shown else ''}{shown}"
 
 
 @command()

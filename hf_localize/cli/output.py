@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+from hf_localize import words
+
 _AGES = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -84,14 +85,8 @@ def named(dataset_id: str, config_name: str | None, revision: str | None, **_: A
 
 
 def size(size_bytes: float | None) -> str | None:
-    """Return a number of bytes as people read it, such as ``1.2 GB``."""
-    if size_bytes is None:
-        return None
-    for unit in _UNITS:
-        if size_bytes < 1000 or unit == _UNITS[-1]:
-            break
-        size_bytes /= 1000
-    return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+    """Return a number of bytes as people read it, or None where it is not known."""
+    return None if size_bytes is None else words.size(size_bytes)
 
 
 def duration(seconds: float | None) -> str | None:
