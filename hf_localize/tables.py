@@ -1,14 +1,15 @@
 """Stock's reader of prepared Arrow files, with less work for each file and none for each split.
 
-Stock starts a pool of threads for each split, which takes longer than to open some files, and
-hands each thread one file; then it makes new metadata for every file's table and drops it. The
-tables that come out are stock's own.
+Stock starts a pool of threads for each split, which takes longer than to open the files, unless each
+takes long; then it makes new metadata for every file's table and drops it. The tables that come out
+are stock's own.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,9 +18,11 @@ from datasets.arrow_reader import ArrowReader
 from datasets.table import ConcatenationTable, Table
 from datasets.utils import tqdm
 
-#: Up to so many files are opened one after another: threads pay where a file system is slow.
-_FEW_FILES = 16
-#: More are handed to threads in runs of so many.
+#: So many files are opened one after another first, and tell whether threads pay for the rest: not where
+#: each takes less than this, since threads then mostly wait for each other (three times as long in all).
+_FIRST_FILES = 16
+_SLOW_SECONDS = 0.001
+#: Threads are handed runs of so many.
 _RUN_FILES = 64
 
 
@@ -36,13 +39,15 @@ class Reader(ArrowReader):  # type: ignore[misc]  # datasets has no types.
         return tables[0] if len(tables) == 1 else _joined(tables)
 
     def _open_all(self, files: Sequence[dict[str, Any]]) -> list[Table]:
-        if len(files) <= _FEW_FILES:
-            return self._open_run(files)
-        runs = [files[start : start + _RUN_FILES] for start in range(0, len(files), _RUN_FILES)]
-        tables: list[Table] = []
+        started = time.monotonic()
+        tables = self._open_run(files[:_FIRST_FILES])
+        rest = files[_FIRST_FILES:]
+        if not rest or time.monotonic() - started < _SLOW_SECONDS * len(tables):
+            return tables + self._open_run(rest)
+        runs = [rest[start : start + _RUN_FILES] for start in range(0, len(rest), _RUN_FILES)]
         with (
             ThreadPoolExecutor(min(len(runs), 16)) as pool,
-            tqdm(total=len(files), desc="Loading dataset shards", disable=None) as bar,
+            tqdm(total=len(rest), desc="Loading dataset shards", disable=None) as bar,
         ):
             for opened in pool.map(self._open_run, runs):
                 bar.update(len(opened))

@@ -39,6 +39,23 @@ def test_a_local_hit_makes_no_request_at_all(stored: Desk, hub: LoopbackHub) -> 
     assert (hub.requests, stored.s3.requests) == ([], ())
 
 
+@pytest.mark.parametrize("slow_seconds", [0.0, 60.0], ids=["opened by threads", "opened in turn"])
+def test_many_shards_come_in_order_on_slow_and_on_fast_file_systems(
+    slow_seconds: float, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = datasets.Dataset.from_dict({"number": range(300)})
+    data.save_to_disk(desk.folder / "saved", num_shards=150)
+    desk.publisher()
+    hf_localize.register_dataset(desk.folder / "saved", "org/many", skip_s3_upload=True)
+    monkeypatch.setattr("hf_localize.tables._SLOW_SECONDS", slow_seconds)
+    with hf_localize.installed():
+        loaded = datasets.load_dataset("org/many", split="train")
+        assert loaded["number"][:] == list(range(300))
+        part = datasets.load_dataset("org/many", split="train[25%:75%]")
+    assert part["number"][:] == list(range(75, 225))
+    assert type(loaded.data) is type(datasets.load_from_disk(desk.folder / "saved").data)
+
+
 def test_a_local_hit_works_on_a_store_without_write_permission(stored: Desk) -> None:
     before = tree(stored.store)
     for folder, _, names in os.walk(stored.store):
