@@ -19,7 +19,7 @@ from hf_localize.session import Session, current_session
 
 #: Releases of `datasets` that are tested: from the first to before the last.
 _TESTED = ((2, 20), (6, 0))
-_PACKAGES = ("datasets", "huggingface_hub", "pyarrow", "boto3", "click", "filelock", "isal")
+_PACKAGES = ("datasets", "huggingface_hub", "pyarrow", "botocore", "click", "filelock", "isal")
 
 
 def diagnose() -> list[Finding]:

@@ -46,25 +46,24 @@ def fetch_files(
         UnreachableError: a file could not be read to its end in several tries.
     """
     files = list(files)
-    require_room(folder, sum(_missing_bytes(record, folder / record.path) for record in files))
-    incoming = [_Incoming(record, folder / record.path) for record in files]
+    incoming = [_Incoming(record, os.path.join(folder, record.path)) for record in files]
+    require_room(folder, sum(file.missing_bytes() for file in incoming))
+    for inside in {record.path.rpartition("/")[0] for record in files}:
+        (folder / inside).mkdir(parents=True, exist_ok=True)
     _Fetch(incoming, open_range, workers).run()
     return [file.result() for file in incoming]
 
 
-def _missing_bytes(record: FileRecord, path: Path) -> int:
-    try:
-        return max(0, record.size_bytes - os.stat(path).st_size)
-    except OSError:
-        return record.size_bytes
+def _open_or_create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 class _Incoming:
     """A file on its way here. Its parts may come in any order; they are hashed and written in theirs."""
 
-    def __init__(self, record: FileRecord, path: Path) -> None:
+    def __init__(self, record: FileRecord, path: str) -> None:
         self.record = record
-        self._path = path
+        self.path = path
         self._hash = hashlib.sha256()
         self._sink: io.FileIO | None = None
         self._resumed = False
@@ -80,11 +79,16 @@ class _Incoming:
     def is_asked(self) -> bool:
         return self.asked >= self.record.size_bytes
 
+    def missing_bytes(self) -> int:
+        try:
+            return max(0, self.record.size_bytes - os.stat(self.path).st_size)
+        except OSError:
+            return self.record.size_bytes
+
     def open(self, *, fresh: bool = False) -> bool:
         """Go on with what is there; True: it is whole already."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._hash, self.done = hashlib.sha256(), 0
-        self._sink = open(self._path, "rb+" if self._path.exists() else "wb+", buffering=0)  # noqa: SIM115
+        self._sink = io.FileIO(self.path, "r+", opener=_open_or_create)
         if fresh or not self.record.sha256:
             self._sink.truncate(0)
         else:
@@ -98,10 +102,13 @@ class _Incoming:
 
     def _read_what_is_there(self) -> None:
         assert self._sink is not None
-        chunk = bytearray(min(_CHUNK, os.fstat(self._sink.fileno()).st_size))
+        there = os.fstat(self._sink.fileno()).st_size
+        if not there:
+            return
+        chunk = memoryview(bytearray(min(_CHUNK, there)))
         while self.done < self.record.size_bytes and (got := self._sink.readinto(chunk)):
             got = min(got, self.record.size_bytes - self.done)
-            self._hash.update(memoryview(chunk)[:got])
+            self._hash.update(chunk[:got])
             self.done += got
         self._sink.truncate(self.done)
         self._sink.seek(self.done)
@@ -135,11 +142,10 @@ class _Incoming:
         Raises:
             IntegrityError: it differs from its record each time.
         """
-        assert self._sink is not None
+        self.close()
         got = self.result()
         if self.record.sha256 and got != self.record:
-            self._sink.close()
-            os.unlink(self._path)
+            os.unlink(self.path)
             self._fetches += not self._resumed
             if self._fetches < _MOST_FETCHES:
                 return False
@@ -147,7 +153,6 @@ class _Incoming:
                 f"{got.path} differs from its manifest: {got.size_bytes} bytes, sha256 {got.sha256[:12]}…; "
                 f"expected {self.record.size_bytes} bytes, sha256 {self.record.sha256[:12]}…"
             )
-        self._sink.close()
         return True
 
     def result(self) -> FileRecord:

@@ -33,20 +33,14 @@ def begin_flush(file: int, flushed: int, written: int) -> int:
 
 def flush_tree(folder: Path) -> None:
     """Bring everything in *folder* to the disk: files several at a time, which share the disk's turns."""
-    files = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
-    run_all(flush_file, files, workers=_WORKERS)
+    files = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
+    run_all(flush, files, workers=_WORKERS)
     for root, _, _ in os.walk(folder):
-        flush_folder(Path(root))
+        flush(root)
 
 
-def flush_file(path: Path) -> None:
-    """Bring the bytes of a file to the disk."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """Bring to the disk which names a folder has, as after a rename into it."""
+def flush(path: str | os.PathLike[str]) -> None:
+    """Bring to the disk the bytes of a file; or which names a folder has, as after a rename into it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

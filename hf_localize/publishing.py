@@ -143,7 +143,8 @@ def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
             if bucket.get(mark) is None:
                 bucket.put_over(mark, data, None)
         # An endpoint may ignore the condition, so what is there now decides.
-        if read_manifest(bucket.get(mark) or b"", mark).digest == manifest.digest:
+        there = bucket.get(mark) or b""
+        if there == data or read_manifest(there, mark).digest == manifest.digest:
             return placed
     raise ConflictError(
         f"every folder that {manifest.ref} may have in {bucket.address} belongs to another entry"

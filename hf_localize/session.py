@@ -26,7 +26,7 @@ class Session:
     """The parts that one setting of everything calls for.
 
     Parts that need a network library are made at first use, so that a local hit loads neither
-    boto3 nor requests.
+    botocore nor requests.
     """
 
     settings: Settings

@@ -26,6 +26,8 @@ SOURCE_NAMES = {
 WRITE_BACK_MODES = ("off", "local", "s3")
 VERIFY_MODES = ("size", "always")
 _PREFIX = "HGLOC_"
+#: Of the variables by which AWS' own tools find credentials.
+_AWS_PREFIXES = ("AWS_", "BOTO_CONFIG")
 _AWS_NAMES = (
     ("s3_endpoint_url", "AWS_ENDPOINT_URL_S3"),
     ("s3_endpoint_url", "AWS_ENDPOINT_URL"),
@@ -90,6 +92,12 @@ class Settings:
         """Tell whether there is a file that configures AWS' own tools."""
         return profiles.config_file(dict(self.aws_environment)).exists()
 
+    @property
+    def may_have_aws_credentials(self) -> bool:
+        """Tell whether AWS' own chain has anything to look at for credentials."""
+        is_instance = self.s3_endpoint_url is None and profiles.is_on_ec2()
+        return is_instance or profiles.may_have_credentials(dict(self.aws_environment))
+
 
 _overrides: dict[str, Any] = {}
 
@@ -108,10 +116,10 @@ def current() -> Settings:
 
 def _settings(overrides: Mapping[str, Any]) -> Settings:
     here = os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
-    names = [name for name in os.environ if name.startswith((_PREFIX, "AWS_"))]
+    names = [name for name in os.environ if name.startswith((_PREFIX, *_AWS_PREFIXES))]
     values = _dotenv(here)[1] | {name: os.environ[name] for name in names if name.startswith(_PREFIX)}
     found: dict[str, Any] = {
-        "aws_environment": tuple(sorted((n, os.environ[n]) for n in names if n.startswith("AWS_"))),
+        "aws_environment": tuple(sorted((n, os.environ[n]) for n in names if n.startswith(_AWS_PREFIXES))),
         "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
     }
     for item in fields(Settings):

@@ -12,12 +12,13 @@ from typing import Any
 from hf_localize.crew import Crew
 from hf_localize.errors import ConflictError, HfLocalizeError, PreconditionFailedError
 from hf_localize.packing import PackedZip
+from hf_localize.parts import PART_BYTES
 from hf_localize.progress import Task, moving, part_of, sending
 from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.connection import hex_md5
 from hf_localize.s3.errors import AclsDisabledError, NotPermittedError
 from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 
-_PART_BYTES = 16 << 20
 #: Of all parts that are in memory at the same time.
 _MOST_BYTES = 80 << 20
 
@@ -79,7 +80,7 @@ class _ZipUpload:
         self._packed = packed
         self._bucket = bucket
         self._key = key
-        self._part_bytes = part_bytes_of(packed.most_bytes, _PART_BYTES)
+        self._part_bytes = part_bytes_of(packed.most_bytes, PART_BYTES)
         self._crew = Crew(self._next_piece, min(workers, max(2, _MOST_BYTES // self._part_bytes)))
         self._pieces = packed.pieces()
         self._rest = memoryview(b"")
@@ -146,7 +147,7 @@ class _ZipUpload:
             self._hash.update(part)
         finally:
             self._hashing.release()
-        self._md5s[number] = md5 = hashlib.md5(part, usedforsecurity=False).hexdigest()
+        self._md5s[number] = md5 = hex_md5(part)
         self._is_whole = self._is_whole or is_whole
         if self._is_sent:
             return len(part)
@@ -156,7 +157,7 @@ class _ZipUpload:
         elif self._upload is not None and self._upload.parts_there.get(number) != md5:
             upload = self._upload
             with sending(note):
-                self._crew.trying(self._key, lambda: upload.send(number, part))
+                self._crew.trying(self._key, lambda: upload.send(number, part, md5))
         note(len(part))
         return len(part)
 
@@ -174,17 +175,19 @@ class _ZipUpload:
     def _fill(self, buffer: memoryview) -> int:
         """Copy what comes next of the ZIP into *buffer*; return how much that was."""
         filled = 0
-        was_ended, self._is_ended = self._is_ended, True  # As it is if what follows fails.
-        while not was_ended and filled < len(buffer):
+        while not self._is_ended and filled < len(buffer):
             if not self._rest:
-                self._rest = next(self._pieces, self._rest)
-                if not self._rest:
-                    return filled
+                try:
+                    self._rest = next(self._pieces)
+                except BaseException as exc:  # Nobody waits for more then.
+                    self._is_ended = True
+                    if isinstance(exc, StopIteration):
+                        break
+                    raise
             count = min(len(self._rest), len(buffer) - filled)
             buffer[filled : filled + count] = self._rest[:count]
             self._rest = self._rest[count:]
             filled += count
-        self._is_ended = was_ended
         return filled
 
     def _publicly(self, work: Callable[[bool], Any]) -> Any:

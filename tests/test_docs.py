@@ -107,8 +107,8 @@ def test_the_rights_of_the_readme_are_those_of_the_policies() -> None:
     assert told == [wanted[0], wanted[1] - wanted[0], wanted[2]]
 
 
-def test_import_loads_neither_datasets_nor_boto3() -> None:
-    code = "import sys, hf_localize; print({n.split('.')[0] for n in sys.modules} & {'datasets', 'boto3', 'pyarrow'})"
+def test_import_loads_neither_datasets_nor_botocore() -> None:
+    code = "import sys, hf_localize; print({n.split('.')[0] for n in sys.modules} & {'datasets', 'botocore', 'pyarrow'})"
     assert run([sys.executable, "-c", code]) == "set()\n"
 
 
@@ -116,7 +116,7 @@ def test_a_local_hit_loads_no_network_library_of_ours(reader: Desk) -> None:
     run([sys.executable, "-m", "hf_localize", "register", "my_corpus", "team/corpus", "--no-s3-upload"])
     code = (
         "import sys, hf_localize; hf_localize.load_local_dataset('team/corpus')\n"
-        "print('boto3' in sys.modules, 'hf_localize.http.web' in sys.modules)"
+        "print('botocore' in sys.modules, 'hf_localize.http.web' in sys.modules)"
     )
     assert run([sys.executable, "-c", code]) == "False False\n"
 

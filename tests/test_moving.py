@@ -18,6 +18,7 @@ import pytest
 import hf_localize
 from hf_localize.s3.signing import Keys, Signer
 from tests.conftest import Desk, run_python
+from tests.rig.s3_proxy import Request, Stall
 
 NAME = "made/large"
 SIZE = 80 << 20
@@ -82,9 +83,42 @@ def test_an_upload_that_was_killed_is_gone_on_with(large: Desk) -> None:
     assert len(hf_localize.load_local_dataset(NAME)["train"]) == SIZE >> 20
 
 
+@pytest.mark.parametrize("what", ["upload", "sharing", "fetch", "fetch of a ZIP"])
+def test_parts_of_large_data_move_several_at_a_time_to_the_end(what: str, large: Desk) -> None:
+    large.open_public_places()
+    if what != "upload":
+        hf_localize.sync_local_dataset_to_s3(NAME, make_public=what == "fetch of a ZIP")
+    if what == "fetch":
+        large.teammate()
+    elif what == "fetch of a ZIP":
+        large.outsider()
+    under_way = []
+
+    def is_data(request: Request) -> bool:
+        if what.startswith("fetch"):
+            return request.path.endswith((".arrow", ".zip")) and "range" in request.headers
+        return "partNumber" in request.query
+
+    def watch(request: Request) -> Stall | None:
+        if not is_data(request):
+            return None
+        open_ones = [r for r in large.s3.requests if is_data(r) and r.status is None]
+        under_way.append(len(open_ones))
+        return Stall(0.4)
+
+    large.s3.watch = watch
+    if what.startswith("fetch"):
+        hf_localize.load_local_dataset(NAME)
+    else:
+        hf_localize.sync_local_dataset_to_s3(NAME, make_public=what == "sharing")
+    large.s3.watch = None
+    assert len(under_way) >= SIZE >> 23
+    assert under_way[-1] >= 3, under_way
+
+
 def test_moving_takes_a_bounded_amount_of_memory(large: Desk) -> None:
     code = (
-        "import resource, json, hf_localize, boto3, datasets\n"
+        "import resource, json, hf_localize, botocore.session, datasets\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "from hf_localize.session import current_session; current_session().bucket.list_folder('')\n"
         "before = peak()\n{}\nprint(json.dumps((peak() - before) * 1024))"

@@ -1,4 +1,4 @@
-"""The ways to a bucket: boto3's client for questions, our own connections for data, and the keys to both.
+"""The ways to a bucket: botocore's client for questions, our own connections for data, and the keys to both.
 
 What either raises is translated here. Keys are relative to the prefix.
 """
@@ -56,7 +56,7 @@ class Connection:
         self._lock = threading.Lock()
         self._keys = _static_keys(settings)
         self._credentials: Credentials | None = None
-        if self._keys is None:
+        if self._keys is None and settings.may_have_aws_credentials:
             from hf_localize.s3 import aws
 
             self._credentials = aws.chained_credentials(settings)
@@ -67,7 +67,7 @@ class Connection:
         return self._keys is not None or self._credentials is not None
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
-        """Return what boto3's client answers to *operation* on *key*."""
+        """Return what botocore's client answers to *operation* on *key*."""
         with self.asking(key, with_acl="ACL" in arguments) as client:
             return getattr(client, operation)(
                 Bucket=self.address.name, Key=self.address.key(key), **arguments
@@ -75,7 +75,7 @@ class Connection:
 
     @contextlib.contextmanager
     def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
-        """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
+        """Lend botocore's client, and translate what it raises; *with_acl*: the request sets an ACL."""
         from hf_localize.s3 import aws
 
         try:
@@ -147,7 +147,7 @@ class Connection:
             return f"{address.endpoint_url}/{quote(address.name)}", "us-east-1"
         if self._region:
             return replace(address, region=self._region, prefix="").url, self._region
-        # What boto3 signs shows where and in which form it addresses the bucket.
+        # What botocore signs shows where and in which form it addresses the bucket.
         with self.asking("") as client:
             shown = client.generate_presigned_url("get_object", Params={"Bucket": address.name, "Key": "k"})
             return shown.partition("?")[0].removesuffix("/k"), client.meta.region_name
@@ -219,19 +219,27 @@ def time_of(answer: Any) -> float:
         return time.time()
 
 
-def guarding(wire: Wire, data: Any) -> dict[str, str]:
+def guarding(wire: Wire, data: Any, md5: str | None = None) -> dict[str, str]:
     """Return the header by which a server notices that *data* was changed on its way.
 
     ``Content-MD5`` is what all servers check that were tried: some let a wrong hash of a signed payload
     pass, others a wrong CRC, and the newer checksums must be agreed on for a whole multipart upload.
     TLS notices changes itself; then nothing is hashed twice.
+
+    Args:
+        md5: that of *data* (hex), where it is known.
     """
-    return {} if wire.is_tls else {"Content-MD5": content_md5(data)}
+    return {} if wire.is_tls else {"Content-MD5": content_md5(data, md5)}
 
 
-def content_md5(data: Any) -> str:
-    """Return the value of the header ``Content-MD5``."""
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+def content_md5(data: Any, md5: str | None = None) -> str:
+    """Return the value of the header ``Content-MD5`` for *data*, whose *md5* (hex) may be known."""
+    return base64.b64encode(bytes.fromhex(md5 or hex_md5(data))).decode()
+
+
+def hex_md5(data: Any) -> str:
+    """Return the MD5 of *data* in hexadecimal figures, as most servers' ETags have it."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _static_keys(settings: Settings) -> Keys | None:

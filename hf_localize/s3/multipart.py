@@ -34,11 +34,15 @@ class MultipartUpload:
         #: ETags of the parts, without quotes; a part's is its MD5 (hex) on most servers.
         self.parts_there = dict(parts_there)
 
-    def send(self, number: int, data: Any) -> None:
-        """Send the part *number*, counted from 1: a buffer of 5 MiB at least, but for the last."""
+    def send(self, number: int, data: Any, md5: str | None = None) -> None:
+        """Send the part *number*, counted from 1: a buffer of 5 MiB at least, but for the last.
+
+        Args:
+            md5: that of *data* (hex), where it is known.
+        """
         query = f"partNumber={number}&uploadId={quote(self._id, safe='-_.~')}"
         headers = self._connection.moving(
-            self._key, "UploadPart", lambda wire, name: wire.put(name, data, guarding(wire, data), query)
+            self._key, "UploadPart", lambda wire, name: wire.put(name, data, guarding(wire, data, md5), query)
         )
         self.parts_there[number] = headers.get("etag", "").strip('"')
 
@@ -146,7 +150,7 @@ def _interrupted(connection: Connection, key: str) -> list[str]:
 
 
 def _unended(connection: Connection, prefix: str) -> tuple[list[Any], float]:
-    """Return boto3's word for the first 1,000 uploads below *prefix*, and what time the server has."""
+    """Return botocore's word for the first 1,000 uploads below *prefix*, and what time the server has."""
     address = connection.address
     try:
         with connection.asking(prefix) as client:

@@ -14,6 +14,7 @@ from hf_localize.manifest import FileRecord
 from hf_localize.parts import PART_BYTES, Buffers
 from hf_localize.progress import counter, part_counter, sending
 from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.connection import hex_md5
 from hf_localize.s3.multipart import MultipartUpload, part_bytes_of, resume_upload
 
 
@@ -104,9 +105,10 @@ class _Outgoing:
                 raise self._differs()
         note = part_counter(self.record.path)
         there = upload.parts_there.get(number)
-        if there is None or there != hashlib.md5(data, usedforsecurity=False).hexdigest():
+        md5 = None if there is None else hex_md5(data)
+        if there is None or there != md5:
             with sending(note):
-                self._crew.trying(self._key, lambda: upload.send(number, data))
+                self._crew.trying(self._key, lambda: upload.send(number, data, md5))
         note(len(data))
         with self._lock:
             self._parts_left -= 1

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
-from hf_localize.flushing import flush_file, flush_folder, flush_tree
+from hf_localize.flushing import flush, flush_tree
 from hf_localize.hashing import problems_in
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import manifest_bytes, read_manifest_in
@@ -46,7 +46,7 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
         if present is not None and present.digest == manifest.digest and _is_whole(store, place, present):
             return LocalEntry.at(place, present)
         _take_place(store, staging, folder)
-        flush_folder(place.parent)
+        flush(place.parent)
         put_away(store, folder)
         set_aside(store, store.places.partial_of(manifest.ref))
         point_at(store.path, manifest)
@@ -72,10 +72,10 @@ def commit_part(store: Store, staging: Path, manifest: Manifest, paths: Collecti
         if here is None:
             part = place / f".{uuid.uuid4().hex}"
             part.write_bytes(manifest_bytes(manifest))
-            flush_file(part)
+            flush(part)
             os.replace(part, place / MANIFEST_NAME)
         _move_files(staging, place, paths)
-        flush_folder(place)
+        flush(place)
         return LocalEntry.at(place, manifest, is_partial=True)
 
 
@@ -103,7 +103,7 @@ def remove(store: Store, place: Path) -> None:
                 put_away(store, folder_at(place))  # Else it would be seen again.
         aside = store.places.work("set-aside") / uuid.uuid4().hex
         os.rename(place, aside)
-        flush_folder(place.parent)
+        flush(place.parent)
         shutil.rmtree(aside, ignore_errors=True)  # What is left of it is gone after a day.
         with contextlib.suppress(OSError):  # The folders of its id and config, if they are empty.
             place.parent.rmdir()
@@ -115,7 +115,7 @@ def _move_files(staging: Path, place: Path, paths: Collection[str]) -> None:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / path, place / path)
     for folder in {(place / path).parent for path in paths}:
-        flush_folder(folder)
+        flush(folder)
 
 
 def _take_place(store: Store, staging: Path, folder: str) -> None:
@@ -152,7 +152,7 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
     """Remove what the manifest does not name, such as the locks that `datasets` leaves."""
     named = {MANIFEST_NAME, *(file.path for file in manifest.files)}
     for root, _, names in os.walk(folder):
+        inside = Path(root).relative_to(folder).as_posix()
         for name in names:
-            path = Path(root) / name
-            if path.relative_to(folder).as_posix() not in named:
-                path.unlink()
+            if (name if inside == "." else f"{inside}/{name}") not in named:
+                os.unlink(os.path.join(root, name))

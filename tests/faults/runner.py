@@ -120,7 +120,7 @@ class Runner:
 
 
 def _serve() -> None:
-    import boto3  # noqa: F401  # It is warm then.
+    import botocore.session  # noqa: F401  # It is warm then.
     import datasets  # noqa: F401
 
     import hf_localize.cli

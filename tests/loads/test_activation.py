@@ -47,7 +47,7 @@ def test_install_works_before_and_after_the_names_were_imported(order: str, regi
 
 
 def test_install_does_not_import_datasets(registered: Desk) -> None:
-    code = "import sys, hf_localize; hf_localize.install(); print('datasets' in sys.modules, 'boto3' in sys.modules)"
+    code = "import sys, hf_localize; hf_localize.install(); print('datasets' in sys.modules, 'botocore' in sys.modules)"
     assert printed(code, registered) == "False False"
 
 
@@ -300,10 +300,10 @@ def test_activation_costs_nothing_when_unset(value: str, registered: Desk) -> No
 def test_activation_imports_next_to_nothing_before_the_program_looks_for_datasets(registered: Desk) -> None:
     code = """
 import sys
-heavy = {"datasets", "boto3", "typing", "dotenv", "logging", "hf_localize.shim", "hf_localize.settings"}
+heavy = {"datasets", "botocore", "typing", "dotenv", "logging", "hf_localize.shim", "hf_localize.settings"}
 print(sorted(heavy & sys.modules.keys()), "hf_localize.activation" in sys.modules)
 import datasets
-print(sorted({"boto3", "hf_localize.shim", "hf_localize.loading"} & sys.modules.keys()))
+print(sorted({"botocore", "hf_localize.shim", "hf_localize.loading"} & sys.modules.keys()))
 """
     shown = printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE)
     assert shown == "[] True\n['hf_localize.shim']"
