@@ -101,6 +101,22 @@ def test_a_profile_brings_keys_region_endpoint_and_ca(form: str, desk: Desk, hom
     front.close()
 
 
+@pytest.mark.parametrize(("file", "section"), [(".aws/credentials", "default"), (".boto", "Credentials")])
+def test_keys_in_a_file_are_found_and_without_one_nothing_is_loaded_to_look_for_some(
+    file: str, section: str, desk: Desk
+) -> None:
+    publish(desk, public=True)
+    home = desk.outsider().folder / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "config").touch()
+    code = "import sys, hf_localize; print(hf_localize.explain_dataset('org/x')['takes'], 'botocore' in sys.modules)"
+    settings = {"HOME": str(home), "HGLOC_SOURCES": "local,s3,public"}
+    assert run_python(code, cwd=desk.folder, **settings).stdout == "public False\n"
+    key, secret = desk.server.access_key, desk.server.secret_key
+    (home / file).write_text(f"[{section}]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
+    assert run_python(code, cwd=desk.folder, **settings).stdout == "s3 True\n"
+
+
 @pytest.fixture
 def identities(desk: Desk) -> Iterator[IdentityServer]:
     only_moto(desk)
