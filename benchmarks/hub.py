@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from tests.rig.hub_storage import make_repository
 
 SECTION = "5 Hub"
 NAME = "made/parquet"
-#: Of the parquet dataset. `HGLOC_BENCH_HUB_BYTES` sets another size.
-TOTAL_BYTES = int(os.environ.get("HGLOC_BENCH_HUB_BYTES", 256 << 20))
+#: Of the parquet dataset.
+TOTAL_BYTES = 1 << 30
 #: Source files of the parquet dataset, as the Hub's converter makes them: some hundred MB each.
 FILES = 4
 CONFIGS = 50

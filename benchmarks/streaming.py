@@ -1,6 +1,6 @@
 """Streams from where a dataset lies, beside the same Arrow files streamed from the local disk by stock.
 
-Rates are of the iteration alone, in fresh processes, with the files in the system's cache. What lies
+Rates are of the iteration alone, with the files in the system's cache. What lies
 in the bucket is served for them as plain files (`benchmarks.files`): SeaweedFS needs more of the
 processor for a byte than the reader does, and would be the limit on two cores.
 """
@@ -8,6 +8,7 @@ processor for a byte than the reader does, and would be the limit on two cores.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from benchmarks.harness import ROOT, Line, Run, in_turns, ratio_line, timed_python
 from benchmarks.made import TEXTS, make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.workers import Worker
 from hf_localize import layout
 from hf_localize.batches import packed, seek_points
 from hf_localize.hashing import hash_file
@@ -32,22 +34,39 @@ SECTION = "3 streaming"
 RATE, LOADER = "made/rate", "made/loader"
 HUNDRED_MB = 100 << 20
 _PUBLISH = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r}, make_public={public})"
-_OURS = (
-    "import hf_localize; hf_localize.install()\n"
-    "import datasets\n"
-    "stream = datasets.load_dataset({name!r}, split='train', streaming=True)\n"
-)
-_LOCAL = (
-    "import datasets, pathlib\n"
-    "files = sorted(map(str, pathlib.Path({folder!r}, 'train').glob('*.arrow')))\n"
-    "stream = datasets.load_dataset('arrow', data_files=files, split='train', streaming=True)\n"
-)
+#: Each opens the stream anew, and says what is done with it.
+_OURS = """
+import hf_localize; hf_localize.install()
+import datasets
+
+def opened():
+    global stream
+    stream = datasets.load_dataset({name!r}, split="train", streaming=True)
+"""
+_LOCAL = """
+import datasets, pathlib
+files = sorted(map(str, pathlib.Path({folder!r}, "train").glob("*.arrow")))
+
+def opened():
+    global stream
+    stream = datasets.load_dataset("arrow", data_files=files, split="train", streaming=True)
+"""
+_READ = """
+def rows():
+    for count, row in enumerate(stream):
+        if count == 60_000:
+            break
+
+def lists():
+    for rows in stream.iter(batch_size=1000):
+        pass
+
+def tables():
+    for table in stream.with_format("arrow").iter(batch_size=1000):
+        pass
+"""
 #: How users read: row by row (for some seconds); 1,000 rows at once as lists; as Arrow, undecoded.
-_WAYS = {
-    "row by row": "for count, row in enumerate(stream):\n    if count == 60_000:\n        break\n",
-    "1,000 rows at once": "for rows in stream.iter(batch_size=1000):\n    pass\n",
-    "as Arrow tables": "for table in stream.with_format('arrow').iter(batch_size=1000):\n    pass\n",
-}
+_WAYS = {"row by row": "rows()", "1,000 rows at once": "lists()", "as Arrow tables": "tables()"}
 #: What a model's data takes at the least: words and their numbers. Some 50 µs a row.
 _LOADER = """
 import re, zlib
@@ -57,13 +76,11 @@ def numbers(rows):
     words = (re.findall(r"\\w+", row["value"].lower()) for row in rows)
     return torch.tensor([sum(zlib.crc32(word.encode()) % 50_000 for word in found) for found in words])
 
-loader = torch.utils.data.DataLoader(stream, batch_size=256, num_workers={workers}, collate_fn=numbers)
-import time; started = time.perf_counter()
-seen = sum(len(batch) for batch in loader)
-assert seen == {rows}, seen
-print(time.perf_counter() - started)
+def epoch(workers):
+    loader = torch.utils.data.DataLoader(stream, batch_size=256, num_workers=workers, collate_fn=numbers)
+    seen = sum(len(batch) for batch in loader)
+    assert seen == {rows}, seen
 """
-_TIMED = "import time; started = time.perf_counter()\n{body}print(time.perf_counter() - started)"
 
 
 def measure(folder: Path, runs: int) -> list[Line]:
@@ -84,18 +101,23 @@ def _rates(desk: Desk, folder: Path, url: str, runs: int) -> list[Line]:
     lines = []
     for where, ways in (("bucket", list(_WAYS)), ("public ZIP (deflated)", list(_WAYS)[:1])):
         env = {**desk.environment(credentials=where == "bucket"), "HGLOC_S3_ENDPOINT_URL": url}
-        for way in ways:
-            body = _TIMED.format(body=_WAYS[way])
-            pairs = in_turns(
-                lambda body=body, env=env: _told(_OURS.format(name=RATE) + body, env),
-                lambda body=body: _told(_LOCAL.format(folder=str(folder)) + body, desk.environment()),
-                runs,
-                warm=False,
-            )
-            what = f"rate of a stream from the {where}, {way}, by stock's from the local disk"
-            names = ("ours", "local")
-            lines.append(ratio_line(SECTION, what, 0.8, pairs, names=names, inverse=True, at_least=True))
+        with (
+            Worker(_OURS.format(name=RATE) + _READ, env) as ours,
+            Worker(_LOCAL.format(folder=str(folder)) + _READ, desk.environment()) as local,
+        ):
+            for way in ways:
+                pairs = in_turns(
+                    functools.partial(_reading, ours, way), functools.partial(_reading, local, way), runs
+                )
+                what = f"rate of a stream from the {where}, {way}, by stock's from the local disk"
+                names = ("ours", "local")
+                lines.append(ratio_line(SECTION, what, 0.8, pairs, names=names, inverse=True, at_least=True))
     return lines
+
+
+def _reading(worker: Worker, way: str) -> Run:
+    worker.timed("opened()")
+    return worker.timed(_WAYS[way])
 
 
 def _first_rows(desk: Desk, publisher: Desk) -> list[Line]:
@@ -140,25 +162,17 @@ def _first_row(desk: Desk, where: str, size: str, name: str, config: str | None)
 
 def _loader(desk: Desk, runs: int) -> list[Line]:
     rows = 8 * ((2 << 20) // TEXTS.row_bytes)
+    setup = _OURS.format(name=LOADER) + _LOADER.format(rows=rows)
+    with Worker(setup, desk.environment()) as worker:
 
-    def with_workers(count: int) -> Run:
-        code = _OURS.format(name=LOADER) + _LOADER.format(workers=count, rows=rows)
-        return _told(code, desk.environment())
+        def with_workers(count: int) -> Run:
+            worker.timed("opened()")
+            return worker.timed(f"epoch({count})")
 
-    pairs = in_turns(lambda: with_workers(4), lambda: with_workers(1), runs, warm=False)
+        pairs = in_turns(lambda: with_workers(4), lambda: with_workers(1), runs)
     what = "DataLoader with 4 workers on the bucket, times one worker (rows become numbers of words)"
     names = ("4 workers", "1 worker")
     return [ratio_line(SECTION, what, 1.5, pairs, names=names, inverse=True, at_least=True)]
-
-
-def _told(code: str, env: dict[str, str]) -> Run:
-    """Run *code* in a fresh interpreter; it says itself how many seconds count."""
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
-    if ran.returncode:
-        raise RuntimeError(ran.stderr[-2000:])
-    return Run(float(ran.stdout.split()[-1]))
 
 
 def _open_public_places(desk: Desk) -> None:
