@@ -147,5 +147,5 @@ def _many(folder: Path, endpoint: str, names: list[str], runs: int) -> list[Line
     return [ratio_line(SECTION, what, 0.5, pairs, names=("one", "each"))]
 
 
-#: Of the commands one by one every tenth is run, and its time taken ten times: all take as long.
-_SAMPLE = 10
+#: Of the commands one by one every 25th is run, and its time taken 25 times: all take as long.
+_SAMPLE = 25

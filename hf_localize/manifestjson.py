@@ -148,7 +148,8 @@ def _from_json(document: dict[str, Any]) -> Manifest:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.100} is no text")
-    value.encode()  # Half a surrogate pair can't be written again: UnicodeEncodeError is a ValueError.
+    if not value.isascii():
+        value.encode()  # Half a surrogate pair can't be written again: UnicodeEncodeError is a ValueError.
     return value
 
 

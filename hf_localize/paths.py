@@ -31,9 +31,10 @@ def check_paths(paths: Iterable[str], where: str) -> set[str]:
             raise UnsafeArchiveError(f"{where} names a path that is refused: {path[:200]!r}")
         if len(path) > _SHORT and _is_too_long(path):
             raise UnsafeArchiveError(f"{where} names a path that is too long: {path[:200]!r}…")
-        if path.casefold() in folded:
+        name = path.casefold()
+        if name in folded:
             raise UnsafeArchiveError(f"{where} names {path!r} twice, or in place of the manifest")
-        folded.add(path.casefold())
+        folded.add(name)
         checked.add(path)
     return checked
 
