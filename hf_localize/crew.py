@@ -82,9 +82,9 @@ class Crew:
         interruption (Ctrl-C) is raised at once: the threads are daemons, since one that waits for
         a network can't be ended, and must not keep the program from ending.
         """
-        with self._lock:
-            self._grow()
         try:
+            with self._lock:
+                self._grow()
             for thread in self._threads:  # It may become longer meanwhile.
                 thread.join()
         except BaseException:
