@@ -6,9 +6,11 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
@@ -30,6 +32,8 @@ from hf_localize.zipupload import MadeZip, send_zip
 _log = logging.getLogger(__name__)
 #: How often a publisher may share a dataset again while it is withdrawn.
 _TRIES = 10
+#: Before it is looked again whether everybody can read what was shared.
+_PAUSES_SECONDS = (0.1, 0.3)
 
 
 def check_may_share(manifest: Manifest, share_restricted: Collection[str]) -> None:
@@ -83,7 +87,7 @@ def make_public(
     records = read_json(bucket, PUBLIC_RECORDS_KEY)
     key, own_zip = own_record(records, manifest.ref) or (None, None)
     same = key is not None and records[key].get("digest") == manifest.digest
-    if same and all(map(outside.is_readable, (str(own_zip), PUBLIC_RECORDS_KEY))):
+    if same and all(_is_readable(outside, name) for name in (str(own_zip), PUBLIC_RECORDS_KEY)):
         _remove_left_behind(bucket, manifest.ref, records)
         return False
     zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)
@@ -99,10 +103,10 @@ def make_public(
     update_json(
         bucket, PUBLIC_RECORDS_KEY, lambda document: put_record(document, manifest.ref, record), public=True
     )
-    if not outside.is_readable(PUBLIC_RECORDS_KEY):
+    if not _is_public(outside, PUBLIC_RECORDS_KEY):
         raise _not_public(bucket, PUBLIC_RECORDS_KEY)
     told = bucket.told_of(zip_key)
-    if not outside.is_readable(zip_key) or told is None or told[1].get("digest") != manifest.digest:
+    if not _is_public(outside, zip_key) or told is None or told[1].get("digest") != manifest.digest:
         update_json(bucket, PUBLIC_RECORDS_KEY, lambda document: drop_record(document, record), public=True)
         raise ConflictError(
             f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
@@ -147,7 +151,7 @@ def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
         for zip_key in there:
             gone.add(zip_key)
             bucket.delete(zip_key)
-            if outside.is_readable(zip_key):
+            if _is_readable(outside, zip_key):
                 raise PublishError(
                     f"record and ZIP of {ref} are removed from {bucket.address}, but {outside.url(zip_key)} "
                     "can still be read: have the cache before it forget it"
@@ -162,10 +166,29 @@ def _upload_public(
         made = send_zip(packed, bucket, zip_key, workers)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
-    if not outside.is_readable(zip_key):
+    if not _is_public(outside, zip_key):
         bucket.delete(zip_key)
         raise _not_public(bucket, zip_key)
     return made
+
+
+def _is_public(outside: PublicFiles, key: str) -> bool:
+    """Tell whether anybody may read what was just written; where not, after a moment.
+
+    Some servers put an object there first, and then its ACL: so also while somebody else writes it.
+    """
+    for pause in (*_PAUSES_SECONDS, None):
+        if _is_readable(outside, key):
+            return True
+        if pause is not None:
+            time.sleep(pause)
+    return False
+
+
+def _is_readable(outside: PublicFiles, key: str) -> bool:
+    answers: list[bool] = []
+    trying(key, lambda: answers.append(outside.is_readable(key)))
+    return answers[-1]
 
 
 def _zips_of(bucket: Bucket, ref: DatasetRef) -> list[KeyInfo]:

@@ -93,7 +93,8 @@ def test_a_process_that_is_killed_is_a_download_that_failed(many: str, desk: Des
         )
     )
     asking.start()
-    _wait_until(lambda: stalled.used > 0 and (desk.store / "made_many/c0").is_dir())
+    done = desk.store / "made_many/c0/default_revision/.hgloc.json"
+    _wait_until(lambda: stalled.used > 0 and done.exists() and len(multiprocessing.active_children()) == 1)
     for child in multiprocessing.active_children():
         child.kill()
     asking.join(30)
