@@ -371,7 +371,9 @@ def test_a_store_that_can_not_be_written_does_not_stop_a_load(stored: Desk) -> N
 
 def test_ctrl_c_ends_a_load_that_waits_for_the_network(stored: Desk) -> None:
     stored.teammate().s3.fail(Rule("GET", r"data-00000", BlackHole()))
-    code = "import hf_localize; hf_localize.load_local_dataset('openai/gsm8k', 'socratic')"
+    # Whoever runs the tests in the background of a shell has them ignore Ctrl-C.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heeding}\nimport hf_localize; hf_localize.load_local_dataset('openai/gsm8k', 'socratic')"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not [r for r in stored.s3.requests if "data-00000" in r.path] and time.monotonic() < deadline:
