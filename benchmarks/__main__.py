@@ -19,13 +19,17 @@ from benchmarks.harness import LEAST_RUNS, Line, machine
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
 PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting")
+#: What takes too long for the whole run.
+ALONE = ("loops",)
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"
 
 
 def main() -> None:
     """Measure, print the table and write it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all, and write RESULTS.md")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, *ALONE, []], help="default: all, and write RESULTS.md"
+    )
     parser.add_argument("--runs", type=int, default=LEAST_RUNS)
     options = parser.parse_args()
     lines: list[Line] = []

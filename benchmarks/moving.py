@@ -13,7 +13,8 @@ from benchmarks.servers import BUCKET, Desk, seaweed_desk
 SECTION = "1 moving"
 #: Number of shards, bytes of each.
 LARGE, SMALL = (8, 128 << 20), (2000, 64 << 10)
-#: The loop takes ten times as long as anything else here, so it moves fewer, beside ours of as many.
+#: The loop takes ten times as long as anything else here, so it moves fewer, beside ours of as many; all
+#: in `loops`.
 FEWER = {LARGE: (2, 128 << 20), SMALL: (500, 64 << 10)}
 _FETCH = "import hf_localize; hf_localize.download_dataset({name!r}, skip_s3_upload=True)"
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
@@ -45,13 +46,13 @@ def measure(folder: Path, runs: int) -> list[Line]:
     with seaweed_desk(folder) as desk:
         for many, few in FEWER.items():
             for shape, is_beside_s5cmd in ((many, True), (few, False)):
-                moved = _Moved(desk, Desk(desk.server, folder / "publisher"), shape)
+                moved = Moved(desk, Desk(desk.server, folder / "publisher"), shape)
                 lines += moved.by_s5cmd(runs) if is_beside_s5cmd else moved.by_boto3(runs)
                 shutil.rmtree(moved.publisher.folder)
     return lines
 
 
-class _Moved:
+class Moved:
     """A dataset of one shape, there and back again, by us and by others."""
 
     def __init__(self, desk: Desk, publisher: Desk, shape: tuple[int, int]) -> None:
