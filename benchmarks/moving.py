@@ -69,7 +69,7 @@ class Moved:
         """Return the lines beside `s5cmd`."""
         lines = []
         for what, pairs in (
-            (f"fetch {self._shape}", in_turns(self._fetch, self._s5cmd_down, runs)),
+            (f"fetch {self._shape}", in_turns(self._fetch, self._s5cmd_down, runs, warm=False)),
             (f"upload {self._shape}", in_turns(self._upload, self._s5cmd_up, runs, warm=False)),
         ):
             names = ("ours", "s5cmd")
