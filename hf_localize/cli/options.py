@@ -165,7 +165,7 @@ def log_to_stderr() -> None:
         def format(self, record: logging.LogRecord) -> str:
             return without_queries(super().format(record))  # In tracebacks others say presigned URLs.
 
-    class Handler(logging.StreamHandler[Any]):
+    class Handler(logging.StreamHandler):  # type: ignore[type-arg]  # Generic since Python 3.11 only.
         def emit(self, record: logging.LogRecord) -> None:
             from hf_localize.cli import bars
 

@@ -59,7 +59,7 @@ def load() -> int:
 
 # Each of these is wrong, and must be seen to be.
 hf_localize.download_dataset(1)  # type: ignore[arg-type]
-hf_localize.list_local_datasets()[0]["dataset_id"].upper()  # type: ignore[union-attr]
+hf_localize.list_local_datasets().no_such_method()  # type: ignore[attr-defined]
 wrong: int = hf_localize.DATASETS_STORE_PATH  # type: ignore[assignment]
 hf_localize.prune_datasets(max_size="50GB")  # type: ignore[call-arg]
 hf_localize.no_such_function()  # type: ignore[attr-defined]
