@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -189,13 +190,11 @@ def _ask(kind: str, ref: DatasetRef, session: Session, locked: Locked | None) ->
 
 
 def _find(source: Source, ref: DatasetRef, session: Session, locked: Locked | None) -> Entry | NotHere:
-    def question(name: DatasetRef) -> Entry | NotHere:
-        return source.find(name) if locked is None else find_pinned(source, name, locked, session.store)
-
     def find(name: DatasetRef) -> Entry | NotHere:
+        question = functools.partial(find_pinned, source, name, locked, session.store)
         if source.kind in ("s3", "public"):
-            return within(session.settings.timeout_seconds, lambda: question(name))
-        return question(name)
+            return within(session.settings.timeout_seconds, question)
+        return question()
 
     return find_by_either_id(source.kind, ref, find)[0]
 

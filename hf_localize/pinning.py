@@ -92,12 +92,16 @@ def hashed_manifest(entry: LocalEntry) -> Manifest:
     return replace(entry.manifest, files=tuple(hash_file(entry.folder / path, path) for path in paths))
 
 
-def find_pinned(source: Source, ref: DatasetRef, locked: Locked, store: Store) -> Entry | NotHere:
+def find_pinned(source: Source, ref: DatasetRef, locked: Locked | None, store: Store) -> Entry | NotHere:
     """Return what *source* has of *ref* that is exactly *locked*; else why not, and what it has instead.
+
+    Where nothing is *locked*, whatever it has will do.
 
     Raises:
         AccessDeniedError, UnreachableError, IntegrityError: the source can't tell.
     """
+    if locked is None:
+        return source.find(ref)
     if source.kind == "hub":
         return _find_on_hub(source, ref, locked, store)
     reasons: list[str] = []

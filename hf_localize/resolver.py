@@ -174,14 +174,11 @@ class Resolver:
             raise not_found(ref, answers)
         raise not_found(ref, answers, self.lock.as_locked(locked))
 
-    def _find(self, source: Source, ref: DatasetRef, locked: Locked | None) -> Entry | NotHere:
-        return source.find(ref) if locked is None else find_pinned(source, ref, locked, self.store)
-
     def _ask(
         self, budget: _Budget, source: Source, ref: DatasetRef, locked: Locked | None
     ) -> tuple[Entry | NotHere, DatasetRef]:
         def find(name: DatasetRef) -> Entry | NotHere:
-            return budget.ask(source, functools.partial(self._find, source, name, locked))
+            return budget.ask(source, functools.partial(find_pinned, source, name, locked, self.store))
 
         return find_by_either_id(source.kind, ref, find)
 
@@ -197,7 +194,8 @@ class Resolver:
         try:
             return use(found, ref)
         except IntegrityError:
-            newer = self._find(source, ref, locked) if source.kind in ("s3", "public") else found
+            is_remote = source.kind in ("s3", "public")
+            newer = find_pinned(source, ref, locked, self.store) if is_remote else found
             if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
                 raise
             if newer.digest == found.digest:

@@ -177,13 +177,11 @@ class _ZipUpload:
         filled = 0
         while not self._is_ended and filled < len(buffer):
             if not self._rest:
-                try:
-                    self._rest = next(self._pieces)
-                except BaseException as exc:  # Nobody waits for more then.
+                piece = next(self._pieces, None)  # None also after it has raised, in another thread.
+                if piece is None:
                     self._is_ended = True
-                    if isinstance(exc, StopIteration):
-                        break
-                    raise
+                    break
+                self._rest = piece
             count = min(len(self._rest), len(buffer) - filled)
             buffer[filled : filled + count] = self._rest[:count]
             self._rest = self._rest[count:]
