@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,16 +91,22 @@ def without_flock(half: Desk, tmp_path: Path) -> Callable[[int], dict[str, str]]
     return lambda error: {**shared, "TEST_FLOCK_ERRNO": str(error)}
 
 
+def refused_to_store(error: int, **how: Any) -> str:
+    """Assert that loads work, *how* they are made, and a download does not; return what that says of *error*."""
+    assert loaded(OTHER, **how) == "30"
+    assert loaded(NAME, **how) == "30"  # Into the cache of `datasets`.
+    said = loaded(NAME, "download", **how)
+    assert said.startswith("StoreError ")
+    assert os.strerror(error) in said
+    return said
+
+
 def test_where_locks_fail_loads_work_and_a_download_says_why(
     half: Desk, without_flock: Callable[[int], dict[str, str]]
 ) -> None:
     broken = without_flock(errno.ENOLCK)
     before = visible(half.store)
-    assert loaded(OTHER, env=broken) == "30"
-    assert loaded(NAME, env=broken) == "30"  # Into the cache of `datasets`.
-    said = loaded(NAME, "download", env=broken)
-    assert said.startswith("StoreError ")
-    assert os.strerror(errno.ENOLCK) in said
+    said = refused_to_store(errno.ENOLCK, env=broken)
     assert "HGLOC_DATASETS_STORE_PATH" in said
     assert visible(half.store) == before
     assert loaded(NAME, "download") == "30"
@@ -125,10 +132,6 @@ def test_a_store_of_another_user_is_read_and_not_written(half: Desk) -> None:
         os.chown(path, 65534, 65534, follow_symlinks=False)
         Path(path).chmod(0o755 if path.is_dir() else 0o644)
     before = tree(half.store)
-    assert loaded(OTHER, through=AS_ANY_USER) == "30"
-    assert loaded(NAME, through=AS_ANY_USER) == "30"  # Into the cache of `datasets`.
-    said = loaded(NAME, "download", through=AS_ANY_USER)
-    assert said.startswith("StoreError ")
-    assert os.strerror(errno.EACCES) in said
+    said = refused_to_store(errno.EACCES, through=AS_ANY_USER)
     assert str(half.store) in said
     assert tree(half.store) == before
