@@ -16,6 +16,7 @@ import datasets
 import pyarrow as pa
 
 from hf_localize import bars
+from hf_localize.ahead import InTurn
 from hf_localize.batches import open_at, unpacked
 from hf_localize.capture import dataset_name
 from hf_localize.datafiles import CACHE_FOLDER
@@ -205,10 +206,13 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
     def _get_examples_iterable_for_split(self, split_generator: Any) -> Any:
         return resuming(super()._get_examples_iterable_for_split(split_generator))
 
-    def _generate_tables(self, shards: list[str], first_row: int = 0) -> Iterator[tuple[Any, pa.Table]]:
+    def _generate_tables(
+        self, shards: list[str], first_row: int = 0, in_turn: InTurn | None = None
+    ) -> Iterator[tuple[Any, pa.Table]]:
         """Yield the batches of *shards*; for those before the one with *first_row*, rows without data."""
+        in_turn = in_turn or InTurn(shards)
         for index, path in enumerate(shards):
-            with self._shards.open(path) as stream:
+            with in_turn.open(path, self._shards.open) as stream:
                 for number, table in enumerate(_tables(stream, path, first_row, self._seek_points(path))):
                     yield (_Key(index, number) if _Key else f"{index}_{number}"), table
             first_row = 0

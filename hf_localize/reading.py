@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from hf_localize.errors import IntegrityError, UnreachableError
+from hf_localize.background import background
+from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord
 
 #: The first request is small, since somebody may want one row; each next one is larger.
@@ -21,8 +22,8 @@ _MOST_BYTES = 8 << 20
 _READ_ON_BYTES = 1 << 20
 _AHEAD = 3
 
-#: Returns the bytes of the file from an offset to before another.
-ReadRange = Callable[[int, int], "bytes | bytearray | memoryview"]
+#: Fills a buffer with the bytes of the file from an offset on.
+ReadRange = Callable[[int, memoryview], None]
 
 
 class RemoteFile(io.RawIOBase):
@@ -40,6 +41,7 @@ class RemoteFile(io.RawIOBase):
             where: names the place in errors.
         """
         self._record = record
+        self._size_bytes = record.size_bytes
         self._read_range = read_range
         self._where = where
         self._position = 0
@@ -49,6 +51,23 @@ class RemoteFile(io.RawIOBase):
         self._hash = _RunningHash()
         #: So many bytes from the first on are fetched in order, and so are hashed by now or soon.
         self._in_order = 0
+        #: Is called, whenever there is room for more, once all is asked for of a file that is read on.
+        self.when_asked_for: Callable[[], None] | None = None
+
+    @property
+    def remote(self) -> RemoteFile:
+        """Return this; what reads a remote file has it under the same name."""
+        return self
+
+    @property
+    def bytes_ahead(self) -> int:
+        """Return how many bytes are fetched, or on their way, that were not read."""
+        return sum(window.stop - window.start for window in self._windows)
+
+    def read_on(self) -> None:
+        """Fetch ahead at once, as for somebody who was seen to read on."""
+        self._next_bytes = _MOST_BYTES
+        self._look_ahead(0)
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -60,7 +79,7 @@ class RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to *offset*. What is fetched ahead is kept as far as it is of use there."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._record.size_bytes}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
         self._position = max(0, base + offset)
         while self._windows and not self._windows[0].start <= self._position < self._windows[0].stop:
             self._windows.popleft()
@@ -79,7 +98,7 @@ class RemoteFile(io.RawIOBase):
             IntegrityError: the whole file was read, and differs from its record.
             UnreachableError: it could not be read in several tries.
         """
-        left = self._record.size_bytes - self._position
+        left = self._size_bytes - self._position
         wanted = left if size is None or size < 0 else min(size, left)
         if wanted <= 0:
             self._check()
@@ -90,7 +109,7 @@ class RemoteFile(io.RawIOBase):
             while (missing := wanted - sum(map(len, parts))) > 0:
                 parts.append(self._view(missing))
             view = memoryview(b"".join(parts))
-        if self._position == self._record.size_bytes:
+        if self._position == self._size_bytes:
             self._check()
         return view
 
@@ -102,6 +121,7 @@ class RemoteFile(io.RawIOBase):
 
     def close(self) -> None:
         """Forget what was fetched."""
+        self.when_asked_for = None
         self._windows.clear()
         super().close()
 
@@ -127,24 +147,28 @@ class RemoteFile(io.RawIOBase):
         before he wants more.
         """
         self._is_ahead = self._next_bytes >= _READ_ON_BYTES
-        while len(self._windows) < (_AHEAD if self._is_ahead else 1):
-            start = self._windows[-1].stop if self._windows else self._position
+        while len(self._windows) < (_AHEAD if self._is_ahead else 1) and self._asked_to < self._size_bytes:
+            start = self._asked_to
             stop = start + max(self._next_bytes, min(wanted, _MOST_BYTES))
             if stop - start >= _MOST_BYTES:  # Where a part ends that was uploaded, if there are parts.
                 stop -= stop % _MOST_BYTES
-            stop = min(self._record.size_bytes, stop)
-            if start >= stop:
-                return
+            stop = min(self._size_bytes, stop)
             running = self._hash if self._record.sha256 and start == self._in_order else None
             if running is not None:
                 self._in_order = stop
             self._windows.append(_Window(start, stop, self._read_range, running, in_thread=self._is_ahead))
             self._next_bytes = min(_MOST_BYTES, self._next_bytes * _GROWTH)
+        if self._is_ahead and self._asked_to == self._size_bytes and self.when_asked_for is not None:
+            self.when_asked_for()
+
+    @property
+    def _asked_to(self) -> int:
+        return self._windows[-1].stop if self._windows else self._position
 
     def _check(self) -> None:
         """Compare what was read with the record, if it was read from the first byte to the last."""
-        is_read = self._record.sha256 and self._in_order == self._record.size_bytes
-        if is_read and self._hash.result(self._record.size_bytes) != self._record.sha256:
+        is_read = self._record.sha256 and self._in_order == self._size_bytes
+        if is_read and self._hash.result(self._size_bytes) != self._record.sha256:
             raise IntegrityError(f"{self._record.path} of {self._where} differs from its manifest")
 
 
@@ -195,7 +219,7 @@ class _Window:
         self._is_here = threading.Event()
         self._in_thread = in_thread
         if in_thread:
-            threading.Thread(target=self._fetch, name="hf_localize-ahead", daemon=True).start()
+            background.run(self._fetch)
 
     def data(self) -> memoryview:
         """Return the bytes; waits for them."""
@@ -208,10 +232,12 @@ class _Window:
         return self._data
 
     def _fetch(self) -> None:
+        import pyarrow as pa
+
         try:
-            data = memoryview(self._read_range(self.start, self.stop))
-            if len(data) != self.stop - self.start:
-                raise UnreachableError(f"{len(data)} bytes came of {self.stop - self.start}")
+            # From a pool, and not filled with zeros first, while which nothing else runs.
+            data = memoryview(pa.allocate_buffer(self.stop - self.start)).cast("B")
+            self._read_range(self.start, data)
             self._data = data
         except BaseException as exc:  # noqa: BLE001  # It is raised again in the reading thread.
             self._failure = exc

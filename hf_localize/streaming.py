@@ -7,11 +7,13 @@ the shard read again and drops that many. Here whoever reads the shard is told t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import datasets.iterable_dataset as stock
 import pyarrow as pa
+
+from hf_localize.ahead import InTurn
 
 Tables = Iterator[tuple[Any, pa.Table]]
 
@@ -20,6 +22,7 @@ class _Resuming:
     """Mixed into stock's iterables of tables."""
 
     generate_tables_fn: Callable[..., Tables]
+    kwargs: dict[str, Any]
     _state_dict: dict[str, Any] | None
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
@@ -33,7 +36,9 @@ class _Resuming:
         plain: Any = copy.copy(self)
         plain.__class__ = type(self).__mro__[2]
         row = self._state_dict["shard_example_idx"] if self._state_dict else 0
-        plain.generate_tables_fn = _FirstFrom(self.generate_tables_fn, row)
+        # Before 4, datasets shuffles the shards of one of its classes later than here.
+        order = self.kwargs["shards"] if type(self).__name__ == _KINDS[0] else ()
+        plain.generate_tables_fn = _Reading(self.generate_tables_fn, row, order)
         return plain
 
     def shuffle_data_sources(self, *args: Any, **kwargs: Any) -> Any:
@@ -46,23 +51,25 @@ class _Resuming:
         return resuming(super().reshard_data_sources(*args, **kwargs))  # type: ignore[misc]
 
 
-class _FirstFrom:
-    """Call a function that reads shards; tell it for the first one at which row to begin."""
+class _Reading:
+    """Call a function that reads a shard; tell it where the first one begins, and which ones are next."""
 
-    def __init__(self, read: Callable[..., Tables], row: int) -> None:
+    def __init__(self, read: Callable[..., Tables], row: int, order: Sequence[str]) -> None:
         self._read = read
         self._row = row
+        self._in_turn = InTurn(order)
 
     def __call__(self, **kwargs: Any) -> Tables:
         row, self._row = self._row, 0
-        return self._read(**kwargs, first_row=row)
+        return self._read(**kwargs, first_row=row, in_turn=self._in_turn)
 
 
 def resuming(iterable: Any) -> Any:
-    """Return stock's *iterable* over ``generate_tables_fn(…, first_row=0)`` as one that resumes so.
+    """Return stock's *iterable* over ``generate_tables_fn`` as one that resumes so.
 
-    The function may leave out batches before the one with ``first_row``, if a table of as many
-    rows, whatever is in it, takes their place: stock drops those.
+    The function is also given ``in_turn``, an :class:`InTurn` to open shards by, and ``first_row``. It
+    may leave out batches before the one with that row, if a table of as many rows, whatever is in it,
+    takes their place: stock drops those.
     """
     iterable.__class__ = _RESUMING.get(type(iterable), type(iterable))
     return iterable

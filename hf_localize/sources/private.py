@@ -65,10 +65,9 @@ class BucketEntry:
         if not record.size_bytes:  # Nobody has listed it.
             return io.BufferedReader(self._open_range(path, 0, None))
 
-        def read_range(start: int, stop: int) -> memoryview:
-            buffer = memoryview(bytearray(stop - start))
+        def read_range(start: int, buffer: memoryview) -> None:
+            stop = start + len(buffer)
             trying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
-            return buffer
 
         return cast("BinaryIO", RemoteFile(record, read_range, self.source))
 

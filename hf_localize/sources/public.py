@@ -86,15 +86,12 @@ class ZipEntry(ZipFetch):
     def open(self, path: str) -> BinaryIO:
         """Return a seekable stream over one file; the read of its end raises if it was not as recorded."""
         record = self.manifest.file(path)
-        return cast("BinaryIO", RemoteFile(record, functools.partial(self.read_range, path), self.source))
 
-    def read_range(self, path: str, start: int, stop: int) -> memoryview:
-        """Return a file's bytes from *start* to before *stop*, with a few tries.
+        def read_range(start: int, buffer: memoryview) -> None:
+            stop = start + len(buffer)
+            trying(path, lambda: fill(buffer, self.open_range(path, start, stop), path))
 
-        Raises:
-            IntegrityError: the ZIP is damaged there.
-        """
-        return _read(self.open_range, path, start, stop)
+        return cast("BinaryIO", RemoteFile(record, read_range, self.source))
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Write the files of the entry into *folder*, each verified, and return its manifest."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 import threading
+import time
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -229,6 +232,59 @@ def test_the_first_row_of_a_larger_dataset_costs_no_more(desk: Desk, who: str) -
         assert len(desk.s3.requests) <= 4
         assert sum(request.response_bytes for request in desk.s3.requests) <= 1_000_000
         assert len(list(rows)) == 19_999
+
+
+def shards_asked_for(desk: Desk, count: int) -> list[str]:
+    """Wait until *count* shards were asked for, and return their names, sorted."""
+    until = time.monotonic() + 20
+    names: set[str] = set()
+    while len(names) < count and time.monotonic() < until:
+        time.sleep(0.02)
+        asked = (request.path.rpartition("/")[2] for request in desk.s3.requests)
+        names = {name for name in asked if name.endswith(".arrow")}
+    return sorted(names)
+
+
+def test_who_reads_small_shards_on_has_the_next_ones_under_way(desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    made = datasets.Dataset.from_dict({"n": range(200)})
+    made.save_to_disk(tmp_path / "saved", num_shards=20)
+    hf_localize.register_dataset(tmp_path / "saved", NAME)
+    hf_localize.sync_local_dataset_to_s3(NAME)
+    desk.teammate()
+    desk.s3.clear()
+    with hf_localize.installed():
+        rows = (row["n"] for row in stream())
+        seen = list(itertools.islice(rows, 10))
+        assert len(shards_asked_for(desk, 1)) == 1, "who wants the first rows only has no others fetched"
+        seen.append(next(rows))
+        assert shards_asked_for(desk, 10) == [f"data-{n:05d}-of-00020.arrow" for n in range(10)]
+        seen += rows
+    assert seen == list(range(200))
+    assert len(fetched(desk)) == 20
+
+
+def test_the_next_shard_begins_before_the_one_that_is_read_has_ended(parts: Desk) -> None:
+    with hf_localize.installed():
+        tables = stream().with_format("arrow").iter(batch_size=1_000)
+        for _ in range(4):  # Of six.
+            next(tables)
+        assert "data-00001-of-00004.arrow" in shards_asked_for(parts, 2)
+
+
+@pytest.mark.parametrize("is_kept", ["", "1"])
+def test_a_stream_asks_for_each_byte_of_each_shard_once(
+    parts: Desk, monkeypatch: pytest.MonkeyPatch, is_kept: str
+) -> None:
+    monkeypatch.setenv("HGLOC_STREAM_CACHE", is_kept)
+    listed = parts.client().list_objects_v2(Bucket=parts.bucket)["Contents"]
+    sizes = {k["Key"].split("default_revision/")[-1]: k["Size"] for k in listed if "/train/" in k["Key"]}
+    parts.s3.clear()
+    with hf_localize.installed():
+        assert sum(1 for _ in stream().shuffle(seed=2, buffer_size=10)) == 4 * ROWS
+        assert fetched(parts) == {path: size for path, size in sizes.items() if path.endswith(".arrow")}
+        assert sum(1 for _ in stream()) == 4 * ROWS
+    assert len(fetched(parts)) == (0 if is_kept else 4)
 
 
 def test_a_stream_resumes_in_the_middle_of_a_shard(parts: Desk) -> None:
