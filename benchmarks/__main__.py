@@ -20,7 +20,7 @@ from benchmarks.harness import LEAST_RUNS, Line, machine
 #: Each has ``measure(folder, runs)``, which returns its lines.
 PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting")
 #: What takes too long for the whole run.
-ALONE = ("loops",)
+ALONE = ("loops", "far")
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"
 
 

@@ -41,10 +41,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", f'"{size}"')
             self.end_headers()
             self.wfile.flush()
-            while start < stop:
+            while start < stop and self.command == "GET":
                 start += os.sendfile(self.connection.fileno(), handle, start, stop - start)
         finally:
             os.close(handle)
+
+    do_HEAD = do_GET  # noqa: N815  # Python's name for it.
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""

@@ -43,6 +43,18 @@ def measure(folder: Path, runs: int) -> list[Line]:
     return lines
 
 
+def fetches(desk: Desk, folder: Path, runs: int) -> list[Line]:
+    """Return the lines for fetching alone; what is published does not go by the URL of *desk*."""
+    _open_public_places(desk)
+    lines = []
+    for kind, (how, _) in KINDS.items():
+        publisher = Desk(desk.server, folder / f"publisher-{kind}")
+        make_entry(publisher.store, f"made/{kind}", SHARDS, SHARD_BYTES, kind=kind)
+        timed_python(_SHARE.format(name=f"made/{kind}"), publisher.environment())
+        lines += _fetch(desk, f"made/{kind}", how, runs)
+    return lines
+
+
 def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs: int) -> list[Line]:
     def privately() -> Run:
         _empty(desk)
@@ -65,7 +77,7 @@ def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs
 
 def _fetch(desk: Desk, name: str, how: str, runs: int) -> list[Line]:
     key = DatasetRef(name).zip_key
-    url = f"{desk.server.endpoint_url}/{BUCKET}/{key}"
+    url = f"{desk.url}/{BUCKET}/{key}"
     environment = desk.environment(credentials=False)
 
     def fresh() -> None:

@@ -29,6 +29,11 @@ class Desk:
     endpoint_url: str | None = None
 
     @property
+    def url(self) -> str:
+        """Return the endpoint that the machine is told of."""
+        return self.endpoint_url or self.server.endpoint_url
+
+    @property
     def store(self) -> Path:
         """Return the local store."""
         return self.folder / "store"
@@ -41,7 +46,7 @@ class Desk:
         }
         return clean_environment(
             HGLOC_S3_BUCKET_NAME=BUCKET,
-            HGLOC_S3_ENDPOINT_URL=self.endpoint_url or self.server.endpoint_url,
+            HGLOC_S3_ENDPOINT_URL=self.url,
             HGLOC_AWS_DEFAULT_REGION="us-east-1",
             HGLOC_DATASETS_STORE_PATH=str(self.store),
             HGLOC_SOURCES="local,s3,public",
@@ -57,8 +62,8 @@ class Desk:
             AWS_ACCESS_KEY_ID=self.server.access_key,
             AWS_SECRET_ACCESS_KEY=self.server.secret_key,
             AWS_REGION="us-east-1",
-            S3_ENDPOINT_URL=self.server.endpoint_url,
-            AWS_ENDPOINT_URL_S3=self.server.endpoint_url,
+            S3_ENDPOINT_URL=self.url,
+            AWS_ENDPOINT_URL_S3=self.url,
         )
 
     def client(self) -> Any:

@@ -33,9 +33,9 @@ SECTION = "3 streaming"
 #: The dataset of which rates are measured; that of the DataLoader; those of which one row is read.
 RATE, LOADER = "made/rate", "made/loader"
 HUNDRED_MB = 100 << 20
-_PUBLISH = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r}, make_public={public})"
+PUBLISH = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r}, make_public={public})"
 #: Each opens the stream anew, and says what is done with it.
-_OURS = """
+OURS = """
 import hf_localize; hf_localize.install()
 import datasets
 
@@ -51,7 +51,7 @@ def opened():
     global stream
     stream = datasets.load_dataset("arrow", data_files=files, split="train", streaming=True)
 """
-_READ = """
+READ = """
 def rows():
     for count, row in enumerate(stream):
         if count == 60_000:
@@ -90,9 +90,9 @@ def measure(folder: Path, runs: int) -> list[Line]:
         _open_public_places(publisher)
         rate = make_entry(publisher.store, RATE, 4, 48 << 20, kind="text", like=TEXTS)
         make_entry(publisher.store, LOADER, 8, 2 << 20, kind="text", like=TEXTS)
-        timed_python(_PUBLISH.format(name=RATE, public=True), publisher.environment())
-        timed_python(_PUBLISH.format(name=LOADER, public=False), publisher.environment())
-        with _as_files(desk, folder / "files") as url:
+        timed_python(PUBLISH.format(name=RATE, public=True), publisher.environment())
+        timed_python(PUBLISH.format(name=LOADER, public=False), publisher.environment())
+        with as_files(desk, folder / "files") as url:
             lines = _rates(desk, rate, url, runs)
         return [*lines, *_first_rows(desk, publisher), *_loader(desk, runs)]
 
@@ -102,12 +102,12 @@ def _rates(desk: Desk, folder: Path, url: str, runs: int) -> list[Line]:
     for where, ways in (("bucket", list(_WAYS)), ("public ZIP (deflated)", list(_WAYS)[:1])):
         env = {**desk.environment(credentials=where == "bucket"), "HGLOC_S3_ENDPOINT_URL": url}
         with (
-            Worker(_OURS.format(name=RATE) + _READ, env) as ours,
-            Worker(_LOCAL.format(folder=str(folder)) + _READ, desk.environment()) as local,
+            Worker(OURS.format(name=RATE) + READ, env) as ours,
+            Worker(_LOCAL.format(folder=str(folder)) + READ, desk.environment()) as local,
         ):
             for way in ways:
                 pairs = in_turns(
-                    functools.partial(_reading, ours, way), functools.partial(_reading, local, way), runs
+                    functools.partial(reading, ours, way), functools.partial(reading, local, way), runs
                 )
                 what = f"rate of a stream from the {where}, {way}, by stock's from the local disk"
                 names = ("ours", "local")
@@ -115,7 +115,8 @@ def _rates(desk: Desk, folder: Path, url: str, runs: int) -> list[Line]:
     return lines
 
 
-def _reading(worker: Worker, way: str) -> Run:
+def reading(worker: Worker, way: str) -> Run:
+    """Return how long it takes *worker* to read its stream anew, in one of the ways."""
     worker.timed("opened()")
     return worker.timed(_WAYS[way])
 
@@ -124,8 +125,8 @@ def _first_rows(desk: Desk, publisher: Desk) -> list[Line]:
     """Count, at the server, what the first row takes of datasets of several sizes."""
     one = make_entry(publisher.store, "made/one", 1, HUNDRED_MB, kind="text", like=TEXTS)
     small = make_entry(publisher.store, "made/small", 1, 10 * HUNDRED_MB // 400, kind="text", like=TEXTS)
-    timed_python(_PUBLISH.format(name="made/one", public=True), publisher.environment())
-    timed_python(_PUBLISH.format(name="made/small", public=False), publisher.environment())
+    timed_python(PUBLISH.format(name="made/one", public=True), publisher.environment())
+    timed_python(PUBLISH.format(name="made/small", public=False), publisher.environment())
     many = _repeated(desk, one, "made/one", "many", 100)
     most = _repeated(desk, small, "made/small", "most", 4000)
     _publish_zip(publisher, one, "made/zeros", 100)
@@ -162,7 +163,7 @@ def _first_row(desk: Desk, where: str, size: str, name: str, config: str | None)
 
 def _loader(desk: Desk, runs: int) -> list[Line]:
     rows = 8 * ((2 << 20) // TEXTS.row_bytes)
-    setup = _OURS.format(name=LOADER) + _LOADER.format(rows=rows)
+    setup = OURS.format(name=LOADER) + _LOADER.format(rows=rows)
     with Worker(setup, desk.environment()) as worker:
 
         def with_workers(count: int) -> Run:
@@ -187,7 +188,7 @@ def _open_public_places(desk: Desk) -> None:
 
 
 @contextlib.contextmanager
-def _as_files(desk: Desk, folder: Path) -> Iterator[str]:
+def as_files(desk: Desk, folder: Path) -> Iterator[str]:
     """Serve what the bucket holds now as plain files, and give the URL."""
     client = desk.client()
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
