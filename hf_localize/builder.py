@@ -234,6 +234,12 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._restore_names()
         self._cache_dir = self._output_dir = self._build_cache_dir()
 
+    def _save_infos(self) -> None:
+        """Do nothing: what ``save_infos=True`` (datasets < 4) asks for is in the cache folder.
+
+        Stock writes a README.md beside the module of the builder, which here is this package.
+        """
+
     def _restore_names(self) -> None:
         # Stock names the builder after its module; users see "parquet", "json", … there.
         manifest = self._entry.manifest

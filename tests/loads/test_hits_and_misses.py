@@ -56,6 +56,14 @@ def test_many_shards_come_in_order_on_slow_and_on_fast_file_systems(
     assert type(loaded.data) is type(datasets.load_from_disk(desk.folder / "saved").data)
 
 
+def test_saved_infos_are_not_written_into_the_installed_package(stored: Desk) -> None:
+    package = Path(hf_localize.__file__).parent
+    (package / "README.md").unlink(missing_ok=True)
+    with hf_localize.installed():
+        datasets.load_dataset(GSM8K, "socratic", split="test", save_infos=True)
+    assert not (package / "README.md").exists()
+
+
 def test_a_local_hit_works_on_a_store_without_write_permission(stored: Desk) -> None:
     before = tree(stored.store)
     for folder, _, names in os.walk(stored.store):
