@@ -63,14 +63,14 @@ class HttpConnection:
         """Send a request. Where a server answers before it has all, that answer is what counts."""
         self._from = self._to = 0
         try:
-            self._sock.sendall(head)
+            self._send_all(head)
             note = sent()
             step = THROTTLED_BYTES if throttle else _NOTED_BYTES if note else len(data) or 1
             for start in range(0, len(data), step):
                 part = data[start : start + step]
                 if throttle is not None:
                     throttle.take(len(part))
-                self._sock.sendall(part)
+                self._send_all(part)
                 if note is not None:
                     note(start + len(part))
         except (BrokenPipeError, ConnectionResetError):
@@ -104,7 +104,7 @@ class HttpConnection:
             view[:waiting] = self._view[self._from : self._from + waiting]
             self._from += waiting
             return waiting
-        return self._sock.recv_into(view)
+        return self._receive_into(view)
 
     def next_chunk(self) -> int:
         """Return the size of the next chunk, 0 after the last.
@@ -136,10 +136,22 @@ class HttpConnection:
             self._from, self._to = 0, len(rest)
         if self._to == len(self._buffer):
             raise ValueError(f"more than {len(self._buffer)} bytes of headers")
-        got = self._sock.recv_into(self._view[self._to :])
+        got = self._receive_into(self._view[self._to :])
         if not got:
             raise ConnectionResetError("the server closed the connection without an answer")
         self._to += got
+
+    def _receive_into(self, view: memoryview) -> int:
+        try:
+            return self._sock.recv_into(view)
+        except BlockingIOError:  # How the system's own timeout ends.
+            raise TimeoutError("timed out") from None
+
+    def _send_all(self, data: Any) -> None:
+        try:
+            self._sock.sendall(data)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
 
     def _has_answer(self) -> bool:
         try:

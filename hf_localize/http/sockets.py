@@ -7,6 +7,8 @@ import functools
 import os
 import socket
 import ssl
+import struct
+import sys
 import urllib.request
 from urllib.parse import unquote, urlsplit
 
@@ -30,10 +32,11 @@ def open_socket(
     host, port = _address(proxy.netloc if proxy else netloc, is_tls)
     # A connection takes no longer than a small part of what data may take.
     sock = socket.create_connection((host, port), timeout=min(5.0, timeout_seconds))
-    sock.settimeout(timeout_seconds)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not is_tls:
+        _set_timeout(sock, timeout_seconds)
         return sock
+    sock.settimeout(timeout_seconds)
     try:
         if proxy:
             _open_tunnel(sock, netloc, proxy)
@@ -41,6 +44,22 @@ def open_socket(
     except BaseException:
         sock.close()
         raise
+
+
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Have what takes too long end with an error, by the system's own clock where it has one.
+
+    With Python's, each call is two (it polls first), between which threads take turns: a tenth of
+    what a small file costs. https://man7.org/linux/man-pages/man7/socket.7.html (SO_RCVTIMEO)
+    """
+    if sys.platform != "linux":
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    whole = int(seconds)
+    timeval = struct.pack("@ll", whole, int((seconds - whole) * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, timeval)
 
 
 class Proxy:

@@ -160,7 +160,8 @@ class Store:
 
         Each is checked first: the hash in its own manifest may be that of what it once was.
         """
-        wanted = {(f.size_bytes, f.sha256): f for f in manifest.files if f.path in set(paths) and f.sha256}
+        chosen = set(paths)
+        wanted = {(f.size_bytes, f.sha256): f for f in manifest.files if f.path in chosen and f.sha256}
         for folder in self.places.folders_of_id(manifest.ref) if wanted else ():
             present = self.manifest_at(folder)
             for file in present.files if present is not None else ():
