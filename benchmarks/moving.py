@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import uuid
 from pathlib import Path
 
 from benchmarks.harness import Line, Run, in_turns, ratio_line, timed_process, timed_python
@@ -132,9 +133,17 @@ class Moved:
         return f"{self._name.replace('/', '_')}/"
 
     def _clean(self) -> Path:
-        """Empty the machine that fetches, and return a folder for what others fetch."""
-        target = self._desk.folder / "target"
-        shutil.rmtree(self._desk.folder, ignore_errors=True)
+        """Empty the machine that fetches, and return a folder for what others fetch.
+
+        Many files are put aside: for minutes after they were deleted ext4 looks for other inodes than
+        theirs whenever a file is made, for longer than all else that is done with a small one.
+        """
+        folder = self._desk.folder
+        if self._is_large:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.exists():
+            folder.rename(folder.with_name(f"{folder.name}-{uuid.uuid4().hex}"))
+        target = folder / "target"
         target.mkdir(parents=True)
         return target
 
