@@ -19,6 +19,7 @@ from hf_localize.errors import (
     UnreachableError,
     UnsafeArchiveError,
 )
+from hf_localize.pace import Pace
 
 _log = logging.getLogger(__name__)
 _S = TypeVar("_S")
@@ -28,11 +29,8 @@ _START = 8
 _TRIES, _MOVE_TRIES = 4, 7
 _MOST_DOUBLINGS = 4
 _MOST_PATIENCE_SECONDS = 30.0
-_STEP_SECONDS = 0.25
 #: What a piece counts for besides its bytes: a request costs as much as moving this.
 _PIECE_BYTES = 64 << 10
-#: Rates that differ by less are the same.
-_TOLERANCE = 0.05
 
 
 class Crew:
@@ -55,7 +53,7 @@ class Crew:
         self._next_piece = next_piece
         self._most = max(1, most)
         self._is_adaptive = is_adaptive
-        self._pace = _Pace(min(_START, self._most) if is_adaptive else self._most, self._most)
+        self._pace = Pace(min(_START, self._most) if is_adaptive else self._most, self._most)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._running = 0
@@ -145,39 +143,6 @@ def run_all(work: Callable[[_S], _T], items: Iterable[_S], *, workers: int) -> l
 
     Crew(next_piece, min(workers, len(todo)), is_adaptive=False).run()
     return results
-
-
-class _Pace:
-    """How many threads are worth having: tried one way, then the other, by what they move."""
-
-    def __init__(self, limit: int, most: int) -> None:
-        self.limit = limit
-        self._most = most
-        self._direction = 1
-        self._moved = 0
-        self._since = time.monotonic()
-        self._last_rate = 0.0
-
-    def count(self, moved: int) -> bool:
-        """Note what was moved; True: the limit is another now."""
-        self._moved += moved
-        now = time.monotonic()
-        if now - self._since < _STEP_SECONDS:
-            return False
-        rate = self._moved / (now - self._since)
-        change = rate / self._last_rate - 1 if self._last_rate else 1.0
-        if change < -_TOLERANCE or (change < _TOLERANCE and self._direction > 0):
-            self._direction = -self._direction  # Worse; or more of them, and no better.
-        before, self._last_rate, self._moved, self._since = self.limit, rate, 0, now
-        step = max(1, self.limit // 4)
-        self.limit = min(self._most, max(2, self.limit + self._direction * step))
-        return self.limit != before
-
-    def slow_down(self) -> None:
-        self.limit = max(1, self.limit // 2)
-        self._direction = 1
-        self._last_rate = 0.0
-        self._since, self._moved = time.monotonic() + 1.0, 0
 
 
 def trying(

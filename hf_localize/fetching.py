@@ -14,7 +14,7 @@ from hf_localize.crew import Crew
 from hf_localize.errors import IntegrityError, UnreachableError
 from hf_localize.flushing import begin_flush
 from hf_localize.manifest import FileRecord
-from hf_localize.parts import PART_BYTES, Buffers, fill, views
+from hf_localize.parts import PART_BYTES, Buffers, fill, most_at_once, views
 from hf_localize.progress import counter
 from hf_localize.room import require_room
 
@@ -39,7 +39,7 @@ def fetch_files(
 
     Args:
         open_range: is called from several threads.
-        workers: the most requests that are under way at the same time.
+        workers: the most requests that are under way at the same time; fewer where files are large.
 
     Raises:
         StoreError: there is no room for what is missing. Nothing was asked for.
@@ -47,6 +47,9 @@ def fetch_files(
         UnreachableError: a file could not be read to its end in several tries.
     """
     files = list(files)
+    # Of a file whose size nobody knows no more than a small chunk is held.
+    largest = max((record.size_bytes for record in files), default=0)
+    workers = most_at_once(workers, min(largest, PART_BYTES))
     incoming = [_Incoming(record, os.path.join(folder, record.path)) for record in files]
     require_room(folder, sum(file.missing_bytes() for file in incoming))
     for inside in {record.path.rpartition("/")[0] for record in files}:

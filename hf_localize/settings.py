@@ -67,8 +67,8 @@ class Settings:
     log_level: str | None = None
     #: Seconds that asking the private bucket and the public files may take in one resolution.
     timeout_seconds: float = 20.0
-    #: Requests that move data at the same time, at most.
-    max_concurrency: int = 16
+    #: Requests that move data at the same time, at most; fewer where each holds much.
+    max_concurrency: int = 64
     #: Bytes per second that a process moves, at most.
     max_bandwidth: float | None = None
     #: Shards that are streamed whole stay in the store.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize.pace import Pace
+from hf_localize.parts import PART_BYTES, most_at_once
 from hf_localize.s3.signing import Keys, Signer
 from tests.conftest import Desk, run_python
 from tests.rig.s3_proxy import Request, Stall
@@ -163,3 +166,35 @@ def test_requests_for_data_are_signed_as_botocore_signs_them() -> None:
 
     assert parts(ours["Authorization"]) == parts(request.headers["Authorization"])
     assert "secret" not in repr(keys)
+
+
+#: What so many threads move together: where each waits for a distant server; where the link is full with
+#: twenty, or with five; and where more than eight get in each other's way.
+LINKS: dict[str, Callable[[int], float]] = {
+    "far": lambda threads: threads,
+    "full with 20": lambda threads: min(threads, 20),
+    "full with 5": lambda threads: min(threads, 5),
+    "crowded beyond 8": lambda threads: threads if threads <= 8 else 8 - (threads - 8) * 0.2,
+}
+
+
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_the_number_of_threads_comes_near_what_moves_most(link: Callable[[int], float]) -> None:
+    noise, pace, rates = random.Random(1), Pace(8, 64), []
+    for _ in range(80):  # Twenty seconds.
+        rates.append(link(pace.limit))
+        pace.judge(rates[-1] * noise.gauss(1, 0.03))
+    assert sum(rates[20:]) / len(rates[20:]) >= 0.9 * max(map(link, range(1, 65)))
+
+
+def test_a_server_that_asks_for_it_is_left_half_the_threads() -> None:
+    pace = Pace(8, 64)
+    pace.slow_down()
+    assert pace.limit == 4
+
+
+def test_small_files_move_more_at_once_than_large_ones() -> None:
+    assert most_at_once(64, 64 << 10) == 64
+    assert most_at_once(64, PART_BYTES) == 16
+    assert most_at_once(4, PART_BYTES) == 4
+    assert most_at_once(64, 1 << 40) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from hf_localize.crew import Crew
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord
-from hf_localize.parts import PART_BYTES, Buffers
+from hf_localize.parts import PART_BYTES, Buffers, most_at_once
 from hf_localize.progress import counter, part_counter, sending
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.connection import hex_md5
@@ -23,7 +23,7 @@ def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *,
 
     Args:
         files: record, file and key of each.
-        workers: the most requests that are under way at the same time.
+        workers: the most requests that are under way at the same time; fewer where files are large.
 
     Raises:
         IntegrityError: a file differs from its record. The object is not made.
@@ -35,7 +35,9 @@ def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *,
         with lock:
             return next(pieces, None)
 
-    crew, buffers = Crew(next_piece, workers), Buffers()
+    files = list(files)
+    held = max((_part_bytes(record) for record, _, _ in files), default=0)
+    crew, buffers = Crew(next_piece, most_at_once(workers, held)), Buffers()
     pieces = _send_pieces([_Outgoing(*file, bucket, crew, buffers) for file in files])
     crew.run()
 
@@ -65,7 +67,7 @@ class _Outgoing:
         if size <= PART_BYTES:
             yield self._send_whole
             return
-        part_bytes = part_bytes_of(size, PART_BYTES)
+        part_bytes = _part_bytes(self.record)
         self._parts = self._parts_left = -(-size // part_bytes)
         for _ in range(self._parts):
             yield lambda: self._send_part(part_bytes)
@@ -126,6 +128,12 @@ class _Outgoing:
             f"{self._path} differs from the entry's manifest; nothing was published. "
             "Register the dataset again, or download it again."
         )
+
+
+def _part_bytes(record: FileRecord) -> int:
+    """Return how much of a file is sent at a time."""
+    size = record.size_bytes
+    return size if size <= PART_BYTES else part_bytes_of(size, PART_BYTES)
 
 
 def _send_pieces(files: list[_Outgoing]) -> Iterator[Callable[[], int]]:

@@ -7,10 +7,10 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-re
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import hashlib
 import hmac
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -46,7 +46,7 @@ class Signer:
             headers: with ``Host``, and ``x-amz-content-sha256`` unless the payload is unsigned.
         """
         keys = self.keys()
-        now = dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         signed = {"x-amz-content-sha256": UNSIGNED, **headers, "x-amz-date": now}
         if keys.token:
             signed["x-amz-security-token"] = keys.token
