@@ -54,16 +54,18 @@ class InTurn:
         return None
 
     def _begin_next(self, current: RemoteFile, open_file: Open) -> None:
-        """Begin as many of the next files as there is room for beside what is under way of *current*."""
-        ahead = current.bytes_ahead
-        while self._left and len(self._begun) < _MOST_FILES and ahead < _MOST_BYTES:
+        """Begin as many of the next files as there is room for beside what is under way."""
+        while self._left and len(self._begun) < _MOST_FILES and self._bytes_ahead(current) < _MOST_BYTES:
             path = self._left.popleft()
             stream = open_file(path)
             self._begun.append((path, stream))
             remote = _remote(stream)
             if remote is not None:
                 remote.read_on()
-                ahead += remote.bytes_ahead
+
+    def _bytes_ahead(self, current: RemoteFile) -> int:
+        begun = (_remote(stream) for _, stream in self._begun)
+        return current.bytes_ahead + sum(remote.bytes_ahead for remote in begun if remote is not None)
 
 
 def _remote(stream: BinaryIO) -> RemoteFile | None:
