@@ -10,7 +10,7 @@ from benchmarks import public, streaming
 from benchmarks.harness import Line, in_turns, ratio_line, timed_python
 from benchmarks.link import Link
 from benchmarks.made import TEXTS, make_entry
-from benchmarks.moving import Moved
+from benchmarks.moving import FEWER, LARGE, SMALL, Moved, in_words
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 from benchmarks.workers import Worker
 from hf_localize.refs import DatasetRef
@@ -18,7 +18,7 @@ from hf_localize.refs import DatasetRef
 SECTION = "far"
 _link = functools.partial(Link, bytes_per_second=125e6, round_trip_seconds=0.02)
 #: Number of shards, bytes of each: of what is fetched and uploaded, and of what is streamed.
-MOVED = ((2, 128 << 20), (2000, 64 << 10))
+MOVED = (FEWER[LARGE], SMALL)
 STREAMED = ((200, 64 << 10), (32, 4 << 20), (4, 48 << 20))
 #: The same Arrow files from the same server, by stock's own way of reading what is on the web.
 _STOCK = """
@@ -67,8 +67,7 @@ def _stream(near: Desk, url: str, count: int, size: int, runs: int) -> Line:
             functools.partial(streaming.reading, stock, "as Arrow tables"),
             runs,
         )
-    shape = f"{count} × {size >> 20} MiB" if size >> 20 else f"{count} × {size >> 10} KiB"
-    what = f"stream of {shape} from the bucket, by stock's of the same files over HTTP"
+    what = f"stream of {in_words((count, size))} from the bucket, by stock's of the same files over HTTP"
     return ratio_line(SECTION, what, None, pairs, names=("ours", "stock"))
 
 

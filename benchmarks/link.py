@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from hf_localize.http.throttle import Throttle
 from tests.rig.relay import Relay
 
 _CHUNK_BYTES = 64 << 10
@@ -25,7 +26,7 @@ class Link(Relay):
         address = urlsplit(url)
         self._server = (address.hostname or "", address.port or 80)
         self._delay = round_trip_seconds / 2
-        self._there, self._back = _Lane(bytes_per_second), _Lane(bytes_per_second)
+        self._there, self._back = Throttle(bytes_per_second), Throttle(bytes_per_second)
         super().__init__()
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -47,32 +48,18 @@ class Link(Relay):
             self._carry(client, server, self._there)
             back.join()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, lane: _Lane) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, lane: Throttle) -> None:
         under_way: queue.Queue[tuple[float, bytes]] = queue.Queue(_CHUNKS_UNDER_WAY)
         arriving = threading.Thread(target=_arrive, args=(under_way, sink), daemon=True)
         arriving.start()
-        data = b"-"
-        while data:
+        while True:
             data = b""
             with suppress(OSError):
                 data = source.recv(_CHUNK_BYTES)
-            under_way.put((lane.carried(len(data)) + self._delay, data))
+            under_way.put((lane.reserve(len(data)) + self._delay, data))
+            if not data:
+                break
         arriving.join()
-
-
-class _Lane:
-    """One direction of a link, which all connections share."""
-
-    def __init__(self, bytes_per_second: float) -> None:
-        self._rate = bytes_per_second
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def carried(self, size_bytes: int) -> float:
-        """Return when *size_bytes* more have left."""
-        with self._lock:
-            self._free_at = max(self._free_at, time.monotonic()) + size_bytes / self._rate
-            return self._free_at
 
 
 def _arrive(under_way: queue.Queue[tuple[float, bytes]], sink: socket.socket) -> None:

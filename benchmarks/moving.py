@@ -60,7 +60,7 @@ class Moved:
         count, size = shape
         self.publisher = publisher
         self._desk = desk
-        self._shape = f"{count:,} × {size >> 20} MiB" if size >> 20 else f"{count:,} × {size >> 10} KiB"
+        self._shape = in_words(shape)
         self._is_large = size >= 1 << 20
         self._name = f"made/of-{count}"
         self._entry = make_entry(publisher.store, self._name, count, size)
@@ -149,6 +149,12 @@ class Moved:
 
     def _empty(self) -> None:
         timed_process(["s5cmd", "rm", f"s3://{BUCKET}/*"], self._desk.aws_environment())
+
+
+def in_words(shape: tuple[int, int]) -> str:
+    """Return the number of shards and the bytes of each, as a line has them."""
+    count, size = shape
+    return f"{count:,} × {size >> 20} MiB" if size >> 20 else f"{count:,} × {size >> 10} KiB"
 
 
 def _memory(pairs: list[tuple[Run, Run]], what: str) -> Line:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from hf_localize.reading import RemoteFile
+from hf_localize.reading import RemoteFile, remote_of
 
 #: Who reads small files on has requests for so many under way; of large ones, so many bytes.
 _MOST_FILES = 8
@@ -33,7 +33,7 @@ class InTurn:
     def open(self, path: str, open_file: Open) -> BinaryIO:
         """Return the file at *path*, which may have been begun; later ones will be begun by *open_file*."""
         stream = self._take(path) or open_file(path)
-        remote = _remote(stream)
+        remote = remote_of(stream)
         if remote is not None:
             remote.when_asked_for = functools.partial(self._begin_next, remote, open_file)
             if not self._is_first:
@@ -59,15 +59,10 @@ class InTurn:
             path = self._left.popleft()
             stream = open_file(path)
             self._begun.append((path, stream))
-            remote = _remote(stream)
+            remote = remote_of(stream)
             if remote is not None:
                 remote.read_on()
 
     def _bytes_ahead(self, current: RemoteFile) -> int:
-        begun = (_remote(stream) for _, stream in self._begun)
+        begun = (remote_of(stream) for _, stream in self._begun)
         return current.bytes_ahead + sum(remote.bytes_ahead for remote in begun if remote is not None)
-
-
-def _remote(stream: BinaryIO) -> RemoteFile | None:
-    """Return the remote file that is read by *stream*, if one is."""
-    return getattr(stream, "remote", None)

@@ -13,7 +13,7 @@ from hf_localize.entries import StoredEntry
 from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.flushing import begin_flush
 from hf_localize.manifest import FileRecord
-from hf_localize.reading import RemoteFile
+from hf_localize.reading import RemoteFile, remote_of
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.store.committing import commit_part
@@ -91,7 +91,7 @@ class _Kept(io.RawIOBase):
     @property
     def remote(self) -> RemoteFile | None:
         """Return the remote file that is copied, if it is one."""
-        return getattr(self._stream, "remote", None)
+        return remote_of(self._stream)
 
     def readable(self) -> bool:
         """Tell that it can be read."""

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_localize.background import background
+from hf_localize.crew import trying
 from hf_localize.errors import IntegrityError
 from hf_localize.manifest import FileRecord
+from hf_localize.parts import fill
 
 #: The first request is small, since somebody may want one row; each next one is larger.
 _FIRST_BYTES = 64 << 10
@@ -24,6 +26,21 @@ _AHEAD = 3
 
 #: Fills a buffer with the bytes of the file from an offset on.
 ReadRange = Callable[[int, memoryview], None]
+
+
+def range_reader(open_range: Callable[[str, int, int], io.RawIOBase], path: str) -> ReadRange:
+    """Return what reads ranges of the file at *path* by *open_range*, each with a few tries."""
+
+    def read_range(start: int, buffer: memoryview) -> None:
+        stop = start + len(buffer)
+        trying(path, lambda: fill(buffer, open_range(path, start, stop), path))
+
+    return read_range
+
+
+def remote_of(stream: Any) -> RemoteFile | None:
+    """Return the remote file that *stream* is, or copies; None: it is of another kind."""
+    return getattr(stream, "remote", None)
 
 
 class RemoteFile(io.RawIOBase):
@@ -56,7 +73,7 @@ class RemoteFile(io.RawIOBase):
 
     @property
     def remote(self) -> RemoteFile:
-        """Return this; what reads a remote file has it under the same name."""
+        """Return this; what copies a remote file while it is read has it under the same name."""
         return self
 
     @property

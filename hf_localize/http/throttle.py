@@ -20,11 +20,13 @@ class Throttle:
 
     def take(self, size_bytes: int) -> None:
         """Return when *size_bytes* more may have passed."""
+        time.sleep(max(0.0, self.reserve(size_bytes) - time.monotonic()))
+
+    def reserve(self, size_bytes: int) -> float:
+        """Return the time (of the monotonic clock) at which *size_bytes* more may have passed."""
         with self._lock:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now) + size_bytes / self._rate
-            pause = self._free_at - now
-        time.sleep(max(0.0, pause))
+            self._free_at = max(self._free_at, time.monotonic()) + size_bytes / self._rate
+            return self._free_at
 
 
 @functools.cache

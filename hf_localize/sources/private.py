@@ -13,16 +13,15 @@ from typing import BinaryIO, cast
 from urllib.parse import unquote
 
 from hf_localize import layout
-from hf_localize.crew import once_more, run_all, trying
+from hf_localize.crew import once_more, run_all
 from hf_localize.entries import Entry, NotHere, instead
 from hf_localize.equivalence import is_same_id, is_same_revision
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.fetching import fetch_files
 from hf_localize.index import Listed, Placed, read_catalog, read_placed
 from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.parts import fill
 from hf_localize.progress import moving
-from hf_localize.reading import RemoteFile
+from hf_localize.reading import RemoteFile, range_reader
 from hf_localize.refs import (
     MANIFEST_NAME,
     PUBLIC_ZIP_FOLDER,
@@ -65,11 +64,7 @@ class BucketEntry:
         if not record.size_bytes:  # Nobody has listed it.
             return io.BufferedReader(self._open_range(path, 0, None))
 
-        def read_range(start: int, buffer: memoryview) -> None:
-            stop = start + len(buffer)
-            trying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
-
-        return cast("BinaryIO", RemoteFile(record, read_range, self.source))
+        return cast("BinaryIO", RemoteFile(record, range_reader(self._open_range, path), self.source))
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Fetch every file, verified. If one differs, the manifest is read again, once."""

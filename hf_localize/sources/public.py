@@ -21,10 +21,9 @@ from hf_localize.fetching import OpenRange, fetch_files
 from hf_localize.hashing import hash_file
 from hf_localize.http.web import PublicFiles
 from hf_localize.manifest import Manifest
-from hf_localize.parts import fill
 from hf_localize.progress import Item, counter, moving
 from hf_localize.publicrecords import PublicRecord, read_records, usable_records
-from hf_localize.reading import RemoteFile
+from hf_localize.reading import RemoteFile, range_reader
 from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.room import require_room
 from hf_localize.settings import SOURCE_NAMES
@@ -86,12 +85,7 @@ class ZipEntry(ZipFetch):
     def open(self, path: str) -> BinaryIO:
         """Return a seekable stream over one file; the read of its end raises if it was not as recorded."""
         record = self.manifest.file(path)
-
-        def read_range(start: int, buffer: memoryview) -> None:
-            stop = start + len(buffer)
-            trying(path, lambda: fill(buffer, self.open_range(path, start, stop), path))
-
-        return cast("BinaryIO", RemoteFile(record, read_range, self.source))
+        return cast("BinaryIO", RemoteFile(record, range_reader(self.open_range, path), self.source))
 
     def fetch_into(self, folder: Path) -> Manifest:
         """Write the files of the entry into *folder*, each verified, and return its manifest."""
@@ -203,7 +197,7 @@ def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview
     """Return a range of a file, with a few tries."""
     buffer = memoryview(bytearray(stop - start))
     if buffer:
-        trying(name, lambda: fill(buffer, open_range(name, start, stop), name))
+        range_reader(open_range, name)(start, buffer)
     return buffer
 
 
