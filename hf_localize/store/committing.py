@@ -23,7 +23,7 @@ from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
 from hf_localize.store.places import TRIES, folder_at
 from hf_localize.store.pointers import point_at, remove_pointers
-from hf_localize.store.staging import lock, put_away, set_aside, writing
+from hf_localize.store.staging import changing, lock, put_away, set_aside, writing
 
 #: What the system says of a folder that somebody else has put there, or taken away.
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
@@ -39,18 +39,19 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
     _remove_others(staging, manifest)
     flush_tree(staging)
     for folder in manifest.ref.folders:
-        place = store.path / folder
-        present = store.manifest_at(folder)
-        if present is not None and present.ref != manifest.ref:
-            continue
-        if present is not None and present.digest == manifest.digest and _is_whole(store, place, present):
-            return LocalEntry.at(place, present)
-        _take_place(store, staging, folder)
-        flush(place.parent)
-        put_away(store, folder)
-        set_aside(store, store.places.partial_of(manifest.ref))
-        point_at(store.path, manifest)
-        return LocalEntry.at(place, manifest)
+        with changing(store, folder):
+            present = store.manifest_at(folder)
+            if present is not None and present.ref != manifest.ref:
+                continue
+            place = store.path / folder
+            if present is not None and present.digest == manifest.digest and _is_whole(store, place, present):
+                return LocalEntry.at(place, present)
+            _take_place(store, staging, folder)
+            flush(place.parent)
+            put_away(store, folder)
+            set_aside(store, store.places.partial_of(manifest.ref))
+            point_at(store.path, manifest)
+            return LocalEntry.at(place, manifest)
     raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
 
 
@@ -94,7 +95,7 @@ def remove(store: Store, place: Path) -> None:
     Raises:
         StoreError: the store can't be written.
     """
-    with writing(store):
+    with writing(store), changing(store, folder_at(place)):
         if not store.places.is_partial(place):
             with contextlib.suppress(IntegrityError):
                 if (manifest := read_manifest_in(place)) is not None:

@@ -6,6 +6,7 @@ All of it lies in ``.hgloc``, on the store's own file system, so that an entry c
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _STALE_SECONDS = 24 * 3600
+_COARSEST_CLOCK_SECONDS = 2.5
 
 
 @contextlib.contextmanager
@@ -94,12 +96,23 @@ def writing(store: Store) -> Iterator[None]:
         ) from exc
 
 
+def changing(store: Store, folder: str, timeout_seconds: float = -1) -> FileLock:
+    """Return the lock under which one writer at a time changes which entry is at *folder*.
+
+    Without it, one who puts away what made way for his entry could take what makes way for another's,
+    and for a moment there would be neither.
+    """
+    return lock(store, f"place-{hashlib.sha256(folder.encode()).hexdigest()[:16]}", timeout_seconds)
+
+
 def put_away(store: Store, folder: str) -> None:
-    """Set aside what another entry has taken the place of at *folder*.
+    """Set aside what another entry has taken the place of at *folder*; the caller holds :func:`changing`.
 
     A folder without manifest is somebody's own: it is kept in ``.hgloc/kept``, which is never emptied.
     """
     former = store.places.former(folder)
+    if former.exists():
+        _let_time_pass(former.parent)
     kind = "set-aside" if (former / MANIFEST_NAME).exists() else "kept"
     if (aside := set_aside(store, former, kind)) is not None:
         _log.info("%s, as it was, was set aside as %s", store.path / folder, aside)
@@ -116,12 +129,27 @@ def set_aside(store: Store, place: Path, kind: str = "set-aside") -> Path | None
     return aside
 
 
+def _let_time_pass(folder: Path) -> None:
+    """Wait until the next change of *folder* has another time than its last.
+
+    By that time a reader sees that something went in and out again while it looked elsewhere. A file
+    system's clock can stand still for milliseconds, the coarsest (FAT) for two seconds.
+    """
+    last = folder.stat().st_mtime_ns
+    deadline = time.monotonic() + _COARSEST_CLOCK_SECONDS
+    while folder.stat().st_mtime_ns == last and time.monotonic() < deadline:
+        time.sleep(0.001)
+        os.utime(folder)
+
+
 def _remove_stale(store: Store) -> None:
     from filelock import Timeout
 
     for folder in store.places.formers():
-        if (store.path / folder).exists():  # Whoever put it there ended before this was put away.
-            put_away(store, folder)
+        # Whoever put it there ended before this was put away; or is at it just now.
+        with contextlib.suppress(Timeout), changing(store, folder, 0):
+            if (store.path / folder).exists():
+                put_away(store, folder)
     limit = time.time() - _STALE_SECONDS
     for path in store.places.left_behind():
         # A staging folder that somebody holds is in use, however old it looks.

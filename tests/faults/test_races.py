@@ -185,7 +185,17 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
         os.chdir(desk.folder)
 
 
-def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_each_other(desk: Desk) -> None:
+@pytest.mark.parametrize("rest_seconds", [0, 0.005])
+def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_each_other(
+    rest_seconds: float, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with writers that rest before each rename, so that others come between any two of their steps."""
+    rename = os.rename
+
+    def rested(*args: object) -> None:
+        time.sleep(rest_seconds)
+        rename(*args)  # type: ignore[arg-type]
+
     desk.outsider()
     made: dict[str, tuple[Path, Manifest]] = {}
     for tag in ("old", "new"):
@@ -210,6 +220,7 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
             seen[found.digest] += 1
             assert store.refs() == [ref]
 
+    monkeypatch.setattr(os, "rename", rested)
     with ThreadPoolExecutor(8) as pool:
         readers = [pool.submit(read) for _ in range(4)]
         for writer in [pool.submit(write, number) for number in range(4)]:
