@@ -22,13 +22,13 @@ help: ## Show the targets
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --editable . --group dev
 	touch $@
 
 .venv-datasets-%/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-datasets-$*
 	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check 'datasets==$*' --editable . --group load-tests
+	.venv-datasets-$*/bin/python -m pip install --no-compile --quiet --disable-pip-version-check 'datasets==$*' --editable . --group load-tests
 	touch $@
 
 demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
@@ -37,7 +37,8 @@ demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 # What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
 ELSEWHERE := activation child_processes rig_push stream_cache
 
-test: lint types $(BIN)/.ready .venv-datasets-$(OLDER)/.ready ## All checks and tests, most of the loads on two releases of datasets
+test: ## All checks and tests, most of the loads on two releases of datasets
+	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
 	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
 	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 
