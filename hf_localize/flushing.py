@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from hf_localize.crew import run_all
@@ -11,6 +14,9 @@ from hf_localize.crew import run_all
 #: So much is left to the system before it is told to begin.
 _STEP_BYTES = 8 << 20
 _WORKERS = 16
+#: How often what others write is looked at, and how much of a file is worth a flush.
+_LOOK_SECONDS = 0.1
+_GROWN_BYTES = 32 << 20
 
 
 def begin_flush(file: int, flushed: int, written: int) -> int:
@@ -29,6 +35,49 @@ def begin_flush(file: int, flushed: int, written: int) -> int:
         return flushed
     os.posix_fadvise(file, flushed, written - flushed, os.POSIX_FADV_DONTNEED)
     return written
+
+
+@contextlib.contextmanager
+def flushing(folder: Path) -> Iterator[None]:
+    """Meanwhile bring to the disk what others write below *folder*, so that little is left to do at the end.
+
+    Raises:
+        OSError: the disk did not take it: who flushes next would not be told again.
+    """
+    has_ended = threading.Event()
+    failures: list[OSError] = []
+
+    def work() -> None:
+        flushed: dict[int, int] = {}
+        while not has_ended.wait(_LOOK_SECONDS):
+            try:
+                _flush_grown(folder, flushed)
+            except FileNotFoundError:
+                continue  # It has another name now.
+            except OSError as exc:
+                failures.append(exc)
+                return
+
+    thread = threading.Thread(target=work, name="hf_localize-flushing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        thread.join()
+    for failure in failures:
+        raise failure
+
+
+def _flush_grown(folder: Path, flushed: dict[int, int]) -> None:
+    """Flush the files below *folder* that have grown much; *flushed* has, by inode, how much of each was."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(root, name)
+            stat = os.stat(path)
+            if stat.st_size - flushed.get(stat.st_ino, 0) >= _GROWN_BYTES:
+                flush(path)
+                flushed[stat.st_ino] = stat.st_size
 
 
 def flush_tree(folder: Path) -> None:

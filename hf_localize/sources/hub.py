@@ -34,6 +34,7 @@ from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError, without_queries
 from hf_localize.features import portable
+from hf_localize.flushing import flushing
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
@@ -131,7 +132,8 @@ class HubEntry:
         prepared = folder / ".prepared"
         cut_at_files(self.builder)
         try:
-            self.builder.download_and_prepare(str(prepared))
+            with flushing(folder):
+                self.builder.download_and_prepare(str(prepared))
         except DatasetGenerationError as exc:
             if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
                 raise exc.__cause__ from exc

@@ -1,0 +1,62 @@
+"""What is prepared goes to the disk while it is written; a disk that fails is told of, and nothing is committed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+import hf_localize
+from hf_localize import errors, flushing
+from tests.conftest import Desk
+from tests.rig.hub import LoopbackHub
+
+GSM8K = "openai/gsm8k"
+
+
+def test_what_grows_is_flushed_before_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: dict[str, int] = {}
+
+    def note(path: str) -> None:
+        flushed[path] = os.stat(path).st_size
+
+    monkeypatch.setattr(flushing, "flush", note)
+    monkeypatch.setattr(flushing, "_GROWN_BYTES", 1000)
+    shard, small = tmp_path / "a" / "shard", tmp_path / "small"
+    shard.parent.mkdir()
+    small.write_bytes(b"x" * 999)
+    with flushing.flushing(tmp_path), open(shard, "wb", buffering=0) as file:
+        for size_bytes in (1000, 2500):
+            file.write(b"x" * (size_bytes - file.tell()))
+            deadline = time.monotonic() + 30
+            while flushed.get(str(shard)) != size_bytes:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    assert set(flushed) == {str(shard)}
+
+
+def test_a_disk_that_fails_meanwhile_is_told_of_and_nothing_is_committed(
+    hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of a failed write once: who flushes at the end would not hear of it."""
+    failed: list[str] = []
+
+    def fail_once(path: str) -> None:
+        if not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    desk.outsider()
+    with monkeypatch.context() as patch:
+        patch.setattr(flushing, "flush", fail_once)
+        patch.setattr(flushing, "_GROWN_BYTES", 1)
+        patch.setattr(flushing, "_LOOK_SECONDS", 0)
+        with pytest.raises(errors.StoreError, match="Input/output error"):
+            hf_localize.download_dataset(GSM8K, "main", skip_s3_upload=True)
+    assert ".prepared" in failed[0]
+    assert hf_localize.list_local_datasets() == []
+    hf_localize.download_dataset(GSM8K, "main", skip_s3_upload=True)
+    assert len(hf_localize.load_local_dataset(GSM8K, "main")["test"]) == 1319
