@@ -116,6 +116,15 @@ def test_a_publication_of_other_content_leaves_no_file_that_nobody_names(desk: D
     } == named
 
 
+def test_no_write_asks_first_whether_it_will_be_taken(desk: Desk) -> None:
+    """That is a round trip for each, and a second where the server does not know the question."""
+    desk.publisher()
+    hf_localize.register_dataset(numbers("a"), "org/x")
+    writes = [request for request in desk.s3.requests if request.method in ("PUT", "POST")]
+    assert len(writes) > 5
+    assert [request.path for request in writes if "expect" in request.headers] == []
+
+
 @pytest.mark.parametrize("may_copy", [True, False])
 def test_what_another_revision_has_is_copied_by_the_server(
     may_copy: bool, desk: Desk, tmp_path: Path

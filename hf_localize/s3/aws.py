@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import botocore.session
 from botocore import exceptions as botoerrors
 from botocore.config import Config
+from botocore.handlers import add_expect_header
 
 from hf_localize.errors import AccessDeniedError
 from hf_localize.http.sockets import UNKNOWN_AUTHORITY
@@ -65,10 +66,11 @@ def connect(
         response_checksum_validation="when_required",
     )
     region = region or session.get_config_variable("region") or "us-east-1"
-    return cast(
-        "S3Client",
-        session.create_client("s3", endpoint_url=endpoint_url, region_name=region, config=config),
-    )
+    client = session.create_client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    # What is put here is small: not worth asking first whether the server will take it, which costs a round
+    # trip, and a second where it does not know that question.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return cast("S3Client", client)
 
 
 def chained_credentials(settings: Settings) -> Credentials | None:
