@@ -22,13 +22,13 @@ help: ## Show the targets
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --editable . --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	touch $@
 
 .venv-datasets-%/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-datasets-$*
 	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-datasets-$*/bin/python -m pip install --no-compile --quiet --disable-pip-version-check 'datasets==$*' --editable . --group load-tests
+	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check 'datasets==$*' --editable . --group load-tests
 	touch $@
 
 demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
