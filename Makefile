@@ -39,6 +39,7 @@ ELSEWHERE := activation child_processes rig_push stream_cache
 
 test: ## All checks and tests, most of the loads on two releases of datasets
 	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
+	$(BIN)/python -m compileall -q hf_localize tests  # Hundreds of processes import them, and may not be let write that.
 	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
 	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 
