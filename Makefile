@@ -37,9 +37,10 @@ demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 # What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
 ELSEWHERE := activation child_processes rig_push stream_cache
 
+# Compiled here, since hundreds of processes import the modules, and may not be let write bytecode.
 test: ## All checks and tests, most of the loads on two releases of datasets
 	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
-	$(BIN)/python -m compileall -q hf_localize tests  # Hundreds of processes import them, and may not be let write that.
+	$(BIN)/python -m compileall -q hf_localize tests
 	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
 	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 

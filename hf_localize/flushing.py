@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hf_localize.crew import run_all
@@ -45,45 +46,30 @@ def flushing(folder: Path) -> Iterator[None]:
         OSError: the disk did not take it: who flushes next would not be told again.
     """
     has_ended = threading.Event()
-    failures: list[OSError] = []
-
-    def work() -> None:
-        flushed: dict[int, int] = {}
-        while not has_ended.wait(_LOOK_SECONDS):
-            try:
-                _flush_grown(folder, flushed)
-            except FileNotFoundError:
-                continue  # It has another name now.
-            except OSError as exc:
-                failures.append(exc)
-                return
-
-    thread = threading.Thread(target=work, name="hf_localize-flushing", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        has_ended.set()
-        thread.join()
-    for failure in failures:
-        raise failure
+    with ThreadPoolExecutor(1, thread_name_prefix="hf_localize-flushing") as pool:
+        work = pool.submit(_flush_grown, folder, has_ended)
+        try:
+            yield
+        finally:
+            has_ended.set()
+        work.result()
 
 
-def _flush_grown(folder: Path, flushed: dict[int, int]) -> None:
-    """Flush the files below *folder* that have grown much; *flushed* has, by inode, how much of each was."""
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(root, name)
-            stat = os.stat(path)
-            if stat.st_size - flushed.get(stat.st_ino, 0) >= _GROWN_BYTES:
-                flush(path)
-                flushed[stat.st_ino] = stat.st_size
+def _flush_grown(folder: Path, has_ended: threading.Event) -> None:
+    """Flush each file below *folder* whenever it has grown much."""
+    flushed: dict[int, int] = {}  # By inode, since a file gets its name when it is whole.
+    while not has_ended.wait(_LOOK_SECONDS):
+        with contextlib.suppress(FileNotFoundError):  # It has another name now.
+            for path in _files_below(folder):
+                stat = os.stat(path)
+                if stat.st_size - flushed.get(stat.st_ino, 0) >= _GROWN_BYTES:
+                    flush(path)
+                    flushed[stat.st_ino] = stat.st_size
 
 
 def flush_tree(folder: Path) -> None:
     """Bring everything in *folder* to the disk: files several at a time, which share the disk's turns."""
-    files = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
-    run_all(flush, files, workers=_WORKERS)
+    run_all(flush, _files_below(folder), workers=_WORKERS)
     for root, _, _ in os.walk(folder):
         flush(root)
 
@@ -95,3 +81,7 @@ def flush(path: str | os.PathLike[str]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _files_below(folder: Path) -> list[str]:
+    return [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]

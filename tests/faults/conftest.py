@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +13,14 @@ from tests.faults.runner import Runner
 
 #: `make test-faults` tries every point; `make test` a few of each kind.
 IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Return when *is_true* says so; fail after a minute."""
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 import hf_localize
 from hf_localize import errors, flushing
 from tests.conftest import Desk
+from tests.faults.conftest import wait_until
 from tests.rig.hub import LoopbackHub
 
 GSM8K = "openai/gsm8k"
@@ -31,10 +31,7 @@ def test_what_grows_is_flushed_before_it_is_whole(tmp_path: Path, monkeypatch: p
     with flushing.flushing(tmp_path), open(shard, "wb", buffering=0) as file:
         for size_bytes in (1000, 2500):
             file.write(b"x" * (size_bytes - file.tell()))
-            deadline = time.monotonic() + 30
-            while flushed.get(str(shard)) != size_bytes:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: flushed.get(str(shard)) == size_bytes)  # noqa: B023  # It is called here.
     assert set(flushed) == {str(shard)}
 
 

@@ -29,7 +29,7 @@ from hf_localize.session import current_session
 from hf_localize.store.committing import commit
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
-from tests.faults.conftest import IS_ALL
+from tests.faults.conftest import IS_ALL, wait_until
 from tests.faults.killer import NAME, rows, save
 from tests.rig.s3_proxy import BlackHole, IgnoreConditions, Rule
 
@@ -94,13 +94,6 @@ def test_a_process_that_ends_while_it_fetches_gives_way_to_the_others(
     # The lock is the system's: it went with its process. What that had fetched was not asked for again.
     asked = Counter(r.path for r in desk.s3.requests if r.path.endswith(".arrow"))
     assert sum(asked.values()) <= 6 + 16, asked
-
-
-def wait_until(is_true) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_the_lock_is_released_by_the_system() -> None:
