@@ -26,6 +26,7 @@ from hf_localize.errors import (
 )
 from hf_localize.findings import FAIL, OK, WARN, Finding
 from hf_localize.http.web import PublicFiles
+from hf_localize.http.wire import TooShortError
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import AclsDisabledError, NoSuchUploadError, NotPermittedError
@@ -351,7 +352,7 @@ def _is_permitted(attempt: Callable[[], object]) -> bool | None:
         attempt()
     except NotPermittedError:
         return False
-    except (FileNotFoundError, NoSuchUploadError):
+    except (FileNotFoundError, NoSuchUploadError, TooShortError):
         return True
     except HfLocalizeError as exc:
         _log.debug("the doctor was told: %s", exc)

@@ -194,6 +194,14 @@ class Body(io.RawIOBase):
         """Tell that it can be read."""
         return True
 
+    @property
+    def total_bytes(self) -> int | None:
+        """Return the size of the whole file of which this is a range, where the server tells it."""
+        total = self.headers.get("content-range", "").rpartition("/")[2]
+        if self.status == 200 and not self._is_chunked:
+            total = self.headers.get("content-length", "")
+        return int(total) if total.isdecimal() else None
+
     def is_range(self, start: int, stop: int | None) -> bool:
         """Tell whether this is exactly the range that was asked for."""
         said = self.headers.get("content-range", "")

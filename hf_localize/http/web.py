@@ -15,7 +15,7 @@ from hf_localize.errors import (
     UnreachableError,
 )
 from hf_localize.http.http1 import Body, StatusError
-from hf_localize.http.wire import Wire
+from hf_localize.http.wire import TooShortError, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class PublicFiles:
             self._open(key, 0, 1).close()
         except (AccessDeniedError, _MissingError):
             return False
-        except _NoSuchRangeError:
+        except TooShortError:
             return True  # It is empty.
         return True
 
@@ -80,10 +80,6 @@ class _MissingError(IntegrityError):
     """There is no such file."""
 
 
-class _NoSuchRangeError(IntegrityError):
-    """The file ends before what was asked for."""
-
-
 def _problem(answer: StatusError, url: str) -> HfLocalizeError:
     status = answer.status
     said = f"{url}: {status} {answer.reason}"
@@ -91,8 +87,6 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
         return AccessDeniedError(said)
     if status == 404:
         return _MissingError(f"{url} is missing (404)")
-    if status == 416:
-        return _NoSuchRangeError(f"{url} is shorter than it should be (416)")
     if 300 <= status < 400:
         target = urlsplit(answer.headers.get("location", ""))
         return UnreachableError(

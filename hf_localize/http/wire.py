@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from hf_localize.errors import RefusedError, UnreachableError
+from hf_localize.errors import IntegrityError, RefusedError, UnreachableError
 from hf_localize.http.http1 import Body, HttpConnection, StatusError, words_of
 from hf_localize.http.sockets import UNKNOWN_AUTHORITY, open_socket, proxy_of
 from hf_localize.http.throttle import throttle_of
@@ -22,6 +22,10 @@ from hf_localize.http.throttle import throttle_of
 #: Adds a signature: (method, path and query, headers) → headers.
 Sign = Callable[[str, str, Mapping[str, str]], dict[str, str]]
 _MAX_ERROR_BYTES = 64 << 10
+
+
+class TooShortError(IntegrityError):
+    """The file ends before what was asked for: it was cut. Another try is of no use."""
 
 
 class Wire:
@@ -66,12 +70,21 @@ class Wire:
 
         Raises:
             StatusError: the server refused.
+            TooShortError: the file ends before *stop*.
             UnreachableError: no answer; or the server sends something else than that range.
         """
         headers = {}
         if start or stop is not None:
             headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
-        body = self._ask("GET", key, headers, ())
+        try:
+            body = self._ask("GET", key, headers, ())
+        except StatusError as exc:
+            if exc.status == 416:
+                raise TooShortError(f"{self._base_url}/{key} ends before byte {start} (416)") from exc
+            raise
+        if stop is not None and body.total_bytes is not None and body.total_bytes < stop:
+            body.close()
+            raise TooShortError(f"{self._base_url}/{key} has {body.total_bytes} bytes, {stop} are needed")
         wanted = None if stop is None else stop - start
         whole_is_range = start == 0 and wanted in (None, body.left_bytes)
         if headers and body.status != 206 and not whole_is_range:
