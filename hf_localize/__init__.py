@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 
+from hf_localize._version import __version__ as __version__
+
 TYPE_CHECKING = False  # Activation imports this when a Python starts, and typing takes a while.
 if TYPE_CHECKING:
     from typing import Any
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
         verify_dataset,
         withdraw_dataset,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DATASETS_STORE_PATH",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from hf_localize.deadline import within
 from hf_localize.errors import (
@@ -117,8 +118,13 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
         )
     else:
         yield Finding(_AREA, "region", OK, region)
-    style = "path" if bucket.address.endpoint_url else "virtual-host, where the name allows it"
-    yield Finding(_AREA, "addressing", OK, f"{style}: {bucket.address.url}")
+    url, why = bucket.connection.target().url, bucket.connection.address.addressing_style
+    style = "path" if urlsplit(url).path.endswith(f"/{bucket.address.name}") else "virtual-host"
+    if bucket.address.addressing_style != "auto":
+        reason = "HGLOC_S3_ADDRESSING_STYLE"
+    else:
+        reason = "as AWS' tools choose it" if why == "auto" else "the server refuses the path style"
+    yield Finding(_AREA, "addressing", OK, f"{style} ({reason}): {url}")
     with contextlib.suppress(ValueError, KeyError):
         skew = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
         told = f"{abs(skew):.0f} s from the server's"
@@ -240,7 +246,7 @@ class _Trial:
 
         if _is_refused(put_wrongly, HfLocalizeError):
             yield Finding(_AREA, "checksums", OK, "what was changed on its way is refused (Content-MD5)")
-        elif bucket.address.url.startswith("https://"):
+        elif bucket.connection.target().url.startswith("https://"):
             yield Finding(
                 _AREA, "checksums", OK, "a wrong Content-MD5 is taken, but TLS notices changes itself"
             )

@@ -18,7 +18,8 @@ import pyarrow as pa
 from datasets.naming import filenames_for_dataset_split
 from datasets.utils.py_utils import asdict
 
-from hf_localize import __version__, layout
+from hf_localize import layout
+from hf_localize._version import __version__
 from hf_localize.batches import packed, seek_points
 from hf_localize.counting import source_rows
 from hf_localize.crew import run_all

@@ -12,7 +12,8 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hf_localize import __version__, settings
+from hf_localize import settings
+from hf_localize._version import __version__
 from hf_localize.errors import HfLocalizeError, without_queries
 from hf_localize.findings import FAIL, OK, WARN, Finding
 from hf_localize.session import Session, current_session

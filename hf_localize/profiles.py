@@ -25,6 +25,7 @@ _HARMLESS = frozenset(
         "AWS_REGION",
         "AWS_RETRY_MODE",
         "AWS_SHARED_CREDENTIALS_FILE",
+        "REQUESTS_CA_BUNDLE",
     }
 )
 #: Where boto, the first of its family, had credentials, which botocore still reads.
@@ -66,13 +67,22 @@ def endpoint_of(environment: Mapping[str, str]) -> str | None:
 
 
 def ca_bundle_of(environment: Mapping[str, str]) -> str | None:
-    """Return the file with the certificates to trust, by ``AWS_CA_BUNDLE``, else by the profile in use."""
-    return environment.get("AWS_CA_BUNDLE") or _profile(environment)[1].get("ca_bundle")
+    """Return the file or folder with the certificates to trust: the first that is named, as botocore looks.
+
+    By ``AWS_CA_BUNDLE``, the profile in use, ``REQUESTS_CA_BUNDLE``.
+    """
+    named = environment.get("AWS_CA_BUNDLE") or _profile(environment)[1].get("ca_bundle")
+    return named or environment.get("REQUESTS_CA_BUNDLE")
 
 
 def config_file(environment: Mapping[str, str]) -> Path:
     """Return where the file lies, if there is one."""
     return Path(environment.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
+
+
+def has_config(environment: Mapping[str, str]) -> bool:
+    """Tell whether the file says anything."""
+    return _says_something(config_file(environment))
 
 
 def _profile(environment: Mapping[str, str]) -> tuple[Mapping[str, Mapping[str, str]], Mapping[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.entries import Entry, NotHere, RepositorySource, Source, Wanted
@@ -44,20 +44,31 @@ class Session:
     @property
     def outside(self) -> PublicFiles:
         """Return the public files, as somebody without credentials reads them."""
-        from hf_localize.http.web import PublicFiles
-        from hf_localize.s3.address import address_of
-
-        address = address_of(self.settings)
-        url = self.settings.public_url or (address.url if address else None)
-        if url is None:
+        if self.settings.public_url is not None:
+            return self._public_files(self.settings.public_url)
+        if self.settings.s3_bucket_name is None:
             raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
-        settings = self.settings
-        return PublicFiles(url, settings.timeout_seconds, settings.ca_bundle, settings.max_bandwidth)
+        return self.bucket_from_outside
 
     @property
     def bucket_from_outside(self) -> PublicFiles:
         """Return the bucket itself, as somebody without credentials reads it, past any CDN."""
-        return replace(self.outside, base_url=self.bucket.address.url)
+        return self._public_files(*self.bucket.public_urls)
+
+    def _public_files(self, url: str, other_url: str | None = None) -> PublicFiles:
+        from hf_localize.http.web import PublicFiles
+        from hf_localize.s3.target import route_to
+
+        settings = self.settings
+        route = route_to(url, dict(settings.aws_environment))
+        return PublicFiles(
+            url,
+            settings.timeout_seconds,
+            other_url=other_url,
+            proxy_url=route.proxy_url,
+            ca_bundle=route.ca_bundle,
+            bytes_per_second=settings.max_bandwidth,
+        )
 
     def require_publisher(self) -> Bucket:
         """Return the bucket where publishing to it can be tried.

@@ -25,9 +25,10 @@ SOURCE_NAMES = {
 }
 WRITE_BACK_MODES = ("off", "local", "s3")
 VERIFY_MODES = ("size", "always")
+ADDRESSING_STYLES = ("auto", "path", "virtual")
 _PREFIX = "HGLOC_"
 #: Of the variables by which AWS' own tools find credentials.
-_AWS_PREFIXES = ("AWS_", "BOTO_CONFIG")
+_AWS_PREFIXES = ("AWS_", "BOTO_CONFIG", "REQUESTS_CA_BUNDLE")
 _AWS_NAMES = (
     ("s3_endpoint_url", "AWS_ENDPOINT_URL_S3"),
     ("s3_endpoint_url", "AWS_ENDPOINT_URL"),
@@ -52,6 +53,8 @@ class Settings:
 
     s3_bucket_name: str | None = None
     s3_endpoint_url: str | None = None
+    #: Where the bucket's name stands in URLs: in the path, or in the host name.
+    s3_addressing_style: str = "auto"
     s3_data_prefix: str = ""
     aws_access_key_id: str | None = field(default=None, repr=False)
     aws_secret_access_key: str | None = field(default=None, repr=False)
@@ -81,16 +84,6 @@ class Settings:
     hub_offline: bool = False
     #: AWS' own variables, by which botocore finds credentials where ours are not set.
     aws_environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-
-    @property
-    def ca_bundle(self) -> str | None:
-        """Return the file with the certificates to trust, where one is configured for AWS' own tools."""
-        return profiles.ca_bundle_of(dict(self.aws_environment))
-
-    @property
-    def has_aws_config(self) -> bool:
-        """Tell whether there is a file that configures AWS' own tools."""
-        return profiles.config_file(dict(self.aws_environment)).exists()
 
     @property
     def may_have_aws_credentials(self) -> bool:
@@ -279,6 +272,8 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
     if name == "verify":
         return _one_of(variable, raw.strip().lower(), VERIFY_MODES)
+    if name == "s3_addressing_style":
+        return _one_of(variable, raw.strip().lower(), ADDRESSING_STYLES)
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name == "max_bandwidth":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
 
-from hf_localize import __version__
+from hf_localize._version import __version__
 from hf_localize.cataloguing import wording
 from hf_localize.cataloguing.markup import Content, Html, element, joined
 

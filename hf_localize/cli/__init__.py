@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from hf_localize import __version__
+from hf_localize._version import __version__
 from hf_localize.cli.options import EXIT_HELP, log_to_stderr
 from hf_localize.interrupts import ended_by_signals
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from hf_localize.errors import (
@@ -14,8 +14,11 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http.http1 import Body, StatusError
-from hf_localize.http.wire import TooShortError, Wire
+from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
+from hf_localize.http.wire import Body, TooShortError, Wire
+
+#: Base URLs whose form the server has refused.
+_refused: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,11 @@ class PublicFiles:
 
     base_url: str
     timeout_seconds: float
-    #: File with the certificates to trust, as ``AWS_CA_BUNDLE`` names one; None: the usual ones.
+    #: The base URL to use where the server refuses the form of the first: S3 has two ways to name a bucket.
+    other_url: str | None = None
+    #: The proxy to go through, with user and password if it wants them.
+    proxy_url: str | None = field(default=None, repr=False)
+    #: File or folder with the certificates to trust; None: those of certifi.
     ca_bundle: str | None = None
     #: A cap that all transfers of the process share.
     bytes_per_second: float | None = None
@@ -67,11 +74,22 @@ class PublicFiles:
 
     def url(self, key: str) -> str:
         """Return the URL of *key*."""
-        return f"{self.base_url}/{quote(key)}"
+        return f"{self._base_url}/{quote(key)}"
+
+    @property
+    def _base_url(self) -> str:
+        return self.other_url if self.other_url and self.base_url in _refused else self.base_url
 
     def _open(self, key: str, start: int = 0, stop: int | None = None) -> Body:
+        name = quote(key)
         try:
-            return _wire(self).get(quote(key), start, stop)
+            try:
+                return _wire(self, self._base_url).get(name, start, stop)
+            except StatusError as exc:
+                if not self.other_url or not wants_virtual_hosts(*code_and_message(exc)):
+                    raise
+                _refused.add(self.base_url)
+                return _wire(self, self.other_url).get(name, start, stop)
         except StatusError as exc:
             raise _problem(exc, self.url(key)) from exc
 
@@ -100,11 +118,12 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
 
 
 @functools.lru_cache(maxsize=8)
-def _wire(files: PublicFiles) -> Wire:
+def _wire(files: PublicFiles, base_url: str) -> Wire:
     """Return the process's connections to the server of *files*."""
     return Wire(
-        files.base_url,
+        base_url,
         timeout_seconds=files.timeout_seconds,
+        proxy_url=files.proxy_url,
         ca_bundle=files.ca_bundle,
         bytes_per_second=files.bytes_per_second,
     )

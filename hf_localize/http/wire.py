@@ -1,27 +1,50 @@
-"""The bytes of one server, over HTTP/1.1 on connections that are kept open.
+"""The bytes of one server over HTTP, by urllib3, with connections that stay open.
 
-Only what moving data needs: a range of a file into a buffer, and a buffer as a file. With urllib3
-or http.client a request takes several times as long in Python, which is most of what a small shard
-costs (``benchmarks``); and a process may fork while others use it.
+A range of a file goes straight into the caller's buffer, and a buffer is sent as a file.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import http.client
+import io
 import os
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
+import urllib3
+from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
+from urllib3.exceptions import SSLError as PoolSSLError
+from urllib3.exceptions import TimeoutError as PoolTimeoutError
+from urllib3.util.ssl_ import create_urllib3_context
+
+from hf_localize._version import __version__
 from hf_localize.errors import IntegrityError, RefusedError, UnreachableError
-from hf_localize.http.http1 import Body, HttpConnection, StatusError, words_of
-from hf_localize.http.sockets import UNKNOWN_AUTHORITY, open_socket, proxy_of
-from hf_localize.http.throttle import throttle_of
+from hf_localize.http.status import StatusError
+from hf_localize.http.throttle import THROTTLED_BYTES, Throttle, throttle_of
+from hf_localize.progress import sent
 
-#: Adds a signature: (method, path and query, headers) → headers.
-Sign = Callable[[str, str, Mapping[str, str]], dict[str, str]]
+#: What is wrong, and what helps.
+UNKNOWN_AUTHORITY = (
+    "its certificate is not to be trusted; if it is from an authority of your own, name the file with that "
+    "one's certificate in AWS_CA_BUNDLE"
+)
 _MAX_ERROR_BYTES = 64 << 10
+#: Bytes sent by one call: the time limit is one for each call.
+_SENT_BYTES = 256 << 10
+_CONNECT_SECONDS = 5.0
+#: Most idle connections that are kept; more than may be in use at once.
+_MAX_IDLE = 256
+
+
+class Sign(Protocol):
+    """Signs a request."""
+
+    def __call__(self, method: str, target: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return *headers* with a signature. *target* is the request's path and query, quoted."""
 
 
 class TooShortError(IntegrityError):
@@ -36,6 +59,7 @@ class Wire:
         base_url: str,
         *,
         timeout_seconds: float,
+        proxy_url: str | None = None,
         ca_bundle: str | None = None,
         sign: Sign | None = None,
         bytes_per_second: float | None = None,
@@ -45,22 +69,24 @@ class Wire:
         Args:
             base_url: ``http://host/path``, quoted; keys are put after it.
             timeout_seconds: how long to wait for the next bytes, or for a connection.
-            ca_bundle: file with the certificates to trust; None: those of certifi.
+            proxy_url: the proxy to go through, with user and password if it wants them.
+            ca_bundle: file, or folder, with the certificates to trust; None: those of certifi.
             sign: signs each request; None: anonymous.
             bytes_per_second: a cap that the process's transfers share.
         """
         parts = urlsplit(base_url)
         self._base_url = base_url
-        self._host = parts.netloc
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._host = host_header(base_url)
         self._path = parts.path.rstrip("/")
         self._timeout_seconds = timeout_seconds
+        self._proxy_url = proxy_url
         self._ca_bundle = ca_bundle
         self._sign = sign
         self._throttle = throttle_of(bytes_per_second) if bytes_per_second else None
-        self._proxy = proxy_of(parts.scheme, parts.hostname or "")
         self.is_tls = parts.scheme == "https"
-        self._idle: list[HttpConnection] = []
-        self._pid = os.getpid()
+        #: A connection must not be shared across fork, so each process has a pool of its own.
+        self._pools: dict[int, urllib3.HTTPConnectionPool] = {}
 
     def __repr__(self) -> str:
         return f"Wire({self._base_url})"
@@ -73,11 +99,11 @@ class Wire:
             TooShortError: the file ends before *stop*.
             UnreachableError: no answer; or the server sends something else than that range.
         """
-        headers = {}
+        headers = {"Cache-Control": "no-cache"} if self._sign is None else {}
         if start or stop is not None:
             headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:
-            body = self._ask("GET", key, headers, ())
+            body = self._ask("GET", key, headers, None)
         except StatusError as exc:
             if exc.status == 416:
                 raise TooShortError(f"{self._base_url}/{key} ends before byte {start} (416)") from exc
@@ -85,9 +111,9 @@ class Wire:
         if stop is not None and body.total_bytes is not None and body.total_bytes < stop:
             body.close()
             raise TooShortError(f"{self._base_url}/{key} has {body.total_bytes} bytes, {stop} are needed")
-        wanted = None if stop is None else stop - start
-        whole_is_range = start == 0 and wanted in (None, body.left_bytes)
-        if headers and body.status != 206 and not whole_is_range:
+        needed = None if stop is None else stop - start
+        whole_is_range = start == 0 and needed in (None, body.left_bytes)
+        if "Range" in headers and body.status != 206 and not whole_is_range:
             body.close()
             raise UnreachableError(f"{self._base_url}/{key}: the server does not serve ranges")
         if body.status == 206 and not body.is_range(start, stop):
@@ -105,65 +131,229 @@ class Wire:
         view = memoryview(data)
         target = f"{key}?{query}" if query else key
         with self._ask("PUT", target, {**headers, "Content-Length": str(view.nbytes)}, view) as body:
-            said = body.read_all(_MAX_ERROR_BYTES)
-        if b"<Error>" in said:  # S3 may begin an answer before it knows how it ends.
-            raise StatusError(body.status, body.reason, body.headers, said)
+            text = body.read_all(_MAX_ERROR_BYTES)
+        if b"<Error>" in text:  # S3 may begin an answer before it knows how it ends.
+            raise StatusError(body.status, body.reason, body.headers, text)
         return body.headers
 
-    def _ask(self, method: str, key: str, headers: Mapping[str, str], data: Any) -> Body:
+    def _ask(self, method: str, key: str, headers: Mapping[str, str], data: memoryview | None) -> Body:
         target = f"{self._path}/{key}"
-        sent = {"Host": self._host, **headers}
+        sent_headers = {"Host": self._host, **headers}
         if self._sign is not None:
-            sent = self._sign(method, target, sent)
-        if self._proxy and not self.is_tls:
-            target = f"http://{self._host}{target}"
-            sent |= self._proxy.headers
-        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        head = f"{method} {target} HTTP/1.1\r\n{lines}Accept-Encoding: identity\r\n\r\n".encode("latin-1")
-        body = self._exchange(head, data, f"{self._base_url}/{key.partition('?')[0]}")
+            sent_headers = self._sign(method, target, sent_headers)
+        # After the signature, since a proxy may change these two.
+        sent_headers |= {"User-Agent": f"hf_localize/{__version__}", "Accept-Encoding": "identity"}
+        body = self._exchange(method, target, sent_headers, data)
         if body.status < 300:
             return body
         with body:
-            said = body.read_all(_MAX_ERROR_BYTES)
-        raise StatusError(body.status, body.reason, body.headers, said)
+            text = body.read_all(_MAX_ERROR_BYTES)
+        raise StatusError(body.status, body.reason, body.headers, text)
 
-    def _exchange(self, head: bytes, data: Any, url: str) -> Body:
-        connection = self._take()
-        while True:
-            was_used = connection is not None
+    def _exchange(
+        self, method: str, target: str, headers: Mapping[str, str], data: memoryview | None
+    ) -> Body:
+        url = f"{self._origin}{target.partition('?')[0]}"
+        pool = self._pool()
+        proxied = self._proxy_url and not self.is_tls
+        for is_last in (False, True):
             try:
-                connection = connection or self._connect()
-                connection.send(head, data, self._throttle)
-                return Body(connection, self._keep, url, self._throttle, *connection.read_head())
-            except (OSError, ValueError) as exc:
-                if connection is not None:
-                    connection.close()
-                # A server ends connections that were idle for long: then a fresh one is tried.
-                if was_used and not isinstance(exc, TimeoutError):
-                    connection = None
-                    continue
-                if isinstance(exc, ssl.SSLCertVerificationError):
-                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({exc.verify_message})") from exc
-                raise UnreachableError(f"{url}: {words_of(exc)}") from exc
+                response = pool.urlopen(
+                    method,
+                    f"{self._origin}{target}" if proxied else target,
+                    body=None if data is None else self._chunks(data),
+                    headers=headers,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    preload_content=False,
+                    decode_content=False,
+                    # A slow link may take long to take a chunk, which urllib3 counts as connecting.
+                    timeout=self._timeout(_CONNECT_SECONDS if data is None else self._timeout_seconds),
+                )
+                return Body(response, url, self._throttle)
+            except ProtocolError as exc:
+                # A server closes connections that were idle for long: then a new one is tried.
+                if is_last or isinstance(exc.args[-1], TimeoutError):
+                    raise UnreachableError(f"{url}: {text_of(exc)}") from exc
+            except PoolSSLError as exc:
+                if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({text_of(exc)})") from exc
+                raise UnreachableError(f"{url}: {text_of(exc)}") from exc
+            except ProxyError as exc:
+                raise UnreachableError(f"the proxy {self._proxy_name()}: {text_of(exc)} ({url})") from exc
+            except (HTTPError, OSError, ValueError) as exc:
+                raise UnreachableError(f"{url}: {text_of(exc)}") from exc
+        raise AssertionError("the last try returns or raises")
 
-    def _take(self) -> HttpConnection | None:
-        if self._pid != os.getpid():  # A forked process must not speak on its parent's connections.
-            self._idle, self._pid = [], os.getpid()
-        with contextlib.suppress(IndexError):
-            return self._idle.pop()
-        return None
+    def _chunks(self, data: memoryview) -> Iterator[Any]:
+        """Yield *data* to be sent, no faster than allowed, and tell how much of it has been sent."""
+        note = sent()
+        step = THROTTLED_BYTES if self._throttle else _SENT_BYTES
+        for start in range(0, len(data), step):
+            chunk = data[start : start + step]
+            if self._throttle is not None:
+                self._throttle.take(len(chunk))
+            yield chunk
+            if note is not None:
+                note(start + len(chunk))
 
-    def _keep(self, connection: HttpConnection) -> None:
-        """Take a connection back whose answer was read to its end."""
-        if self._pid == os.getpid():
-            self._idle.append(connection)
+    def _timeout(self, connect_seconds: float) -> urllib3.Timeout:
+        seconds = self._timeout_seconds
+        return urllib3.Timeout(connect=min(connect_seconds, seconds), read=seconds)
 
-    def _connect(self) -> HttpConnection:
-        sock = open_socket(
-            self._host,
-            is_tls=self.is_tls,
-            proxy=self._proxy,
-            ca_bundle=self._ca_bundle,
-            timeout_seconds=self._timeout_seconds,
+    def _pool(self) -> urllib3.HTTPConnectionPool:
+        pool = self._pools.get(os.getpid())
+        if pool is None:
+            pool = self._pools.setdefault(os.getpid(), self._new_pool())
+        return pool
+
+    def _new_pool(self) -> urllib3.HTTPConnectionPool:
+        options: dict[str, Any] = {"maxsize": _MAX_IDLE}
+        if self.is_tls:
+            options["ssl_context"] = _trusting(self._ca_bundle)
+        if self._proxy_url is None:
+            return urllib3.PoolManager(**options).connection_from_url(self._base_url)
+        if urlsplit(self._proxy_url).scheme == "https":
+            options |= {"proxy_ssl_context": _trusting(self._ca_bundle)}
+            options.setdefault("ssl_context", _trusting(self._ca_bundle))
+        options["proxy_headers"] = _proxy_headers(self._proxy_url)
+        return urllib3.ProxyManager(self._proxy_url, **options).connection_from_url(self._base_url)
+
+    def _proxy_name(self) -> str:
+        parts = urlsplit(self._proxy_url or "")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class Body(io.RawIOBase):
+    """What the server answers: status, headers (names in small letters), and the bytes as a raw stream."""
+
+    def __init__(self, response: Any, url: str, throttle: Throttle | None) -> None:
+        self._response = response
+        self._url = url
+        self._throttle = throttle
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        # urllib3's own `readinto` reads into bytes of its own first, and copies them.
+        self._source: http.client.HTTPResponse = self._response._fp
+        #: Bytes that are still to come; None: nobody knows.
+        self.left_bytes: int | None = self._source.length
+        if self.left_bytes == 0:
+            self._finish()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Return the size of the whole file of which this is a range, where the server tells it."""
+        total = self.headers.get("content-range", "").rpartition("/")[2]
+        if self.status == 200 and "transfer-encoding" not in self.headers:
+            total = self.headers.get("content-length", "")
+        return int(total) if total.isdecimal() else None
+
+    def is_range(self, start: int, stop: int | None) -> bool:
+        """Tell whether this is exactly the range that was asked for."""
+        text = self.headers.get("content-range", "")
+        return text.startswith(f"bytes {start}-") and (
+            stop is None or self.left_bytes in (None, stop - start)
         )
-        return HttpConnection(sock)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what comes next into *buffer*; 0 is the end.
+
+        Raises:
+            UnreachableError: the connection broke, or nothing came for too long.
+        """
+        if self._response is None:
+            return 0
+        view = memoryview(buffer).cast("B")
+        if self._throttle is not None:
+            view = view[:THROTTLED_BYTES]
+        try:
+            got = self._source.readinto(view)
+        except (OSError, ValueError, http.client.HTTPException) as exc:
+            self.close()
+            raise UnreachableError(f"{self._url}: broke off: {text_of(exc)}") from exc
+        if self._throttle is not None:
+            self._throttle.take(got)
+        if self.left_bytes is not None:
+            self.left_bytes -= got
+            if not got and view.nbytes:
+                self.close()
+                raise UnreachableError(f"{self._url}: broke off: {self.left_bytes} bytes are missing")
+        if self.left_bytes == 0 or (not got and view.nbytes):
+            self._finish()
+        return got
+
+    def read_all(self, limit_bytes: int | None = None) -> bytes:
+        """Return the rest, or its first *limit_bytes*."""
+        parts: list[bytes] = []
+        count = 0
+        buffer = bytearray(64 << 10)
+        while (limit_bytes is None or count < limit_bytes) and (got := self.readinto(buffer)):
+            parts.append(bytes(buffer[:got]))
+            count += got
+        return b"".join(parts)[:limit_bytes]
+
+    def close(self) -> None:
+        """Give the connection up, unless everything was read."""
+        if self._response is not None:
+            self._response.close()
+            self._finish()
+        super().close()
+
+    def _finish(self) -> None:
+        """Give the connection back: to be used again where all was read."""
+        response, self._response = self._response, None
+        response.release_conn()
+
+
+def host_header(url: str) -> str:
+    """Return the ``Host`` header for requests to *url*: without the port that its scheme has anyway."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    default = 443 if parts.scheme == "https" else 80
+    return f"{host}:{parts.port}" if parts.port not in (None, default) else host
+
+
+def text_of(exc: BaseException) -> str:
+    """Return what kind of error *exc* is, and what it says; of an error of urllib3, what caused it."""
+    inner = exc.args[-1] if isinstance(exc, HTTPError) and exc.args else None
+    if isinstance(exc, PoolTimeoutError) or isinstance(inner, PoolTimeoutError):
+        return "TimeoutError: timed out"
+    if isinstance(inner, BaseException):
+        return text_of(inner)
+    if isinstance(exc, HTTPError) and exc.__cause__ is not None:
+        return text_of(exc.__cause__)
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _proxy_headers(proxy_url: str) -> dict[str, str]:
+    parts = urlsplit(proxy_url)
+    if not parts.username:
+        return {}
+    return urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+
+
+def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
+    """Return the TLS settings that trust the certificates in *ca_bundle*."""
+    if ca_bundle is None:
+        import certifi
+
+        ca_bundle = certifi.where()
+    return _trusting_path(Path(ca_bundle).expanduser())
+
+
+@functools.cache
+def _trusting_path(path: Path) -> ssl.SSLContext:
+    """Do the same. The certificates are read once, not for each connection, which takes 20 ms."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    if path.is_dir():
+        context.load_verify_locations(capath=path)
+    else:
+        context.load_verify_locations(cafile=path)
+    return context

@@ -16,6 +16,8 @@ class BucketAddress:
     endpoint_url: str | None = None
     region: str | None = None
     prefix: str = ""
+    #: ``path``, ``virtual``, or ``auto``: as botocore chooses, until the server refuses it.
+    addressing_style: str = "auto"
 
     def key(self, key: str) -> str:
         """Return *key* under the prefix."""
@@ -25,17 +27,9 @@ class BucketAddress:
         """Return *key*, which is under the prefix, without it."""
         return key.removeprefix(f"{self.prefix}/") if self.prefix else key
 
-    @property
-    def url(self) -> str:
-        """Return the URL under which the prefix is read without credentials."""
-        if self.endpoint_url:
-            base = f"{self.endpoint_url}/{self.name}"
-        elif "." in self.name:  # A dot breaks the certificate of the virtual-host form.
-            base = f"https://s3.{self.region or 'us-east-1'}.amazonaws.com/{self.name}"
-        else:
-            region = f".{self.region}" if self.region else ""
-            base = f"https://{self.name}.s3{region}.amazonaws.com"
-        return f"{base}/{quote(self.prefix)}" if self.prefix else base
+    def below(self, url: str) -> str:
+        """Return the URL of the prefix in the bucket that is at *url*."""
+        return f"{url}/{quote(self.prefix)}" if self.prefix else url
 
     def __str__(self) -> str:
         prefix = f"/{self.prefix}" if self.prefix else ""
@@ -51,4 +45,5 @@ def address_of(settings: Settings) -> BucketAddress | None:
         settings.s3_endpoint_url,
         settings.aws_default_region,
         settings.s3_data_prefix,
+        settings.s3_addressing_style,
     )

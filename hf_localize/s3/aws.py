@@ -6,19 +6,28 @@ make a client, so only what needs it imports this.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
 
 import botocore.session
+from botocore import UNSIGNED
 from botocore import exceptions as botoerrors
 from botocore.config import Config
 from botocore.handlers import add_expect_header
 
+from hf_localize._version import __version__
 from hf_localize.errors import AccessDeniedError
-from hf_localize.http.sockets import UNKNOWN_AUTHORITY
+from hf_localize.http.status import wants_virtual_hosts
+from hf_localize.http.wire import UNKNOWN_AUTHORITY
 from hf_localize.profiles import is_on_ec2
+from hf_localize.s3.address import BucketAddress
+from hf_localize.s3.target import Target
 from hf_localize.settings import Settings
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
@@ -39,11 +48,15 @@ def connect(
     settings: Settings,
     credentials: Credentials | None,
     *,
-    endpoint_url: str | None,
-    region: str | None,
-    read_timeout_seconds: float,
+    address: BucketAddress,
+    timeout_seconds: float,
+    is_anonymous: bool = False,
 ) -> S3Client:
     """Return a client that takes *credentials*, or the keys of *settings* where it has some.
+
+    Args:
+        timeout_seconds: how long it waits for the next bytes.
+        is_anonymous: it signs nothing.
 
     Raises:
         ERRORS: what is configured for AWS' own tools can't be used.
@@ -55,22 +68,76 @@ def connect(
         session.set_credentials(
             settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
         )
+    style = cast("Literal['auto', 'path', 'virtual']", address.addressing_style)
     config = Config(
         connect_timeout=min(5.0, settings.timeout_seconds),
-        read_timeout=read_timeout_seconds,
+        read_timeout=timeout_seconds,
         max_pool_connections=settings.max_concurrency,
         retries={"mode": "standard", "max_attempts": 4},
-        s3={"addressing_style": "path" if endpoint_url else "auto"},
+        s3={} if style == "auto" else {"addressing_style": style},
+        signature_version=UNSIGNED if is_anonymous else None,
+        user_agent_extra=f"hf_localize/{__version__}",
         # Checksum trailers break several servers that are not AWS, and ours are sha256 anyway.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    region = region or session.get_config_variable("region") or "us-east-1"
-    client = session.create_client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    region = address.region or session.get_config_variable("region") or "us-east-1"
+    client = session.create_client("s3", endpoint_url=address.endpoint_url, region_name=region, config=config)
     # What is put here is small: not worth asking first whether the server will take it, which costs a round
     # trip, and a second where it does not know that question.
     client.meta.events.unregister("before-call.s3", add_expect_header)
     return cast("S3Client", client)
+
+
+def target_of(client: S3Client, bucket: str) -> Target:
+    """Return where *client* sends the requests for *bucket*, and for which region it signs them.
+
+    It is asked by a request that is taken from it before it is sent.
+    """
+    client.meta.events.register("before-send.s3.HeadObject", _keep_request)
+    try:
+        client.head_object(Bucket=bucket, Key="k")
+    except _KeptRequestError as kept:
+        scope = re.search(r"Credential=[^/]+/[0-9]+/([^/]+)/", kept.authorization)
+        region = scope.group(1) if scope else client.meta.region_name
+        return Target(kept.url.removesuffix("/k"), region)
+    finally:
+        client.meta.events.unregister("before-send.s3.HeadObject", _keep_request)
+    raise AssertionError("botocore sent a request in spite of its hook")
+
+
+class _KeptRequestError(Exception):
+    """A request that was not sent."""
+
+    def __init__(self, url: str, authorization: str) -> None:
+        self.url = url
+        self.authorization = authorization
+
+
+def _keep_request(request: AWSPreparedRequest, **_: object) -> None:
+    signed = request.headers.get("Authorization", b"")
+    raise _KeptRequestError(request.url, signed.decode() if isinstance(signed, bytes) else signed)
+
+
+def address_virtually_where_needed(client: S3Client, bucket: str, note: Callable[[], None]) -> None:
+    """Have *client* put the name of *bucket* into the host name where the server refuses it in the path.
+
+    Args:
+        note: is called when that has happened.
+    """
+
+    def retry(request_dict: dict[str, Any], response: Any, **_: object) -> int | None:
+        error = response[1].get("Error", {}) if response else {}
+        parts = urlsplit(request_dict["url"])
+        is_in_path = f"{parts.path}/".startswith(f"/{bucket}/")
+        if not is_in_path or not wants_virtual_hosts(error.get("Code", ""), error.get("Message", "")):
+            return None
+        path = parts.path.removeprefix(f"/{bucket}") or "/"
+        request_dict["url"] = parts._replace(netloc=f"{bucket}.{parts.netloc}", path=path).geturl()
+        note()
+        return 0  # Seconds to wait before the retry.
+
+    client.meta.events.register("needs-retry.s3", cast("Any", retry))
 
 
 def chained_credentials(settings: Settings) -> Credentials | None:

@@ -23,6 +23,7 @@ from hf_localize.jsonformat import MAX_JSON_BYTES
 from hf_localize.s3.address import BucketAddress, address_of
 from hf_localize.s3.connection import Connection, content_md5, guarding, time_of
 from hf_localize.s3.errors import MissingKeyError, NotPermittedError
+from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
 
 _MOST_DELETED = 1000
@@ -63,6 +64,13 @@ class Bucket:
     def has_credentials(self) -> bool:
         """Tell whether any credentials were found."""
         return self.connection.has_credentials
+
+    @property
+    def public_urls(self) -> tuple[str, str | None]:
+        """Return the prefix's URL for everybody, and the one to try where the server refuses that form."""
+        url = self.connection.anonymous_target.url
+        virtual = virtual_url(url, self.address) if self.address.addressing_style == "auto" else None
+        return self.address.below(url), virtual and self.address.below(virtual)
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes, or None where there is no such key."""

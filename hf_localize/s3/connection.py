@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -26,19 +28,22 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http.http1 import StatusError
+from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
 from hf_localize.http.wire import Wire
 from hf_localize.s3.address import BucketAddress
-from hf_localize.s3.errors import code_and_message, error_of
+from hf_localize.s3.errors import error_of
 from hf_localize.s3.signing import Keys, Signer
+from hf_localize.s3.target import Target, plain_target, route_to
 from hf_localize.settings import Settings
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
+_log = logging.getLogger(__name__)
 _READ_TIMEOUT_SECONDS = 60.0
 _T = TypeVar("_T")
+_REGION_IN_XML = re.compile(r"<Region>([^<]+)</Region>")
 #: A region becomes a part of a host name.
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 
@@ -51,8 +56,6 @@ class Connection:
         self._settings = settings
         self._clients: dict[int, S3Client] = {}
         self._data: Wire | None = None
-        #: Where AWS has said that the bucket is.
-        self._region: str | None = None
         self._lock = threading.Lock()
         self._keys = _static_keys(settings)
         self._credentials: Credentials | None = None
@@ -89,18 +92,35 @@ class Connection:
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
-        from hf_localize.s3 import aws
-
         with self._lock:
             if os.getpid() not in self._clients:
-                self._clients[os.getpid()] = aws.connect(
-                    self._settings,
-                    self._credentials,
-                    endpoint_url=self.address.endpoint_url,
-                    region=self.address.region,
-                    read_timeout_seconds=_READ_TIMEOUT_SECONDS,
-                )
+                self._clients[os.getpid()] = self._connect()
             return self._clients[os.getpid()]
+
+    def _connect(self, *, is_anonymous: bool = False) -> S3Client:
+        from hf_localize.s3 import aws
+
+        client = aws.connect(
+            self._settings,
+            self._credentials,
+            address=self.address,
+            timeout_seconds=_READ_TIMEOUT_SECONDS,
+            is_anonymous=is_anonymous,
+        )
+        if self._may_learn_style:
+            aws.address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
+        return client
+
+    @property
+    def _may_learn_style(self) -> bool:
+        return self.address.endpoint_url is not None and self.address.addressing_style == "auto"
+
+    def _use_virtual_hosts(self) -> None:
+        """From now on put the bucket's name into the host name: the server has refused it in the path."""
+        _log.info("%s refuses the bucket's name in the path, so it goes into the host name", self.address)
+        with self._lock:
+            self.address = replace(self.address, addressing_style="virtual")
+            self._data, self._clients = None, {}
 
     def moving(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
         """Do *work*, which S3 calls *operation*, with the connections for data and the quoted key."""
@@ -109,48 +129,62 @@ class Connection:
             try:
                 return work(self._wire(), name)
             except StatusError as exc:
-                region = exc.headers.get("x-amz-bucket-region")
-                if (
-                    not region
-                    or not _REGION.fullmatch(region)
-                    or self.address.endpoint_url
-                    or region == self._region
-                ):
+                if not self._learn_from(exc):
                     raise
-                self._region, self._data = region, None  # AWS says where the bucket really is.
                 return work(self._wire(), name)
         except StatusError as exc:
             raise self._refused(exc, key, operation) from exc
+
+    def _learn_from(self, answer: StatusError) -> bool:
+        """Take from a refusal where or how the server wants to be asked. False: it says nothing of that."""
+        text = answer.body.decode(errors="replace")
+        if self._may_learn_style and wants_virtual_hosts(*code_and_message(answer)):
+            self._use_virtual_hosts()
+            return True
+        found = _REGION_IN_XML.search(text)
+        region = answer.headers.get("x-amz-bucket-region") or (found.group(1) if found else None)
+        if not region or not _REGION.fullmatch(region) or self.address.endpoint_url:
+            return False
+        if region == self.address.region:
+            return False
+        with self._lock:
+            self.address, self._data = replace(self.address, region=region), None
+        return True
 
     def _wire(self) -> Wire:
         with self._lock:
             if self._data is not None:
                 return self._data
-        url, region = self._data_address()
+        target = self.target()
+        route = route_to(target.url, dict(self._settings.aws_environment))
         wire = Wire(
-            url,
+            target.url,
             timeout_seconds=_READ_TIMEOUT_SECONDS,
-            ca_bundle=self._settings.ca_bundle,
-            sign=Signer(self._current_keys, region),
+            proxy_url=route.proxy_url,
+            ca_bundle=route.ca_bundle,
+            sign=Signer(self._current_keys, target.region),
             bytes_per_second=self._settings.max_bandwidth,
         )
         with self._lock:
             self._data = self._data or wire
             return self._data
 
-    def _data_address(self) -> tuple[str, str]:
-        """Return the bucket's URL and region."""
-        address = self.address
-        if address.endpoint_url and address.region:
-            return f"{address.endpoint_url}/{quote(address.name)}", address.region
-        if address.endpoint_url and not self._settings.has_aws_config:
-            return f"{address.endpoint_url}/{quote(address.name)}", "us-east-1"
-        if self._region:
-            return replace(address, region=self._region, prefix="").url, self._region
-        # What botocore signs shows where and in which form it addresses the bucket.
-        with self.asking("") as client:
-            shown = client.generate_presigned_url("get_object", Params={"Bucket": address.name, "Key": "k"})
-            return shown.partition("?")[0].removesuffix("/k"), client.meta.region_name
+    def target(self) -> Target:
+        """Return where the requests for data go: to where botocore sends its own."""
+        plain = plain_target(self.address, dict(self._settings.aws_environment))
+        return plain or self._ask_for_target(self._client)
+
+    @functools.cached_property
+    def anonymous_target(self) -> Target:
+        """Return where somebody without credentials finds the bucket."""
+        plain = plain_target(self.address, dict(self._settings.aws_environment))
+        return plain or self._ask_for_target(lambda: self._connect(is_anonymous=True))
+
+    def _ask_for_target(self, connect: Callable[[], S3Client]) -> Target:
+        from hf_localize.s3 import aws
+
+        with self.asking(""):
+            return aws.target_of(connect(), self.address.name)
 
     def _current_keys(self) -> Keys:
         if self._keys is not None:
@@ -182,7 +216,7 @@ class Connection:
 
     def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""
-        code, message = code_and_message(exc.body.decode(errors="replace"), exc.status)
+        code, message = code_and_message(exc)
         error = self._error_of(key, exc.status, code, message, operation)
         if isinstance(error, SlowDownError):
             error.retry_after_seconds = exc.retry_after_seconds

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -90,15 +88,6 @@ def error_of(
     elif status in (400, 405, 501) and code != "RequestTimeout":
         kind = RefusedError
     return kind(f"{where}: {said} ({operation})")
-
-
-def code_and_message(body: str, status: int) -> tuple[str, str]:
-    """Return what the XML *body* of a refusal says; both are empty where it is none."""
-    code, message = (
-        found.group(1) if (found := re.search(f"<{name}>([^<]*)</{name}>", body)) else ""
-        for name in ("Code", "Message")
-    )
-    return code or ("404" if status == 404 else ""), message
 
 
 def _lacking(operation: str, with_acl: bool) -> str:
