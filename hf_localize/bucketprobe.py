@@ -17,7 +17,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from hf_localize.deadline import within
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -48,7 +47,7 @@ _WITHOUT = {
 }
 
 
-def probe_bucket(bucket: Bucket, anyone: PublicFiles, timeout_seconds: float) -> Iterator[Finding]:
+def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
     """Yield what is found about *bucket*.
 
     Args:
@@ -63,7 +62,7 @@ def probe_bucket(bucket: Bucket, anyone: PublicFiles, timeout_seconds: float) ->
         return
     started = time.monotonic()
     try:
-        listed = within(timeout_seconds, lambda: _list(bucket))
+        listed = bucket.connection.ask(lambda: _list(bucket))
     except (HfLocalizeError, FileNotFoundError) as exc:
         yield _not_usable(exc)
         return

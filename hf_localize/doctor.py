@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import itertools
 import platform
 import re
 import site
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from hf_localize import settings
 from hf_localize._version import __version__
+from hf_localize.crew import run_all
 from hf_localize.errors import HfLocalizeError, without_queries
 from hf_localize.findings import FAIL, OK, WARN, Finding
 from hf_localize.session import Session, current_session
@@ -41,11 +43,19 @@ def diagnose() -> list[Finding]:
         "versions": _versions,
         "activation": _activation,
     }
-    for area, look in areas.items():
+
+    def look_at(area: str) -> list[Finding]:
+        found: list[Finding] = []
         try:
-            found += look()
+            found.extend(areas[area]())
         except (HfLocalizeError, OSError) as exc:
             found.append(Finding(area, "all of it", FAIL, str(exc), "see the message"))
+        return found
+
+    found += look_at("store")
+    # Side by side, so that servers that do not answer are waited for at the same time.
+    found += itertools.chain(*run_all(look_at, ("bucket", "public", "hub"), workers=3))
+    found += [*look_at("versions"), *look_at("activation")]
     return [dataclasses.replace(finding, told=without_queries(finding.told)) for finding in found]
 
 
@@ -81,7 +91,7 @@ def _bucket(session: Session) -> Iterator[Finding]:
         yield Finding("bucket", "use", OK, "loads don't ask it (HGLOC_SOURCES, HGLOC_OFFLINE)")
     from hf_localize.bucketprobe import probe_bucket
 
-    yield from probe_bucket(session.bucket, session.bucket_from_outside, here.timeout_seconds)
+    yield from probe_bucket(session.bucket, session.bucket_from_outside)
 
 
 def _public(session: Session) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
@@ -87,7 +86,7 @@ def make_public(
     records = read_json(bucket, PUBLIC_RECORDS_KEY)
     key, own_zip = own_record(records, manifest.ref) or (None, None)
     same = key is not None and records[key].get("digest") == manifest.digest
-    if same and all(_is_readable(outside, name) for name in (str(own_zip), PUBLIC_RECORDS_KEY)):
+    if same and all(outside.is_readable(name) for name in (str(own_zip), PUBLIC_RECORDS_KEY)):
         _remove_left_behind(bucket, manifest.ref, records)
         return False
     zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)
@@ -151,7 +150,7 @@ def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
         for zip_key in there:
             gone.add(zip_key)
             bucket.delete(zip_key)
-            if _is_readable(outside, zip_key):
+            if outside.is_readable(zip_key):
                 raise PublishError(
                     f"record and ZIP of {ref} are removed from {bucket.address}, but {outside.url(zip_key)} "
                     "can still be read: have the cache before it forget it"
@@ -178,17 +177,11 @@ def _is_public(outside: PublicFiles, key: str) -> bool:
     Some servers put an object there first, and then its ACL: so also while somebody else writes it.
     """
     for pause in (*_PAUSES_SECONDS, None):
-        if _is_readable(outside, key):
+        if outside.is_readable(key):
             return True
         if pause is not None:
             time.sleep(pause)
     return False
-
-
-def _is_readable(outside: PublicFiles, key: str) -> bool:
-    answers: list[bool] = []
-    trying(key, lambda: answers.append(outside.is_readable(key)))
-    return answers[-1]
 
 
 def _zips_of(bucket: Bucket, ref: DatasetRef) -> list[KeyInfo]:

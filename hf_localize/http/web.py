@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from hf_localize.crew import trying
+from hf_localize.deadline import Patience
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -44,11 +46,17 @@ class PublicFiles:
             UnreachableError: no answer, or a failure of the server.
             IntegrityError: the file has more than *limit_bytes* bytes.
         """
-        try:
+        found: list[bytes] = []
+
+        def read() -> None:
             with self._open(key) as body:
-                data = body.read_all(limit_bytes + 1)
+                found.append(body.read_all(limit_bytes + 1))
+
+        try:
+            _patience(self.base_url, self.timeout_seconds).ask(lambda: trying(key, read))
         except _MissingError:
             return None
+        data = found[-1]
         if len(data) > limit_bytes:
             raise IntegrityError(f"{self.url(key)} has more than {limit_bytes} bytes")
         return data
@@ -65,7 +73,9 @@ class PublicFiles:
     def is_readable(self, key: str) -> bool:
         """Tell whether anybody may read the file, by reading its first byte."""
         try:
-            self._open(key, 0, 1).close()
+            _patience(self.base_url, self.timeout_seconds).ask(
+                lambda: trying(key, lambda: self._open(key, 0, 1).close())
+            )
         except (AccessDeniedError, _MissingError):
             return False
         except TooShortError:
@@ -115,6 +125,12 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
         error.retry_after_seconds = answer.retry_after_seconds
         return error
     return UnreachableError(said)
+
+
+@functools.lru_cache(maxsize=8)
+def _patience(base_url: str, seconds: float) -> Patience:
+    """Return the process's patience with a server."""
+    return Patience(base_url, seconds)
 
 
 @functools.lru_cache(maxsize=8)

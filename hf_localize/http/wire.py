@@ -322,13 +322,13 @@ def host_header(url: str) -> str:
 
 def text_of(exc: BaseException) -> str:
     """Return what kind of error *exc* is, and what it says; of an error of urllib3, what caused it."""
-    inner = exc.args[-1] if isinstance(exc, HTTPError) and exc.args else None
-    if isinstance(exc, PoolTimeoutError) or isinstance(inner, PoolTimeoutError):
+    while isinstance(exc, HTTPError):
+        inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        exc = inner
+    if isinstance(exc, PoolTimeoutError):
         return "TimeoutError: timed out"
-    if isinstance(inner, BaseException):
-        return text_of(inner)
-    if isinstance(exc, HTTPError) and exc.__cause__ is not None:
-        return text_of(exc.__cause__)
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
 
 

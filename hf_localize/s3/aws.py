@@ -7,7 +7,7 @@ make a client, so only what needs it imports this.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from hf_localize.http.status import wants_virtual_hosts
 from hf_localize.http.wire import UNKNOWN_AUTHORITY
 from hf_localize.profiles import is_on_ec2
 from hf_localize.s3.address import BucketAddress
+from hf_localize.s3.errors import not_s3
 from hf_localize.s3.target import Target
 from hf_localize.settings import Settings
 
@@ -117,6 +118,18 @@ class _KeptRequestError(Exception):
 def _keep_request(request: AWSPreparedRequest, **_: object) -> None:
     signed = request.headers.get("Authorization", b"")
     raise _KeptRequestError(request.url, signed.decode() if isinstance(signed, bytes) else signed)
+
+
+def refuse_other_servers(client: S3Client, endpoint_url: str) -> None:
+    """Have *client* raise NotS3Error for what no S3 server answers, which botocore takes for one's answer."""
+
+    def check(response_dict: Mapping[str, Any], **_: object) -> None:
+        headers = {name.lower(): value for name, value in response_dict["headers"].items()}
+        body = response_dict["body"] if isinstance(response_dict["body"], bytes) else b""
+        if problem := not_s3(endpoint_url, response_dict["status_code"], headers, body):
+            raise problem
+
+    client.meta.events.register("before-parse.s3", check)
 
 
 def address_virtually_where_needed(client: S3Client, bucket: str, note: Callable[[], None]) -> None:

@@ -19,10 +19,11 @@ from hf_localize.errors import (
     RefusedError,
     SettingsError,
 )
+from hf_localize.http.wire import Body
 from hf_localize.jsonformat import MAX_JSON_BYTES
 from hf_localize.s3.address import BucketAddress, address_of
 from hf_localize.s3.connection import Connection, content_md5, guarding, time_of
-from hf_localize.s3.errors import MissingKeyError, NotPermittedError
+from hf_localize.s3.errors import MissingKeyError, NotPermittedError, NotS3Error, not_s3
 from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
 
@@ -89,6 +90,8 @@ class Bucket:
         def read() -> None:
             with self.connection.moving(key, "GetObject", lambda wire, name: wire.get(name)) as body:
                 data = body.read_all(MAX_JSON_BYTES + 1)
+                if problem := self._problem_with(body, data):
+                    raise problem
                 if len(data) > MAX_JSON_BYTES:
                     raise IntegrityError(
                         f"{key} in {self.address} has more than {MAX_JSON_BYTES} bytes: too many"
@@ -96,8 +99,12 @@ class Bucket:
                 found.append((data, body.headers))
 
         with contextlib.suppress(MissingKeyError):
-            trying(key, read)
+            self.connection.ask(lambda: trying(key, read))
         return found[0] if found else None
+
+    def _problem_with(self, body: Body, data: bytes) -> NotS3Error | None:
+        endpoint = self.address.endpoint_url
+        return None if endpoint is None else not_s3(endpoint, body.status, body.headers, data[:1000])
 
     def open_range(self, key: str, start: int = 0, stop: int | None = None) -> io.RawIOBase:
         """Return the object's bytes from *start* to before *stop* (None: its end) for one reading.
@@ -111,7 +118,7 @@ class Bucket:
     def told_of(self, key: str) -> tuple[str, Mapping[str, str]] | None:
         """Return the object's ETag (without quotes) and what its uploader recorded; None: there is none."""
         try:
-            found = self.connection.call("head_object", key)
+            found = self.connection.ask(lambda: self.connection.call("head_object", key))
         except MissingKeyError:
             return None
         return found["ETag"].strip('"'), found["Metadata"]
@@ -223,9 +230,12 @@ class Bucket:
 
     def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:
         full = self.address.key(prefix) if prefix or not self.address.prefix else f"{self.address.prefix}/"
+        ask = self.connection.ask
         with self.connection.asking(prefix) as client:
-            pages = client.get_paginator("list_objects_v2")
-            yield from pages.paginate(Bucket=self.address.name, Prefix=full, **extra)
+            listing = client.get_paginator("list_objects_v2")
+            pages = iter(listing.paginate(Bucket=self.address.name, Prefix=full, **extra))
+            while (page := ask(lambda: next(pages, None))) is not None:
+                yield page
 
 
 def _reopen(address: BucketAddress) -> Bucket:

@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from hf_localize.deadline import Patience
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -31,7 +32,7 @@ from hf_localize.errors import (
 from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
 from hf_localize.http.wire import Wire
 from hf_localize.s3.address import BucketAddress
-from hf_localize.s3.errors import error_of
+from hf_localize.s3.errors import error_of, not_s3
 from hf_localize.s3.signing import Keys, Signer
 from hf_localize.s3.target import Target, plain_target, route_to
 from hf_localize.settings import Settings
@@ -56,6 +57,7 @@ class Connection:
         self._settings = settings
         self._clients: dict[int, S3Client] = {}
         self._data: Wire | None = None
+        self._patience = Patience(f"{address}", settings.timeout_seconds)
         self._lock = threading.Lock()
         self._keys = _static_keys(settings)
         self._credentials: Credentials | None = None
@@ -75,6 +77,14 @@ class Connection:
             return getattr(client, operation)(
                 Bucket=self.address.name, Key=self.address.key(key), **arguments
             )
+
+    def ask(self, question: Callable[[], _T]) -> _T:
+        """Return what *question*, which asks the bucket for something small, returns; bounded in time.
+
+        Raises:
+            UnreachableError: it took more than ``HGLOC_TIMEOUT_SECONDS``.
+        """
+        return self._patience.ask(question)
 
     @contextlib.contextmanager
     def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
@@ -107,6 +117,8 @@ class Connection:
             timeout_seconds=_READ_TIMEOUT_SECONDS,
             is_anonymous=is_anonymous,
         )
+        if self.address.endpoint_url is not None:
+            aws.refuse_other_servers(client, self.address.endpoint_url)
         if self._may_learn_style:
             aws.address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
         return client
@@ -216,6 +228,10 @@ class Connection:
 
     def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""
+        endpoint = self.address.endpoint_url
+        problem = not_s3(endpoint, exc.status, exc.headers, exc.body) if endpoint else None
+        if problem is not None:
+            return problem
         code, message = code_and_message(exc)
         error = self._error_of(key, exc.status, code, message, operation)
         if isinstance(error, SlowDownError):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -36,6 +40,8 @@ _RIGHTS = {
     "ListParts": "s3:ListMultipartUploadParts",
 }
 
+_HTML = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
+
 
 class NotPermittedError(AccessDeniedError):
     """The credentials are good, but a right is missing.
@@ -54,6 +60,32 @@ class MissingKeyError(HfLocalizeError, FileNotFoundError):
 
 class NoSuchUploadError(RefusedError):
     """There is no such upload in parts, or no more."""
+
+
+class NotS3Error(RefusedError):
+    """What answers at the endpoint is no S3 server: a login page, a redirect, another web server."""
+
+
+def not_s3(endpoint: str, status: int, headers: Mapping[str, str], body: bytes) -> NotS3Error | None:
+    """Return the error for a response that no S3 server gives, or None.
+
+    Args:
+        headers: with names in small letters.
+        body: its beginning at least; of a response that succeeded, what should be XML or JSON.
+    """
+    is_html = headers.get("content-type", "").startswith("text/html") or _HTML.match(body) is not None
+    if 300 <= status < 400 and status != 304:
+        target = urlsplit(headers.get("location", ""))
+        told = f"redirects ({status})"
+        if target.hostname:
+            told += f" to {target.scheme}://{target.netloc.rpartition('@')[2]}"
+    elif body and is_html and (status < 300 or status in (404, 405)):
+        told = f"answered with a web page ({status})"
+    elif body and status in (404, 405) and b"<Code>" not in body and "x-amz-request-id" not in headers:
+        told = f"answered {status} without S3's XML"
+    else:
+        return None
+    return NotS3Error(f"{endpoint} is not an S3 endpoint: it {told}. Check HGLOC_S3_ENDPOINT_URL")
 
 
 def error_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ class Anywhere(Relay):
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._last_host = ""
         self.seen: list[Seen] = []
+        #: Returns the whole response to a request; None: 404 ``NoSuchKey``.
+        self.answer: Callable[[Seen], bytes | None] = lambda _: None
         super().__init__()
 
     def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> list[Any]:
@@ -58,7 +61,11 @@ class Anywhere(Relay):
         with suppress(OSError, ssl.SSLError), client:
             proxy_authorization = ""
             while True:
-                if client.recv(1, socket.MSG_PEEK) == b"\x16" if not isinstance(client, ssl.SSLSocket) else False:
+                if (
+                    client.recv(1, socket.MSG_PEEK) == b"\x16"
+                    if not isinstance(client, ssl.SSLSocket)
+                    else False
+                ):
                     client, name = self._unwrap(client)
                     names.append(name)
                 head = b""
@@ -80,7 +87,7 @@ class Anywhere(Relay):
                     )
                 )
                 if not text.startswith("CONNECT ") or isinstance(client, ssl.SSLSocket):
-                    client.sendall(_HEAD + _ANSWER)
+                    client.sendall(self.answer(self.seen[-1]) or _HEAD + _ANSWER)
                     return
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
@@ -101,6 +108,13 @@ class Anywhere(Relay):
             self._ca.issue_cert(name, "127.0.0.1", "::1").configure_cert(context)
             self._contexts[name] = context
         return self._contexts[name]
+
+
+def response(status: int, body: str, **headers: str) -> bytes:
+    """Return a response as it goes over the wire."""
+    lines = {"Content-Length": str(len(body)), "Connection": "close", **headers}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status} Said\r\n{head}\r\n{body}".encode()
 
 
 def _header(text: str, name: str) -> str:

@@ -1,0 +1,250 @@
+"""What answers at an endpoint may want to be asked otherwise, or be no S3 server at all."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hf_localize
+from hf_localize import errors
+from hf_localize.http.wire import Wire
+from hf_localize.s3.errors import MissingKeyError, NotS3Error
+from hf_localize.session import current_session
+from tests.conftest import Desk, run_cli
+from tests.faults.killer import NAME, rows, save
+from tests.rig.anywhere import Anywhere, Seen, response
+from tests.rig.s3_proxy import BlackHole, Reset, Rule, Status
+
+WRONG_REGION = (
+    "<?xml version='1.0'?><Error><Code>AuthorizationHeaderMalformed</Code><Message>the region "
+    "'us-west-2' is wrong; expecting 'eu-west-3'</Message><Region>eu-west-3</Region></Error>"
+)
+PATH_REFUSED = {
+    "Alibaba OSS": (403, "SecondLevelDomainForbidden", "Please use virtual hosted style to access."),
+    "ByteDance TOS": (403, "InvalidPathAccess", "Forbidden path to access server."),
+    "Huawei OBS": (400, "VirtualHostDomainRequired", "Virtual host domain is required."),
+}
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Anywhere]:
+    """Return a server that stands for every host of the world."""
+    with contextlib.closing(Anywhere(tmp_path)) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", server.getaddrinfo)
+        for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+            monkeypatch.delenv(name)
+        for name, value in {
+            "HGLOC_S3_BUCKET_NAME": "team",
+            "HGLOC_AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "HGLOC_AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_CA_BUNDLE": str(server.ca_file),
+            "HOME": str(tmp_path),
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def test_the_region_that_aws_names_in_a_refusal_is_followed(
+    anywhere: Anywhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGLOC_AWS_DEFAULT_REGION", "us-west-2")
+    anywhere.answer = lambda seen: None if seen.region == "eu-west-3" else response(400, WRONG_REGION)
+    assert current_session().bucket.get("a/k") is None
+    assert [seen.host for seen in anywhere.seen] == [
+        "team.s3.us-west-2.amazonaws.com",
+        "team.s3.eu-west-3.amazonaws.com",
+    ]
+    assert current_session().bucket.get("a/k") is None
+    assert len(anywhere.seen) == 3, "the region is learned once"
+
+
+@pytest.mark.parametrize("refusal", PATH_REFUSED.values(), ids=PATH_REFUSED)
+def test_an_endpoint_that_refuses_path_style_is_asked_by_virtual_hosts(
+    refusal: tuple[int, str, str], anywhere: Anywhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, code, message = refusal
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    monkeypatch.setenv("HGLOC_S3_ENDPOINT_URL", "https://oss.corp")
+
+    def answer(seen: Seen) -> bytes | None:
+        return None if seen.host == "team.oss.corp" else response(status, body)
+
+    anywhere.answer = answer
+    bucket = current_session().bucket
+    assert bucket.get("a/k") is None
+    assert [(seen.host, seen.line) for seen in anywhere.seen] == [
+        ("oss.corp", "GET /team/a/k HTTP/1.1"),
+        ("team.oss.corp", "GET /a/k HTTP/1.1"),
+    ]
+    monkeypatch.setenv(
+        "HGLOC_S3_DATA_PREFIX", "other"
+    )  # Another bucket to our eyes: nothing is learned of it.
+    with pytest.raises(MissingKeyError):
+        current_session().bucket.connection.call("get_object", "k")
+    assert [(seen.host, seen.line) for seen in anywhere.seen[2:]] == [
+        ("oss.corp", "GET /team/other/k HTTP/1.1"),
+        ("team.oss.corp", "GET /other/k HTTP/1.1"),
+    ]
+    assert current_session().outside.get("k", limit_bytes=9) is None
+    assert current_session().outside.url("k") == "https://team.oss.corp/other/k"
+
+
+@pytest.mark.parametrize(("style", "host"), [("path", "oss.corp"), ("virtual", "team.oss.corp")])
+def test_the_addressing_style_can_be_set(
+    style: str, host: str, anywhere: Anywhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGLOC_S3_ENDPOINT_URL", "http://oss.corp:8080")
+    monkeypatch.setenv("HGLOC_S3_ADDRESSING_STYLE", style)
+    bucket = current_session().bucket
+    assert bucket.get("k") is None
+    with pytest.raises(MissingKeyError):
+        bucket.connection.call("get_object", "k")
+    assert current_session().outside.get("k", limit_bytes=9) is None
+    assert {seen.host for seen in anywhere.seen} == {f"{host}:8080"}
+    monkeypatch.setenv("HGLOC_S3_ADDRESSING_STYLE", "dns")
+    with pytest.raises(errors.SettingsError, match="auto, path, virtual"):
+        current_session()
+
+
+def test_a_request_names_its_client_and_a_range_may_come_in_chunks() -> None:
+    heads: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            heads.append(client.recv(64 << 10))
+            client.sendall(
+                b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-6/10\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n3\r\n234\r\n2\r\n56\r\n0\r\n\r\n"
+            )
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=5)
+        assert wire.get("key", 2, 7).read_all() == b"23456"
+        thread.join()
+    assert f"user-agent: hf_localize/{hf_localize.__version__}".encode() in heads[0].lower()
+
+
+class _Pages(http.server.BaseHTTPRequestHandler):
+    """Answer everything as a web server does that is no S3 server."""
+
+    status, page, headers_sent = 200, b"", {"Content-Type": "text/html"}
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        for name, value in {**self.headers_sent, "Content-Length": str(len(self.page))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815
+
+    def do_HEAD(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+OTHERS = {
+    "a redirect": (
+        301,
+        b"<html>moved</html>",
+        {"Location": "https://s3.corp:9443/x?secret=1"},
+        "s3.corp:9443",
+    ),
+    "a redirect without a body": (308, b"", {"Location": "https://s3.corp/"}, "https://s3.corp"),
+    "a login page": (
+        200,
+        b"<!DOCTYPE html><html><p>Log in</p></html>",
+        {"Content-Type": "text/html"},
+        "web page",
+    ),
+    "a login page that says nothing of its type": (200, b"\n<html><body/></html>", {}, "web page"),
+    "a web server": (404, b"404 page not found\n", {"Content-Type": "text/plain"}, "404"),
+    "an API": (404, b'{"detail": "Not Found"}', {"Content-Type": "application/json"}, "404"),
+}
+
+
+@pytest.fixture(params=OTHERS.values(), ids=OTHERS)
+def other(request: pytest.FixtureRequest, desk: Desk) -> Iterator[tuple[Desk, str]]:
+    """Return a person whose endpoint is another kind of server, and what an error has to say of that."""
+    status, page, headers, told = request.param
+    handler = type("Pages", (_Pages,), {"status": status, "page": page, "headers_sent": headers})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        desk.publisher().set(HGLOC_S3_ENDPOINT_URL=f"http://127.0.0.1:{server.server_port}")
+        yield desk, told
+        server.shutdown()
+
+
+def test_what_is_no_s3_server_is_called_that(other: tuple[Desk, str]) -> None:
+    desk, told = other
+    desk.set(HGLOC_SOURCES="local,s3")
+    with pytest.raises(errors.DatasetUnreachableError, match=f"(?s)not an S3 endpoint.*{told}") as caught:
+        hf_localize.load_local_dataset("org/x")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(NotS3Error, match=told):
+        hf_localize.list_s3_datasets()
+    listed = run_cli("list-s3", cwd=desk.folder)
+    assert (listed.returncode, listed.stdout) == (5, "")
+    assert "is not an S3 endpoint" in listed.stderr
+    found = json.loads(run_cli("doctor", "--json", cwd=desk.folder).stdout)
+    failed = [f["told"] for f in found if f["area"] == "bucket" and f["state"] == "fail"]
+    assert any("is not an S3 endpoint" in text for text in failed), failed
+
+
+@pytest.fixture
+def published(desk: Desk) -> Desk:
+    desk.publisher().open_public_places()
+    hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME, make_public=True)
+    return desk
+
+
+@pytest.mark.parametrize(
+    "action", [Status(503, "SlowDown"), Status(500), Status(502), Reset()], ids=["503", "500", "502", "reset"]
+)
+def test_a_failure_of_the_public_records_is_tried_again(action: Status | Reset, published: Desk) -> None:
+    published.outsider().set(HGLOC_SOURCES="local,public")
+    published.s3.fail(Rule("GET", r"public_datasets\.json$", action, times=1))
+    loaded = hf_localize.load_local_dataset(NAME)
+    assert {name: split["text"][:] for name, split in loaded.items()} == rows("new")
+
+
+@pytest.mark.parametrize(
+    "hole", [".", r"catalog", r"/$|/team-[^/]*$"], ids=["all", "the catalog", "listings"]
+)
+def test_a_command_waits_once_for_an_endpoint_that_swallows_packets(hole: str, published: Desk) -> None:
+    published.teammate().set(HGLOC_SOURCES="local,s3", HGLOC_TIMEOUT_SECONDS="4")
+    published.s3.fail(Rule(None, hole, BlackHole()))
+    begun = time.monotonic()
+    with pytest.raises(errors.DatasetUnreachableError, match=r"no answer within .* s"):
+        hf_localize.load_local_dataset("org/not-there")
+    assert time.monotonic() - begun < 7, "twice the time was waited"
+
+
+def test_doctor_and_lists_wait_once_for_an_endpoint_that_swallows_packets(published: Desk) -> None:
+    published.teammate().set(HGLOC_TIMEOUT_SECONDS="3", HGLOC_SOURCES="local,s3,public")
+    hf_localize.diagnose()  # So that what it imports is not measured.
+    published.s3.fail(Rule(None, ".", BlackHole()))
+    begun = time.monotonic()
+    with pytest.raises(errors.UnreachableError, match="no answer within"):
+        hf_localize.list_s3_datasets()
+    assert time.monotonic() - begun < 3 * 2
+    time.sleep(3)  # So that the doctor asks again.
+    begun = time.monotonic()
+    failed = {finding.area for finding in hf_localize.diagnose() if finding.state == "fail"}
+    assert failed == {"bucket", "public"}
+    assert time.monotonic() - begun < 3 * 2 + 6
