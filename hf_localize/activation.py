@@ -1,17 +1,27 @@
 """Activation from outside the program, by ``HGLOC_AUTO_INSTALL=1``.
 
-Imported while Python starts, by ``hf_localize.pth`` in the wheel or by a ``sitecustomize``. So it
+Imported while Python starts, by the wheel's ``hf_localize.pth`` or ``.start``, or by a ``sitecustomize``. So it
 loads nothing: the shim is installed when the program looks for `datasets`, and never otherwise.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
+
+
+def start() -> None:
+    """Do what ``hf_localize.pth`` does, for the ``hf_localize.start`` of Python 3.15 and newer.
+
+    https://peps.python.org/pep-0829/
+    """
+    if os.environ.get("HGLOC_AUTO_INSTALL", "0") not in ("", "0"):
+        auto_install()
 
 
 def auto_install() -> None:

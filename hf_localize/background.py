@@ -28,14 +28,18 @@ class Background:
         self._waiting = 0
 
     def run(self, work: Callable[[], None]) -> None:
-        """Have *work*, which must not raise, done by another thread."""
+        """Have *work*, which must not raise, done by another thread, or here where none can be started."""
         with self._lock:
             is_waited_for = self._waiting > 0
             self._waiting -= is_waited_for
         if is_waited_for:
             self._given.put(work)
         else:
-            threading.Thread(target=self._work, args=(work,), name="hf_localize-ahead", daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(work,), name="hf_localize-ahead", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # The system allows no more threads (`ulimit -u`).
+                work()
 
     def _work(self, work: Callable[[], None] | None) -> None:
         while work is not None:

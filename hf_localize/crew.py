@@ -83,6 +83,10 @@ class Crew:
         try:
             with self._lock:
                 self._grow()
+                is_alone = not self._threads
+                self._running += is_alone
+            if is_alone:  # No thread could be started.
+                self._work()
             for thread in self._threads:  # It may become longer meanwhile.
                 thread.join()
         except BaseException:
@@ -95,9 +99,12 @@ class Crew:
         while self._running < self._pace.limit and not self._is_out_of_work:
             run = contextvars.copy_context().run
             thread = threading.Thread(target=run, args=(self._work,), name="hf_localize-move", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # The system allows no more (`ulimit -u`): those there are go on.
+                return
             self._threads.append(thread)
             self._running += 1
-            thread.start()
 
     def _work(self) -> None:
         try:

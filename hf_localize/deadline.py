@@ -48,8 +48,11 @@ def within(seconds: float, question: Callable[[], _T]) -> _T:
     thread = threading.Thread(target=context.run, args=(run,), name="hf_localize-ask", daemon=True)
     grace = _GRACE_SECONDS if outer == float("inf") else 0.0
     if (left := until - time.monotonic()) > 0:
-        thread.start()
-        thread.join(left + grace)
+        try:
+            thread.start()
+            thread.join(left + grace)
+        except RuntimeError:  # The system allows no more threads (`ulimit -u`): then nothing bounds the time.
+            context.run(run)
     if failure:
         raise failure[0]
     if not result:

@@ -127,7 +127,10 @@ class Watcher:
                 self._thread = threading.Thread(
                     target=run, args=(self._run,), name="hf_localize-show", daemon=True
                 )
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # The system allows no more threads: then nothing is shown.
+                    self._thread = None
 
     def end(self, task: Task) -> None:
         """Show *task* no longer."""

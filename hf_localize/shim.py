@@ -35,7 +35,8 @@ def install(**overrides: Any) -> None:
 
     Works before and after ``import datasets``, and for names that were imported from it before.
     `datasets` is not imported by this. A second call only replaces the settings. The environment
-    is left alone: a process that starts afresh (``spawn``) installs for itself.
+    is left alone. Processes that `multiprocessing` starts install too, with the same settings, however it
+    starts them (``fork``, ``spawn``, ``forkserver``).
 
     Args:
         overrides: settings that win over the environment, such as ``s3_bucket_name="team"``;
@@ -94,12 +95,39 @@ def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, A
         layer = _layers[-1]
         layer.clear()
         layer.update(values)
+        _take_along()
         for name in _SEAM:
             if name in sys.modules and not _is_being_imported(name):
                 _wrap_module(sys.modules[name])
         if _layers:  # The seam is whole, or not imported yet.
             _rebind([(w.__wrapped__, w) for w in _all_wrappers()], sys.modules.values())
     return layer
+
+
+def _take_along() -> None:
+    """Have processes that are started afresh install as this one has.
+
+    What `multiprocessing` sends to such a process has its authentication key, so what rebuilds the key there
+    may do this as well. `datasets` uses another package of the same kind, `multiprocess`.
+    """
+    for package in ("multiprocessing", "multiprocess"):
+        if package == "multiprocessing" or package in sys.modules:
+            reduction = importlib.import_module(f"{package}.reduction")
+            key_type = importlib.import_module(f"{package}.process").AuthenticationString
+            reduction.ForkingPickler.register(key_type, _reduce_key)
+
+
+def _reduce_key(key: Any) -> tuple[Any, ...]:
+    rebuild, arguments = key.__reduce__()
+    if not _layers:
+        return rebuild, arguments
+    return _rebuild_key_and_install, (rebuild, arguments, _layers[-1])
+
+
+def _rebuild_key_and_install(rebuild: Callable[..., Any], arguments: Any, values: dict[str, Any]) -> Any:
+    if not _layers:  # Else the program has installed by itself, at its top.
+        install(**values)
+    return rebuild(*arguments)
 
 
 def _check_lock(path: str | os.PathLike[str] | None) -> None:
@@ -135,6 +163,7 @@ def _wrap_module(module: ModuleType) -> None:
             return
         for name, behaviour in functions.items():
             _wrap(module, name, behaviour)
+        _take_along()  # `datasets` has imported `multiprocess` by now.
         _rebind([(w.__wrapped__, w) for w in _all_wrappers()], [module])
 
 

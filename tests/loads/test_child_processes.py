@@ -67,11 +67,19 @@ def test_the_environment_activates_processes_however_they_start(program: Desk) -
     assert output(program, main, activated=True).splitlines() == ["[['x', 'y']]"] * 6
 
 
-def test_install_reaches_a_forked_process_and_none_that_starts_afresh(program: Desk) -> None:
+def test_install_reaches_every_process_without_touching_the_environment(program: Desk) -> None:
     main = "import os; print(os.environ['HGLOC_AUTO_INSTALL'])\n"
-    main += pools("map(load, [0])", "fork", packages="multiprocessing, multiprocess")
-    main += pools("map(is_localized, [0])", "spawn", "forkserver")
-    expected = ["0", *["[['x', 'y']]"] * 2, *["[False]"] * 2]
+    main += pools("map(load, [0])", "fork", "spawn", "forkserver", packages="multiprocessing, multiprocess")
+    assert output(program, main, activated=False).splitlines() == ["0", *["[['x', 'y']]"] * 6]
+
+
+def test_the_arguments_of_install_reach_processes_that_start_afresh(program: Desk) -> None:
+    store = program.store
+    program.set(HGLOC_DATASETS_STORE_PATH=str(program.folder / "empty"))
+    main = f"hf_localize.install(datasets_store_path={str(store)!r}, sources=('local',))\n"
+    main += pools("map(load, [0])", "spawn", "forkserver")
+    main += "hf_localize.uninstall()\n" + pools("map(is_localized, [0])", "spawn", "forkserver")
+    expected = [*["[['x', 'y']]"] * 2, *["[False]"] * 2]
     assert output(program, main, activated=False).splitlines() == expected
 
 
@@ -113,16 +121,14 @@ class Lazy(torch.utils.data.Dataset):
     def __getitem__(self, index):
         return load()[index]
 """
-    lazily = ("fork", "spawn", "forkserver") if activated else ("fork",)
-    main = f"""
+    main = """
 def rows(of, method, workers):
     loader = torch.utils.data.DataLoader(of, batch_size=None, num_workers=workers, multiprocessing_context=method)
     return [row if isinstance(row, str) else row["text"] for row in loader]
 for method in ("fork", "spawn", "forkserver"):
     print(rows(load_dataset("org/x", split="train"), method, 1))
     print(rows(load_dataset("org/x", split="train", streaming=True), method, 1))
-    if method in {lazily}:
-        print(rows(Lazy(), method, 2))
+    print(rows(Lazy(), method, 2))
 """
     shown = output(program, main, activated=activated, top=top).splitlines()
-    assert shown == ["['x', 'y']"] * (6 + len(lazily))
+    assert shown == ["['x', 'y']"] * 9

@@ -93,7 +93,12 @@ def build(folder: Path) -> tuple[Path, Path]:
     places = {name.split("/")[0] for name in names}
     version = re.search(r'__version__ = "(.+)"', (ROOT / "hf_localize" / "__init__.py").read_text())
     assert version
-    assert places == {"hf_localize", "hf_localize.pth", f"hf_localize-{version[1]}.dist-info"}, places
+    assert places == {
+        "hf_localize",
+        "hf_localize.pth",
+        "hf_localize.start",
+        f"hf_localize-{version[1]}.dist-info",
+    }, places
     assert {"hf_localize/py.typed", "hf_localize/on_pythonpath/sitecustomize.py"} <= set(names)
     return wheel, sdist
 
