@@ -30,6 +30,7 @@ from hf_localize.recording import record
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.room import require_room
+from hf_localize.secret import Secret, revealed
 from hf_localize.shards import link_or_symlink
 from hf_localize.splits import WantedSplit, file_names
 from hf_localize.store.entry import LocalEntry
@@ -66,7 +67,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         resolver: Resolver,
         *,
         cache_dir: str | None = None,
-        token: bool | str | None = None,
+        token: bool | Secret[str] | None = None,
         force: bool = False,
         wanted: WantedSplit | None = None,
         keeps_streamed: bool = False,
@@ -89,7 +90,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             config_name=config_name_of(manifest),
             hash=entry.digest,
             info=dataset_info(manifest, ref),
-            token=token,
+            token=revealed(token),
             repo_id=manifest.canonical_id or manifest.dataset_id,
             version=version_of(manifest),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import itertools
+import logging
 import platform
 import re
 import site
@@ -61,9 +62,13 @@ def diagnose() -> list[Finding]:
 
 def _settings() -> Iterator[Finding]:
     try:
-        for setting in settings.explained():
+        found, notes = settings.explained()
+        for setting in found:
             told = f"{setting.value or '(not set)'}  ← {setting.origin}"
             yield Finding("settings", setting.variable, OK, told)
+        for note in notes:
+            state = WARN if note.level >= logging.WARNING else OK
+            yield Finding("settings", note.name, state, note.text, note.advice)
     except HfLocalizeError as exc:
         yield Finding(
             "settings", "values", FAIL, str(exc), "correct that value in the environment or in .env"

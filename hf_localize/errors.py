@@ -16,6 +16,18 @@ def without_queries(said: str) -> str:
     return _QUERY.sub(r"\1?…", said)
 
 
+def without_frames(exc: BaseException) -> BaseException:
+    """Return *exc* and what led to it without the frames that raised them, for ``raise ... from``.
+
+    Tools that print local variables would show the headers of requests there, and so credentials.
+    """
+    chain: list[BaseException] = [exc]
+    for link in chain:
+        link.__traceback__ = None
+        chain += [e for e in (link.__cause__, link.__context__) if e is not None and e not in chain]
+    return exc
+
+
 class HfLocalizeError(Exception):
     """Base of every error that hf_localize raises."""
 

@@ -29,6 +29,7 @@ from hf_localize.pinning import PinnedFetch, hashed_manifest
 from hf_localize.recording import record
 from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Answer, Resolver
+from hf_localize.secret import Secret, revealed
 from hf_localize.session import Session, current_session
 from hf_localize.sources.hub import (
     HubEntry,
@@ -77,7 +78,7 @@ class BuilderRequest:
     ref: DatasetRef
     call_stock: Callable[[str | None], datasets.DatasetBuilder]
     cache_dir: str | None = None
-    token: bool | str | None = None
+    token: bool | Secret[str] | None = None
     force: bool = False
 
 
@@ -299,7 +300,8 @@ def open_original_files(
             )
         return _recorded(only_stock(call_stock, ref, asked, cached=cached), ref, session)
     _record(entry, ref.files, session)
-    builder = stock_function()(str(linked_files(entry, arguments.get("cache_dir"))), **arguments)
+    plain = {name: revealed(value) for name, value in arguments.items()}
+    builder = stock_function()(str(linked_files(entry, arguments.get("cache_dir"))), **plain)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
 
 

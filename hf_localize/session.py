@@ -60,7 +60,7 @@ class Session:
         from hf_localize.s3.target import route_to
 
         settings = self.settings
-        route = route_to(url, dict(settings.aws_environment))
+        route = route_to(url, settings.aws_environment.plain)
         return PublicFiles(
             url,
             settings.timeout_seconds,
@@ -77,10 +77,13 @@ class Session:
             SettingsError: there is no bucket, or there are no credentials.
         """
         if not self.bucket.has_credentials:
-            raise SettingsError(
-                f"publishing to {self.bucket.address} needs credentials: set HGLOC_AWS_ACCESS_KEY_ID and "
-                "HGLOC_AWS_SECRET_ACCESS_KEY, or configure AWS' own (profile, role, …)"
+            advice = (
+                "set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or configure AWS' own "
+                "(profile, role, …)"
             )
+            if self.settings.aws_environment.endpoint_file is not None:
+                advice = self.settings.missing_credentials
+            raise SettingsError(f"publishing to {self.bucket.address} needs credentials: {advice}")
         return self.bucket
 
     def can_publish(self) -> bool:

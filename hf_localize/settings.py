@@ -1,4 +1,4 @@
-"""Settings: the only reader of the process environment and of ``.env``."""
+"""Settings: the only reader of the process environment, and of the ``.env`` that counts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hf_localize import profiles
+from hf_localize.envfile import PREFIX, EnvFile, RefusedError, nearest_env_file, require_own, searched_folders
 from hf_localize.errors import SettingsError
+from hf_localize.secret import Secret, hidden, is_secret
 
 _log = logging.getLogger(__name__)
 #: The kinds of sources, in the order in which they are asked, and what users read of each.
@@ -26,7 +28,6 @@ SOURCE_NAMES = {
 WRITE_BACK_MODES = ("off", "local", "s3")
 VERIFY_MODES = ("size", "always")
 ADDRESSING_STYLES = ("auto", "path", "virtual")
-_PREFIX = "HGLOC_"
 #: Of the variables by which AWS' own tools find credentials.
 _AWS_PREFIXES = ("AWS_", "BOTO_CONFIG", "REQUESTS_CA_BUNDLE")
 _AWS_NAMES = (
@@ -35,7 +36,11 @@ _AWS_NAMES = (
     ("aws_default_region", "AWS_REGION"),
     ("aws_default_region", "AWS_DEFAULT_REGION"),
 )
-_SECRET = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+_CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+#: Fields that no setting sets.
+_DERIVED = frozenset({"hub_offline", "aws_environment"})
+#: A bucket's name and a region become parts of a host name.
+_HOST_PART = re.compile(r"[A-Za-z0-9._-]{1,255}")
 #: Variables of others that matter to us, for people to see.
 _ECOSYSTEM = (
     *("HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_DATASETS_CACHE"),
@@ -47,6 +52,21 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
+@dataclass(frozen=True, slots=True)
+class AwsEnvironment:
+    """The variables of AWS' own tools, and whether credentials that they lead to may be used."""
+
+    #: By which botocore finds credentials where ours are not set.
+    variables: tuple[tuple[str, str | Secret[str]], ...] = field(default=(), repr=False)
+    #: The ``.env`` that names the endpoint, which then gets no credentials but those of that file.
+    endpoint_file: Path | None = None
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """Return the variables, with what stands for the value of a credential."""
+        return {name: str(value) for name, value in self.variables}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be configured. Each field is ``HGLOC_<FIELD IN CAPITALS>``."""
@@ -56,9 +76,9 @@ class Settings:
     #: Where the bucket's name stands in URLs: in the path, or in the host name.
     s3_addressing_style: str = "auto"
     s3_data_prefix: str = ""
-    aws_access_key_id: str | None = field(default=None, repr=False)
-    aws_secret_access_key: str | None = field(default=None, repr=False)
-    aws_session_token: str | None = field(default=None, repr=False)
+    aws_access_key_id: Secret[str] | None = None
+    aws_secret_access_key: Secret[str] | None = None
+    aws_session_token: Secret[str] | None = None
     aws_default_region: str | None = None
     datasets_store_path: Path
     sources: tuple[str, ...] = tuple(SOURCE_NAMES)
@@ -82,54 +102,147 @@ class Settings:
     lock: Path | None = None
     #: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set (names of huggingface_hub and datasets).
     hub_offline: bool = False
-    #: AWS' own variables, by which botocore finds credentials where ours are not set.
-    aws_environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    aws_environment: AwsEnvironment = field(default_factory=lambda: AwsEnvironment())
 
     @property
     def may_have_aws_credentials(self) -> bool:
-        """Tell whether AWS' own chain has anything to look at for credentials."""
+        """Tell whether AWS' own chain may be asked for credentials, and has anything to look at."""
+        if self.aws_environment.endpoint_file is not None:
+            return False
         is_instance = self.s3_endpoint_url is None and profiles.is_on_ec2()
-        return is_instance or profiles.may_have_credentials(dict(self.aws_environment))
+        return is_instance or profiles.may_have_credentials(self.aws_environment.plain)
+
+    def without_credentials(self, endpoint_file: Path) -> Settings:
+        """Return these settings for the endpoint that *endpoint_file* names, which has no keys for it."""
+        aws = replace(self.aws_environment, endpoint_file=endpoint_file)
+        return replace(
+            self,
+            aws_access_key_id=None,
+            aws_secret_access_key=None,
+            aws_session_token=None,
+            aws_environment=aws,
+        )
+
+    @property
+    def missing_credentials(self) -> str:
+        """Return, in words, that there are no credentials, and why others are not used."""
+        if (file := self.aws_environment.endpoint_file) is None:
+            return "there are no credentials"
+        return (
+            f"there are no credentials for {self.s3_endpoint_url}: {file} names that endpoint "
+            "and no keys, and keys from elsewhere are not sent to an endpoint that a .env file names. To use "
+            "them, set HGLOC_S3_ENDPOINT_URL in the environment too"
+        )
 
 
 _overrides: dict[str, Any] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What people are told of how settings were found: once in the log, and by the doctor."""
+
+    name: str
+    level: int
+    text: str
+    advice: str | None = None
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """Settings, where each comes from in words (the others are defaults), and what to tell people."""
+
+    found: dict[str, Any]
+    origins: dict[str, str]
+    notes: list[Note]
+
+    def take(self, name: str, value: Any, origin: str) -> None:
+        self.found[name], self.origins[name] = value, origin
+
+
+_noted: set[Note] = set()
+
+
 def current() -> Settings:
     """Return the settings in force now.
 
-    Looked up, first wins: :func:`override` (the arguments of ``install()``), the environment,
-    ``.env`` in the working directory or a parent, the default.
+    Looked up, first wins: :func:`override` (the arguments of ``install()``), the environment, the
+    ``.env`` file that counts for the working folder (:mod:`hf_localize.envfile`), the default.
 
     Raises:
         SettingsError: a value can't be used.
     """
-    return _settings(_overrides)
+    lookup = _look_up(_overrides)
+    for note in lookup.notes:
+        if note not in _noted and _log.isEnabledFor(note.level):
+            _noted.add(note)
+            _log.log(note.level, "%s%s", note.text, f". {note.advice}" if note.advice else "")
+    return Settings(**lookup.found)
 
 
-def _settings(overrides: Mapping[str, Any]) -> Settings:
+def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
     here = os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
-    names = [name for name in os.environ if name.startswith((_PREFIX, *_AWS_PREFIXES))]
-    values = _dotenv(here)[1] | {name: os.environ[name] for name in names if name.startswith(_PREFIX)}
-    found: dict[str, Any] = {
-        "aws_environment": tuple(sorted((n, os.environ[n]) for n in names if n.startswith(_AWS_PREFIXES))),
-        "hub_offline": _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ),
-    }
+    names = [name for name in os.environ if name.startswith((PREFIX, *_AWS_PREFIXES))]
+    environment = {name: hidden(name, os.environ[name]) for name in names}
+    file = nearest_env_file(here)
+    lookup = _Lookup({}, {}, [])
     for item in fields(Settings):
-        variable = _PREFIX + item.name.upper()
-        if values.get(variable):
-            found[item.name] = _parse(item.name, variable, values[variable])
-    found |= overrides
-    if found.get("datasets_store_path") is None:
-        found["datasets_store_path"] = _default_store_path(here)
+        variable = PREFIX + item.name.upper()
+        if item.name in _DERIVED:
+            continue
+        if variable in environment:
+            if environment[variable]:
+                lookup.take(item.name, _parse(item.name, variable, environment[variable]), "environment")
+        elif file and variable in file.values:
+            value = _parse(item.name, variable, file.values[variable], file.path.parent)
+            lookup.take(item.name, value, str(file.path))
+    for name, value in overrides.items():
+        if value is not None or name != "datasets_store_path":
+            lookup.take(name, value, "argument of install()")
+    found = lookup.found
+    variables = [(name, environment[name]) for name in sorted(names) if name.startswith(_AWS_PREFIXES)]
+    found["aws_environment"] = aws = AwsEnvironment(tuple(variables))
+    found["hub_offline"] = _flag("HF_HUB_OFFLINE", os.environ) or _flag("HF_DATASETS_OFFLINE", os.environ)
+    _take_default_store(lookup, here)
     if found.get("s3_bucket_name"):  # AWS' own variables serve where ours are not set.
-        for name, variable in _AWS_NAMES:
-            if name not in found and os.environ.get(variable):
-                found[name] = _parse(name, variable, os.environ[variable])
-        aws = dict(found["aws_environment"])
-        if "s3_endpoint_url" not in found and (endpoint := profiles.endpoint_of(aws)):
-            found["s3_endpoint_url"] = _parse("s3_endpoint_url", "endpoint_url of the AWS profile", endpoint)
-    return Settings(**found)
+        _take_aws_values(lookup, aws)
+    if file is not None:
+        _heed_file(lookup, file)
+    return lookup
+
+
+def _take_aws_values(lookup: _Lookup, aws: AwsEnvironment) -> None:
+    values = dict(aws.variables)
+    for name, variable in _AWS_NAMES:
+        if name not in lookup.found and values.get(variable):
+            lookup.take(name, _parse(name, variable, values[variable]), f"environment ({variable})")
+    if "s3_endpoint_url" not in lookup.found:
+        origin = "endpoint_url of the AWS profile"
+        if endpoint := hidden("URL", profiles.endpoint_of(aws.plain)):
+            lookup.take("s3_endpoint_url", _parse("s3_endpoint_url", origin, endpoint), origin)
+
+
+def _heed_file(lookup: _Lookup, file: EnvFile) -> None:
+    """Note what is used of *file*; if that is the endpoint, use no credentials but those of *file*."""
+    path, found, origins = str(file.path), lookup.found, lookup.origins
+    if file.refused is not None:
+        advice = "Set its variables in the environment, or put a .env of your own into a nearer folder"
+        lookup.notes.append(Note(".env", logging.WARNING, f"{path} is not used: {file.refused}", advice))
+    if origins.get("s3_endpoint_url") == path:
+        foreign = [name for name in _CREDENTIALS if found.get(name) and origins[name] != path]
+        for name in foreign:
+            del found[name], origins[name]
+        for name in _CREDENTIALS:
+            if value := file.values.get(PREFIX + name.upper()):
+                lookup.take(name, value, path)
+        aws = found["aws_environment"] = replace(found["aws_environment"], endpoint_file=file.path)
+        may_have = profiles.may_have_credentials(aws.plain)
+        if "aws_access_key_id" not in found and (foreign or may_have):
+            text = Settings(**found).missing_credentials
+            lookup.notes.append(Note("credentials", logging.WARNING, text))
+    if used := [PREFIX + name.upper() for name, origin in origins.items() if origin == path]:
+        text = f"settings of {path} are used: {', '.join(sorted(used))}"
+        lookup.notes.append(Note(".env", logging.INFO, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,54 +254,39 @@ class Setting:
     origin: str
 
 
-def explained() -> list[Setting]:
-    """Return every setting with where it comes from; of a credential only that it is set.
+def explained() -> tuple[list[Setting], list[Note]]:
+    """Return every setting with where it comes from, and notes; of a credential only that it is set.
 
     Raises:
         SettingsError: a value can't be used.
     """
-    here = os.getcwd()  # noqa: PTH109  # As in `_settings`.
-    values = current()
-    path, lines = _dotenv(here)
+    lookup = _look_up(_overrides)
+    values = Settings(**lookup.found)
     shown = []
     for item in fields(Settings):
-        if item.name in ("hub_offline", "aws_environment"):
+        if item.name in _DERIVED:
             continue
         value = getattr(values, item.name)
         text = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        if item.name in _SECRET and value:
+        if isinstance(value, Secret):
             text = "(set)"
-        shown.append(
-            Setting(_PREFIX + item.name.upper(), text, _origin(item.name, values, path, lines, here))
-        )
-    for name in (*_ECOSYSTEM, *(name for name, _ in values.aws_environment)):
+        shown.append(Setting(PREFIX + item.name.upper(), text, lookup.origins.get(item.name, "default")))
+    for name in (*_ECOSYSTEM, *(name for name in values.aws_environment.plain)):
         if os.environ.get(name):
             shown.append(Setting(name, _masked(name, os.environ[name]), "environment"))
-    return shown
-
-
-def _origin(name: str, values: Settings, path: str, lines: Mapping[str, str], here: str) -> str:
-    """Return, in words, where the value of the setting *name* comes from."""
-    variable = _PREFIX + name.upper()
-    if name in _overrides and getattr(values, name) == _overrides[name]:
-        return "argument of install()"
-    if os.environ.get(variable):
-        return "environment"
-    if variable not in os.environ and lines.get(variable):
-        return path
-    for of, other in _AWS_NAMES if values.s3_bucket_name else ():
-        if of == name and os.environ.get(other):
-            return f"environment ({other})"
-    if name == "datasets_store_path" and values.datasets_store_path != Path(here, "datasets_store"):
-        return "default, by HF_HOME" if os.environ.get("HF_HOME") else "default"
-    return "default: this folder has it" if name == "datasets_store_path" else "default"
+    return shown, lookup.notes
 
 
 def _masked(name: str, value: str) -> str:
     """Return a variable's value as it may be shown: no credential, no password in a URL."""
-    if any(word in name.upper() for word in ("TOKEN", "SECRET", "KEY", "PASSWORD")):
+    if is_secret(name):
         return "(set)"
     return re.sub(r"^(\w+://)?[^/@\s]*@", r"\1…@", value).partition("?")[0]
+
+
+def hide(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``install()`` with credentials as secrets."""
+    return {name: hidden(name, value) for name, value in values.items()}
 
 
 def override(**values: Any) -> dict[str, Any]:
@@ -197,11 +295,11 @@ def override(**values: Any) -> dict[str, Any]:
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
     """
-    known = {item.name for item in fields(Settings)}
+    known = {item.name for item in fields(Settings)} - _DERIVED
     if unknown := sorted(set(values) - known):
         raise SettingsError(f"no such setting: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
     parsed = {k: None if v is None else _parse(k, k, _as_text(v)) for k, v in values.items()}
-    _settings(parsed)  # Raises before anything is replaced.
+    _look_up(parsed)  # Raises before anything is replaced.
     restore(parsed)
     return parsed
 
@@ -254,16 +352,21 @@ def without_bars_of_datasets() -> None:
         os.environ.setdefault(name, "1")
 
 
-def _as_text(value: Any) -> str:
-    """Return a Python value as it would be written in the environment."""
+def _as_text(value: Any) -> Any:
+    """Return a Python value as it would be written in the environment; a secret as it is."""
+    if isinstance(value, Secret):
+        return value
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value)
 
 
-def _parse(name: str, variable: str, raw: str) -> Any:
+def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> Any:
+    """Return the value of a setting; a relative path counts from *folder*, else the working folder."""
+    if name in _CREDENTIALS:
+        return hidden(name, raw) or None
     if name in ("datasets_store_path", "record", "lock"):
-        return Path(raw).expanduser().absolute()
+        return Path(folder or "", Path(raw).expanduser()).absolute()
     if name == "sources":
         return _parse_sources(variable, raw)
     if name in ("offline", "hub_offline", "stream_cache"):
@@ -280,12 +383,13 @@ def _parse(name: str, variable: str, raw: str) -> Any:
         return _parse_rate(variable, raw)
     if name in ("timeout_seconds", "max_concurrency"):
         return _positive(variable, raw, int if name == "max_concurrency" else float)
-    if name == "s3_bucket_name" and ("/" in raw or ":" in raw):
-        raise SettingsError(f"{variable} must be a bucket's name alone, got {raw!r}")
+    if name in ("s3_bucket_name", "aws_default_region") and not _HOST_PART.fullmatch(raw):
+        what = "bucket" if name == "s3_bucket_name" else "region"
+        raise SettingsError(f"{variable} must be a {what}'s name alone, got {raw!r}")
     if name == "s3_data_prefix":
         return _parse_prefix(variable, raw)
     if name in ("s3_endpoint_url", "public_url"):
-        return _parse_url(variable, raw)
+        return _parse_url(variable, raw if isinstance(raw, Secret) else Secret(raw))
     return raw
 
 
@@ -303,18 +407,24 @@ def _parse_prefix(variable: str, raw: str) -> str:
     return prefix
 
 
-def _parse_url(variable: str, raw: str) -> str:
+def _parse_url(variable: str, raw: Secret[str]) -> str:
+    if problem := _problem_of_url(raw.reveal()):
+        raise SettingsError(f"{variable} must {problem}")
+    return raw.reveal().rstrip("/")
+
+
+def _problem_of_url(raw: str) -> str | None:
+    """Return, in words without what may be a password or a signature, what a URL must be."""
     try:
         parts = urlsplit(raw)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        shown = raw.split("@")[-1].partition("?")[0]  # Without what may be a password or a signature.
-        raise SettingsError(f"{variable} must be http://host or https://host, got {shown!r}")
+        return f"be http://host or https://host, got {raw.split('@')[-1].partition('?')[0]!r}"
     if parts.username or parts.password or parts.query:
-        raise SettingsError(f"{variable} must hold no user, password or query: it is shown in messages")
-    return raw.rstrip("/")
+        return "hold no user, password or query: it is shown in messages"
+    return None
 
 
 def _parse_rate(variable: str, raw: str) -> float:
@@ -379,30 +489,28 @@ def _flag(variable: str, values: Mapping[str, str]) -> bool:
     )
 
 
-def _dotenv(here: str) -> tuple[str, dict[str, str]]:
-    """Return the path of the ``.env`` file that counts (empty: there is none), and our lines of it."""
-    folder = here
-    while not os.path.isfile(path := os.path.join(folder, ".env")):
-        parent = os.path.split(folder)[0]
-        if parent == folder:
-            return "", {}
-        folder = parent
-    from dotenv import dotenv_values
-
-    try:
-        lines = dotenv_values(path).items()
-        return path, {k: v for k, v in lines if k.startswith(_PREFIX) and v is not None}
-    except (OSError, UnicodeError) as exc:  # It may be somebody's own, and not about us at all.
-        _log.warning("%s is left out: %s", path, exc)
-        return path, {}
-
-
-def _default_store_path(here: str) -> Path:
-    beside = Path(here, "datasets_store")
-    if beside.is_dir():
-        return beside
+def _take_default_store(lookup: _Lookup, here: str) -> None:
+    """Look for ``datasets_store`` as for ``.env``: the nearest one, if nobody else may write there."""
+    if "datasets_store_path" in lookup.found:
+        return
+    for folder in searched_folders(here):
+        path = os.path.join(folder, "datasets_store")
+        if os.path.isdir(path):
+            try:
+                require_own(path)
+            except (OSError, RefusedError) as exc:
+                text, advice = (
+                    f"{path} is not the store: {exc}",
+                    f"To use it, set HGLOC_DATASETS_STORE_PATH={path}",
+                )
+                lookup.notes.append(Note("datasets_store", logging.WARNING, text, advice))
+                break
+            place = "this folder" if folder == here else folder
+            lookup.take("datasets_store_path", Path(path), f"default: {place} has it")
+            return
     # The rule of huggingface_hub for HF_HOME.
     home = os.environ.get("HF_HOME")
+    origin = "default, by HF_HOME" if home else "default"
     if not home:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(home).expanduser().absolute() / "datasets_store"
+    lookup.take("datasets_store_path", Path(home).expanduser().absolute() / "datasets_store", origin)

@@ -11,13 +11,14 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from hf_localize import settings
+from hf_localize.secret import hidden, revealed
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
@@ -46,6 +47,7 @@ def install(**overrides: Any) -> None:
         SettingsError: a name is not a setting, or a value can't be used.
         LockError: ``lock``, the path of a lock file, leads to none.
     """
+    overrides = settings.hide(overrides)
     _put_in_place(overrides, is_context=False)
 
 
@@ -69,6 +71,7 @@ def installed(**overrides: Any) -> Iterator[None]:
     Blocks of several threads may overlap: loads ask the resolver until the last one ends. The
     settings are the process's, those of the block that began last.
     """
+    overrides = settings.hide(overrides)
     mine = _put_in_place(overrides, is_context=True)
     try:
         yield
@@ -180,7 +183,11 @@ def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
 
     @functools.wraps(stock)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return behaviour(stock, args, kwargs) if is_installed() else stock(*args, **kwargs)
+        if not is_installed():
+            return stock(*args, **kwargs)
+        if "token" in kwargs:
+            kwargs = {**kwargs, "token": hidden("token", kwargs["token"])}
+        return behaviour(stock, args, kwargs)
 
     return wrapper
 
@@ -216,20 +223,24 @@ def _rebind(changes: list[tuple[Any, Any]], modules: Iterable[object]) -> None:
                 names[name] = by_identity[id(old)]
 
 
+def _ask_stock(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+    return stock(*args, **{name: revealed(value) for name, value in kwargs.items()})
+
+
 def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     call = _dataset_call(stock, args, kwargs)
     if call is None:
-        return stock(*args, **kwargs)
+        return _ask_stock(stock, args, kwargs)
     from hf_localize.loading import load_of
 
     with load_of(call.get("split")):
-        return stock(*args, **kwargs)
+        return _ask_stock(stock, args, kwargs)
 
 
 def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     call = _dataset_call(stock, args, kwargs)
     if call is None:
-        return stock(*args, **kwargs)
+        return _ask_stock(stock, args, kwargs)
     from hf_localize.loading import BuilderRequest, open_builder, open_original_files
     from hf_localize.refs import DatasetRef
 
@@ -240,14 +251,13 @@ def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> 
         rest = {**call, **call.get("config_kwargs", {})}
         for name in ("path", "revision", "config_kwargs"):
             rest.pop(name, None)
-        return open_original_files(ref, rest, lambda: stock(*args, **kwargs), force=force)
+        return open_original_files(ref, rest, lambda: _ask_stock(stock, args, kwargs), force=force)
 
     def call_stock(commit: str | None) -> Any:
         if commit is None:
-            return stock(*args, **kwargs)
-        return stock(
-            **{name: value for name, value in call.items() if name != "config_kwargs"} | {"revision": commit}
-        )
+            return _ask_stock(stock, args, kwargs)
+        rest = {name: value for name, value in call.items() if name != "config_kwargs"}
+        return _ask_stock(stock, (), {**rest, "revision": commit})
 
     request = BuilderRequest(
         ref,
@@ -270,13 +280,13 @@ def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> A
 def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     call = _dataset_call(stock, args, kwargs)
     if call is None or call.get("data_files"):
-        return stock(*args, **kwargs)
+        return _ask_stock(stock, args, kwargs)
     from hf_localize import loading
     from hf_localize.refs import DatasetRef
 
     revision = call.get("revision")
     ref = DatasetRef(call["path"], None, str(revision) if revision else None)
-    return getattr(loading, question)(ref, lambda: stock(*args, **kwargs))
+    return getattr(loading, question)(ref, lambda: _ask_stock(stock, args, kwargs))
 
 
 def _dataset_call(stock: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any] | None:

@@ -79,7 +79,9 @@ def _of_bucket(beginning: str) -> list[str]:
 
     # What one account may list another may not: each has its own.
     who = (settings.s3_bucket_name, settings.s3_endpoint_url, settings.s3_data_prefix, settings.public_url)
-    key = repr((*who, settings.aws_access_key_id, dict(settings.aws_environment).get("AWS_PROFILE")))
+    key_id = settings.aws_access_key_id
+    account = key_id and hashlib.sha256(key_id.reveal().encode()).hexdigest()
+    key = repr((*who, account, settings.aws_environment.plain.get("AWS_PROFILE")))
     path = cache_folder() / f"ids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     now = time.time()
     known = {asked: value for asked, value in _read(path).items() if 0 <= now - value[0] < _FRESH_SECONDS}

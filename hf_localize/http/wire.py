@@ -22,10 +22,11 @@ from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from hf_localize._version import __version__
-from hf_localize.errors import IntegrityError, RefusedError, UnreachableError
+from hf_localize.errors import IntegrityError, RefusedError, UnreachableError, without_frames
 from hf_localize.http.status import StatusError
 from hf_localize.http.throttle import THROTTLED_BYTES, Throttle, throttle_of
 from hf_localize.progress import sent
+from hf_localize.secret import Secret
 
 #: What is wrong, and what helps.
 UNKNOWN_AUTHORITY = (
@@ -138,20 +139,23 @@ class Wire:
 
     def _ask(self, method: str, key: str, headers: Mapping[str, str], data: memoryview | None) -> Body:
         target = f"{self._path}/{key}"
-        sent_headers = {"Host": self._host, **headers}
-        if self._sign is not None:
-            sent_headers = self._sign(method, target, sent_headers)
-        # After the signature, since a proxy may change these two.
-        sent_headers |= {"User-Agent": f"hf_localize/{__version__}", "Accept-Encoding": "identity"}
-        body = self._exchange(method, target, sent_headers, data)
+        body = self._exchange(method, target, self._headers(method, target, headers), data)
         if body.status < 300:
             return body
         with body:
             text = body.read_all(_MAX_ERROR_BYTES)
         raise StatusError(body.status, body.reason, body.headers, text)
 
+    def _headers(self, method: str, target: str, headers: Mapping[str, str]) -> Secret[dict[str, str]]:
+        """Return what is sent: *headers* signed, and so with credentials."""
+        signed = {"Host": self._host, **headers}
+        if self._sign is not None:
+            signed = self._sign(method, target, signed)
+        # After the signature, since a proxy may change these two.
+        return Secret({**signed, "User-Agent": f"hf_localize/{__version__}", "Accept-Encoding": "identity"})
+
     def _exchange(
-        self, method: str, target: str, headers: Mapping[str, str], data: memoryview | None
+        self, method: str, target: str, headers: Secret[dict[str, str]], data: memoryview | None
     ) -> Body:
         url = f"{self._origin}{target.partition('?')[0]}"
         pool = self._pool()
@@ -162,7 +166,7 @@ class Wire:
                     method,
                     f"{self._origin}{target}" if proxied else target,
                     body=None if data is None else self._chunks(data),
-                    headers=headers,
+                    headers=headers.reveal(),
                     retries=False,
                     redirect=False,
                     assert_same_host=False,
@@ -175,15 +179,19 @@ class Wire:
             except ProtocolError as exc:
                 # A server closes connections that were idle for long: then a new one is tried.
                 if is_last or isinstance(exc.args[-1], TimeoutError):
-                    raise UnreachableError(f"{url}: {text_of(exc)}") from exc
+                    raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
             except PoolSSLError as exc:
                 if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({text_of(exc)})") from exc
-                raise UnreachableError(f"{url}: {text_of(exc)}") from exc
+                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({text_of(exc)})") from without_frames(
+                        exc
+                    )
+                raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
             except ProxyError as exc:
-                raise UnreachableError(f"the proxy {self._proxy_name()}: {text_of(exc)} ({url})") from exc
+                raise UnreachableError(
+                    f"the proxy {self._proxy_name()}: {text_of(exc)} ({url})"
+                ) from without_frames(exc)
             except (HTTPError, OSError, ValueError) as exc:
-                raise UnreachableError(f"{url}: {text_of(exc)}") from exc
+                raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
         raise AssertionError("the last try returns or raises")
 
     def _chunks(self, data: memoryview) -> Iterator[Any]:
@@ -217,8 +225,10 @@ class Wire:
         if urlsplit(self._proxy_url).scheme == "https":
             options |= {"proxy_ssl_context": _trusting(self._ca_bundle)}
             options.setdefault("ssl_context", _trusting(self._ca_bundle))
-        options["proxy_headers"] = _proxy_headers(self._proxy_url)
-        return urllib3.ProxyManager(self._proxy_url, **options).connection_from_url(self._base_url)
+        manager = urllib3.ProxyManager(
+            self._proxy_url, proxy_headers=_proxy_headers(self._proxy_url), **options
+        )
+        return manager.connection_from_url(self._base_url)
 
     def _proxy_name(self) -> str:
         parts = urlsplit(self._proxy_url or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from hf_localize.settings import Settings
@@ -18,6 +19,8 @@ class BucketAddress:
     prefix: str = ""
     #: ``path``, ``virtual``, or ``auto``: as botocore chooses, until the server refuses it.
     addressing_style: str = "auto"
+    #: The ``.env`` that names the endpoint: only its own keys go there.
+    endpoint_file: Path | None = None
 
     def key(self, key: str) -> str:
         """Return *key* under the prefix."""
@@ -46,4 +49,5 @@ def address_of(settings: Settings) -> BucketAddress | None:
         settings.aws_default_region,
         settings.s3_data_prefix,
         settings.s3_addressing_style,
+        settings.aws_environment.endpoint_file,
     )

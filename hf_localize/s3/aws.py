@@ -15,16 +15,19 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as botoerrors
 from botocore.config import Config
+from botocore.credentials import CredentialResolver
 from botocore.handlers import add_expect_header
 
 from hf_localize._version import __version__
-from hf_localize.errors import AccessDeniedError
+from hf_localize.errors import AccessDeniedError, without_frames
 from hf_localize.http.status import wants_virtual_hosts
 from hf_localize.http.wire import UNKNOWN_AUTHORITY
 from hf_localize.profiles import is_on_ec2
 from hf_localize.s3.address import BucketAddress
 from hf_localize.s3.errors import not_s3
+from hf_localize.s3.signing import Keys
 from hf_localize.s3.target import Target
+from hf_localize.secret import Secret
 from hf_localize.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,9 +69,14 @@ def connect(
     if credentials is not None:
         session._credentials = credentials  # type: ignore[attr-defined]  # No public way sets resolved ones.
     elif settings.aws_access_key_id and settings.aws_secret_access_key:
+        token = settings.aws_session_token
         session.set_credentials(
-            settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
+            settings.aws_access_key_id.reveal(),
+            settings.aws_secret_access_key.reveal(),
+            token.reveal() if token else None,
         )
+    else:  # botocore does not look for credentials that the settings keep from this endpoint.
+        session.register_component("credential_provider", CredentialResolver([]))
     style = cast("Literal['auto', 'path', 'virtual']", address.addressing_style)
     config = Config(
         connect_timeout=min(5.0, settings.timeout_seconds),
@@ -165,8 +173,18 @@ def chained_credentials(settings: Settings) -> Credentials | None:
             resolver.remove("iam-role")
         found: Credentials | None = resolver.load_credentials()
     except botoerrors.BotoCoreError as exc:
-        raise AccessDeniedError(f"AWS' credential chain failed: {exc}") from exc
+        raise AccessDeniedError(f"AWS' credential chain failed: {exc}") from without_frames(exc)
     return found
+
+
+def keys_of(credentials: Credentials) -> Keys:
+    """Return the keys that *credentials* have now.
+
+    Raises:
+        ERRORS: they can't be had.
+    """
+    key, secret, token = (Secret(text or "") for text in credentials.get_frozen_credentials()[:3])
+    return Keys(key, secret, token if token.reveal() else None)
 
 
 def answer_of(exc: BaseException) -> tuple[int, str, str, str] | None:

@@ -67,6 +67,11 @@ class Bucket:
         return self.connection.has_credentials
 
     @property
+    def missing_credentials(self) -> str:
+        """Return, in words, why there are no credentials."""
+        return self.connection.missing_credentials
+
+    @property
     def public_urls(self) -> tuple[str, str | None]:
         """Return the prefix's URL for everybody, and the one to try where the server refuses that form."""
         url = self.connection.anonymous_target.url
@@ -239,9 +244,12 @@ class Bucket:
 
 
 def _reopen(address: BucketAddress) -> Bucket:
+    here = current()
+    if address.endpoint_file is not None and here.s3_endpoint_url != address.endpoint_url:
+        here = here.without_credentials(address.endpoint_file)
     return Bucket(
         replace(
-            current(),
+            here,
             s3_bucket_name=address.name,
             s3_endpoint_url=address.endpoint_url,
             aws_default_region=address.region,

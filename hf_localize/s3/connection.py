@@ -28,6 +28,7 @@ from hf_localize.errors import (
     SettingsError,
     SlowDownError,
     UnreachableError,
+    without_frames,
 )
 from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
 from hf_localize.http.wire import Wire
@@ -59,6 +60,7 @@ class Connection:
         self._data: Wire | None = None
         self._patience = Patience(f"{address}", settings.timeout_seconds)
         self._lock = threading.Lock()
+        self.missing_credentials = settings.missing_credentials
         self._keys = _static_keys(settings)
         self._credentials: Credentials | None = None
         if self._keys is None and settings.may_have_aws_credentials:
@@ -95,10 +97,14 @@ class Connection:
             yield self._client()
         except aws.CallerError:
             raise  # A mistake of ours, not of the server's.
+        except HfLocalizeError as exc:
+            # Out of a hook, through frames of botocore that hold signed requests.
+            raise without_frames(exc)  # noqa: B904  # It keeps its own cause.
         except aws.ERRORS as exc:
             # A traceback shows causes, and some servers quote credentials that they refuse.
             quotes_keys = self._without_keys(f"{exc}") != f"{exc}"
-            raise self._translate(exc, key, with_acl=with_acl) from (None if quotes_keys else exc)
+            error = self._translate(exc, key, with_acl=with_acl)
+            raise error from (None if quotes_keys else without_frames(exc))
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
@@ -145,7 +151,7 @@ class Connection:
                     raise
                 return work(self._wire(), name)
         except StatusError as exc:
-            raise self._refused(exc, key, operation) from exc
+            raise self._refused(exc, key, operation) from without_frames(exc)
 
     def _learn_from(self, answer: StatusError) -> bool:
         """Take from a refusal where or how the server wants to be asked. False: it says nothing of that."""
@@ -168,7 +174,7 @@ class Connection:
             if self._data is not None:
                 return self._data
         target = self.target()
-        route = route_to(target.url, dict(self._settings.aws_environment))
+        route = route_to(target.url, self._settings.aws_environment.plain)
         wire = Wire(
             target.url,
             timeout_seconds=_READ_TIMEOUT_SECONDS,
@@ -183,13 +189,13 @@ class Connection:
 
     def target(self) -> Target:
         """Return where the requests for data go: to where botocore sends its own."""
-        plain = plain_target(self.address, dict(self._settings.aws_environment))
+        plain = plain_target(self.address, self._settings.aws_environment.plain)
         return plain or self._ask_for_target(self._client)
 
     @functools.cached_property
     def anonymous_target(self) -> Target:
         """Return where somebody without credentials finds the bucket."""
-        plain = plain_target(self.address, dict(self._settings.aws_environment))
+        plain = plain_target(self.address, self._settings.aws_environment.plain)
         return plain or self._ask_for_target(lambda: self._connect(is_anonymous=True))
 
     def _ask_for_target(self, connect: Callable[[], S3Client]) -> Target:
@@ -202,14 +208,13 @@ class Connection:
         if self._keys is not None:
             return self._keys
         if self._credentials is None:
-            raise AccessDeniedError(f"there are no credentials for {self.address}")
+            raise AccessDeniedError(f"{self.address}: {self.missing_credentials}")
         from hf_localize.s3 import aws
 
         try:
-            frozen = self._credentials.get_frozen_credentials()
+            return aws.keys_of(self._credentials)
         except aws.ERRORS as exc:
-            raise self._translate(exc, "") from exc
-        return Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+            raise self._translate(exc, "") from without_frames(exc)
 
     def _translate(
         self, exc: BaseException, key: str, *, with_acl: bool = False
@@ -256,7 +261,7 @@ class Connection:
         except HfLocalizeError:
             return said
         for secret in (keys.secret_key, keys.token, keys.access_key):
-            said = said.replace(secret, "…") if secret else said
+            said = said.replace(secret.reveal(), "…") if secret else said
         return said
 
 

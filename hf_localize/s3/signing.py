@@ -12,7 +12,9 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from hf_localize.secret import Secret
 
 #: What is signed in place of a payload's sha256 where nobody has computed it.
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -23,9 +25,9 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 class Keys:
     """An access key, its secret, and the token of a session if it is one's."""
 
-    access_key: str
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
+    access_key: Secret[str]
+    secret_key: Secret[str]
+    token: Secret[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Signer:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         signed = {"x-amz-content-sha256": UNSIGNED, **headers, "x-amz-date": now}
         if keys.token:
-            signed["x-amz-security-token"] = keys.token
+            signed["x-amz-security-token"] = keys.token.reveal()
         lower = sorted((name.lower(), value) for name, value in signed.items())
         names = ";".join(name for name, _ in lower)
         path, _, query = target.partition("?")
@@ -57,16 +59,18 @@ class Signer:
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{signed['x-amz-content-sha256']}"
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
         text = f"{_ALGORITHM}\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(_key(keys.secret_key, now[:8], self.region), text.encode(), "sha256").hex()
+        key = _key(keys.secret_key, now[:8], self.region)
+        signature = hmac.digest(key.reveal(), text.encode(), "sha256").hex()
         signed["Authorization"] = (
-            f"{_ALGORITHM} Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+            f"{_ALGORITHM} Credential={keys.access_key.reveal()}/{scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
         )
         return signed
 
 
 @functools.lru_cache(maxsize=4)
-def _key(secret: str, day: str, region: str) -> bytes:
-    key = f"AWS4{secret}".encode()
+def _key(secret: Secret[str], day: str, region: str) -> Secret[bytes]:
+    key = Secret(f"AWS4{secret.reveal()}".encode())
     for part in (day, region, "s3", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
+        key = Secret(hmac.digest(key.reveal(), part.encode(), "sha256"))
     return key

@@ -32,12 +32,13 @@ from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows, cut_at_files
 from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere
-from hf_localize.errors import ScriptDatasetError, UnreachableError, without_queries
+from hf_localize.errors import ScriptDatasetError, UnreachableError, without_frames, without_queries
 from hf_localize.features import portable
 from hf_localize.flushing import flushing
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
+from hf_localize.secret import Secret, revealed
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
 
@@ -59,7 +60,7 @@ class HubEntry:
 
     builder: datasets.DatasetBuilder
     ref: DatasetRef
-    token: bool | str | None = None
+    token: bool | Secret[str] | None = None
     source: str = NAME
 
     @property
@@ -216,7 +217,7 @@ class HubSource:
     """
 
     open_builder: OpenBuilder
-    token: bool | str | None = None
+    token: bool | Secret[str] | None = None
     offline: bool = False
     timeout_seconds: float = 20.0
     cache_dir: str | None = None
@@ -387,7 +388,9 @@ def _telling_unreachable() -> Iterator[None]:
         yield
     except Exception as exc:
         if is_unreachable(exc):
-            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from exc
+            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from without_frames(
+                exc
+            )
         raise
 
 
@@ -431,7 +434,7 @@ def _with_card(manifest: Manifest, folder: Path, token: Any) -> Manifest:
 
 
 def _api(token: Any = None) -> huggingface_hub.HfApi:
-    return huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=token)
+    return huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=revealed(token))
 
 
 def _commit_of(builder: datasets.DatasetBuilder) -> str | None:

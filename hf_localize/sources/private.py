@@ -111,7 +111,7 @@ class PrivateSource:
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the bucket's entry for *ref*: by its index, its id's catalog, or the original layout."""
         if not self.bucket.has_credentials:
-            return NotHere("not asked: there are no credentials")
+            return NotHere(f"not asked: {self.bucket.missing_credentials}")
         reason = f"not in {self.bucket.address}"
         listed: list[Listed] = []
 
