@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,17 +22,15 @@ from hf_localize._version import __version__
 from hf_localize.batches import packed, seek_points
 from hf_localize.counting import source_rows
 from hf_localize.crew import run_all
-from hf_localize.features import has_media, portable
+from hf_localize.features import portable
 from hf_localize.hashing import hash_file
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.media import embed_members, refuse_foreign_files
+from hf_localize.media import embed_files, media_columns, refuse_foreign_files, require_bytes
 from hf_localize.paths import check_paths, files_below
 from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import make_portable, split_by_rows, write_empty_shard, write_portable_shard
 
-#: The rule of ``datasets.naming``.
-_SPLIT_NAME = r"\w+(\.\w+)*"
 _WRITERS = {
     "hf_localize": __version__,
     "datasets": datasets.__version__,
@@ -87,7 +84,7 @@ def capture_dataset(
 ) -> Manifest:
     """Write *data* into *folder* as an entry and return its manifest.
 
-    A lone ``Dataset`` becomes the split that it says it is, else ``train``.
+    Splits are named as :func:`layout.lone_split` and :func:`layout.split_names` say.
 
     Args:
         saved: the folder of ``save_to_disk`` from which *data* was loaded. Its shards are kept as they
@@ -95,18 +92,17 @@ def capture_dataset(
             which may have to be embedded.
 
     Raises:
-        ValueError: `datasets` could not load it again: there is no split, a split's name is not
-            one, or the splits have different features.
+        ValueError: `datasets` could not load it again: there is no split, two splits' names become
+            the same, or the splits have different features.
     """
     if isinstance(data, datasets.Dataset):
-        named = re.fullmatch(_SPLIT_NAME, str(data.split))
-        data = datasets.DatasetDict({str(data.split) if named and data.split else "train": data})
-    _check_splits(data)
+        data = datasets.DatasetDict({layout.lone_split(data.split): data})
+    names = _checked_names(data, saved)
     info = next(iter(data.values())).info
     if saved is None or _media_columns(info):
-        data.save_to_disk(str(folder))
+        datasets.DatasetDict({names[key]: split for key, split in data.items()}).save_to_disk(str(folder))
     else:
-        _copy_shards(saved, folder, list(data))
+        _copy_shards(saved, folder, names)
     splits = _normalise(folder)
     manifest = _manifest(folder, ref, info, splits)
     return replace(
@@ -151,11 +147,11 @@ def capture_files(
     )
 
 
-def _copy_shards(saved: Path, folder: Path, names: Sequence[str]) -> None:
-    """Copy what ``save_to_disk`` wrote at *saved*, its splits as *names*, with the usual file names."""
+def _copy_shards(saved: Path, folder: Path, names: Mapping[str, str]) -> None:
+    """Copy what ``save_to_disk`` wrote at *saved*, its splits as *names* says, with the usual file names."""
     described = layout.describe_folder(saved, DatasetRef("x"), hashed=False)
-    for name, split in zip(names, described.splits, strict=True):
-        source = saved / name if (saved / layout.DICT_FILE).exists() else saved
+    for (key, name), split in zip(names.items(), described.splits, strict=True):
+        source = saved if layout.is_lone_split(saved) else saved / key
         shards = [layout.shard_name(i, len(split.shards)) for i in range(len(split.shards))]
         (folder / name).mkdir()
         with moving("Copying", f"{saved} ({name})", _measured(saved / shard.path for shard in split.shards)):
@@ -164,26 +160,26 @@ def _copy_shards(saved: Path, folder: Path, names: Sequence[str]) -> None:
                 counter(str(saved / shard.path))((saved / shard.path).stat().st_size)
         info = _info_json(datasets.DatasetInfo.from_directory(str(source)))
         layout.write_split_json(folder / name, name, shards, layout.read_fingerprint(source), info)
-    layout.write_dict_json(folder, names)
+    layout.write_dict_json(folder, list(names.values()))
 
 
-def _check_splits(data: datasets.DatasetDict) -> None:
+def _checked_names(data: datasets.DatasetDict, saved: Path | None) -> dict[str, str]:
+    """Return the names that the splits of *data* have in a load, by its keys."""
     if not data:
         raise ValueError("there is no split to register")
-    first, features = next((name, split.features) for name, split in data.items())
-    for name, split in data.items():
-        if not re.fullmatch(_SPLIT_NAME, name):
-            raise ValueError(f"split name {name!r} is refused by datasets: use letters, digits, _ and dots")
-        if split.features != features:
-            raise ValueError(
-                f"split {name!r} has other features than {first!r}: {split.features}. "
-                "Register them under different config names."
-            )
+    names = layout.split_names(list(data))
+    layout.require_same_features({key: asdict(split.features) for key, split in data.items()})
+    for key, name in names.items():
+        if key != name:
+            layout.warn_of_name(str(saved or "the dataset"), key, name)
+    return names
 
 
 def _manifest(
     folder: Path, ref: DatasetRef, info: datasets.DatasetInfo, splits: tuple[Split, ...]
 ) -> Manifest:
+    features = _plain(portable(asdict(info.features)))
+    require_bytes([folder / shard.path for split in splits for shard in split.shards], features)
     shards = sum(len(split.shards) for split in splits)
     splits = tuple(_with_seek_points(folder, split, shards) for split in splits)
     return Manifest(
@@ -194,7 +190,7 @@ def _manifest(
         written_by=_WRITERS,
         license=info.license or None,
         splits=splits,
-        features=_plain(portable(asdict(info.features))),
+        features=features,
         info=_plain(layout.info_of(_info_json(info))),
         files=_hashed(folder, list(files_below(folder)), ref),
     )
@@ -264,9 +260,8 @@ def _prepared_files(builder: datasets.DatasetBuilder, split: str) -> list[Path]:
     return [Path(name) for name in names]
 
 
-def _media_columns(info: datasets.DatasetInfo) -> list[str]:
-    features = portable(asdict(info.features))
-    return [name for name, feature in features.items() if has_media(feature)]
+def _media_columns(info: datasets.DatasetInfo) -> dict[str, Any]:
+    return media_columns(portable(asdict(info.features)))
 
 
 def _download_folders(builder: datasets.DatasetBuilder) -> list[Path]:
@@ -290,7 +285,7 @@ def _normalise(
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
         media = _media_columns(info)
         for shard in split.shards:
-            embed_members(folder / shard.path, media)
+            embed_files(folder / shard.path, media)
             make_portable(folder / shard.path)
         rows = rows_of(split.name)
         shards = split.shards if rows is None else _cut(folder, split, rows)

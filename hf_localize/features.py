@@ -11,8 +11,14 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-#: Types whose values may be paths to files beside the data, which an entry must embed.
-_MEDIA_TYPES = frozenset({"Audio", "Image", "Video", "Pdf", "Nifti", "Mesh", "BioSequence", "BioStructure"})
+#: Types whose values lie in the Arrow file itself. Values of any other, also of one that later releases
+#: will have, may be paths to files beside the data, which an entry must embed.
+_PLAIN_TYPES = frozenset(
+    {
+        *("Value", "ClassLabel", "Json", "Sequence", "List", "LargeList"),
+        *("Array2D", "Array3D", "Array4D", "Array5D", "Translation", "TranslationVariableLanguages"),
+    }
+)
 #: The first release of `datasets` with each type that not every supported one has: by its
 #: ``features/features.py``, release by release.
 _SINCE = {
@@ -26,6 +32,8 @@ _SINCE = {
     "BioSequence": "5.1.0",
     "BioStructure": "5.1.0",
 }
+#: What some releases write though it is the default.
+_DEFAULTS = (("length", -1), ("decode", True), ("mono", True))
 
 
 def portable(feature: Any) -> Any:
@@ -66,7 +74,46 @@ def with_large_list_item(feature: Any, name: str) -> Any:
 
 def has_media(feature: Any) -> bool:
     """Tell whether features JSON holds a type whose values may lie in files of their own."""
-    return not _MEDIA_TYPES.isdisjoint(types_in(feature))
+    return not types_in(feature) <= _PLAIN_TYPES
+
+
+def is_media(feature: Any) -> bool:
+    """Tell whether features JSON is such a type itself."""
+    kind = feature.get("_type") if isinstance(feature, Mapping) else None
+    return isinstance(kind, str) and kind not in _PLAIN_TYPES
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return, in words, in which columns features JSON *one* differs from *other*.
+
+    The order of columns and the spelling, which differs by release, count for nothing; the order of a
+    ClassLabel's names decides what its numbers mean.
+    """
+    one, other = _bare(portable(one)), _bare(portable(other))
+    words = []
+    for column in {**one, **other}:
+        here, there = one.get(column, "absent"), other.get(column, "absent")
+        if here != there:
+            words.append(f"column {column!r} is {here!s:.200} or {there!s:.200}")
+    return words
+
+
+def _bare(feature: Any) -> Any:
+    """Return portable features JSON without what stands there by default, as some releases write it."""
+    if isinstance(feature, list):
+        return [_bare(item) for item in feature]
+    if not isinstance(feature, Mapping):
+        return feature
+    if not isinstance(feature.get("_type"), str):  # Columns, or a struct.
+        return {key: _bare(value) for key, value in feature.items()}
+    bare = {k: _bare(v) for k, v in feature.items() if v is not None and (k, v) not in _DEFAULTS}
+    if bare.get("_type") == "ClassLabel" and "names" in bare:
+        bare.pop("num_classes", None)
+    item = bare.get("feature")
+    is_whole = bare == {"feature": item, "_type": "Sequence"}
+    if is_whole and isinstance(item, Mapping) and not isinstance(item.get("_type"), str):
+        return {key: {"feature": value, "_type": "Sequence"} for key, value in item.items()}  # The same.
+    return bare
 
 
 def types_in(feature: Any) -> set[str]:

@@ -13,7 +13,7 @@ from hf_localize.equivalence import answers
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.jsonformat import MAX_JSON_BYTES, parse_json, sealed
 from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.manifestjson import manifest_document, read_manifest
+from hf_localize.manifestjson import manifest_document, read_manifest, writing_what_is_readable
 from hf_localize.paths import check_paths
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 
@@ -52,8 +52,14 @@ class Placed:
         return {content(file): self.key(file.path) for file in self.manifest.files}
 
     def to_bytes(self) -> bytes:
-        """Return the commit mark, as it stands at the ref's index key."""
-        data = sealed(self.document())
+        """Return the commit mark, as it stands at the ref's index key.
+
+        Raises:
+            IntegrityError: :func:`read_placed` would refuse it.
+        """
+        with writing_what_is_readable(self.manifest.ref):
+            data = sealed(self.document())
+            read_placed(data, "its commit mark")
         return data if len(data) <= _PLAIN_BYTES else gzip.compress(data, mtime=0)
 
     def document(self) -> dict[str, Any]:

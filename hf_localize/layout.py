@@ -6,8 +6,11 @@ folder has ``state.json``, ``dataset_info.json`` and ``data-00000-of-00001.arrow
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_localize.errors import IntegrityError
-from hf_localize.features import portable
+from hf_localize.features import differences, portable
 from hf_localize.hashing import hash_file
 from hf_localize.jsonformat import parse_json
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
+from hf_localize.manifestjson import SPLIT_NAME
 from hf_localize.paths import check_tree
 from hf_localize.refs import DatasetRef
-from hf_localize.shards import count_rows
+from hf_localize.shards import column_names, count_rows
 
+_log = logging.getLogger(__name__)
 DICT_FILE = "dataset_dict.json"
 INFO_FILE = "dataset_info.json"
 STATE_FILE = "state.json"
@@ -37,8 +42,12 @@ ReadFile = Callable[[str], "bytes | None"]
 
 def is_saved_dataset(folder: Path) -> bool:
     """Tell whether ``datasets.load_from_disk`` would open *folder*."""
-    single = (folder / INFO_FILE).is_file() and (folder / STATE_FILE).is_file()
-    return single or (folder / DICT_FILE).is_file()
+    return is_lone_split(folder) or (folder / DICT_FILE).is_file()
+
+
+def is_lone_split(folder: Path) -> bool:
+    """Tell whether ``datasets.load_from_disk`` would open *folder* as one Dataset."""
+    return (folder / INFO_FILE).is_file() and (folder / STATE_FILE).is_file()
 
 
 def describe_folder(folder: Path, ref: DatasetRef, *, hashed: bool) -> Manifest:
@@ -58,6 +67,11 @@ def describe_folder(folder: Path, ref: DatasetRef, *, hashed: bool) -> Manifest:
             return None
 
     manifest = describe(read, ref, str(folder))
+    for shard in (shard for split in manifest.splits for shard in split.shards):
+        if (columns := column_names(folder / shard.path)) != manifest.features.keys():
+            raise IntegrityError(
+                f"{folder / shard.path} has other columns than {INFO_FILE}: {sorted(columns)}"
+            )
     splits = tuple(_count_rows(folder, split) for split in manifest.splits)
     files = tuple(_record(folder, file.path, hashed) for file in manifest.files)
     return replace(manifest, splits=splits, files=files)
@@ -71,7 +85,8 @@ def describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         where: names the folder in errors.
 
     Raises:
-        IntegrityError: a JSON file that the folder should have is absent or unreadable.
+        IntegrityError: a JSON file that the folder should have is absent or unreadable, or its splits
+            can't be those of one dataset: they have different features, or names that become the same.
     """
     try:
         return _describe(read, ref, where)
@@ -83,15 +98,19 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
     prefixes = _split_folders(read, where)
     paths: list[str] = [DICT_FILE] if "" not in prefixes else []
     splits: list[Split] = []
-    info: dict[str, Any] = {}
-    for prefix, name in prefixes.items():
+    features: dict[str, dict[str, Any]] = {}
+    infos: list[dict[str, Any]] = []
+    for prefix, said in prefixes.items():
         state, info = _json(read, prefix + STATE_FILE, where), _json(read, prefix + INFO_FILE, where)
         shards = tuple(Shard(prefix + str(f["filename"])) for f in state["_data_files"])
-        split_name = name or str(state.get("_split") or "train")
-        recorded = (info.get("splits") or {}).get(split_name) or {}
+        recorded_as = said or str(state.get("_split") or "train")
+        said = said or lone_split(recorded_as)
+        features[said] = dict(info["features"])
+        infos.append(info)
+        recorded = (info.get("splits") or {}).get(recorded_as) or {}
         splits.append(
             Split(
-                split_name,
+                said,
                 int(recorded.get("num_examples") or 0),
                 int(recorded.get("num_bytes") or 0),
                 shards,
@@ -100,7 +119,17 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         paths += [prefix + STATE_FILE, prefix + INFO_FILE, *(s.path for s in shards)]
     if read(CARD_FILE) is not None:
         paths.append(CARD_FILE)
-    check_tree(paths, where)
+    # A folder that `load_from_disk` opens may have a colon in a split's name; no manifest takes it.
+    check_tree((path.replace(":", "_") for path in paths), where)
+    try:
+        names = split_names([split.name for split in splits])
+        require_same_features(features)
+    except ValueError as exc:
+        raise IntegrityError(f"{where} can't be loaded as one dataset: {exc}") from exc
+    for said, name in names.items():
+        if said != name:
+            warn_of_name(where, said, name)
+    info = infos[0]
     return Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
@@ -108,11 +137,74 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         resolved_config=info.get("config_name") or ref.config_name,
         origin="save_to_disk",
         license=info.get("license") or None,
-        splits=tuple(splits),
-        features=portable(info.get("features") or {}),
+        splits=tuple(replace(split, name=names[split.name]) for split in splits),
+        features=portable(next(iter(features.values()))),
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),
     )
+
+
+def lone_split(said: object) -> str:
+    """Return the split that a lone Dataset is in a load, by what it says its split is.
+
+    That may be the instruction by which it was read: ``test[:10%]`` is ``test``. What is of several
+    splits, or of none, is ``train``.
+    """
+    parts = {part.split("[", 1)[0] for part in str(said or "train").split("+")}
+    return (_split_name(parts.pop()) if len(parts) == 1 else "") or "train"
+
+
+def split_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return {key of a DatasetDict: the split that it is in a load}.
+
+    `save_to_disk` takes any key, ``load_dataset`` words that dots may join. A slice becomes its split
+    (``test[:10%]``: ``test``); in other keys, each run of other characters becomes ``_``. ``all``, which
+    means all splits together, becomes ``all_``.
+
+    Raises:
+        ValueError: nothing is left of a key, or two become the same.
+    """
+    names = {key: _split_name(key.split("[", 1)[0]) for key in keys}
+    for name in names.values():
+        same = [key for key, value in names.items() if value == name]
+        if not name or len(same) > 1:
+            raise ValueError(
+                f"{' and '.join(map(repr, same))} can't be told apart as splits of a load, whose names have "
+                "only letters, digits, _ and dots. Save a DatasetDict with other keys."
+            )
+    return names
+
+
+def _split_name(key: str) -> str:
+    name = key if SPLIT_NAME.fullmatch(key) else re.sub(r"\.+", ".", re.sub(r"[^\w.]+", "_", key)).strip(".")
+    return f"{name}_" if name.lower() == "all" else name
+
+
+@functools.cache
+def warn_of_name(where: str, key: str, name: str) -> None:
+    """Warn, once in a process, of a split that a load calls otherwise than `load_from_disk`."""
+    _log.warning(
+        "%s: split %r is loaded as %r: `datasets` takes letters, digits, _ and dots only", where, key, name
+    )
+
+
+def require_same_features(features: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that all splits have the same features, as `datasets` wants it of what it loads.
+
+    Args:
+        features: of each split, as JSON.
+
+    Raises:
+        ValueError: two have not.
+    """
+    (first, expected), *others = features.items()
+    for name, found in others:
+        if differing := differences(expected, found):
+            raise ValueError(
+                f"split {name!r} has other features than {first!r}: {'; '.join(differing[:3])}. "
+                "Register them under different config names, each from its own folder: "
+                "hg-localize register FOLDER/SPLIT ID --name CONFIG"
+            )
 
 
 def with_card(manifest: Manifest, folder: Path, card: Path) -> Manifest:
@@ -170,11 +262,11 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
 def _split_folders(read: ReadFile, where: str) -> dict[str, str]:
     """Return {path prefix: split name}; a lone split folder has the prefix and name ``""``."""
     data = read(DICT_FILE)
-    if data is None:
+    if data is None or (read(INFO_FILE) is not None and read(STATE_FILE) is not None):
         return {"": ""}
     document = parse_json(data, f"{where}/{DICT_FILE}")
     names = document.get("splits") if isinstance(document, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise IntegrityError(f"{where}/{DICT_FILE} names no splits")
     return {f"{name}/": name for name in names}
 

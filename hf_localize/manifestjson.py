@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from hf_localize.refs import MANIFEST_NAME, DatasetRef
 FORMAT_VERSION = 1
 #: How deep features may be nested: what reads them later calls itself for each level.
 _MOST_DEPTH = 60
-_SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # As datasets.naming has it.
+#: As datasets.naming has it.
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEXTS = frozenset(
     {
@@ -29,8 +31,28 @@ _TEXTS = frozenset(
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """Return *manifest* as UTF-8 JSON, always the same for the same manifest."""
-    return sealed(manifest_document(manifest))
+    """Return *manifest* as UTF-8 JSON, always the same for the same manifest.
+
+    Raises:
+        IntegrityError: :func:`read_manifest` would refuse it.
+    """
+    with writing_what_is_readable(manifest.ref):
+        data = sealed(manifest_document(manifest))
+        read_manifest(data, "its manifest")
+    return data
+
+
+@contextlib.contextmanager
+def writing_what_is_readable(ref: DatasetRef) -> Iterator[None]:
+    """Make an error of making JSON, or of reading it again, say that *ref* is not written.
+
+    Raises:
+        IntegrityError: there was one.
+    """
+    try:
+        yield
+    except (IntegrityError, ValueError, RecursionError) as exc:
+        raise IntegrityError(f"{ref} is not written, since nobody could read it again: {exc}") from exc
 
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
@@ -182,6 +204,6 @@ def _split_from_json(document: dict[str, Any]) -> Split:
         shards=tuple(map(_shard_from_json, document["shards"])),
         original_shard_rows=None if original is None else tuple(map(_count, original)),
     )
-    if not _SPLIT_NAME.fullmatch(split.name):
+    if not SPLIT_NAME.fullmatch(split.name):
         raise ValueError(f"{split.name!r:.100} is no name of a split")
     return split

@@ -74,6 +74,18 @@ def read_record(value: Any) -> PublicRecord | None:
     return _usable_record(value, ref, key) if ref is not None and is_zip_key(key) else None
 
 
+def require_readable(described: Mapping[str, Any], ref: DatasetRef) -> None:
+    """Check that readers will take a record of *ref* that says what is *described* and where its ZIP is.
+
+    Raises:
+        IntegrityError: they would pass it over.
+    """
+    longest = f"{ref.zip_key.removesuffix('.zip')}{ref.suffix}.zip"
+    record = read_record({**described, "s3_zip_key": longest})
+    if record is None or record.ref != ref:
+        raise IntegrityError(f"{ref} is not shared, since nobody could use a record of the ZIP {longest!r}")
+
+
 def is_zip_key(key: Any) -> TypeGuard[str]:
     """Tell whether a record's word for its ZIP may be followed: it lies in the folder of public ZIPs."""
     if not isinstance(key, str) or not key.startswith(f"{PUBLIC_ZIP_FOLDER}/"):

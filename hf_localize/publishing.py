@@ -63,9 +63,10 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
     Raises:
         ConflictError: the bucket has other content under this ref, and *replace* is False; or
             another publisher of other content was faster.
+        IntegrityError: nobody could read what would be written. Nothing was.
         PublishError: something could not be uploaded; no reader sees it.
     """
-    manifest = entry.hashed_manifest()
+    manifest = entry.publishable_manifest()
     key = manifest.ref.index_key
     found = bucket.get_with_etag(key)
     present = read_placed(found[0], key) if found else None

@@ -11,7 +11,7 @@ from hf_localize.entries import NotHere
 from hf_localize.errors import ConflictError, DatasetNotFoundError, IntegrityError
 from hf_localize.index import Placed, catalog_keys, leave, read_placed
 from hf_localize.manifest import Manifest
-from hf_localize.manifestjson import read_manifest
+from hf_localize.manifestjson import read_manifest, ref_at_head
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, index_prefix, ref_of_index_key
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.updating import update_json
@@ -33,7 +33,7 @@ def find_in_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> DatasetRef 
         return ref
     if isinstance(entry, BucketEntry):
         return entry.manifest.ref
-    return ref if _has_rest(bucket, ref) else None
+    return ref if _has_rest(bucket, ref, workers) else None
 
 
 def remove_from_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
@@ -51,7 +51,7 @@ def remove_from_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     removed = 0
     for _ in range(_TRIES):
         data = bucket.get(ref.index_key)
-        if data is None and not _has_rest(bucket, ref):
+        if data is None and not _has_rest(bucket, ref, workers):
             if removed:
                 return removed
             return _remove_unindexed(bucket, ref, workers)
@@ -62,11 +62,11 @@ def remove_from_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
 def _remove_once(bucket: Bucket, ref: DatasetRef, mark: bytes | None, workers: int) -> int:
     placed = _read_mark(mark, ref)
     used = _used_by_others(bucket, ref, workers)
-    manifest = placed.manifest if placed else next(_claimed(bucket, ref), (None, None))[1]
+    manifest = placed.manifest if placed else next(_claimed(bucket, ref, workers), (None, None))[1]
     if mark is not None:
         bucket.delete(ref.index_key)
     _leave_catalogs(bucket, manifest or Manifest(dataset_id=ref.dataset_id), ref)
-    folders = {folder for folder, _ in _claimed(bucket, ref)}
+    folders = {folder for folder, _ in _claimed(bucket, ref, workers)}
     keys = placed.all_keys() if placed else set()
     # Also those of a replacement that was not completed.
     for prefix in (*(f"{folder}/" for folder in folders), f"{ref.folders[-1]}@"):
@@ -87,15 +87,16 @@ def _read_mark(data: bytes | None, ref: DatasetRef) -> Placed | None:
         return None
 
 
-def _has_rest(bucket: Bucket, ref: DatasetRef) -> bool:
+def _has_rest(bucket: Bucket, ref: DatasetRef, workers: int) -> bool:
     """Tell whether the bucket has data of this very ref without a commit mark."""
-    return any(_claimed(bucket, ref)) or any(bucket.list_keys(f"{ref.folders[-1]}@"))
+    return any(_claimed(bucket, ref, workers)) or any(bucket.list_keys(f"{ref.folders[-1]}@"))
 
 
-def _claimed(bucket: Bucket, ref: DatasetRef) -> Iterator[tuple[str, Manifest | None]]:
+def _claimed(bucket: Bucket, ref: DatasetRef, workers: int) -> Iterator[tuple[str, Manifest | None]]:
     """Yield the folders that are this very ref's, by the manifest in them, with it.
 
-    The last of a ref's folders is nobody else's, whatever is in it.
+    Whose a manifest is that can't be read (None) is told by its head, else by who uses what lies beside
+    it. The last of a ref's folders is nobody else's, whatever is in it.
     """
     for folder in ref.folders:
         claim = f"{folder}/{MANIFEST_NAME}"
@@ -105,11 +106,16 @@ def _claimed(bucket: Bucket, ref: DatasetRef) -> Iterator[tuple[str, Manifest | 
         try:
             manifest = read_manifest(data, claim)
         except IntegrityError:
-            if folder == ref.folders[-1]:
+            named = ref if folder == ref.folders[-1] else ref_at_head(data)
+            if named == ref or (named is None and not _is_used_by_others(bucket, folder, ref, workers)):
                 yield folder, None
             continue
         if manifest.ref == ref:
             yield folder, manifest
+
+
+def _is_used_by_others(bucket: Bucket, folder: str, ref: DatasetRef, workers: int) -> bool:
+    return any(key.startswith(f"{folder}/") for key in _used_by_others(bucket, ref, workers))
 
 
 def _used_by_others(bucket: Bucket, ref: DatasetRef, workers: int) -> set[str]:

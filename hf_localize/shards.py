@@ -132,11 +132,24 @@ def _batches(sources: Sequence[Path], readers: Sequence[pa.RecordBatchReader]) -
 
 def count_rows(shard: Path) -> int:
     """Return the number of rows of an Arrow stream file; only batch headers are read."""
+    with _opened(shard) as reader:
+        return sum(batch.num_rows for batch in reader)
+
+
+def column_names(shard: Path) -> set[str]:
+    """Return the names of the columns of an Arrow stream file."""
+    with _opened(shard) as reader:
+        return set(reader.schema.names)
+
+
+@contextlib.contextmanager
+def _opened(shard: Path) -> Iterator[pa.RecordBatchReader]:
+    """Lend a reader of an Arrow stream file; raises IntegrityError where it is none."""
     import pyarrow as pa
 
     try:
         with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
-            return sum(batch.num_rows for batch in reader)
+            yield reader
     except (pa.ArrowInvalid, FileNotFoundError, pa.ArrowIOError) as exc:
         raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
 

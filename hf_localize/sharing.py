@@ -20,7 +20,15 @@ from hf_localize.errors import (
 from hf_localize.http.web import PublicFiles
 from hf_localize.manifest import Manifest
 from hf_localize.packing import PackedZip
-from hf_localize.publicrecords import described, drop_record, is_shared_as, is_zip_key, own_record, put_record
+from hf_localize.publicrecords import (
+    described,
+    drop_record,
+    is_shared_as,
+    is_zip_key,
+    own_record,
+    put_record,
+    require_readable,
+)
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.s3.bucket import Bucket, KeyInfo
 from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
@@ -44,7 +52,9 @@ def check_may_share(manifest: Manifest, share_restricted: Collection[str]) -> No
 
     Raises:
         RestrictedError: the dataset is gated or private, and is not among those ids.
+        IntegrityError: nobody could use its record: the name of its ZIP would be too long.
     """
+    require_readable(described(manifest), manifest.ref)
     ids = {manifest.dataset_id, manifest.canonical_id or manifest.dataset_id}
     if manifest.restriction is None or not ids.isdisjoint(share_restricted):
         return
@@ -81,7 +91,7 @@ def make_public(
         PublishError: it could not be uploaded, or outsiders could not read it. Then the message has
             the bucket policy that helps.
     """
-    manifest = entry.hashed_manifest()
+    manifest = entry.publishable_manifest()
     check_may_share(manifest, share_restricted)
     records = read_json(bucket, PUBLIC_RECORDS_KEY)
     key, own_zip = own_record(records, manifest.ref) or (None, None)

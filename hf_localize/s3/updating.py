@@ -61,7 +61,13 @@ def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], boo
             _update_together(bucket, key, change, public)
             return
         try:
-            _put_over(bucket, key, _as_json(document), found[1].get("etag", "") if found else None, public)
+            _put_over(
+                bucket,
+                key,
+                _as_json(bucket, key, document),
+                found[1].get("etag", "") if found else None,
+                public,
+            )
         except PreconditionFailedError:
             _take_turns(attempt)
         # The loop ends when a fresh read shows the change.
@@ -84,7 +90,7 @@ def _update_together(
         document = read_json(bucket, key)
         if not changes.apply(document, _announced(bucket, key)):
             return
-        _put(bucket, key, _as_json(document), public)
+        _put(bucket, key, _as_json(bucket, key, document), public)
         _take_turns(attempt)
     raise _kept_changing(bucket, key)
 
@@ -152,8 +158,10 @@ def _put_over(bucket: Bucket, key: str, body: bytes, etag: str | None, public: b
         bucket.put_over(key, body, etag, Metadata=metadata)
 
 
-def _as_json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, ensure_ascii=False).encode()
+def _as_json(bucket: Bucket, key: str, document: Mapping[str, Any]) -> bytes:
+    data = json.dumps(document, indent=1, ensure_ascii=False).encode()
+    _parsed(bucket, key, data)  # A reader would refuse what is too large, say: then it stays as it is.
+    return data
 
 
 def _parsed(bucket: Bucket, key: str, data: bytes | None) -> dict[str, Any]:

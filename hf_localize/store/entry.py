@@ -13,6 +13,8 @@ from hf_localize import layout
 from hf_localize.errors import IntegrityError
 from hf_localize.hashing import verify_folder
 from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifestjson import manifest_bytes
+from hf_localize.media import require_bytes
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
 from hf_localize.store.places import identity_of
@@ -122,6 +124,17 @@ class LocalEntry:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.folder / file.path, target)
         verify_folder(folder, manifest)
+        return manifest
+
+    def publishable_manifest(self) -> Manifest:
+        """Return the manifest as :meth:`hashed_manifest` does, if others can use what would be published.
+
+        Raises:
+            IntegrityError: nobody could read the manifest, or a media value has no bytes.
+        """
+        manifest = self.hashed_manifest()
+        manifest_bytes(manifest)
+        require_bytes((self.folder / path for path in sorted(manifest.shard_paths())), manifest.features)
         return manifest
 
     def hashed_manifest(self) -> Manifest:
