@@ -70,11 +70,11 @@ class PublicFiles:
         """
         return self._open(key, start, stop)
 
-    def is_readable(self, key: str) -> bool:
-        """Tell whether anybody may read the file, by reading its first byte."""
+    def is_readable(self, key: str, version_id: str | None = None) -> bool:
+        """Tell whether anybody may read the file, or a version of it that S3 keeps, by its first byte."""
         try:
             _patience(self.base_url, self.timeout_seconds).ask(
-                lambda: trying(key, lambda: self._open(key, 0, 1).close())
+                lambda: trying(key, lambda: self._open(key, 0, 1, version_id).close())
             )
         except (AccessDeniedError, _MissingError):
             return False
@@ -90,8 +90,8 @@ class PublicFiles:
     def _base_url(self) -> str:
         return self.other_url if self.other_url and self.base_url in _refused else self.base_url
 
-    def _open(self, key: str, start: int = 0, stop: int | None = None) -> Body:
-        name = quote(key)
+    def _open(self, key: str, start: int = 0, stop: int | None = None, version_id: str | None = None) -> Body:
+        name = quote(key) if version_id is None else f"{quote(key)}?versionId={quote(version_id, safe='')}"
         try:
             try:
                 return _wire(self, self._base_url).get(name, start, stop)

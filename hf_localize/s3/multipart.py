@@ -93,14 +93,14 @@ def resume_upload(
     part_bytes: int,
     *,
     metadata: Mapping[str, str],
-    public: bool = False,
+    acl: Mapping[str, str] | None = None,
 ) -> MultipartUpload:
     """Go on with an upload of *key* that was interrupted, else begin one.
 
     Args:
         part_bytes: size of each part but the last; an upload with others is left alone.
         metadata: is recorded with the object that is begun.
-        public: give it the ``public-read`` ACL.
+        acl: the ACL of the object that is begun, as an argument for botocore.
 
     Raises:
         AclsDisabledError: the bucket refuses ACLs.
@@ -116,8 +116,7 @@ def resume_upload(
         if all(size == part_bytes for number, (size, _) in parts.items() if number != most):
             there = {number: etag for number, (_, etag) in parts.items()}
             return MultipartUpload(connection, key, upload_id, there)
-    acl: dict[str, Any] = {"ACL": "public-read"} if public else {}
-    begun = connection.call("create_multipart_upload", key, Metadata=dict(metadata), **acl)
+    begun = connection.call("create_multipart_upload", key, Metadata=dict(metadata), **(acl or {}))
     return MultipartUpload(connection, key, begun["UploadId"], {})
 
 

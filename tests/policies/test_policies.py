@@ -68,9 +68,12 @@ class Office:
         return self.desk.bucket_keys()
 
 
-@pytest.fixture
+@pytest.fixture(params=["unversioned", "versioned"] if KIND == "ceph" else ["unversioned"])
 def office(
-    enforcing: EnforcingMoto | EnforcingCeph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    enforcing: EnforcingMoto | EnforcingCeph,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Office]:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -80,6 +83,9 @@ def office(
     desk.bucket = f"team-{uuid.uuid4().hex[:12]}"
     enforcing.unlock()
     enforcing.server.create_bucket(desk.bucket)
+    if request.param == "versioned":
+        enabled = {"Status": "Enabled"}
+        desk.client().put_bucket_versioning(Bucket=desk.bucket, VersioningConfiguration=enabled)
     yield Office(enforcing, desk)
     proxy.close()
 
