@@ -25,7 +25,7 @@ from hf_localize.packing import PackedZip
 from hf_localize.publicrecords import described, drop_record, is_shared_as, is_zip_key, own_record, put_record
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.s3.bucket import Bucket, KeyInfo
-from hf_localize.s3.errors import AclsDisabledError
+from hf_localize.s3.errors import AclsDisabledError, MissingKeyError
 from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
 from hf_localize.s3.updating import read_json, update_json
 from hf_localize.store.entry import LocalEntry
@@ -175,27 +175,43 @@ def withdraw(
 def _close_versions(bucket: Bucket, ref: DatasetRef, itself: PublicFiles, kept: Collection[Any]) -> bool:
     """Close the former versions of the ZIPs of *ref*, which a bucket that keeps versions gives by their ids.
 
-    They stay in the bucket, for those who may read it. Returns False where none was open.
+    Those who may read the bucket keep them. Returns False where none was open.
     """
     stem, own = _zip_names(ref)
     was_open = False
     try:
         for key, version_id in bucket.list_versions(stem):
-            if key in kept or not own.fullmatch(key) or not itself.is_readable(key, version_id):
-                continue
-            bucket.close_version(key, version_id)
-            was_open = True
-            if itself.is_readable(key, version_id):
-                raise PublishError(f"everybody can still read the version {version_id} of {key}")
-    except (AccessDeniedError, RefusedError, AclsDisabledError, PublishError) as exc:
-        if not bucket.keeps_versions and not was_open and not isinstance(exc, PublishError):
+            if key not in kept and own.fullmatch(key) and itself.is_readable(key, version_id):
+                _close_version(bucket, itself, key, version_id)
+                was_open = True
+    except (AccessDeniedError, RefusedError, MissingKeyError) as exc:
+        if not bucket.keeps_versions and not was_open:
             return False  # There are no versions that could be listed.
-        raise PublishError(
-            f"record and ZIP of {ref} are removed, but {bucket.address} keeps former versions, and who knows "
-            f"the id of one may be able to read it: {exc}. Run the command again with the rights "
-            "s3:ListBucketVersions and s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
-        ) from exc
+        raise _still_open(bucket, exc) from exc
     return was_open
+
+
+def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: str) -> None:
+    """Take the ACL from a version that everybody can read; where that does not help, remove it."""
+    failures: list[Exception] = []
+    for close in (bucket.close_version, bucket.delete_version):
+        try:
+            close(key, version_id)
+        except (AccessDeniedError, RefusedError, AclsDisabledError, MissingKeyError) as exc:
+            failures.append(exc)
+        if not itself.is_readable(key, version_id):
+            return
+    raise _still_open(
+        bucket, failures[0] if failures else PublishError(f"{key} is open, version {version_id}")
+    )
+
+
+def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
+    return PublishError(
+        f"record and ZIP are removed, but {bucket.address} keeps former versions, which everybody who knows "
+        f"their ids can read: {cause}. Run the command again with the rights s3:ListBucketVersions and "
+        "s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
+    )
 
 
 def _is_zip_whole(bucket: Bucket, record: Mapping[str, Any], *, reads: bool) -> bool:

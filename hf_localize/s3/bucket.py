@@ -263,6 +263,10 @@ class Bucket:
         """Take the ``public-read`` ACL from one version of an object; its bytes stay."""
         self.connection.call("put_object_acl", key, VersionId=version_id, ACL="private")
 
+    def delete_version(self, key: str, version_id: str) -> None:
+        """Remove one version of an object for good."""
+        self.connection.call("delete_object", key, VersionId=version_id)
+
     def _note_version(self, answer: Mapping[str, Any]) -> None:
         self.keeps_versions = self.keeps_versions or answer.get("VersionId", "null") != "null"
 
