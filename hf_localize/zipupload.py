@@ -162,7 +162,7 @@ class _ZipUpload:
             data = bytes(part)
             self._write(
                 lambda condition: self._bucket.put(
-                    self._key, data, public=True, Metadata=self._metadata, **condition
+                    self._key, data, public=True, md5=md5, Metadata=self._metadata, **condition
                 )
             )
         elif self._upload is not None and self._upload.parts_there.get(number) != md5:

@@ -5,6 +5,7 @@ Keys are relative to the prefix.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from hf_localize.errors import (
 from hf_localize.http.wire import Body
 from hf_localize.jsonformat import MAX_JSON_BYTES
 from hf_localize.s3.address import BucketAddress, address_of
-from hf_localize.s3.connection import Connection, content_md5, guarding, time_of
+from hf_localize.s3.connection import Connection, content_md5, time_of
 from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError, NotS3Error, not_s3
 from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
@@ -139,10 +140,13 @@ class Bucket:
             return None
         return Told(found["ETag"].strip('"'), found["Metadata"], found["ContentLength"])
 
-    def put(self, key: str, data: bytes, *, public: bool = False, **extra: Any) -> str:
+    def put(
+        self, key: str, data: bytes, *, public: bool = False, md5: str | None = None, **extra: Any
+    ) -> str:
         """Write one object and return its ETag.
 
         Args:
+            md5: that of *data* (hex), where it is known.
             public: give it the ``public-read`` ACL, where that is possible: :meth:`publicly`.
             extra: ``IfMatch`` or ``IfNoneMatch``; ``Metadata``; ``ContentType``.
 
@@ -154,7 +158,9 @@ class Bucket:
         def write(acl: Mapping[str, str]) -> None:
             arguments = {**acl, **extra}
             answers.append(
-                self.connection.call("put_object", key, Body=data, ContentMD5=content_md5(data), **arguments)
+                self.connection.call(
+                    "put_object", key, Body=data, ContentMD5=content_md5(data, md5), **arguments
+                )
             )
 
         if public:
@@ -182,10 +188,12 @@ class Bucket:
 
     def put_file(self, key: str, data: Any, sha256: str) -> None:
         """Write one small object, whose *sha256* (hex) is signed and recorded."""
-        headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
-        self.connection.moving(
-            key, "PutObject", lambda wire, name: wire.put(name, data, headers | guarding(wire, data))
-        )
+        headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256, **self.connection.encrypting}
+        if self.connection.knows_checksums:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        else:
+            headers["Content-MD5"] = content_md5(data)
+        self.connection.moving(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
 
     def delete(self, key: str) -> None:
         """Remove one object; success where there is none."""

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hf_localize.errors import AccessDeniedError, HfLocalizeError, PreconditionFailedError, RefusedError
-from hf_localize.s3.connection import Connection, guarding, time_of
+from hf_localize.s3.connection import Connection, content_md5, time_of
 from hf_localize.s3.errors import MissingKeyError, NoSuchUploadError, NotPermittedError
 
 _log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ class MultipartUpload:
             md5: that of *data* (hex), where it is known.
         """
         query = f"partNumber={number}&uploadId={quote(self._id, safe='-_.~')}"
+        guard = {"Content-MD5": content_md5(data, md5)}
         headers = self._connection.moving(
-            self._key, "UploadPart", lambda wire, name: wire.put(name, data, guarding(wire, data, md5), query)
+            self._key, "UploadPart", lambda wire, name: wire.put(name, data, guard, query)
         )
         self.parts_there[number] = headers.get("etag", "").strip('"')
 

@@ -65,7 +65,7 @@ def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], boo
             body, etag = _as_json(document), found[1].get("etag", "") if found else None
             known: dict[str, str] = {_CONDITIONS: _heeded(bucket)} if bucket.heeds_conditions else {}
             try:
-                put_over(bucket, key, body, etag, public=public, Metadata=known)
+                put_over(bucket, key, body, etag, Metadata=known, **_how(public))
             except PreconditionFailedError:
                 _take_turns(attempt)
                 continue
@@ -88,14 +88,19 @@ def _update_together(bucket: Bucket, key: str, change: changes.Change, public: b
         document = read_json(bucket, key)
         if not changes.apply(document, _announced(bucket, key)):
             return
-        bucket.put(key, _as_json(document), public=public)
+        bucket.put(key, _as_json(document), **_how(public))
         _take_turns(attempt)
     raise _kept_changing(bucket, key)
 
 
 def _refuses_wrong(bucket: Bucket, key: str, body: bytes, public: bool) -> bool:
     """Tell whether wrong conditions are refused. Where they are not, *body* is there again: repair it."""
-    return refuses_wrong_conditions(lambda condition: bucket.put(key, body, public=public, **condition))
+    return refuses_wrong_conditions(lambda condition: bucket.put(key, body, **_how(public), **condition))
+
+
+def _how(public: bool) -> dict[str, Any]:
+    # A cache must not give outsiders the records of yesterday.
+    return {"public": True, "CacheControl": "no-cache"} if public else {}
 
 
 def _heeded(bucket: Bucket) -> str:
