@@ -97,11 +97,12 @@ test-browser: $(BIN)/.ready ## The catalogue in a browser, and its pictures for 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
 	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/cataloguing
 
-test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS)
+test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS), and in buckets that keep versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
+	HGLOC_TEST_S3=seaweedfs HGLOC_TEST_S3_VERSIONED=1 $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests/test_*.py
 
-test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed)
+test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed), in a bucket that keeps versions too
 	HGLOC_TEST_POLICY_SERVER=ceph $(BIN)/python -m pytest -rs tests/policies
 
 .venv-audit/.ready: pyproject.toml

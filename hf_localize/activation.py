@@ -1,7 +1,7 @@
 """Activation from outside the program, by ``HGLOC_AUTO_INSTALL=1``.
 
-Imported while Python starts, by the wheel's ``hf_localize.pth`` or ``.start``, or by a ``sitecustomize``. So it
-loads nothing: the shim is installed when the program looks for `datasets`, and never otherwise.
+Imported while Python starts, by the wheel's ``hf_localize.pth`` or ``.start``, or by a ``sitecustomize``.
+So it loads nothing: the shim is installed when the program looks for `datasets`, and never otherwise.
 """
 
 from __future__ import annotations

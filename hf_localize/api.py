@@ -164,6 +164,9 @@ def sync_local_dataset_to_s3(
 ) -> Result:
     """Bring a dataset of the local store to the bucket, if the bucket lacks it or differs.
 
+    What the bucket has of it that is missing or damaged is sent again: by size, time and ETag, or, where
+    ``HGLOC_VERIFY`` is ``always``, by reading it.
+
     Raises:
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
@@ -271,17 +274,17 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     from hf_localize import publishing, sharing
 
     bucket = session.require_publisher()
-    workers = session.settings.max_concurrency
+    workers, reads = session.settings.max_concurrency, session.settings.verify == "always"
     if how.make_public:
         sharing.check_may_share(entry.manifest, how.share_restricted)  # Before anything is sent.
     with one_load():
-        sent = publishing.upload(entry, bucket, replace=how.replace, workers=workers)
+        sent = publishing.upload(entry, bucket, replace=how.replace, workers=workers, reads=reads)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if how.make_public:
         named = how.share_restricted
         with one_load():
             shared = sharing.make_public(
-                entry, bucket, session.outside, workers=workers, share_restricted=named
+                entry, bucket, session.outside, workers=workers, share_restricted=named, reads=reads
             )
         done.append("shared publicly" if shared else "shared publicly already")
     return done

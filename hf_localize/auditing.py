@@ -6,7 +6,6 @@ The quick level reads what shows how an entry is found, and compares sizes; the 
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,24 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_localize.checking import UNSEALED, Checked, Damage
-from hf_localize.crew import run_all, trying
+from hf_localize.checking import Checked, Damage
+from hf_localize.crew import run_all
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import IntegrityError
 from hf_localize.http.web import PublicFiles
-from hf_localize.index import Placed, catalog_keys, enter, folder_of, plain_mark, read_placed
-from hf_localize.jsonformat import is_as_written
+from hf_localize.index import Placed, folder_of
+from hf_localize.inspecting import mark_damages, sha256_of
 from hf_localize.manifest import FileRecord
-from hf_localize.manifestjson import manifest_document, read_manifest
-from hf_localize.progress import Item, counter, moving
+from hf_localize.progress import Item, moving
 from hf_localize.publicrecords import PublicRecord, described, read_record, record_ref
 from hf_localize.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.s3.bucket import Bucket
-from hf_localize.s3.updating import read_json
 from hf_localize.sources.private import BucketEntry, PrivateSource, find_indexed, list_refs
 from hf_localize.sources.public import PublicSource, ZipEntry, ZipFetch
 
-_CHUNK = 1 << 20
 #: Fields of a public record that the original tool does not write.
 _OURS = frozenset({"digest", "size_bytes", "sha256", "tail_bytes"})
 
@@ -63,7 +59,7 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
     manifest, placed = entry.manifest, entry.placed
     damages: list[Damage] = []
     if entry.is_indexed:
-        damages += _marks_damages(bucket, placed)
+        damages += mark_damages(bucket, placed)
         damages += _size_damages(bucket, placed)
         if deep:
             seen = {damage.path for damage in damages}
@@ -80,29 +76,6 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
         tuple(damages),
         is_hashed=deep and entry.is_indexed,
     )
-
-
-def _marks_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
-    """Yield what is wrong with what an entry is found by: commit mark, catalogs, claim of its folder."""
-    manifest, key = placed.manifest, placed.manifest.ref.index_key
-    data = bucket.get(key) or b""
-    if data and not is_as_written(plain_mark(data, key), read_placed(data, key).document()):
-        yield Damage(key, UNSEALED)
-    for catalog in catalog_keys(manifest):
-        try:
-            document = read_json(bucket, catalog)
-            if enter(document, manifest):
-                yield Damage(catalog, f"does not list {manifest.ref} as its manifest does")
-        except (IntegrityError, AttributeError, TypeError) as exc:
-            yield Damage.of(catalog, exc)
-    for folder in {folder_of(key) for key in placed.all_keys()} & set(manifest.ref.folders):
-        claim = f"{folder}/{MANIFEST_NAME}"
-        data = bucket.get(claim) or b""  # It may be the manifest of former content.
-        try:
-            if not is_as_written(data, manifest_document(read_manifest(data, claim))):
-                yield Damage(claim, UNSEALED)
-        except IntegrityError as exc:
-            yield Damage.of(claim, exc) if data else Damage(claim, "is missing")
 
 
 def _size_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
@@ -126,7 +99,7 @@ def _hash_damages(
 
     def check(file: FileRecord) -> Damage | None:
         try:
-            digest = _sha256(file.path, lambda: open_file(file))
+            digest = sha256_of(file.path, lambda: open_file(file))
         except (IntegrityError, FileNotFoundError) as exc:
             return Damage.of(name(file.path), exc)
         if digest == file.sha256:
@@ -134,22 +107,6 @@ def _hash_damages(
         return Damage(name(file.path), "differs from the entry's manifest: its sha256 is another")
 
     return [damage for damage in run_all(check, files, workers=workers) if damage is not None]
-
-
-def _sha256(what: str, open_body: Callable[[], io.RawIOBase]) -> str:
-    digests: list[str] = []
-
-    def read() -> None:
-        digest, chunk, size, note = hashlib.sha256(), bytearray(_CHUNK), 0, counter(what)
-        with open_body() as body:
-            while got := body.readinto(chunk):
-                digest.update(memoryview(chunk)[:got])
-                size += got
-                note(size)
-        digests.append(digest.hexdigest())
-
-    trying(what, read)
-    return digests[-1]
 
 
 def check_public(
@@ -234,7 +191,7 @@ def _zip_damages(entry: ZipEntry) -> list[Damage]:
     """Read the whole ZIP; only where it is not as recorded, its files, to name those that are damaged."""
     key = entry.record.zip_key
     with moving("Checking", entry.record.ref, [Item(key, entry.record.size_bytes or 0)]):
-        if _sha256(key, functools.partial(entry.files.open_range, key)) == entry.record.sha256:
+        if sha256_of(key, functools.partial(entry.files.open_range, key)) == entry.record.sha256:
             return []
 
     def open_file(file: FileRecord) -> io.RawIOBase:

@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
-    PreconditionFailedError,
     RefusedError,
     UnreachableError,
 )
@@ -29,7 +28,8 @@ from hf_localize.http.web import PublicFiles
 from hf_localize.http.wire import TooShortError
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER
 from hf_localize.s3.bucket import Bucket
-from hf_localize.s3.errors import AclsDisabledError, NoSuchUploadError, NotPermittedError
+from hf_localize.s3.conditions import try_conditions
+from hf_localize.s3.errors import NoSuchUploadError, NotPermittedError
 from hf_localize.sharing import public_policy
 
 _log = logging.getLogger(__name__)
@@ -167,6 +167,7 @@ class _Trial:
             yield Finding(_AREA, "right s3:PutObject", OK, "granted")
             yield from self._publishing(may_delete)
             yield from self._abilities(key)
+            yield from self._versions()
             yield from self._outsiders(key, may_delete)
         finally:
             if may_put and may_delete:
@@ -225,14 +226,10 @@ class _Trial:
 
     def _abilities(self, key: str) -> Iterator[Finding]:
         bucket = self._bucket
-        heeded = [
-            _is_refused(lambda: bucket.put(key, _CONTENT, IfNoneMatch="*")),
-            _is_refused(lambda: bucket.put(key, _CONTENT, IfMatch=f'"{"0" * 32}"')),
-        ]
-        if all(heeded):
+        if try_conditions(bucket, key):
             yield Finding(_AREA, "conditional writes", OK, "If-Match and If-None-Match are heeded")
         else:
-            told = "they are not heeded: changes of what publishers share are announced and repaired instead"
+            told = "they are of no use: changes of what publishers share are announced and repaired instead"
             advice = "publish from one machine at a time where you can, or use a newer server"
             yield Finding(_AREA, "conditional writes", WARN, told, advice)
         wrong = base64.b64encode(bytes(16)).decode()
@@ -243,7 +240,7 @@ class _Trial:
                     Bucket=bucket.address.name, Key=bucket.address.key(key), Body=_CONTENT, ContentMD5=wrong
                 )
 
-        if _is_refused(put_wrongly, HfLocalizeError):
+        if _is_refused(put_wrongly):
             yield Finding(_AREA, "checksums", OK, "what was changed on its way is refused (Content-MD5)")
         elif bucket.connection.target().url.startswith("https://"):
             yield Finding(
@@ -254,11 +251,25 @@ class _Trial:
             yield Finding(_AREA, "checksums", WARN, "a wrong Content-MD5 is taken", advice)
         bucket.put(key, _CONTENT, Metadata={"probe": self._own})
         told_of = bucket.told_of(key)
-        if told_of is not None and told_of[1].get("probe") == self._own:
+        if told_of is not None and told_of.metadata.get("probe") == self._own:
             yield Finding(_AREA, "metadata", OK, "is kept with objects")
         else:
             advice = "an interrupted upload begins anew"
             yield Finding(_AREA, "metadata", WARN, "is not kept with objects", advice)
+
+    def _versions(self) -> Iterator[Finding]:
+        """Tell of a bucket that keeps versions, by what the writes before have told."""
+        if not self._bucket.keeps_versions:
+            return
+        told = "what is replaced or removed stays in the bucket as former versions"
+        if _is_permitted(lambda: next(self._bucket.list_versions(_PROBES), None)):
+            advice = (
+                "a lifecycle rule for noncurrent versions removes them; withdraw closes those of public ZIPs"
+            )
+            yield Finding(_AREA, "versions", OK, told, advice)
+        else:
+            advice = f"withdraw needs s3:ListBucketVersions, to close those of public ZIPs: {_PAGE}"
+            yield Finding(_AREA, "versions", WARN, told, advice)
 
     def _outsiders(self, key: str, may_delete: bool) -> Iterator[Finding]:
         """Look whether others can read what is private, and whether they could read what is shared."""
@@ -299,16 +310,11 @@ class _Trial:
 
     def _put_publicly(self, key: str) -> str:
         """Put *key* as `--make-public` puts a ZIP; return, in words, how that was taken."""
-        try:
-            self._bucket.put(key, _CONTENT, public=True)
-        except AclsDisabledError:
-            how = "ACLs are disabled"
-        except NotPermittedError:
-            how = "s3:PutObjectAcl is not granted"
-        else:
+        refusal = self._bucket.publicly(lambda acl: self._bucket.put(key, _CONTENT, **acl))
+        if refusal is None:
             return "ACLs are taken"
-        self._bucket.put(key, _CONTENT)
-        return how
+        is_right = isinstance(refusal, NotPermittedError)
+        return "s3:PutObjectAcl is not granted" if is_right else "ACLs are disabled"
 
 
 def probe_public(outside: PublicFiles, bucket: Bucket | None) -> Iterator[Finding]:
@@ -365,12 +371,9 @@ def _is_permitted(attempt: Callable[[], object]) -> bool | None:
     return True
 
 
-def _is_refused(attempt: Callable[[], object], kind: type[HfLocalizeError] = PreconditionFailedError) -> bool:
-    """Tell whether *attempt* ended in an error of *kind*."""
+def _is_refused(attempt: Callable[[], object]) -> bool:
     try:
         attempt()
-    except kind:
-        return True
     except HfLocalizeError:
-        return False
+        return True
     return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hf_localize.crew import run_all
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError
+from hf_localize.inspecting import wrong_objects
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.refs import DatasetRef, is_commit
 from hf_localize.session import Session, current_session
@@ -71,7 +72,10 @@ class Age:
 def diff_datasets(
     dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
 ) -> list[Difference]:
-    """Compare the local store with the bucket, by the digests and files of manifests; no data is read.
+    """Compare the local store with the bucket: digests and files of manifests, and what a listing tells.
+
+    A copy in the bucket of which a file is missing or damaged is different. Data is read, where both are
+    the same, only of what was written to the bucket after the commit mark.
 
     Args:
         dataset_id: None compares all datasets of both.
@@ -187,6 +191,23 @@ def _age_of(manifest: Manifest, told: tuple[str | None, str] | None) -> Age:
     return Age(*names, state=state, commit=manifest.commit, hub_commit=newest)
 
 
+def _damaged(local: LocalEntry, there: BucketEntry) -> Iterator[FileDifference]:
+    """Yield the files whose objects in the bucket are not what its manifest, the same as here, says."""
+    placed, bucket = there.placed, there.bucket
+    mark = bucket.get_with_headers(placed.manifest.ref.index_key)
+    if mark is None:
+        return
+    items = [(file, local.folder / file.path, placed.key(file.path)) for file in placed.manifest.files]
+    try:
+        wrong = wrong_objects(items, mark, bucket, reads=False, workers=there.workers)
+    except AccessDeniedError as exc:
+        _log.warning("whether what the bucket has of %s is whole is not known: %s", placed.manifest.ref, exc)
+        return
+    for file, _, key in items:
+        if key in wrong:
+            yield FileDifference(file.path, file.size_bytes, wrong[key])
+
+
 def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | None) -> Difference:
     mine = None if local is None else local.manifest
     its = None if there is None else there.manifest
@@ -197,8 +218,10 @@ def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | 
     elif not knows_mine or not knows_its:
         state = "unknown"
     else:
-        state = "same" if mine.digest == its.digest else "different"
         files = tuple(_differing(mine.files, its.files))
+        if local is not None and there is not None and mine.digest == its.digest:
+            files = tuple(_damaged(local, there))
+        state = "different" if files or mine.digest != its.digest else "same"
     return Difference(
         *(ref.dataset_id, ref.config_name, ref.revision),
         state=state,

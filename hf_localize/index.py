@@ -5,15 +5,20 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_localize.equivalence import answers
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.jsonformat import MAX_JSON_BYTES, parse_json, sealed
+from hf_localize.jsonformat import MAX_JSON_BYTES, check_seal, parse_json, sealed
 from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.manifestjson import manifest_document, read_manifest, writing_what_is_readable
+from hf_localize.manifestjson import (
+    FORMAT_VERSION,
+    manifest_document,
+    read_manifest,
+    writing_what_is_readable,
+)
 from hf_localize.paths import check_paths
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, catalog_key
 
@@ -67,15 +72,18 @@ class Placed:
         where = {"folder": self.folder, "elsewhere": dict(self.elsewhere), "generation": self.generation}
         return manifest_document(self.manifest) | where
 
-    def replaced_by(self, manifest: Manifest) -> Placed:
+    def replaced_by(self, manifest: Manifest, wrong: Collection[str] = ()) -> Placed:
         """Return where other content of the same ref lies: what is the same stays where it is.
+
+        Args:
+            wrong: keys of damaged objects, which nothing of it is to lie at.
 
         The folder for the rest is of this replacement alone, since the commit mark is changed only
         by compare-and-swap: nobody who is late removes what another one has just written there.
         """
         generation = self.generation + 1
         new = replacement_folder(manifest, generation)
-        there = self.by_content()
+        there = {what: key for what, key in self.by_content().items() if key not in wrong}
         keys = {file.path: there.get(content(file), f"{new}/{file.path}") for file in manifest.files}
         folders = (self.folder, new)
         folder = max(folders, key=lambda name: sum(key == f"{name}/{path}" for path, key in keys.items()))
@@ -122,6 +130,17 @@ def read_placed(data: bytes, where: str) -> Placed:
         if not isinstance(key, str) or not _may_have(manifest.ref, key):
             raise IntegrityError(f"{where} names the key {key!r} for {path}, which can't be its entry's")
     return Placed(manifest, folder, elsewhere, generation)
+
+
+def is_of_other_release(data: bytes, where: str) -> bool:
+    """Tell whether *data* is a whole commit mark in a format that this release does not read."""
+    try:
+        plain = plain_mark(data, where)
+        check_seal(plain, where)
+        document = parse_json(plain, where)
+    except IntegrityError:
+        return False
+    return isinstance(document, dict) and document.get("format_version") not in (None, FORMAT_VERSION)
 
 
 def plain_mark(data: bytes, where: str) -> bytes:

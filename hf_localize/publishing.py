@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,16 +26,19 @@ from hf_localize.index import (
     enter,
     folder_of,
     generation_of,
+    is_of_other_release,
     read_catalog,
     read_placed,
     replacement_folder,
 )
-from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.inspecting import Sending, mark_damages, wrong_objects
+from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import manifest_bytes, read_manifest
 from hf_localize.parts import PART_BYTES
 from hf_localize.progress import moving
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.s3.bucket import Bucket, KeyInfo
+from hf_localize.s3.conditions import put_over
 from hf_localize.s3.errors import NotPermittedError
 from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
 from hf_localize.s3.sending import send_files
@@ -45,20 +48,22 @@ from hf_localize.store.entry import LocalEntry
 _log = logging.getLogger(__name__)
 #: Up to so many small files are sent without asking what of them other entries may have.
 _FEW_FILES = 16
-#: A file on its way: its record, where it lies here, and its key.
-_Sending: TypeAlias = "tuple[FileRecord, Path, str]"
+#: Returns the keys of those files whose objects are wrong, of those that a commit mark names.
+Look: TypeAlias = "Callable[[list[Sending], tuple[bytes, Mapping[str, str]]], set[str]]"
 
 
-def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) -> bool:
-    """Bring *entry* to the team's bucket. Returns False where the same content is there already.
+def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, reads: bool = False) -> bool:
+    """Bring *entry* to the team's bucket. Returns False where the same content is there already, whole.
 
     No reader sees the dataset before the index key is written, the last of all; until then the
     former content under this ref stays whole. What the bucket has already is not sent: files that
     an interrupted upload left, those that the former content shares, and those that another config
-    or revision has, which the server copies.
+    or revision has, which the server copies. What is missing there or damaged is sent again.
 
     Args:
         replace: take the place of a copy of other content; else that is a conflict.
+        reads: read what the bucket has already, to compare its sha256. Else sizes, times and ETags tell
+            whether it is right.
 
     Raises:
         ConflictError: the bucket has other content under this ref, and *replace* is False; or
@@ -68,17 +73,21 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
     """
     manifest = entry.publishable_manifest()
     key = manifest.ref.index_key
-    found = bucket.get_with_etag(key)
-    present = read_placed(found[0], key) if found else None
-    if present is not None and present.manifest.digest == manifest.digest:
-        _remove_left_behind(bucket, present)
-        return False
-    if present is not None and not replace:
-        raise ConflictError(
-            f"{manifest.ref} in {bucket.address} differs from the local copy "
-            f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
-            f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
-        )
+    found = bucket.get_with_headers(key)
+    present = _present(found[0], key) if found else None
+    look = functools.partial(_wrong_keys, bucket=bucket, reads=reads, workers=workers)
+    wrong: set[str] = set()
+    if present is not None and found:
+        is_same = present.manifest.digest == manifest.digest
+        if not is_same and not replace:
+            raise ConflictError(
+                f"{manifest.ref} in {bucket.address} differs from the local copy "
+                f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
+                f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
+            )
+        wrong = look(_shared(entry, manifest, present, is_same=is_same), found)
+        if is_same:
+            return _mend(entry.folder, present, found, wrong, bucket, workers)
     if manifest.restriction is not None:
         _log.warning(
             "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
@@ -86,16 +95,11 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
             manifest.restriction,
             bucket.address,
         )
-    try:
-        placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest)
+    with _as_publish_error(manifest, bucket):
+        placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest, wrong)
         listed = _listed(bucket, f"{manifest.ref.folders[-1]}@")
-        _send(entry.folder, placed, present, listed, bucket, workers)
-        _commit(bucket, placed, present, found[1] if found else None)
-    except (AccessDeniedError, UnreachableError) as exc:
-        raise PublishError(
-            f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
-            "run the command again to go on."
-        ) from exc
+        _send(entry.folder, placed, present, listed, bucket, workers, look)
+        _commit(bucket, placed, present, found[1].get("etag", "") if found else None)
     if present is not None:
         try:
             _remove_replaced(bucket, present, placed, listed)
@@ -110,17 +114,109 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
     return True
 
 
+def _mend(
+    source: Path,
+    placed: Placed,
+    mark: tuple[bytes, Mapping[str, str]],
+    wrong: set[str],
+    bucket: Bucket,
+    workers: int,
+) -> bool:
+    """Send again what of an entry is missing in the bucket or damaged there. False: it is whole.
+
+    No reader takes what lies at a damaged object's key, so what is right may take its place.
+    """
+    manifest, damages = placed.manifest, list(mark_damages(bucket, placed))
+    if not wrong and not damages:
+        _remove_left_behind(bucket, placed)
+        return False
+    told = ", ".join(sorted(wrong | {damage.path for damage in damages}))
+    _log.warning("%s is damaged in %s, and is mended: %.500s", manifest.ref, bucket.address, told)
+    with _as_publish_error(manifest, bucket):
+        for damage in damages:
+            if damage.path.endswith(f"/{MANIFEST_NAME}"):
+                bucket.put(damage.path, manifest_bytes(manifest))
+        items = [(file, source / file.path, placed.key(file.path)) for file in manifest.files]
+        _bring([item for item in items if item[2] in wrong], manifest, bucket, workers)
+        try:
+            _enter_catalogs(bucket, manifest)
+        except IntegrityError as exc:  # Readers do without it, and others' lines in it would be lost.
+            _log.warning("%s", exc)
+        # Also where it is right: what is written later than the mark would be compared again each time.
+        _write_mark(bucket, placed, mark[1].get("etag", ""))
+    return True
+
+
+@contextlib.contextmanager
+def _as_publish_error(manifest: Manifest, bucket: Bucket) -> Iterator[None]:
+    try:
+        yield
+    except (AccessDeniedError, UnreachableError) as exc:
+        raise PublishError(
+            f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
+            "run the command again to go on."
+        ) from exc
+
+
+def _present(mark: bytes, key: str) -> Placed | None:
+    """Return what the commit mark says is there; None: it is damaged, and is written anew.
+
+    Raises:
+        IntegrityError: a newer release has written it.
+    """
+    try:
+        return read_placed(mark, key)
+    except IntegrityError as exc:
+        if is_of_other_release(mark, key):
+            raise
+        _log.warning("%s, and is written anew", exc)
+        return None
+
+
+def _shared(entry: LocalEntry, manifest: Manifest, placed: Placed, *, is_same: bool) -> list[Sending]:
+    """Return those files of *entry* that *placed* names keys for, by their content."""
+    there = placed.by_content()
+    return [
+        (file, entry.folder / file.path, placed.key(file.path) if is_same else there[content(file)])
+        for file in manifest.files
+        if content(file) in there
+    ]
+
+
+def _wrong_keys(
+    items: list[Sending],
+    mark: tuple[bytes, Mapping[str, str]],
+    *,
+    bucket: Bucket,
+    reads: bool,
+    workers: int,
+) -> set[str]:
+    try:
+        return set(wrong_objects(items, mark, bucket, reads=reads, workers=workers))
+    except NotPermittedError as exc:
+        _log.debug("what %s has is not looked at: %s", bucket.address, exc)
+        return set()
+
+
 def _commit(bucket: Bucket, placed: Placed, present: Placed | None, etag: str | None) -> None:
     """Have the catalogs list the entry, then write the index key, if it is still as it was read."""
-    manifest, key = placed.manifest, placed.manifest.ref.index_key
     listed: dict[str, Any] = {}
     if present is not None:
         enter(listed, present.manifest)
-    if enter(listed, manifest):  # Else the catalogs say the same already.
-        for catalog in catalog_keys(manifest):
-            update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False)
+    if enter(listed, placed.manifest):  # Else the catalogs say the same already.
+        _enter_catalogs(bucket, placed.manifest)
+    _write_mark(bucket, placed, etag)
+
+
+def _enter_catalogs(bucket: Bucket, manifest: Manifest) -> None:
+    for catalog in catalog_keys(manifest):
+        update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False)
+
+
+def _write_mark(bucket: Bucket, placed: Placed, etag: str | None) -> None:
+    manifest, key = placed.manifest, placed.manifest.ref.index_key
     try:
-        bucket.put_over(key, placed.to_bytes(), etag)
+        put_over(bucket, key, placed.to_bytes(), etag)
     except PreconditionFailedError as exc:
         # Of the same content, or our own write whose answer was lost: that is success.
         there = bucket.get(key)
@@ -142,11 +238,12 @@ def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
         mark = f"{placed.folder}/{MANIFEST_NAME}"
         with contextlib.suppress(PreconditionFailedError):
             if bucket.get(mark) is None:
-                bucket.put_over(mark, data, None)
+                put_over(bucket, mark, data, None)
         # An endpoint may ignore the condition, so what is there now decides.
         there = bucket.get(mark) or b""
-        if there == data or read_manifest(there, mark).digest == manifest.digest:
-            return placed
+        with contextlib.suppress(IntegrityError):  # A damaged one may be anybody's.
+            if there == data or read_manifest(there, mark).digest == manifest.digest:
+                return placed
     raise ConflictError(
         f"every folder that {manifest.ref} may have in {bucket.address} belongs to another entry"
     )
@@ -213,6 +310,7 @@ def _send(
     listed: list[KeyInfo],
     bucket: Bucket,
     workers: int,
+    look: Look,
 ) -> None:
     """Bring the files to where they are placed, unless they are there."""
     there = present.all_keys() if present is not None else frozenset()
@@ -222,34 +320,40 @@ def _send(
         listed = _listed(bucket, f"{placed.folder}/")
     todo = _without_sent(todo, listed, bucket, workers)
     if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
-        todo = _without_copied(todo, placed.manifest, bucket, workers)
+        todo = _without_copied(todo, placed.manifest, bucket, workers, look)
+    _bring(todo, placed.manifest, bucket, workers)
+
+
+def _bring(todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int) -> None:
     # The original tool finds a dataset by its marks, so they are written after the data.
-    with moving("Uploading", placed.manifest.ref, [file for file, _, _ in todo]):
+    with moving("Uploading", manifest.ref, [file for file, _, _ in todo]):
         send_files([item for item in todo if item[0].path not in layout.MARKS], bucket, workers=workers)
         send_files([item for item in todo if item[0].path in layout.MARKS], bucket, workers=workers)
 
 
 def _without_sent(
-    todo: Iterable[_Sending], listed: Iterable[KeyInfo], bucket: Bucket, workers: int
-) -> list[_Sending]:
+    todo: Iterable[Sending], listed: Iterable[KeyInfo], bucket: Bucket, workers: int
+) -> list[Sending]:
     """Leave out what an interrupted upload has brought, but what somebody may be about to remove."""
     there = {info.key: info.size_bytes for info in listed if info.age_seconds < STALE_SECONDS / 2}
 
-    def is_missing(item: _Sending) -> bool:
+    def is_missing(item: Sending) -> bool:
         file, _, key = item
         if there.get(key) != file.size_bytes:
             return True
         told = bucket.told_of(key)
-        return told is None or told[1].get("sha256") != file.sha256
+        return told is None or told.metadata.get("sha256") != file.sha256
 
     return _only(todo, is_missing, workers)
 
 
-def _without_copied(todo: list[_Sending], manifest: Manifest, bucket: Bucket, workers: int) -> list[_Sending]:
+def _without_copied(
+    todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int, look: Look
+) -> list[Sending]:
     """Leave out what the server could copy from other entries of the same dataset id."""
-    known = _known_content(manifest, bucket) if todo else {}
+    known = _known_content(todo, manifest, bucket, look) if todo else {}
 
-    def is_missing(item: _Sending) -> bool:
+    def is_missing(item: Sending) -> bool:
         file, _, key = item
         copied = content(file) in known and file.path not in layout.MARKS
         return not (copied and bucket.copy(known[content(file)], key))
@@ -257,21 +361,32 @@ def _without_copied(todo: list[_Sending], manifest: Manifest, bucket: Bucket, wo
     return _only(todo, is_missing, workers) if known else todo
 
 
-def _known_content(manifest: Manifest, bucket: Bucket) -> dict[tuple[int, str], str]:
-    """Return the keys of what other configs and revisions of the dataset have, by content."""
+def _known_content(
+    todo: list[Sending], manifest: Manifest, bucket: Bucket, look: Look
+) -> dict[tuple[int, str], str]:
+    """Return the keys of what other configs and revisions of the dataset have of *todo*, by content."""
     known: dict[tuple[int, str], str] = {}
     key = catalog_keys(manifest)[-1]
     try:
         data = bucket.get(key)
         for other in read_catalog(data, key) if data else ():
-            mark = bucket.get(other.ref.index_key) if other.ref != manifest.ref else None
-            known |= read_placed(mark, other.ref.index_key).by_content() if mark else {}
+            index_key = other.ref.index_key
+            mark = bucket.get_with_headers(index_key) if other.ref != manifest.ref else None
+            there = read_placed(mark[0], index_key).by_content() if mark else {}
+            items = [
+                (file, path, there[content(file)])
+                for file, path, _ in todo
+                if content(file) in there.keys() - known.keys()
+            ]
+            if mark and items:
+                wrong = look(items, mark)
+                known |= {content(file): source for file, _, source in items if source not in wrong}
     except (NotPermittedError, IntegrityError) as exc:
         _log.warning("what %s has of %s already is sent again: %s", bucket.address, manifest.dataset_id, exc)
     return known
 
 
-def _only(todo: Iterable[_Sending], is_missing: Callable[[_Sending], bool], workers: int) -> list[_Sending]:
+def _only(todo: Iterable[Sending], is_missing: Callable[[Sending], bool], workers: int) -> list[Sending]:
     items = list(todo)
     missing = run_all(is_missing, items, workers=workers)
     return [item for item, is_wanted in zip(items, missing, strict=True) if is_wanted]

@@ -27,6 +27,7 @@ SOURCE_NAMES = {
 }
 WRITE_BACK_MODES = ("off", "local", "s3")
 VERIFY_MODES = ("size", "always")
+SSE_MODES = ("AES256", "aws:kms", "aws:kms:dsse")
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 #: Of the variables by which AWS' own tools find credentials.
 _AWS_PREFIXES = ("AWS_", "BOTO_CONFIG", "REQUESTS_CA_BUNDLE")
@@ -76,6 +77,11 @@ class Settings:
     #: Where the bucket's name stands in URLs: in the path, or in the host name.
     s3_addressing_style: str = "auto"
     s3_data_prefix: str = ""
+    #: How the server encrypts what is written there, and with which of its keys.
+    s3_sse: str | None = None
+    s3_sse_kms_key_id: str | None = None
+    #: ``requester``: requests are paid by who makes them, where the bucket's owner wants that.
+    s3_request_payer: str | None = None
     aws_access_key_id: Secret[str] | None = None
     aws_secret_access_key: Secret[str] | None = None
     aws_session_token: Secret[str] | None = None
@@ -208,6 +214,8 @@ def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
         _take_aws_values(lookup, aws)
     if file is not None:
         _heed_file(lookup, file)
+    if found.get("s3_sse_kms_key_id") and not str(found.get("s3_sse")).startswith("aws:kms"):
+        raise SettingsError("HGLOC_S3_SSE_KMS_KEY_ID needs HGLOC_S3_SSE=aws:kms")
     return lookup
 
 
@@ -377,6 +385,10 @@ def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> An
         return _one_of(variable, raw.strip().lower(), VERIFY_MODES)
     if name == "s3_addressing_style":
         return _one_of(variable, raw.strip().lower(), ADDRESSING_STYLES)
+    if name == "s3_sse":
+        return _one_of(variable, raw.strip(), SSE_MODES)
+    if name == "s3_request_payer":
+        return _one_of(variable, raw.strip().lower(), ("requester",))
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name == "max_bandwidth":

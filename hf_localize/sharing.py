@@ -14,10 +14,12 @@ from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
     PublishError,
+    RefusedError,
     RestrictedError,
     UnreachableError,
 )
 from hf_localize.http.web import PublicFiles
+from hf_localize.inspecting import sha256_of
 from hf_localize.manifest import Manifest
 from hf_localize.packing import PackedZip
 from hf_localize.publicrecords import (
@@ -31,6 +33,7 @@ from hf_localize.publicrecords import (
 )
 from hf_localize.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.s3.bucket import Bucket, KeyInfo
+from hf_localize.s3.errors import AclsDisabledError, MissingKeyError
 from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
 from hf_localize.s3.updating import read_json, update_json
 from hf_localize.store.entry import LocalEntry
@@ -72,6 +75,7 @@ def make_public(
     *,
     workers: int,
     share_restricted: Collection[str] = (),
+    reads: bool = False,
 ) -> bool:
     """Share *entry* with everybody: its ZIP, then its record in ``public_datasets.json``.
 
@@ -81,9 +85,11 @@ def make_public(
         outside: reads the public files as an outsider does; it tells whether they are public.
         workers: the most requests that are under way at the same time.
         share_restricted: ids of gated or private datasets that may be shared, by :func:`check_may_share`.
+        reads: read a ZIP that is there already, to compare its sha256. Else size and ETag tell whether it
+            is right.
 
     Returns:
-        False where the same content is shared already.
+        False where the same content is shared already, whole.
 
     Raises:
         RestrictedError: it is gated or private on the Hub, and not named. Nothing was shared.
@@ -96,11 +102,14 @@ def make_public(
     records = read_json(bucket, PUBLIC_RECORDS_KEY)
     key, own_zip = own_record(records, manifest.ref) or (None, None)
     same = key is not None and records[key].get("digest") == manifest.digest
-    if same and all(outside.is_readable(name) for name in (str(own_zip), PUBLIC_RECORDS_KEY)):
+    is_damaged = same and key is not None and not _is_zip_whole(bucket, records[key], reads=reads)
+    if same and not is_damaged and all(outside.is_readable(n) for n in (str(own_zip), PUBLIC_RECORDS_KEY)):
         _remove_left_behind(bucket, manifest.ref, records)
         return False
     zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)
-    made = _upload_public(bucket, outside, zip_key, PackedZip(entry.folder, manifest), workers)
+    packed = PackedZip(entry.folder, manifest)
+    made = _upload_public(bucket, outside, zip_key, packed, workers, is_damaged=is_damaged)
+    told = bucket.told_of(zip_key)
     record = {
         **described(manifest),
         "s3_zip_key": made.zip_key,
@@ -108,6 +117,7 @@ def make_public(
         "size_bytes": made.size_bytes,
         "sha256": made.sha256,
         "tail_bytes": made.tail_bytes,
+        "etag": None if told is None else told.etag,
     }
     update_json(
         bucket, PUBLIC_RECORDS_KEY, lambda document: put_record(document, manifest.ref, record), public=True
@@ -115,7 +125,7 @@ def make_public(
     if not _is_public(outside, PUBLIC_RECORDS_KEY):
         raise _not_public(bucket, PUBLIC_RECORDS_KEY)
     told = bucket.told_of(zip_key)
-    if not _is_public(outside, zip_key) or told is None or told[1].get("digest") != manifest.digest:
+    if not _is_public(outside, zip_key) or told is None or told.metadata.get("digest") != manifest.digest:
         update_json(bucket, PUBLIC_RECORDS_KEY, lambda document: drop_record(document, record), public=True)
         raise ConflictError(
             f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
@@ -124,11 +134,14 @@ def make_public(
     return True
 
 
-def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
+def withdraw(
+    ref: DatasetRef, bucket: Bucket, outside: PublicFiles, itself: PublicFiles | None = None
+) -> bool:
     """Take what *ref* names out of what everybody may read: its record, then its ZIP.
 
     Args:
         outside: reads the public files as an outsider does; it tells whether the ZIP is gone.
+        itself: the bucket as an outsider reads it, where *outside* goes through a CDN.
 
     Returns:
         False where it is not shared.
@@ -136,7 +149,8 @@ def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
     Raises:
         IntegrityError: the records can't be understood. They are left as they are.
         ConflictError: a publisher kept sharing it again.
-        PublishError: outsiders can read it all the same, from a cache or a former version.
+        PublishError: outsiders can read it all the same, from a cache, or as a former version of a bucket
+            that keeps versions.
     """
     gone: set[str] = set()
     for _ in range(_TRIES):
@@ -156,7 +170,7 @@ def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
         # Also one that was left by a withdrawal that was interrupted.
         there = [key for key in sorted(taken - kept) if any(bucket.list_keys(key))]
         if not there and not any(is_shared_as(value, ref) for value in records.values()):
-            return bool(gone)
+            return _close_versions(bucket, ref, itself or outside, kept) or bool(gone)
         for zip_key in there:
             gone.add(zip_key)
             bucket.delete(zip_key)
@@ -168,11 +182,70 @@ def withdraw(ref: DatasetRef, bucket: Bucket, outside: PublicFiles) -> bool:
     raise ConflictError(f"{ref} in {bucket.address} was shared again while it was withdrawn")
 
 
+def _close_versions(bucket: Bucket, ref: DatasetRef, itself: PublicFiles, kept: Collection[Any]) -> bool:
+    """Close the former versions of the ZIPs of *ref*, which a bucket that keeps versions gives by their ids.
+
+    Those who may read the bucket keep them. Returns False where none was open.
+    """
+    stem, own = _zip_names(ref)
+    was_open = False
+    try:
+        for key, version_id in bucket.list_versions(stem):
+            if key not in kept and own.fullmatch(key) and itself.is_readable(key, version_id):
+                _close_version(bucket, itself, key, version_id)
+                was_open = True
+    except (AccessDeniedError, RefusedError, MissingKeyError) as exc:
+        if not bucket.keeps_versions and not was_open:
+            return False  # There are no versions that could be listed.
+        raise _still_open(bucket, exc) from exc
+    return was_open
+
+
+def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: str) -> None:
+    """Take the ACL from a version that everybody can read; where that does not help, remove it."""
+    failures: list[Exception] = []
+    for close in (bucket.close_version, bucket.delete_version):
+        try:
+            close(key, version_id)
+        except (AccessDeniedError, RefusedError, AclsDisabledError, MissingKeyError) as exc:
+            failures.append(exc)
+        if not itself.is_readable(key, version_id):
+            return
+    raise _still_open(
+        bucket, failures[0] if failures else PublishError(f"{key} is open, version {version_id}")
+    )
+
+
+def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
+    return PublishError(
+        f"record and ZIP are removed, but {bucket.address} keeps former versions, which everybody who knows "
+        f"their ids can read: {cause}. Run the command again with the rights s3:ListBucketVersions and "
+        "s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
+    )
+
+
+def _is_zip_whole(bucket: Bucket, record: Mapping[str, Any], *, reads: bool) -> bool:
+    """Tell whether the ZIP of a public *record* is what was shared, as far as the server tells."""
+    zip_key = record["s3_zip_key"]
+    told = bucket.told_of(zip_key)
+    if told is None or told.size_bytes != record.get("size_bytes"):
+        return False
+    if told.metadata.get("digest") != record.get("digest") or record.get("etag") not in (None, told.etag):
+        return False
+    return not reads or sha256_of(zip_key, lambda: bucket.open_range(zip_key)) == record.get("sha256")
+
+
 def _upload_public(
-    bucket: Bucket, outside: PublicFiles, zip_key: str, packed: PackedZip, workers: int
+    bucket: Bucket,
+    outside: PublicFiles,
+    zip_key: str,
+    packed: PackedZip,
+    workers: int,
+    *,
+    is_damaged: bool,
 ) -> MadeZip:
     try:
-        made = send_zip(packed, bucket, zip_key, workers)
+        made = send_zip(packed, bucket, zip_key, workers, is_damaged=is_damaged)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
     if not _is_public(outside, zip_key):
@@ -196,9 +269,14 @@ def _is_public(outside: PublicFiles, key: str) -> bool:
 
 def _zips_of(bucket: Bucket, ref: DatasetRef) -> list[KeyInfo]:
     """Return the ZIPs whose names are those that ZIPs of *ref* have, whatever record names them."""
-    stem = ref.zip_key.removesuffix(".zip")
-    own = re.compile(f"{re.escape(stem)}(?:{re.escape(ref.suffix)})?(?:@[0-9a-f]{{8}})?[.]zip")
+    stem, own = _zip_names(ref)
     return [info for info in bucket.list_keys(stem) if own.fullmatch(info.key)]
+
+
+def _zip_names(ref: DatasetRef) -> tuple[str, re.Pattern[str]]:
+    """Return how the keys of ZIPs of *ref* begin, and what all of such a key is like."""
+    stem = ref.zip_key.removesuffix(".zip")
+    return stem, re.compile(f"{re.escape(stem)}(?:{re.escape(ref.suffix)})?(?:@[0-9a-f]{{8}})?[.]zip")
 
 
 def _remove_left_behind(
@@ -251,7 +329,7 @@ def _free_zip_key(records: Mapping[str, Any], manifest: Manifest, bucket: Bucket
     if zip_key in named and own_record(records, ref) is None:
         zip_key = f"{zip_key.removesuffix('.zip')}{ref.suffix}.zip"
     told = bucket.told_of(zip_key)
-    if zip_key not in named and (told is None or told[1].get("digest") == manifest.digest):
+    if zip_key not in named and (told is None or told.metadata.get("digest") == manifest.digest):
         return zip_key
     content = hashlib.sha256(f"{ref.record_key}\n{manifest.digest}".encode()).hexdigest()[:8]
     return f"{ref.zip_key.removesuffix('.zip')}@{content}.zip"

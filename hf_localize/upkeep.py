@@ -133,7 +133,10 @@ def remove_dataset(
         bucket, workers = session.require_publisher(), session.settings.max_concurrency
         own = removing.find_in_bucket(bucket, ref, workers) or ref
         count = removing.remove_from_bucket(bucket, own, workers)
-        return Result(True, f"{own}: removed from {bucket.address}, {count} objects")
+        kept = (
+            "; the bucket keeps versions, so they can be had back from there" if bucket.keeps_versions else ""
+        )
+        return Result(True, f"{own}: removed from {bucket.address}, {count} objects{kept}")
     places = session.store.places_of(ref)
     if not places:
         raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be removed")
@@ -149,7 +152,7 @@ def withdraw_dataset(dataset_id: str, config_name: str | None = None, revision: 
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: it is not shared.
-        PublishError: outsiders can still read it, from a cache before the bucket.
+        PublishError: outsiders can still read it: from a cache before the bucket, or as a former version.
         AccessDeniedError, UnreachableError: it could not be removed.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
@@ -157,7 +160,7 @@ def withdraw_dataset(dataset_id: str, config_name: str | None = None, revision: 
     bucket = session.require_publisher()
     from hf_localize import sharing
 
-    if not sharing.withdraw(ref, bucket, session.outside):
+    if not sharing.withdraw(ref, bucket, session.outside, session.bucket_from_outside):
         raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
     return Result(True, f"{ref}: nobody can read it without credentials any more")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from hf_localize.crew import Crew
 from hf_localize.errors import ConflictError, HfLocalizeError, PreconditionFailedError
@@ -15,8 +14,8 @@ from hf_localize.packing import PackedZip
 from hf_localize.parts import PART_BYTES
 from hf_localize.progress import Task, moving, part_of, sending
 from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.conditions import Write, write_over
 from hf_localize.s3.connection import hex_md5
-from hf_localize.s3.errors import AclsDisabledError, NotPermittedError
 from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 
 #: Of all parts that are in memory at the same time.
@@ -33,24 +32,30 @@ class MadeZip:
     tail_bytes: int
 
 
-def send_zip(packed: PackedZip, bucket: Bucket, zip_key: str, workers: int) -> MadeZip:
+def send_zip(
+    packed: PackedZip, bucket: Bucket, zip_key: str, workers: int, *, is_damaged: bool = False
+) -> MadeZip:
     """Bring the ZIP to *zip_key*, unless it is there; nothing else is overwritten.
+
+    Args:
+        is_damaged: what is there was found to be wrong, whatever it says of itself.
 
     Raises:
         ConflictError: somebody else brings another one there.
     """
     told = bucket.told_of(zip_key)
-    if told is not None and told[1].get("digest") == packed.digest:  # An interrupted run has sent it.
+    is_there = told is not None and told.metadata.get("digest") == packed.digest
+    if told is not None and is_there and not is_damaged:  # An interrupted run has sent it.
         upload = _ZipUpload(packed, bucket, zip_key, workers, is_sent=True)
         made = upload.run()
-        if upload.etag == told[0]:
+        if upload.etag == told.etag:
             return made
     upload = _ZipUpload(packed, bucket, zip_key, workers, is_new=told is None)
     try:
         return upload.run()
     except PreconditionFailedError as exc:
         told = bucket.told_of(zip_key)
-        if told is None or told[0] != upload.etag:
+        if told is None or told.etag != upload.etag:
             raise ConflictError(f"somebody else is sharing {zip_key}; run the command again") from exc
         return upload.made  # By somebody else, or by us, and the answer was lost.
 
@@ -74,7 +79,7 @@ class _ZipUpload:
         is_new: bool = False,
     ) -> None:
         self._is_sent = is_sent
-        self._condition: dict[str, str] = {"IfNoneMatch": "*"} if is_new else {}
+        self._is_new = is_new
         self._md5s: dict[int, str] = {}
         self._is_whole = False
         self._packed = packed
@@ -102,7 +107,8 @@ class _ZipUpload:
             ):
                 self._crew.run()
             if self._upload is not None:
-                self._upload.complete(self._parts, **self._condition)
+                upload = self._upload
+                self._write(lambda condition: upload.complete(self._parts, **condition))
         except HfLocalizeError:
             if self._upload is not None:
                 self._upload.give_up()
@@ -140,7 +146,7 @@ class _ZipUpload:
             self._size_bytes += len(part)
             number, is_whole = self._parts, self._parts == 1 and self._is_ended
             if number == 1 and not is_whole and not self._is_sent:
-                self._upload = self._publicly(self._begin)
+                self._bucket.publicly(self._begin)
             # Taken before the next part can be made: so they are hashed in order.
             self._hashing.acquire()
         try:
@@ -153,7 +159,12 @@ class _ZipUpload:
             return len(part)
         note = part_of(self._sending, self._key)
         if is_whole:
-            self._publicly(lambda public: self._send_whole(bytes(part), public))
+            data = bytes(part)
+            self._write(
+                lambda condition: self._bucket.put(
+                    self._key, data, public=True, md5=md5, Metadata=self._metadata, **condition
+                )
+            )
         elif self._upload is not None and self._upload.parts_there.get(number) != md5:
             upload = self._upload
             with sending(note):
@@ -161,12 +172,17 @@ class _ZipUpload:
         note(len(part))
         return len(part)
 
-    def _begin(self, public: bool) -> MultipartUpload:
-        connection, size = self._bucket.connection, self._part_bytes
-        return resume_upload(connection, self._key, size, metadata=self._metadata, public=public)
+    def _begin(self, acl: Mapping[str, str]) -> None:
+        self._upload = resume_upload(
+            self._bucket.connection, self._key, self._part_bytes, metadata=self._metadata, acl=acl
+        )
 
-    def _send_whole(self, data: bytes, public: bool) -> None:
-        self._bucket.put(self._key, data, public=public, Metadata=self._metadata, **self._condition)
+    def _write(self, write: Write) -> None:
+        """Make the object by *write*; where it is new, only if nobody else has made one meanwhile."""
+        if self._is_new:
+            write_over(self._bucket, self._key, None, write)
+        else:
+            write({})
 
     @property
     def _metadata(self) -> dict[str, str]:
@@ -187,9 +203,3 @@ class _ZipUpload:
             self._rest = self._rest[count:]
             filled += count
         return filled
-
-    def _publicly(self, work: Callable[[bool], Any]) -> Any:
-        try:
-            return work(True)
-        except (AclsDisabledError, NotPermittedError):
-            return work(False)  # A bucket policy may open it, and the right to set ACLs be missing.

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 _HOME = Path(tempfile.mkdtemp(prefix="hf_localize-tests-"))
 _HUB = LoopbackHub(DATA, uploads=_HOME / "uploads").start()
+#: `make test-s3` sets it, to run the tests once more in buckets that keep versions.
+_IS_VERSIONED = bool(os.environ.get("HGLOC_TEST_S3_VERSIONED"))
 _FOREIGN = ("HGLOC_", "AWS_", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN")
 
 # `datasets` and `huggingface_hub` read these once, when they are imported.
@@ -147,6 +149,9 @@ def desk(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     proxy.start()
     desk = Desk(tmp_path, s3_server, proxy, monkeypatch)
     s3_server.create_bucket(desk.bucket)
+    if _IS_VERSIONED:
+        enabled = {"Status": "Enabled"}
+        desk.client().put_bucket_versioning(Bucket=desk.bucket, VersioningConfiguration=enabled)
     yield desk
     proxy.close()
 

@@ -15,7 +15,6 @@ from hf_localize.errors import AccessDeniedError, ConflictError, HfLocalizeError
 from hf_localize.http.web import PublicFiles
 from hf_localize.refs import PUBLIC_ZIP_FOLDER
 from hf_localize.s3.bucket import Bucket
-from hf_localize.s3.errors import AclsDisabledError, NotPermittedError
 from hf_localize.sharing import public_policy
 
 #: Everybody may read what lies below the public place, and nobody without credentials what does not.
@@ -121,10 +120,7 @@ class BucketSite:
         if self.outside is None:
             self.bucket.put(key, page, **extra)
             return
-        try:
-            self.bucket.put(key, page, public=True, **extra)
-        except (AclsDisabledError, NotPermittedError):  # A bucket policy may open it.
-            self.bucket.put(key, page, **extra)
+        self.bucket.put(key, page, public=True, **extra)
         if path == INDEX and not self.outside.is_readable(key):
             raise PublishError(
                 f"{key} in {self.bucket.address} can't be read without credentials: the bucket does not "

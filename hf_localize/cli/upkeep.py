@@ -37,7 +37,14 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
         for damage in item["damaged"]:
             click.echo(f"damaged: {damage}", err=True)
     if any(item["damaged"] for item in found):
-        fail("What is damaged in the local store can be mended by: hg-localize repair", "corrupt")
+        again = "HGLOC_VERIFY=always hg-localize sync-local-to-s3 DATASET_ID"
+        cures = {
+            "s3": f"What is damaged in the bucket can be sent again by who has it: {again}",
+            "public": f"A damaged public ZIP can be sent again by who has the dataset: {again} --make-public",
+        }
+        asked = [cure for place, cure in cures.items() if options[place]]
+        here = "What is damaged in the local store can be mended by: hg-localize repair"
+        fail("\n".join(asked or [here]), "corrupt")
 
 
 @command()

@@ -39,7 +39,7 @@ class PublicFiles:
     bytes_per_second: float | None = None
 
     def get(self, key: str, *, limit_bytes: int) -> bytes | None:
-        """Return the file's bytes, or None where there is none.
+        """Return the file's bytes as they are now, or None where there is none.
 
         Raises:
             AccessDeniedError: 401 or 403. Some servers answer so for files that are missing.
@@ -49,7 +49,7 @@ class PublicFiles:
         found: list[bytes] = []
 
         def read() -> None:
-            with self._open(key) as body:
+            with self._open(quote(key), past_caches=True) as body:
                 found.append(body.read_all(limit_bytes + 1))
 
         try:
@@ -68,13 +68,14 @@ class PublicFiles:
             IntegrityError: there is no such file, or it has no such bytes.
             AccessDeniedError, UnreachableError: as :meth:`get`; the latter also from a read.
         """
-        return self._open(key, start, stop)
+        return self._open(quote(key), start, stop)
 
-    def is_readable(self, key: str) -> bool:
-        """Tell whether anybody may read the file, by reading its first byte."""
+    def is_readable(self, key: str, version_id: str | None = None) -> bool:
+        """Tell whether anybody may read the file, or a version of it that S3 keeps, by its first byte."""
+        name = quote(key) if version_id is None else f"{quote(key)}?versionId={quote(version_id, safe='')}"
         try:
             _patience(self.base_url, self.timeout_seconds).ask(
-                lambda: trying(key, lambda: self._open(key, 0, 1).close())
+                lambda: trying(key, lambda: self._open(name, 0, 1).close())
             )
         except (AccessDeniedError, _MissingError):
             return False
@@ -90,18 +91,19 @@ class PublicFiles:
     def _base_url(self) -> str:
         return self.other_url if self.other_url and self.base_url in _refused else self.base_url
 
-    def _open(self, key: str, start: int = 0, stop: int | None = None) -> Body:
-        name = quote(key)
+    def _open(self, name: str, start: int = 0, stop: int | None = None, *, past_caches: bool = False) -> Body:
+        url = self._base_url
         try:
             try:
-                return _wire(self, self._base_url).get(name, start, stop)
+                return _wire(self, url).get(name, start, stop, past_caches=past_caches)
             except StatusError as exc:
                 if not self.other_url or not wants_virtual_hosts(*code_and_message(exc)):
                     raise
                 _refused.add(self.base_url)
-                return _wire(self, self.other_url).get(name, start, stop)
+                url = self.other_url
+                return _wire(self, url).get(name, start, stop, past_caches=past_caches)
         except StatusError as exc:
-            raise _problem(exc, self.url(key)) from exc
+            raise _problem(exc, f"{url}/{name.partition('?')[0]}") from exc
 
 
 class _MissingError(IntegrityError):

@@ -92,15 +92,18 @@ class Wire:
     def __repr__(self) -> str:
         return f"Wire({self._base_url})"
 
-    def get(self, key: str, start: int = 0, stop: int | None = None) -> Body:
+    def get(self, key: str, start: int = 0, stop: int | None = None, *, past_caches: bool = False) -> Body:
         """Return the bytes of *key* (quoted) from *start* to before *stop*; None is its end.
+
+        Args:
+            past_caches: a cache on the way has to ask the server whether it is still the same.
 
         Raises:
             StatusError: the server refused.
             TooShortError: the file ends before *stop*.
             UnreachableError: no answer; or the server sends something else than that range.
         """
-        headers = {"Cache-Control": "no-cache"} if self._sign is None else {}
+        headers = {"Cache-Control": "no-cache"} if past_caches else {}
         if start or stop is not None:
             headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:

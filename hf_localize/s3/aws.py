@@ -6,6 +6,7 @@ make a client, so only what needs it imports this.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -95,6 +96,13 @@ def connect(
     # What is put here is small: not worth asking first whether the server will take it, which costs a round
     # trip, and a second where it does not know that question.
     client.meta.events.unregister("before-call.s3", add_expect_header)
+    wanted = {
+        "ServerSideEncryption": settings.s3_sse,
+        "SSEKMSKeyId": settings.s3_sse_kms_key_id,
+        "RequestPayer": settings.s3_request_payer,
+    }
+    add: Any = functools.partial(_add_arguments, {name: value for name, value in wanted.items() if value})
+    client.meta.events.register("provide-client-params.s3", add)
     return cast("S3Client", client)
 
 
@@ -113,6 +121,14 @@ def target_of(client: S3Client, bucket: str) -> Target:
     finally:
         client.meta.events.unregister("before-send.s3.HeadObject", _keep_request)
     raise AssertionError("botocore sent a request in spite of its hook")
+
+
+def _add_arguments(
+    wanted: Mapping[str, str], params: Mapping[str, Any], model: Any, **_: Any
+) -> dict[str, Any]:
+    """Return *params* with those of the *wanted* arguments that the operation takes."""
+    taken = model.input_shape.members
+    return {**{name: value for name, value in wanted.items() if name in taken}, **params}
 
 
 class _KeptRequestError(Exception):

@@ -5,25 +5,26 @@ Keys are relative to the prefix.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
+    HfLocalizeError,
     IntegrityError,
-    PreconditionFailedError,
     RefusedError,
     SettingsError,
 )
 from hf_localize.http.wire import Body
 from hf_localize.jsonformat import MAX_JSON_BYTES
 from hf_localize.s3.address import BucketAddress, address_of
-from hf_localize.s3.connection import Connection, content_md5, guarding, time_of
-from hf_localize.s3.errors import MissingKeyError, NotPermittedError, NotS3Error, not_s3
+from hf_localize.s3.connection import Connection, content_md5, time_of
+from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError, NotS3Error, not_s3
 from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
 
@@ -32,12 +33,26 @@ _MOST_DELETED = 1000
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """One listed object: its key, size in bytes and ETag (without quotes), and how old it is."""
+    """One listed object: its key, size in bytes and ETag (without quotes).
+
+    ``modified`` is when it was written (seconds since the epoch), ``age_seconds`` how long ago that was,
+    both by the server's clock.
+    """
 
     key: str
     size_bytes: int
     etag: str
     age_seconds: float = 0.0
+    modified: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a server tells of an object: ETag (without quotes), metadata of its uploader, size in bytes."""
+
+    etag: str
+    metadata: Mapping[str, str]
+    size_bytes: int
 
 
 class Bucket:
@@ -54,6 +69,8 @@ class Bucket:
         self.connection = Connection(settings, address)
         #: Whether the endpoint heeds conditions; None: it is not known yet.
         self.heeds_conditions: bool | None = None
+        #: Whether an answer has told that what is replaced or removed is kept as a former version.
+        self.keeps_versions = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.address,)
@@ -120,59 +137,72 @@ class Bucket:
         """
         return self.connection.moving(key, "GetObject", lambda wire, name: wire.get(name, start, stop))
 
-    def told_of(self, key: str) -> tuple[str, Mapping[str, str]] | None:
-        """Return the object's ETag (without quotes) and what its uploader recorded; None: there is none."""
+    def told_of(self, key: str) -> Told | None:
+        """Return what the server tells of an object without sending it; None: there is none."""
         try:
             found = self.connection.ask(lambda: self.connection.call("head_object", key))
         except MissingKeyError:
             return None
-        return found["ETag"].strip('"'), found["Metadata"]
+        return Told(found["ETag"].strip('"'), found["Metadata"], found["ContentLength"])
 
-    def put(self, key: str, data: bytes, *, public: bool = False, **extra: Any) -> None:
-        """Write one object.
+    def put(
+        self, key: str, data: bytes, *, public: bool = False, md5: str | None = None, **extra: Any
+    ) -> str:
+        """Write one object and return its ETag.
 
         Args:
-            public: give it the ``public-read`` ACL.
-            extra: ``IfMatch`` or ``IfNoneMatch``; ``Metadata``.
+            md5: that of *data* (hex), where it is known.
+            public: give it the ``public-read`` ACL, where that is possible: :meth:`publicly`.
+            extra: ``IfMatch`` or ``IfNoneMatch``; ``Metadata``; ``ContentType``.
 
         Raises:
             PreconditionFailedError: the condition did not hold.
-            AclsDisabledError: the bucket refuses ACLs.
         """
-        acl = {"ACL": "public-read"} if public else {}
-        self.connection.call("put_object", key, Body=data, ContentMD5=content_md5(data), **acl, **extra)
+        answers: list[Any] = []
 
-    def put_over(
-        self, key: str, data: bytes, etag: str | None, *, public: bool = False, **extra: Any
-    ) -> None:
-        """Write one object if what is there is still the one with *etag* (None: nothing).
+        def write(acl: Mapping[str, str]) -> None:
+            arguments = {**acl, **extra}
+            answers.append(
+                self.connection.call(
+                    "put_object", key, Body=data, ContentMD5=content_md5(data, md5), **arguments
+                )
+            )
 
-        An endpoint may accept the condition and ignore it.
+        if public:
+            self.publicly(write)
+        else:
+            write({})
+        self._note_version(answers[-1])
+        return str(answers[-1].get("ETag", ""))
 
-        Raises:
-            PreconditionFailedError: something else is there.
+    def publicly(self, write: Callable[[dict[str, Any]], object]) -> HfLocalizeError | None:
+        """Do *write*, which gets the ``public-read`` ACL as an argument; without it, if it is refused.
+
+        Servers refuse ACLs in many words. A bucket policy may open the object all the same: whether
+        everybody can read it is known only by asking without credentials.
+
+        Returns:
+            Why the ACL could not be set, or None.
         """
-        if etag is None:
-            self.put(key, data, public=public, IfNoneMatch="*", **extra)
-            return
         try:
-            self.put(key, data, public=public, IfMatch=etag, **extra)
-        except (PreconditionFailedError, MissingKeyError):
-            try:  # Ceph's gateway compares the ETag without its quotes.
-                self.put(key, data, public=public, IfMatch=etag.strip('"'), **extra)
-            except MissingKeyError as exc:
-                raise PreconditionFailedError(str(exc)) from exc
+            write({"ACL": "public-read"})
+        except (AclsDisabledError, NotPermittedError, RefusedError) as exc:
+            write({})
+            return exc
+        return None
 
     def put_file(self, key: str, data: Any, sha256: str) -> None:
         """Write one small object, whose *sha256* (hex) is signed and recorded."""
-        headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256}
-        self.connection.moving(
-            key, "PutObject", lambda wire, name: wire.put(name, data, headers | guarding(wire, data))
-        )
+        headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256, **self.connection.encrypting}
+        if self.connection.knows_checksums:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        else:
+            headers["Content-MD5"] = content_md5(data)
+        self.connection.moving(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
 
     def delete(self, key: str) -> None:
         """Remove one object; success where there is none."""
-        self.connection.call("delete_object", key)
+        self._note_version(self.connection.call("delete_object", key))
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, 1,000 with one request, as S3's ``DeleteObjects`` takes them.
@@ -216,7 +246,8 @@ class Bucket:
             now = time_of(page)
             for item in page.get("Contents", []):
                 key, etag = self.address.relative(item["Key"]), item["ETag"].strip('"')
-                yield KeyInfo(key, item["Size"], etag, now - item["LastModified"].timestamp())
+                modified = item["LastModified"].timestamp()
+                yield KeyInfo(key, item["Size"], etag, now - modified, modified)
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""
@@ -232,6 +263,25 @@ class Bucket:
                 [name.removeprefix(prefix).rstrip("/") for name in folders],
                 [name.removeprefix(prefix) for name in files],
             )
+
+    def list_versions(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield key and version id of every object under *prefix*, also of former and removed ones."""
+        with self.connection.asking(prefix) as client:
+            pages = client.get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=self.address.name, Prefix=self.address.key(prefix)):
+                for item in page.get("Versions", []):
+                    yield self.address.relative(item["Key"]), item["VersionId"]
+
+    def close_version(self, key: str, version_id: str) -> None:
+        """Take the ``public-read`` ACL from one version of an object; its bytes stay."""
+        self.connection.call("put_object_acl", key, VersionId=version_id, ACL="private")
+
+    def delete_version(self, key: str, version_id: str) -> None:
+        """Remove one version of an object for good."""
+        self.connection.call("delete_object", key, VersionId=version_id)
+
+    def _note_version(self, answer: Mapping[str, Any]) -> None:
+        self.keeps_versions = self.keeps_versions or answer.get("VersionId", "null") != "null"
 
     def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:
         full = self.address.key(prefix) if prefix or not self.address.prefix else f"{self.address.prefix}/"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from hf_localize.deadline import Patience
 from hf_localize.errors import (
@@ -180,12 +180,32 @@ class Connection:
             timeout_seconds=_READ_TIMEOUT_SECONDS,
             proxy_url=route.proxy_url,
             ca_bundle=route.ca_bundle,
-            sign=Signer(self._current_keys, target.region),
+            sign=Signer(self._current_keys, target.region, self._paying),
             bytes_per_second=self._settings.max_bandwidth,
         )
         with self._lock:
             self._data = self._data or wire
             return self._data
+
+    @property
+    def _paying(self) -> dict[str, str]:
+        payer = self._settings.s3_request_payer
+        return {"x-amz-request-payer": payer} if payer else {}
+
+    @property
+    def encrypting(self) -> dict[str, str]:
+        """Return the headers by which the server is told how to encrypt an object."""
+        wanted = {
+            "x-amz-server-side-encryption": self._settings.s3_sse,
+            "x-amz-server-side-encryption-aws-kms-key-id": self._settings.s3_sse_kms_key_id,
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+    @property
+    def knows_checksums(self) -> bool:
+        """Tell whether the server is known to take the newer checksums: AWS does, others refuse them."""
+        host = urlsplit(self.address.endpoint_url or "//.amazonaws.com").hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     def target(self) -> Target:
         """Return where the requests for data go: to where botocore sends its own."""
@@ -272,19 +292,6 @@ def time_of(answer: Any) -> float:
         return parsedate_to_datetime(said).timestamp()
     except ValueError:
         return time.time()
-
-
-def guarding(wire: Wire, data: Any, md5: str | None = None) -> dict[str, str]:
-    """Return the header by which a server notices that *data* was changed on its way.
-
-    ``Content-MD5`` is what all servers check that were tried: some let a wrong hash of a signed payload
-    pass, others a wrong CRC, and the newer checksums must be agreed on for a whole multipart upload.
-    TLS notices changes itself; then nothing is hashed twice.
-
-    Args:
-        md5: that of *data* (hex), where it is known.
-    """
-    return {} if wire.is_tls else {"Content-MD5": content_md5(data, md5)}
 
 
 def content_md5(data: Any, md5: str | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hf_localize.errors import AccessDeniedError, HfLocalizeError, PreconditionFailedError, RefusedError
-from hf_localize.s3.connection import Connection, guarding, time_of
+from hf_localize.s3.connection import Connection, content_md5, time_of
 from hf_localize.s3.errors import MissingKeyError, NoSuchUploadError, NotPermittedError
 
 _log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ class MultipartUpload:
             md5: that of *data* (hex), where it is known.
         """
         query = f"partNumber={number}&uploadId={quote(self._id, safe='-_.~')}"
+        guard = {"Content-MD5": content_md5(data, md5)}
         headers = self._connection.moving(
-            self._key, "UploadPart", lambda wire, name: wire.put(name, data, guarding(wire, data, md5), query)
+            self._key, "UploadPart", lambda wire, name: wire.put(name, data, guard, query)
         )
         self.parts_there[number] = headers.get("etag", "").strip('"')
 
@@ -93,14 +94,14 @@ def resume_upload(
     part_bytes: int,
     *,
     metadata: Mapping[str, str],
-    public: bool = False,
+    acl: Mapping[str, str] | None = None,
 ) -> MultipartUpload:
     """Go on with an upload of *key* that was interrupted, else begin one.
 
     Args:
         part_bytes: size of each part but the last; an upload with others is left alone.
         metadata: is recorded with the object that is begun.
-        public: give it the ``public-read`` ACL.
+        acl: the ACL of the object that is begun, as an argument for botocore.
 
     Raises:
         AclsDisabledError: the bucket refuses ACLs.
@@ -116,8 +117,7 @@ def resume_upload(
         if all(size == part_bytes for number, (size, _) in parts.items() if number != most):
             there = {number: etag for number, (_, etag) in parts.items()}
             return MultipartUpload(connection, key, upload_id, there)
-    acl: dict[str, Any] = {"ACL": "public-read"} if public else {}
-    begun = connection.call("create_multipart_upload", key, Metadata=dict(metadata), **acl)
+    begun = connection.call("create_multipart_upload", key, Metadata=dict(metadata), **(acl or {}))
     return MultipartUpload(connection, key, begun["UploadId"], {})
 
 

@@ -15,7 +15,7 @@ from hf_localize.parts import PART_BYTES, Buffers, most_at_once
 from hf_localize.progress import counter, part_counter, sending
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.connection import hex_md5
-from hf_localize.s3.multipart import MultipartUpload, part_bytes_of, resume_upload
+from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 
 
 def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *, workers: int) -> None:
@@ -40,6 +40,15 @@ def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *,
     crew, buffers = Crew(next_piece, most_at_once(workers, held)), Buffers()
     pieces = _send_pieces([_Outgoing(*file, bucket, crew, buffers) for file in files])
     crew.run()
+
+
+def etag_of(record: FileRecord, path: Path) -> str:
+    """Return the ETag (without quotes) that most servers give the file at *path* once it is sent."""
+    with open(path, "rb") as source:
+        md5s = [hex_md5(part) for part in iter(lambda: source.read(_part_bytes(record) or 1), b"")]
+    if record.size_bytes <= PART_BYTES:
+        return "".join(md5s) or hex_md5(b"")
+    return etag_of_parts(md5s)
 
 
 class _Outgoing:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hf_localize.secret import Secret
 
@@ -34,11 +34,12 @@ class Keys:
 class Signer:
     """Sign requests to S3 in one region.
 
-    ``keys`` is asked for each request, since keys of a role expire.
+    ``keys`` is asked for each request, since keys of a role expire. ``headers`` go with each.
     """
 
     keys: Callable[[], Keys]
     region: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, method: str, target: str, headers: Mapping[str, str]) -> dict[str, str]:
         """Return *headers* with what signs them.
@@ -49,7 +50,7 @@ class Signer:
         """
         keys = self.keys()
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        signed = {"x-amz-content-sha256": UNSIGNED, **headers, "x-amz-date": now}
+        signed = {"x-amz-content-sha256": UNSIGNED, **self.headers, **headers, "x-amz-date": now}
         if keys.token:
             signed["x-amz-security-token"] = keys.token.reveal()
         lower = sorted((name.lower(), value) for name, value in signed.items())

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hf_localize.errors import ConflictError, IntegrityError, PreconditionFailedError, RefusedError
+from hf_localize.errors import ConflictError, IntegrityError, PreconditionFailedError
 from hf_localize.jsonformat import parse_json
 from hf_localize.s3 import changes
 from hf_localize.s3.bucket import Bucket
-from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError
+from hf_localize.s3.conditions import put_over, refuses_wrong_conditions
 
 _TRIES = 30
 #: Changes of shared JSON on endpoints without conditional writes.
@@ -39,8 +39,8 @@ def read_json(bucket: Bucket, key: str) -> dict[str, Any]:
 def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
     """Change a shared JSON object by compare-and-swap.
 
-    On an endpoint that ignores conditions, a writer that is late would take away what others
-    have written. There each change is an object of its own too, for as long as a writer may be
+    On an endpoint that ignores conditions, or refuses each, a writer that is late would take away what
+    others have written. There each change is an object of its own too, for as long as a writer may be
     late, and whoever writes goes on until a fresh read shows all of them.
 
     Args:
@@ -55,65 +55,52 @@ def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], boo
     for attempt in range(_TRIES):
         found = bucket.get_with_headers(key)
         document = _parsed(bucket, key, found[0] if found else None)
+        before = changes.slots(document)
         if not change(document):
             return
-        if not _heeds_conditions(bucket, key, found, public):
-            _update_together(bucket, key, change, public)
+        if found and bucket.heeds_conditions is None:
+            is_recorded = found[1].get(_CONDITIONS_HEADER) == _heeded(bucket)
+            bucket.heeds_conditions = is_recorded or _refuses_wrong(bucket, key, found[0], public)
+        if bucket.heeds_conditions is not False:
+            body, etag = _as_json(bucket, key, document), found[1].get("etag", "") if found else None
+            known: dict[str, str] = {_CONDITIONS: _heeded(bucket)} if bucket.heeds_conditions else {}
+            try:
+                put_over(bucket, key, body, etag, Metadata=known, **_how(public))
+            except PreconditionFailedError:
+                _take_turns(attempt)
+                continue
+            if bucket.heeds_conditions is None:
+                bucket.heeds_conditions = _refuses_wrong(bucket, key, body, public)
+        if not bucket.heeds_conditions:  # Also if only that write has told.
+            _update_together(bucket, key, changes.between(before, changes.slots(document)), public)
             return
-        try:
-            _put_over(
-                bucket,
-                key,
-                _as_json(bucket, key, document),
-                found[1].get("etag", "") if found else None,
-                public,
-            )
-        except PreconditionFailedError:
-            _take_turns(attempt)
         # The loop ends when a fresh read shows the change.
     raise _kept_changing(bucket, key)
 
 
-def _update_together(
-    bucket: Bucket, key: str, change: Callable[[dict[str, Any]], bool], public: bool
-) -> None:
-    """Change a shared JSON object where conditions are ignored.
+def _update_together(bucket: Bucket, key: str, change: changes.Change, public: bool) -> None:
+    """Change a shared JSON object where conditions are of no use.
 
     Whoever writes last has read all changes that were announced before, so none is lost.
     """
-    document = read_json(bucket, key)
-    before = changes.slots(document)
-    if not change(document):
-        return
-    _announce(bucket, key, changes.between(before, changes.slots(document)))
+    _announce(bucket, key, change)
     for attempt in range(_TRIES):
         document = read_json(bucket, key)
         if not changes.apply(document, _announced(bucket, key)):
             return
-        _put(bucket, key, _as_json(bucket, key, document), public)
+        bucket.put(key, _as_json(bucket, key, document), **_how(public))
         _take_turns(attempt)
     raise _kept_changing(bucket, key)
 
 
-def _heeds_conditions(
-    bucket: Bucket, key: str, found: tuple[bytes, Mapping[str, str]] | None, public: bool
-) -> bool:
-    """Tell whether the endpoint refuses a write whose condition does not hold.
+def _refuses_wrong(bucket: Bucket, key: str, body: bytes, public: bool) -> bool:
+    """Tell whether wrong conditions are refused. Where they are not, *body* is there again: repair it."""
+    return refuses_wrong_conditions(lambda condition: bucket.put(key, body, **_how(public), **condition))
 
-    What is shared says so, if it was written here; else a write that must fail shows it. Where it
-    does not fail, it changes nothing that is not repaired right afterwards.
-    """
-    if bucket.heeds_conditions is None and found and found[1].get(_CONDITIONS_HEADER) == _heeded(bucket):
-        bucket.heeds_conditions = True
-    if bucket.heeds_conditions is None:
-        try:
-            _put(bucket, key, found[0] if found else b"{}", public, IfMatch=f'"{"0" * 32}"')
-            bucket.heeds_conditions = False
-        except (PreconditionFailedError, MissingKeyError):
-            bucket.heeds_conditions = True
-        except RefusedError:
-            bucket.heeds_conditions = False
-    return bucket.heeds_conditions
+
+def _how(public: bool) -> dict[str, Any]:
+    # A cache must not give outsiders the records of yesterday.
+    return {"public": True, "CacheControl": "no-cache"} if public else {}
 
 
 def _heeded(bucket: Bucket) -> str:
@@ -139,23 +126,6 @@ def _announced(bucket: Bucket, key: str) -> list[changes.Change]:
 
 def _announcements(key: str) -> str:
     return f"{_CHANGES}/{quote(key, safe='')}/"
-
-
-def _put(bucket: Bucket, key: str, body: bytes, public: bool, **condition: Any) -> None:
-    try:
-        bucket.put(key, body, public=public, **condition)
-    except AclsDisabledError:
-        bucket.put(key, body, **condition)
-
-
-def _put_over(bucket: Bucket, key: str, body: bytes, etag: str | None, public: bool) -> None:
-    metadata = {_CONDITIONS: _heeded(bucket)}
-    try:
-        bucket.put_over(key, body, etag, public=public, Metadata=metadata)
-    except (AclsDisabledError, NotPermittedError):  # A bucket policy may open it.
-        if not public:
-            raise
-        bucket.put_over(key, body, etag, Metadata=metadata)
 
 
 def _as_json(bucket: Bucket, key: str, document: Mapping[str, Any]) -> bytes:

@@ -68,9 +68,12 @@ class Office:
         return self.desk.bucket_keys()
 
 
-@pytest.fixture
+@pytest.fixture(params=["unversioned", "versioned"] if KIND == "ceph" else ["unversioned"])
 def office(
-    enforcing: EnforcingMoto | EnforcingCeph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    enforcing: EnforcingMoto | EnforcingCeph,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Office]:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -80,6 +83,9 @@ def office(
     desk.bucket = f"team-{uuid.uuid4().hex[:12]}"
     enforcing.unlock()
     enforcing.server.create_bucket(desk.bucket)
+    if request.param == "versioned":
+        enabled = {"Status": "Enabled"}
+        desk.client().put_bucket_versioning(Bucket=desk.bucket, VersioningConfiguration=enabled)
     yield Office(enforcing, desk)
     proxy.close()
 
@@ -258,6 +264,30 @@ def test_a_public_publisher_opens_exactly_the_two_public_places(office: Office) 
     desk.outsider()
     with pytest.raises(errors.DatasetNotFoundError):
         hf_localize.load_local_dataset("org/x")
+
+
+@needs_ceph
+def test_withdraw_closes_each_former_version_that_object_lock_keeps(office: Office) -> None:
+    desk, bucket = office.desk, f"{office.desk.bucket}-locked"
+    client = desk.client()
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    retention = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+    client.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention}
+    )
+    desk.bucket = bucket
+    rights = documented("publisher", bucket) + documented("public publisher", bucket)
+    office.sit_down("public publisher", rights)
+    for text in ("old", "new"):
+        hf_localize.register_dataset(rows(text), "org/x", make_public=True)
+    listed = client.list_object_versions(Bucket=bucket, Prefix="public_datasets_zip/")["Versions"]
+    urls = [f"{desk.s3.url}/{bucket}/{v['Key']}?versionId={v['VersionId']}" for v in listed]
+    assert {_status(url) for url in urls} == {200}
+    hf_localize.withdraw_dataset("org/x")
+    assert {_status(url) for url in urls} == {403}
+    assert office.refused() == []
+    hf_localize.remove_dataset("org/x", s3=True)
+    assert hf_localize.list_s3_datasets() == []
 
 
 def _status(url: str) -> int:
