@@ -181,7 +181,7 @@ def sync_local_dataset_to_s3(
         entry = register(entry.folder, ref, session.store)
     how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
     done = _publish(entry, session, how)
-    return Result(True, f"{ref}: {'; '.join(done)}")
+    return Result(True, f"{entry.manifest.ref}: {'; '.join(done)}")
 
 
 if TYPE_CHECKING:

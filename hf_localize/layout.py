@@ -6,8 +6,10 @@ folder has ``state.json``, ``dataset_info.json`` and ``data-00000-of-00001.arrow
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +31,8 @@ STATE_FILE = "state.json"
 CARD_FILE = "README.md"
 #: By these files the original tool finds a dataset in a bucket.
 MARKS = frozenset({DICT_FILE, INFO_FILE, STATE_FILE})
+#: What `datasets` calls a file of a repository.
+_HUB_URL = re.compile(r"hf://datasets/([^@]+)@")
 #: Fields of ``DatasetInfo`` that a manifest keeps elsewhere, or not at all.
 _NOT_IN_INFO = frozenset({"features", "splits", "download_checksums"})
 
@@ -39,6 +43,18 @@ def is_saved_dataset(folder: Path) -> bool:
     """Tell whether ``datasets.load_from_disk`` would open *folder*."""
     single = (folder / INFO_FILE).is_file() and (folder / STATE_FILE).is_file()
     return single or (folder / DICT_FILE).is_file()
+
+
+def recorded_id(folder: Path) -> str | None:
+    """Return the id of the repository that a saved dataset was made of, where `datasets` < 5 wrote it."""
+    infos = (folder / INFO_FILE, *sorted(folder.glob(f"*/{INFO_FILE}")))
+    for info in infos:
+        with contextlib.suppress(OSError, IntegrityError):
+            document = parse_json(info.read_bytes(), str(info))
+            checksums = document.get("download_checksums") if isinstance(document, dict) else None
+            found = _HUB_URL.match(next(iter(checksums), "")) if isinstance(checksums, dict) else None
+            return found.group(1) if found else None
+    return None
 
 
 def describe_folder(folder: Path, ref: DatasetRef, *, hashed: bool) -> Manifest:

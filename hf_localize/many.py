@@ -22,6 +22,7 @@ from hf_localize.errors import kind_of, without_queries
 from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
+from hf_localize.store.entry import LocalEntry
 
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
@@ -169,12 +170,24 @@ def sync_local_datasets_to_s3(
     session = current_session()
     session.require_publisher()
     options = {"make_public": make_public, "share_restricted": share_restricted}
-    refs = session.store.refs()
+    entries = {entry.manifest.ref: entry for entry in reversed(session.store.entries())}
+    refs = [ref for ref, entry in entries.items() if entry.is_named]
     with _counted("Uploading", refs):
         return [
-            Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
-            for done in _run(refs, _sync, options)
+            *(
+                Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
+                for done in _run(refs, _sync, options)
+            ),
+            *(Sync(*_names(r), message=_unnamed(e)) for r, e in entries.items() if not e.is_named),
         ]
+
+
+def _unnamed(entry: LocalEntry) -> str:
+    """Return, in words, why a folder without manifest is not published with all others."""
+    return (
+        f"{entry.manifest.ref}: not sent, since its id is not known: _ may stand for / in the name of "
+        f"{entry.folder}. To send it: hg-localize sync-local-to-s3 ID"
+    )
 
 
 def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[object]:

@@ -32,7 +32,11 @@ class LocalSource:
             reason = f"only a part of it is in {self.store.path}: {partial.summary()}"
             return NotHere(reason, is_partial=True)
         others = [str(manifest.ref) for manifest in self.store.manifests_of(ref)]
-        return NotHere(f"not in {self.store.path}{instead(others)}")
+        reason = f"not in {self.store.path}{instead(others)}"
+        if buckets := self.store.buckets_with(ref):
+            names = ", ".join(map(str, buckets))
+            reason += f"; the original tool keeps a copy there from {names}: configure that bucket to load it"
+        return NotHere(reason)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any stored manifest that tells the configs of the repository of *ref*."""

@@ -15,6 +15,7 @@ from hf_localize.hashing import verify_folder
 from hf_localize.manifest import FileRecord, Manifest
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
+from hf_localize.store.origins import Name
 from hf_localize.store.places import identity_of
 
 
@@ -31,6 +32,10 @@ class LocalEntry:
     manifest: Manifest
     has_manifest: bool = True
     is_saved: bool = True
+    #: False: there is no manifest, and the id is the folder's name, in which ``_`` may stand for ``/``.
+    is_named: bool = True
+    #: Under which name, and with which content, a folder without manifest was published.
+    published: Name | None = None
     source: str = SOURCE_NAMES["local"]
     #: Only some of the files that the manifest names are here; each of those is whole.
     is_partial: bool = False
