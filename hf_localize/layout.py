@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ DICT_FILE = "dataset_dict.json"
 INFO_FILE = "dataset_info.json"
 STATE_FILE = "state.json"
 CARD_FILE = "README.md"
+#: How the original tool calls the card.
+ORIGINAL_CARD_FILE = "dataset_card.md"
 #: By these files the original tool finds a dataset in a bucket.
 MARKS = frozenset({DICT_FILE, INFO_FILE, STATE_FILE})
 #: What `datasets` calls a file of a repository.
@@ -114,8 +116,7 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
             )
         )
         paths += [prefix + STATE_FILE, prefix + INFO_FILE, *(s.path for s in shards)]
-    if read(CARD_FILE) is not None:
-        paths.append(CARD_FILE)
+    paths += [card for card in (CARD_FILE, ORIGINAL_CARD_FILE) if read(card) is not None][:1]
     check_tree(paths, where)
     return Manifest(
         dataset_id=ref.dataset_id,
@@ -129,6 +130,11 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),
     )
+
+
+def card_in(paths: Collection[str]) -> str | None:
+    """Return which of *paths* is the dataset card, or None."""
+    return next((card for card in (CARD_FILE, ORIGINAL_CARD_FILE) if card in paths), None)
 
 
 def with_card(manifest: Manifest, folder: Path, card: Path) -> Manifest:

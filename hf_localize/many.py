@@ -18,7 +18,7 @@ from typing import Any
 
 from hf_localize import settings
 from hf_localize.api import download_dataset, sync_local_dataset_to_s3
-from hf_localize.errors import kind_of, without_queries
+from hf_localize.errors import HfLocalizeError, kind_of, without_queries
 from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
@@ -33,7 +33,10 @@ _GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What became of one of many: what its function returned, or the *error* in words."""
+    """What became of one of many: what its function returned, or the *error* in words.
+
+    With an error, *result* is the path of what came before it failed.
+    """
 
     ref: DatasetRef
     result: str | None = None
@@ -61,9 +64,10 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Download(_Outcome):
-    """What became of one of many downloads: *path* of the entry in the local store, or the *error*.
+    """What became of one of many downloads: *path* of the entry in the local store, the *error*, or both.
 
-    ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
+    Both: it is here, but could not be published. ``error_kind`` is what
+    :func:`~hf_localize.errors.kind_of` calls it.
     """
 
     dataset_id: str
@@ -310,4 +314,5 @@ def failed(ref: DatasetRef, error: Exception) -> Download:
 def _failed(ref: DatasetRef, error: Exception, why: str | None = None) -> _Done:
     """Return what became of *ref*, which *error* has ended; *why* in other words."""
     said = without_queries(why or str(error) or type(error).__name__)
-    return _Done(ref, error=said, error_kind=kind_of(error))
+    path = error.path if isinstance(error, HfLocalizeError) else None
+    return _Done(ref, result=path, error=said, error_kind=kind_of(error))

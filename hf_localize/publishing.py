@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hf_localize import layout
+from hf_localize import layout, originalindex
 from hf_localize.crew import run_all
 from hf_localize.errors import (
     AccessDeniedError,
@@ -70,6 +70,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
     found = bucket.get_with_etag(key)
     present = read_placed(found[0], key) if found else None
     if present is not None and present.manifest.digest == manifest.digest:
+        originalindex.enter(bucket, present)
         _remove_left_behind(bucket, present)
         return False
     if present is not None and not replace:
@@ -89,12 +90,15 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
         placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest)
         listed = _listed(bucket, f"{manifest.ref.folders[-1]}@")
         _send(entry.folder, placed, present, listed, bucket, workers)
+        if present is None:
+            originalindex.mark_shared_id(bucket, manifest)
         _commit(bucket, placed, present, found[1] if found else None)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(
             f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
             "run the command again to go on."
         ) from exc
+    originalindex.enter(bucket, placed)
     if present is not None:
         try:
             _remove_replaced(bucket, present, placed, listed)

@@ -16,7 +16,7 @@ import datasets
 import pytest
 
 import hf_localize
-from tests.conftest import Desk, run_cli, tree
+from tests.conftest import Desk, run_cli, run_python, tree
 from tests.rig.s3_proxy import Rule, Status
 
 FOLDER = "org_old/en/v1"
@@ -128,7 +128,8 @@ def test_sync_of_a_folder_of_the_original_form_makes_its_manifest_and_leaves_the
     saved.rename(desk.store / FOLDER)
     before = tree(desk.store)
     hf_localize.sync_local_dataset_to_s3("org/old", "en", "v1")
-    assert tree(desk.store) == before
+    after = {path: data for path, data in tree(desk.store).items() if not path.startswith(".hgloc/")}
+    assert after == before
     assert hf_localize.list_s3_datasets() == [
         {"dataset_id": "org/old", "config_name": "en", "revision": "v1"}
     ]
@@ -389,3 +390,225 @@ def test_what_the_original_tool_keeps_is_removed_by_id_and_never_pruned(desk: De
     assert hf_localize.prune_datasets(max_bytes=0, older_than_seconds=0) == []
     hf_localize.remove_dataset("nyu-mll/glue", "mrpc")
     assert [place.exists() for place in (*kept, other)] == [False, False, True]
+
+
+# A bucket in which it and hf_localize publish.
+
+
+def put_original(desk: Desk, dataset_id: str, name: str, rows: list[str], *, indexed: bool = True) -> None:
+    """Put a dataset into the bucket as the original tool does, and into its private index."""
+    folder = f"{dataset_id.replace('/', '_')}/{name}/{REVISION}"
+    put(desk, folder, keep(desk.folder / f"made-{name}", folder, rows, (desk.bucket, desk.s3.url, "")))
+    if indexed:
+        document = original_index(desk) or {}
+        document[f"{dataset_id}---{name}---{REVISION}"] = {
+            "dataset_id": dataset_id,
+            "config_name": name,
+            "revision": None,
+            "s3_prefix": folder,
+            "s3_bucket": desk.bucket,
+            "has_card": True,
+            "last_updated": "1748323200.0",
+        }
+        body = json.dumps(document, indent=2).encode()
+        desk.client().put_object(Bucket=desk.bucket, Key=INDEX, Body=body)
+
+
+INDEX = "private_datasets_index.json"
+
+
+def original_index(desk: Desk) -> dict[str, dict[str, object]] | None:
+    if INDEX not in desk.bucket_keys(INDEX):
+        return None
+    return json.loads(desk.client().get_object(Bucket=desk.bucket, Key=INDEX)["Body"].read())
+
+
+def in_bucket(**options: bool) -> list[tuple[str, str | None, str | None]]:
+    return [tuple(item.values()) for item in hf_localize.list_s3_datasets(**options)]
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_other_configs_of_an_id_are_listed_and_checked_beside_ours(indexed: bool, desk: Desk) -> None:
+    desk.publisher()
+    put_original(desk, "nyu-mll/glue", "mrpc", ["of mrpc"], indexed=indexed)
+    put_original(desk, "nyu-mll/glue", "sst2", ["of sst2"], indexed=indexed)
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["ours"]})})
+    hf_localize.register_dataset(made, "nyu-mll/glue", "cola")
+    id_of_theirs = "nyu-mll/glue" if indexed else GLUE
+    expected = sorted([("nyu-mll/glue", "cola"), (id_of_theirs, "mrpc"), (id_of_theirs, "sst2")])
+    assert [found[:2] for found in in_bucket()] == expected
+    checked = hf_localize.verify_dataset(s3=True)
+    assert sorted((item["dataset_id"], item["config_name"]) for item in checked) == expected
+    assert not any(item["damaged"] for item in checked)
+
+
+def test_what_the_original_tool_lists_but_has_not_is_not_listed(desk: Desk) -> None:
+    desk.publisher()
+    put_original(desk, "org/there", "en", ["a"])
+    body = json.loads(desk.client().get_object(Bucket=desk.bucket, Key=INDEX)["Body"].read())
+    body["org/gone---en---v1"] = {**body[f"org/there---en---{REVISION}"], "dataset_id": "org/gone"}
+    body |= {"a": None, "b": {"dataset_id": "../../x"}, "c": {"dataset_id": ["x"]}, "d": [], "e": 7}
+    desk.client().put_object(Bucket=desk.bucket, Key=INDEX, Body=json.dumps(body).encode())
+    assert in_bucket() == [("org/there", "en", None)]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b'{"a":' * 5000])
+def test_a_damaged_index_of_the_original_tool_stops_nothing_and_stays(body: bytes, desk: Desk) -> None:
+    desk.publisher()
+    put_original(desk, "org/old", "en", ["a"])
+    desk.client().put_object(Bucket=desk.bucket, Key=INDEX, Body=body)
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["ours"]})})
+    hf_localize.register_dataset(made, "org/ours")
+    assert in_bucket() == [("org/ours", None, None), ("org_old", "en", None)]
+    hf_localize.remove_dataset("org/ours", s3=True)
+    assert in_bucket() == [("org_old", "en", None)]
+    assert desk.client().get_object(Bucket=desk.bucket, Key=INDEX)["Body"].read() == body
+
+
+def test_the_index_of_the_original_tool_follows_what_is_published_and_removed(desk: Desk) -> None:
+    desk.publisher()
+    put_original(desk, "org/old", "en", ["a"])
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["ours"]})})
+    hf_localize.register_dataset(made, "org/ours", revision="v2")
+    document = original_index(desk)
+    ours = document["org/ours---default_config---v2"]
+    told = {"dataset_id": "org/ours", "config_name": None, "revision": "v2", "has_card": False}
+    assert told.items() <= ours.items()
+    assert ours["s3_prefix"] == "org_ours/default_config/v2"
+    assert ours["s3_bucket"] == desk.bucket
+    assert datasets.load_from_disk(str(desk.store / str(ours["s3_prefix"])))["train"]["text"] == ["ours"]
+    hf_localize.sync_local_dataset_to_s3("org/ours", revision="v2")
+    assert original_index(desk) == document  # Nothing has changed, so it is not written.
+    hf_localize.register_dataset(  # Its files lie elsewhere now, where the original tool does not look.
+        datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["b"]})}),
+        "org/ours",
+        revision="v2",
+    )
+    assert list(original_index(desk)) == [f"org/old---en---{REVISION}"]
+    hf_localize.remove_dataset("org/old", "en", s3=True)
+    assert original_index(desk) == {}
+    assert desk.bucket_keys("org_old/") == []
+
+
+def test_no_index_of_the_original_tool_is_made_where_there_is_none(desk: Desk) -> None:
+    desk.publisher()
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["ours"]})})
+    hf_localize.register_dataset(made, "org/ours")
+    hf_localize.remove_dataset("org/ours", s3=True)
+    assert original_index(desk) is None
+
+
+def test_the_card_of_the_original_tool_is_the_card(desk: Desk) -> None:
+    desk.publisher()
+    put_original(desk, "org/old", "en", ["a"])
+    keep(desk.store, f"org_own/en/{REVISION}", ["b"], None)
+    hf_localize.sync_local_dataset_to_s3("org/own", "en")
+    entry = hf_localize.register_dataset(desk.store / f"org_own/en/{REVISION}", "org/registered")
+    assert (Path(entry.message_or_path) / "README.md").read_text() == "# The card\n"
+    from hf_localize.cataloguing.gathering import BucketShelf
+    from hf_localize.session import current_session
+
+    shelf = BucketShelf(current_session().bucket, 4)
+    assert {ref.dataset_id for ref in shelf.refs()} == {"org/old", "org/own", "org/registered"}
+    assert all("The card" in str(shelf.read(ref, 0).card) for ref in shelf.refs())
+
+
+# What a hand-placed folder is called.
+
+
+def test_a_hand_placed_folder_has_the_name_under_which_it_was_sent(desk: Desk) -> None:
+    folder = keep(desk.publisher().store, f"my_team_custom_data/default_config/{REVISION}", ["a"], None)
+    before = tree(folder)
+    assert listed() == [("my_team_custom_data", None, None)]
+    hf_localize.sync_local_dataset_to_s3("my_team/custom_data")
+    assert listed() == in_bucket() == [("my_team/custom_data", None, None)]
+    assert [item.state for item in hf_localize.diff_datasets()] == ["same"]
+    for _ in range(2):
+        assert all(done.success for done in hf_localize.sync_local_datasets_to_s3())
+        hf_localize.sync_local_dataset_to_s3("my_team_custom_data")  # By its folder's name: it is the same.
+    assert in_bucket() == [("my_team/custom_data", None, None)]
+    assert tree(folder) == before
+    assert rows_of("my_team/custom_data") == rows_of("my_team_custom_data") == ["a"]
+    with pytest.raises(FileNotFoundError), hf_localize.installed(sources=("local",)):
+        hf_localize.load_local_dataset("my/team_custom_data")
+    parts = {"train": datasets.Dataset.from_dict({"text": ["other"]})}
+    datasets.DatasetDict(parts).save_to_disk(str(folder))
+    assert [item.state for item in hf_localize.diff_datasets()] == ["unknown"]
+
+
+# From which bucket a local copy came.
+
+
+@pytest.fixture
+def two_buckets(desk: Desk) -> str:
+    """Return the name of another bucket than the desk's; ``org/x`` is in both, and was fetched from the desk's."""
+    desk.server.create_bucket(f"{desk.bucket}-b")
+    for bucket, text in ((f"{desk.bucket}-b", "b"), (desk.bucket, "a")):
+        desk.publisher().set(HGLOC_S3_BUCKET_NAME=bucket)
+        made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": [text]})})
+        hf_localize.register_dataset(made, "org/x")
+    desk.teammate()
+    assert rows_of("org/x") == ["a"]
+    return f"{desk.bucket}-b"
+
+
+LOAD = "import hf_localize as h; print(h.load_local_dataset('org/x')['train']['text'][0])\n"
+
+
+def test_a_copy_from_another_bucket_is_told_once_and_without_a_request(two_buckets: str, desk: Desk) -> None:
+    ran = run_python(LOAD, cwd=desk.folder)
+    assert "came from" not in ran.stderr  # Where it came from is configured.
+    desk.set(HGLOC_S3_BUCKET_NAME=two_buckets)
+    desk.s3.clear()
+    ran = run_python(LOAD * 2, cwd=desk.folder)
+    assert ran.stdout == "a\na\n"
+    assert ran.stderr.count(f"came from s3://{desk.bucket} at {desk.s3.url}") == 1, ran.stderr
+    assert f"the configured bucket is s3://{two_buckets}" in ran.stderr
+    assert desk.s3.requests == []
+
+
+def test_lists_info_and_explain_tell_from_which_bucket_a_copy_came(two_buckets: str, desk: Desk) -> None:
+    desk.set(HGLOC_S3_BUCKET_NAME=two_buckets)
+    where = f"s3://{desk.bucket} at {desk.s3.url}"
+    assert json.loads(run_cli("list-local", "--json").stdout)[0]["came_from"] == where
+    assert where in run_cli("list-local", "--long").stdout
+    assert f"from {where}" in run_cli("info", "org/x").stdout
+    assert f"which came from {where}" in run_cli("explain", "org/x").stdout
+
+
+def test_what_came_from_no_bucket_has_no_origin(desk: Desk) -> None:
+    desk.publisher()
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["own"]})})
+    hf_localize.register_dataset(made, "org/own")
+    assert hf_localize.list_local_datasets(details=True)[0]["came_from"] is None
+
+
+def test_a_copy_that_is_taken_anew_has_the_new_origin(two_buckets: str, desk: Desk) -> None:
+    desk.set(HGLOC_S3_BUCKET_NAME=two_buckets)
+    hf_localize.remove_dataset("org/x")
+    assert rows_of("org/x") == ["b"]
+    came_from = hf_localize.list_local_datasets(details=True)[0]["came_from"]
+    assert came_from == f"s3://{two_buckets} at {desk.s3.url}"
+
+
+def test_the_origin_is_in_no_manifest_and_without_credentials(two_buckets: str, desk: Desk) -> None:
+    manifest = (desk.store / f"org_x/default_config/{REVISION}/.hgloc.json").read_text()
+    records = "".join(data.decode() for path, data in tree(desk.store / ".hgloc/origin").items())
+    assert desk.bucket in records
+    assert desk.bucket not in manifest
+    assert desk.server.secret_key not in records
+
+
+def test_a_config_that_the_original_tool_publishes_after_ours_is_listed(desk: Desk) -> None:
+    desk.publisher()
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["ours"]})})
+    hf_localize.register_dataset(made, "nyu-mll/glue", "cola")
+    put_original(desk, "nyu-mll/glue", "mrpc", ["of mrpc"])
+    put_original(desk, "org/other", "en", ["a"])
+    assert in_bucket() == [
+        ("nyu-mll/glue", "cola", None),
+        ("nyu-mll/glue", "mrpc", None),
+        ("org/other", "en", None),
+    ]
+    assert in_bucket(all_folders=True) == in_bucket()
+    assert [found["config_name"] for found in hf_localize.list_s3_datasets(pattern="org/*")] == ["en"]

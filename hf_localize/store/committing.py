@@ -21,6 +21,7 @@ from hf_localize.manifestjson import manifest_bytes, read_manifest_in
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
+from hf_localize.store.origins import record_origin
 from hf_localize.store.places import TRIES
 from hf_localize.store.pointers import point_at, remove_pointers
 from hf_localize.store.staging import changing, lock, put_away, set_aside, writing
@@ -101,6 +102,7 @@ def remove(store: Store, place: Path) -> None:
             with contextlib.suppress(IntegrityError):
                 if (manifest := read_manifest_in(place)) is not None:
                     remove_pointers(store.path, manifest)
+                    record_origin(store.path, manifest, None)
             if (store.path / folder).exists():
                 put_away(store, folder)  # Else it would be seen again.
         aside = store.places.work("set-aside") / uuid.uuid4().hex

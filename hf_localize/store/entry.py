@@ -59,6 +59,14 @@ class LocalEntry:
             return self.manifest.digest
         return layout.stat_signature(self.folder, self.manifest)
 
+    @property
+    def content_digest(self) -> str | None:
+        """Return the digest of the content; None: a folder without manifest is not as it was published."""
+        if self.has_manifest:
+            return self.manifest.digest
+        is_as_published = self.published is not None and self.published.signature == self.digest
+        return self.published.digest if self.published is not None and is_as_published else None
+
     def open(self, path: str) -> BinaryIO:
         """Return the entry's file at *path*, opened for reading.
 
