@@ -174,7 +174,9 @@ def sync_local_datasets_to_s3(
     session = current_session()
     session.require_publisher()
     options = {"make_public": make_public, "share_restricted": share_restricted}
-    entries = {entry.manifest.ref: entry for entry in reversed(session.store.entries())}
+    entries: dict[DatasetRef, LocalEntry] = {}
+    for entry in session.store.entries():
+        entries.setdefault(entry.manifest.ref, entry)
     refs = [ref for ref, entry in entries.items() if entry.is_named]
     with _counted("Uploading", refs):
         return [

@@ -564,7 +564,7 @@ def test_a_copy_from_another_bucket_is_told_once_and_without_a_request(two_bucke
     assert ran.stdout == "a\na\n"
     assert ran.stderr.count(f"came from s3://{desk.bucket} at {desk.s3.url}") == 1, ran.stderr
     assert f"the configured bucket is s3://{two_buckets}" in ran.stderr
-    assert desk.s3.requests == []
+    assert not desk.s3.requests
 
 
 def test_lists_info_and_explain_tell_from_which_bucket_a_copy_came(two_buckets: str, desk: Desk) -> None:
