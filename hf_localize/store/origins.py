@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,9 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{uuid.uuid4().hex}")
-    part.write_text(json.dumps(document), encoding="utf-8")
-    os.replace(part, path)
+    path.write_text(json.dumps(document), encoding="utf-8")  # Half of it is as good as none.
 
 
 def _without_credentials(url: str) -> str:
