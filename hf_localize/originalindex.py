@@ -55,7 +55,8 @@ def mark_shared_id(bucket: Bucket, manifest: Manifest) -> None:
         there = {f"{name}/{other}" for other in bucket.list_folder(f"{name}/")[0] if other != config}
         there |= {f"{name}/{config}/{other}" for other in bucket.list_folder(f"{name}/{config}/")[0]}
         key = catalog_keys(manifest)[0]
-        listed = read_catalog(bucket.get(key) or b"{}", key) if there - {ref.folders[0]} else []
+        data = bucket.get(key) if there - {ref.folders[0]} else None
+        listed = [] if data is None else read_catalog(data, key)
         known = {ref.folders[0], *(other.ref.folders[0] for other in listed)}
         known |= {folder.rpartition("/")[0] for folder in known}
         if there - known:
