@@ -65,10 +65,12 @@ def mark_shared_id(bucket: Bucket, manifest: Manifest) -> None:
         _log.debug("whether the original tool has data of %s is not known: %s", ref.dataset_id, exc)
 
 
-def enter(bucket: Bucket, placed: Placed) -> None:
-    """Have the original tool's index, where there is one, list an entry if that tool can read it."""
+def enter(bucket: Bucket, placed: Placed) -> bool:
+    """List an entry in the original tool's index, if there is one, and it can read it; tell whether it does."""
     manifest, folder = placed.manifest, placed.manifest.ref.folders[0]
     ref = manifest.ref
+    if placed.folder != folder or placed.elsewhere:
+        return False
     listed = {
         "dataset_id": ref.dataset_id,
         "config_name": ref.config_name,
@@ -77,18 +79,15 @@ def enter(bucket: Bucket, placed: Placed) -> None:
         "s3_bucket": bucket.address.name,
         "has_card": any(file.path == ORIGINAL_CARD_FILE for file in manifest.files),
     }
-    is_readable = placed.folder == folder and not placed.elsewhere
 
     def change(document: dict[str, Any]) -> bool:
         present = document.get(ref.record_key)
-        if not is_readable:
-            return document.pop(ref.record_key, None) is not None
         if isinstance(present, dict) and present | listed == present:
             return False
         document[ref.record_key] = {**listed, "last_updated": str(time.time())}
         return True
 
-    _update(bucket, ref, change, mark=original_mark(ref.dataset_id))
+    return _update(bucket, ref, change, mark=original_mark(ref.dataset_id))
 
 
 def leave(bucket: Bucket, ref: DatasetRef) -> None:
@@ -105,21 +104,18 @@ def leave(bucket: Bucket, ref: DatasetRef) -> None:
 
 def _update(
     bucket: Bucket, ref: DatasetRef, change: Callable[[dict[str, Any]], bool], mark: str | None = None
-) -> None:
+) -> bool:
+    """Change the index, where there is one; return whether that was done, or was so already."""
     try:
         if not _is_there(bucket):
-            return
-        changes: list[bool] = []
-
-        def noted(document: dict[str, Any]) -> bool:
-            changes.append(change(document))
-            return changes[-1]
-
-        update_json(bucket, KEY, noted, public=False)
-        if mark is not None and any(changes):  # The original tool may bring more of this id.
+            return False
+        update_json(bucket, KEY, change, public=False)
+        if mark is not None:  # The original tool may bring more of this id.
             bucket.put(mark, b"")
     except _FAILURES as exc:  # It is for users of the original tool only; our own readers have their index.
         _log.warning("%s is as it was for users of the original tool: %s was not updated: %s", ref, KEY, exc)
+        return False
+    return True
 
 
 def _is_there(bucket: Bucket) -> bool:

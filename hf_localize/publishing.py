@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable
@@ -70,7 +71,10 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
     found = bucket.get_with_etag(key)
     present = read_placed(found[0], key) if found else None
     if present is not None and present.manifest.digest == manifest.digest:
-        originalindex.enter(bucket, present)
+        if not present.is_in_original_index and originalindex.enter(bucket, present):
+            with contextlib.suppress(PreconditionFailedError):  # Others have published meanwhile.
+                noted = dataclasses.replace(present, is_in_original_index=True)
+                bucket.put_over(key, noted.to_bytes(), found[1] if found else None)
         _remove_left_behind(bucket, present)
         return False
     if present is not None and not replace:
@@ -92,14 +96,17 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
         _send(entry.folder, placed, present, listed, bucket, workers)
         if present is None:
             originalindex.mark_shared_id(bucket, manifest)
+            is_listed = originalindex.enter(bucket, placed)
+            placed = dataclasses.replace(placed, is_in_original_index=is_listed)
         _commit(bucket, placed, present, found[1] if found else None)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(
             f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
             "run the command again to go on."
         ) from exc
-    originalindex.enter(bucket, placed)
     if present is not None:
+        if present.is_in_original_index:
+            originalindex.leave(bucket, manifest.ref)  # It does not look where the files are now.
         try:
             _remove_replaced(bucket, present, placed, listed)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
