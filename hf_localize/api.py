@@ -6,17 +6,19 @@ import contextlib
 import logging
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_localize.crew import one_load
 from hf_localize.entries import Entry, NotHere, StoredEntry
-from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
+from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityError, UnreachableError
+from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef, is_commit
 from hf_localize.session import Session, current_session
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.origins import record_name
 
 if TYPE_CHECKING:
     import datasets
@@ -73,7 +75,8 @@ def download_dataset(
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message lists what each answered.
         RestrictedError: it is gated or private, so *make_public* needs *share_restricted*.
-        PublishError, ConflictError: it is in the local store, but could not be published.
+        PublishError, ConflictError: it is in the local store, as the error's ``path``, but could not
+            be published.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
     session = current_session()
@@ -183,8 +186,13 @@ def sync_local_dataset_to_s3(
 
         entry = register(entry.folder, ref, session.store)
     how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
-    done = _publish(entry, session, how)
-    return Result(True, f"{ref}: {'; '.join(done)}")
+    published = entry
+    if not entry.has_manifest:
+        published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)
+    done = _publish(published, session, how)
+    if not entry.has_manifest:
+        _keep_name(entry, published.manifest, session)
+    return Result(True, f"{entry.manifest.ref}: {'; '.join(done)}")
 
 
 if TYPE_CHECKING:
@@ -228,6 +236,17 @@ def _of_commit(commit: str, ref: DatasetRef, session: Session, hub: PlainHub) ->
     return session.resolver(hub, only=("hub",)).localize(ref, skip_local=True)
 
 
+def _keep_name(entry: LocalEntry, manifest: Manifest, session: Session) -> None:
+    """Record as what the folder of *entry*, which has no manifest and stays as it is, was published."""
+    store = session.store
+    try:
+        record_name(store.path, store.places.folder_of(entry.folder), manifest, entry.digest)
+    except OSError as exc:
+        _log.warning(
+            "%s is published, but %s is listed by its folder's name: %s", manifest.ref, entry.folder, exc
+        )
+
+
 def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
     return session.resolver(only=("local",)).localize(ref)
 
@@ -266,7 +285,11 @@ def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _
         why = "as asked, or under a lock file" if skip else "there is no bucket, or there are no credentials"
         _log.info("%s is in %s only (%s)", ref, entry.folder, why)
     else:
-        _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))
+        try:
+            _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))
+        except HfLocalizeError as exc:
+            exc.path = str(entry.folder)
+            raise
 
 
 def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:

@@ -110,8 +110,9 @@ def describe_dataset(
         ``canonical_id``, ``resolved_config``, ``is_default_config``, ``commit``, ``origin``,
         ``created``, ``written_by``, ``license``, ``restriction``, ``configs``, ``features`` (JSON as
         `datasets` writes it), ``splits`` (``name``, ``rows``, ``size_bytes``, ``shards``), ``files``,
-        ``size_bytes``, ``digest``; and ``places``: ``source``, ``place``, and whether the content
-        ``is_same`` there. None stands for what is not known.
+        ``size_bytes``, ``digest``; and ``places``: ``source``, ``place``, whether the content
+        ``is_same`` there, and of the local copy the bucket that it ``came_from``. None stands for
+        what is not known.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -131,6 +132,7 @@ def describe_dataset(
             "source": one.kind,
             "place": place_of(one.entry),
             "is_same": None if None in (digest, digests[0]) else digest == digests[0],
+            "came_from": _came_from(one.entry, session),
         }
         for one, digest in zip(having, digests, strict=True)
     ]
@@ -184,6 +186,8 @@ def _ask(kind: str, ref: DatasetRef, session: Session, locked: Locked | None) ->
         is_asked = not found.reason.startswith(("not asked", "left out"))
         return told(NOT_HERE if is_asked else NOT_ASKED, found.reason, error=found.error)
     place = place_of(found)
+    if origin := _came_from(found, session):
+        place += f", which came from {origin}"
     if isinstance(found, PinnedFetch):
         place += "; whether it is what is locked, only its bytes tell"
     return told(HAS_IT, place, found)
@@ -212,6 +216,13 @@ def place_of(entry: Entry | None) -> str:
     if isinstance(entry, ZipFetch):
         return entry.files.url(entry.record.zip_key)
     return str(getattr(entry, "place", ""))  # The Hub's, whose module loads `datasets`.
+
+
+def _came_from(entry: Entry | None, session: Session) -> str | None:
+    """Return the bucket from which the store's copy came; None: from none, or it is not known."""
+    entry = _bare(entry)
+    origin = session.store.origin_of(entry) if isinstance(entry, LocalEntry) else None
+    return None if origin is None else str(origin)
 
 
 def _bare(entry: Entry | None) -> Entry | None:

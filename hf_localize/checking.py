@@ -84,7 +84,7 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
 
 def _check_place(store: Store, folder: Path, ref: DatasetRef | None, deep: bool) -> Checked | None:
     try:
-        entry = store.open_place(folder)
+        entry = store.open_place(folder, ref)
     except InvalidRefError:  # No load ever looks there.
         return None
     except IntegrityError as exc:

@@ -211,21 +211,23 @@ def _damaged(local: LocalEntry, there: BucketEntry) -> Iterator[FileDifference]:
 def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | None) -> Difference:
     mine = None if local is None else local.manifest
     its = None if there is None else there.manifest
-    knows_mine, knows_its = local is not None and local.has_manifest, there is not None and there.is_indexed
+    digest = None if local is None else local.content_digest
+    knows_its = there is not None and there.is_indexed
     files: tuple[FileDifference, ...] = ()
     if mine is None or its is None:
         state = "only local" if its is None else "only s3"
-    elif not knows_mine or not knows_its:
+    elif digest is None or not knows_its:
         state = "unknown"
     else:
-        files = tuple(_differing(mine.files, its.files))
-        if local is not None and there is not None and mine.digest == its.digest:
+        if local is not None and local.has_manifest:
+            files = tuple(_differing(mine.files, its.files))
+        if local is not None and there is not None and digest == its.digest:
             files = tuple(_damaged(local, there))
-        state = "different" if files or mine.digest != its.digest else "same"
+        state = "different" if files or digest != its.digest else "same"
     return Difference(
         *(ref.dataset_id, ref.config_name, ref.revision),
         state=state,
-        local_digest=mine.digest if mine is not None and knows_mine else None,
+        local_digest=digest,
         s3_digest=its.digest if its is not None and knows_its else None,
         local_commit=None if mine is None else mine.commit,
         s3_commit=None if its is None else its.commit,

@@ -29,7 +29,12 @@ def without_frames(exc: BaseException) -> BaseException:
 
 
 class HfLocalizeError(Exception):
-    """Base of every error that hf_localize raises."""
+    """Base of every error that hf_localize raises.
+
+    ``path`` is the folder of the dataset in the local store, where only what was to follow has failed.
+    """
+
+    path: str | None = None
 
 
 class InvalidRefError(HfLocalizeError, ValueError):

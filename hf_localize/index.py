@@ -43,6 +43,8 @@ class Placed:
     folder: str
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     generation: int = 0
+    #: The original tool's index was made to list it, so it has to be taken out of that again.
+    is_in_original_index: bool = False
 
     def key(self, path: str) -> str:
         """Return the key (relative to the prefix) of the entry's file at *path*."""
@@ -70,7 +72,8 @@ class Placed:
     def document(self) -> dict[str, Any]:
         """Return the commit mark as a JSON object, without its checksum."""
         where = {"folder": self.folder, "elsewhere": dict(self.elsewhere), "generation": self.generation}
-        return manifest_document(self.manifest) | where
+        noted = {"in_original_index": True} if self.is_in_original_index else {}
+        return manifest_document(self.manifest) | where | noted
 
     def replaced_by(self, manifest: Manifest, wrong: Collection[str] = ()) -> Placed:
         """Return where other content of the same ref lies: what is the same stays where it is.
@@ -129,7 +132,8 @@ def read_placed(data: bytes, where: str) -> Placed:
     for path, key in elsewhere.items():
         if not isinstance(key, str) or not _may_have(manifest.ref, key):
             raise IntegrityError(f"{where} names the key {key!r} for {path}, which can't be its entry's")
-    return Placed(manifest, folder, elsewhere, generation)
+    noted = document.get("in_original_index") is True
+    return Placed(manifest, folder, elsewhere, generation, noted)
 
 
 def is_of_other_release(data: bytes, where: str) -> bool:

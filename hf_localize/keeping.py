@@ -18,6 +18,7 @@ from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.store.committing import commit_part
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.origins import record_origin
 from hf_localize.store.staging import incoming_folder
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class ReadThrough:
         home = self._holding()
         if home is None or not home.has_file(self.entry.manifest.file(path)):  # Else another was faster.
             home = self._home = commit_part(self.resolver.store, folder, self.entry.manifest, [path])
+            record_origin(self.resolver.store.path, home.manifest, self.resolver.store.bucket)
         if home.is_partial and self.entry.manifest.shard_paths() <= home.paths():
             self._complete()
 

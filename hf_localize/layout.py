@@ -6,13 +6,14 @@ folder has ``state.json``, ``dataset_info.json`` and ``data-00000-of-00001.arrow
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ DICT_FILE = "dataset_dict.json"
 INFO_FILE = "dataset_info.json"
 STATE_FILE = "state.json"
 CARD_FILE = "README.md"
+#: How the original tool calls the card.
+ORIGINAL_CARD_FILE = "dataset_card.md"
 #: By these files the original tool finds a dataset in a bucket.
 MARKS = frozenset({DICT_FILE, INFO_FILE, STATE_FILE})
+#: What `datasets` calls a file of a repository.
+_HUB_URL = re.compile(r"hf://datasets/([^@]+)@")
 #: Fields of ``DatasetInfo`` that a manifest keeps elsewhere, or not at all.
 _NOT_IN_INFO = frozenset({"features", "splits", "download_checksums"})
 
@@ -48,6 +53,18 @@ def is_saved_dataset(folder: Path) -> bool:
 def is_lone_split(folder: Path) -> bool:
     """Tell whether ``datasets.load_from_disk`` would open *folder* as one Dataset."""
     return (folder / INFO_FILE).is_file() and (folder / STATE_FILE).is_file()
+
+
+def recorded_id(folder: Path) -> str | None:
+    """Return the id of the repository that a saved dataset was made of, where `datasets` < 5 wrote it."""
+    infos = (folder / INFO_FILE, *sorted(folder.glob(f"*/{INFO_FILE}")))
+    for info in infos:
+        with contextlib.suppress(OSError, IntegrityError):
+            document = parse_json(info.read_bytes(), str(info))
+            checksums = document.get("download_checksums") if isinstance(document, dict) else None
+            found = _HUB_URL.match(next(iter(checksums), "")) if isinstance(checksums, dict) else None
+            return found.group(1) if found else None
+    return None
 
 
 def describe_folder(folder: Path, ref: DatasetRef, *, hashed: bool) -> Manifest:
@@ -117,8 +134,7 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
             )
         )
         paths += [prefix + STATE_FILE, prefix + INFO_FILE, *(s.path for s in shards)]
-    if read(CARD_FILE) is not None:
-        paths.append(CARD_FILE)
+    paths += [card for card in (CARD_FILE, ORIGINAL_CARD_FILE) if read(card) is not None][:1]
     # A folder that `load_from_disk` opens may have a colon in a split's name; no manifest takes it.
     check_tree((path.replace(":", "_") for path in paths), where)
     try:
@@ -205,6 +221,11 @@ def require_same_features(features: Mapping[str, Mapping[str, Any]]) -> None:
                 "Register them under different config names, each from its own folder: "
                 "hg-localize register FOLDER/SPLIT ID --name CONFIG"
             )
+
+
+def card_in(paths: Collection[str]) -> str | None:
+    """Return which of *paths* is the dataset card, or None."""
+    return next((card for card in (CARD_FILE, ORIGINAL_CARD_FILE) if card in paths), None)
 
 
 def with_card(manifest: Manifest, folder: Path, card: Path) -> Manifest:

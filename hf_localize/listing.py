@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.api import as_dict
@@ -45,6 +45,8 @@ class Described:
     size_bytes: int | None = None
     digest: str | None = None
     is_public: bool | None = None
+    #: The bucket, or the public files, from which the store's copy came.
+    came_from: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the public functions do."""
@@ -63,6 +65,7 @@ class Described:
             "digest": self.digest,
             "is_public": self.is_public,
             "place": self.place,
+            "came_from": self.came_from,
         }
 
 
@@ -75,15 +78,22 @@ def list_local_datasets(pattern: str | None = None, details: bool = False) -> li
         pattern: of dataset ids, such as ``openai/*``; None: all.
         details: also return, where it is known, ``canonical_id``, ``commit``, ``origin``, ``created``,
             ``license``, ``restriction`` (``gated`` or ``private`` on the Hub), ``splits`` (the rows of
-            each), ``rows``, ``size_bytes``, ``digest``, ``is_public`` and ``place``. Whether a dataset
-            is public is asked, where there are a bucket and a network, for 3 s at most.
+            each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and ``came_from``
+            (the bucket from which the copy was fetched). Whether a dataset is public is asked, where
+            there are a bucket and a network, for 3 s at most.
     """
     session = current_session()
     if not details:
         return [as_dict(ref) for ref in session.store.refs() if _matches(ref, pattern)]
     shared = _public_refs(session)
     entries = [entry for entry in session.store.entries() if _matches(entry.manifest.ref, pattern)]
-    return [_of_entry(entry, shared).as_dict() for entry in entries]
+    return [_of_entry(entry, shared, session).as_dict() for entry in entries]
+
+
+def list_datasets_of_other_buckets() -> list[tuple[DatasetRef, str]]:
+    """Return what the original tool keeps of other buckets than the configured one, and of which each is."""
+    store = current_session().store
+    return [(entry.manifest.ref, str(store.origin_of(entry))) for entry in store.of_other_buckets()]
 
 
 def list_partial_datasets() -> list[tuple[DatasetRef, str]]:
@@ -178,9 +188,11 @@ def _of_manifest(manifest: Manifest, place: str, shared: Collection[DatasetRef] 
     )
 
 
-def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None) -> Described:
+def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None, session: Session) -> Described:
+    origin = session.store.origin_of(entry)
+    came_from = None if origin is None else str(origin)
     if entry.has_manifest:
-        return _of_manifest(entry.manifest, str(entry.folder), shared)
+        return replace(_of_manifest(entry.manifest, str(entry.folder), shared), came_from=came_from)
     sizes = [0]
     for file in entry.manifest.files:
         with contextlib.suppress(OSError):
@@ -193,6 +205,7 @@ def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None) -> Descr
         splits=splits if any(splits.values()) else None,  # Else nobody has recorded the rows.
         size_bytes=sum(sizes),
         is_public=None if shared is None else ref in shared,
+        came_from=came_from,
     )
 
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from hf_localize import settings
 from hf_localize.api import download_dataset, sync_local_dataset_to_s3
-from hf_localize.errors import kind_of, without_queries
+from hf_localize.errors import HfLocalizeError, kind_of, without_queries
 from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
 from hf_localize.session import current_session
+from hf_localize.store.entry import LocalEntry
 
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
@@ -32,7 +33,10 @@ _GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What became of one of many: what its function returned, or the *error* in words."""
+    """What became of one of many: what its function returned, or the *error* in words.
+
+    With an error, *result* is the path of what came before it failed.
+    """
 
     ref: DatasetRef
     result: str | None = None
@@ -60,9 +64,10 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Download(_Outcome):
-    """What became of one of many downloads: *path* of the entry in the local store, or the *error*.
+    """What became of one of many downloads: *path* of the entry in the local store, the *error*, or both.
 
-    ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
+    Both: it is here, but could not be published. ``error_kind`` is what
+    :func:`~hf_localize.errors.kind_of` calls it.
     """
 
     dataset_id: str
@@ -169,12 +174,26 @@ def sync_local_datasets_to_s3(
     session = current_session()
     session.require_publisher()
     options = {"make_public": make_public, "share_restricted": share_restricted}
-    refs = session.store.refs()
+    entries: dict[DatasetRef, LocalEntry] = {}
+    for entry in session.store.entries():
+        entries.setdefault(entry.manifest.ref, entry)
+    refs = [ref for ref, entry in entries.items() if entry.is_named]
     with _counted("Uploading", refs):
         return [
-            Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
-            for done in _run(refs, _sync, options)
+            *(
+                Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
+                for done in _run(refs, _sync, options)
+            ),
+            *(Sync(*_names(r), message=_unnamed(e)) for r, e in entries.items() if not e.is_named),
         ]
+
+
+def _unnamed(entry: LocalEntry) -> str:
+    """Return, in words, why a folder without manifest is not published with all others."""
+    return (
+        f"{entry.manifest.ref}: not sent, since its id is not known: _ may stand for / in the name of "
+        f"{entry.folder}. To send it: hg-localize sync-local-to-s3 ID"
+    )
 
 
 def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[object]:
@@ -297,4 +316,5 @@ def failed(ref: DatasetRef, error: Exception) -> Download:
 def _failed(ref: DatasetRef, error: Exception, why: str | None = None) -> _Done:
     """Return what became of *ref*, which *error* has ended; *why* in other words."""
     said = without_queries(why or str(error) or type(error).__name__)
-    return _Done(ref, error=said, error_kind=kind_of(error))
+    path = error.path if isinstance(error, HfLocalizeError) else None
+    return _Done(ref, result=path, error=said, error_kind=kind_of(error))

@@ -21,6 +21,7 @@ from hf_localize.refs import DatasetRef
 from hf_localize.store.committing import remove
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
+from hf_localize.store.places import shelf_of
 
 _log = logging.getLogger(__name__)
 #: What was used so short a time ago may be in use where it can't be seen: on another machine.
@@ -70,6 +71,9 @@ def prune(
         if not is_old and (most_bytes is None or total <= most_bytes):
             continue
         ref = item.entry.manifest.ref
+        if shelf_of(store.places.folder_of(item.entry.folder)):
+            _log.info("%s is kept: the original tool has put it there", ref)
+            continue
         if why := _why_kept(item, ref, keep, now, in_use, can_be_had_again):
             _log.info("%s is kept: %s", ref, why)
             continue

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hf_localize import layout
+from hf_localize import layout, originalindex
 from hf_localize.crew import run_all
 from hf_localize.errors import (
     AccessDeniedError,
@@ -99,8 +100,14 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest, wrong)
         listed = _listed(bucket, f"{manifest.ref.folders[-1]}@")
         _send(entry.folder, placed, present, listed, bucket, workers, look)
+        if present is None:
+            originalindex.mark_shared_id(bucket, manifest)
+            is_listed = originalindex.enter(bucket, placed)
+            placed = dataclasses.replace(placed, is_in_original_index=is_listed)
         _commit(bucket, placed, present, found[1].get("etag", "") if found else None)
     if present is not None:
+        if present.is_in_original_index:
+            originalindex.leave(bucket, manifest.ref)  # It does not look where the files are now.
         try:
             _remove_replaced(bucket, present, placed, listed)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
@@ -127,7 +134,13 @@ def _mend(
     No reader takes what lies at a damaged object's key, so what is right may take its place.
     """
     manifest, damages = placed.manifest, list(mark_damages(bucket, placed))
+    is_entered = not placed.is_in_original_index and originalindex.enter(bucket, placed)
+    if is_entered:
+        placed = dataclasses.replace(placed, is_in_original_index=True)
     if not wrong and not damages:
+        if is_entered:
+            with contextlib.suppress(PreconditionFailedError):  # Others have published meanwhile.
+                put_over(bucket, manifest.ref.index_key, placed.to_bytes(), mark[1].get("etag", ""))
         _remove_left_behind(bucket, placed)
         return False
     told = ", ".join(sorted(wrong | {damage.path for damage in damages}))

@@ -161,6 +161,17 @@ def index_prefix(beginning: str = "") -> str:
     return f"{_INDEX}/{quote(beginning, safe='')}"
 
 
+def original_mark(dataset_id: str) -> str:
+    """Return the key that says, in a bucket's index, that the original tool has data of *dataset_id*."""
+    return f"{index_prefix(dataset_id)}/original"
+
+
+def id_of_original_mark(key: str) -> str | None:
+    """Return the dataset id of which *key* says that the original tool has data, or None."""
+    quoted, _, name = key.removeprefix(f"{_INDEX}/").rpartition("/")
+    return unquote(quoted) if name == "original" and "/" not in quoted else None
+
+
 def catalog_key(dataset_id: str) -> str:
     """Return the key of the catalog that lists a bucket's entries of *dataset_id*, in any letter case."""
     return f"{_CATALOG}/{quote(dataset_id.lower(), safe='')}.json"

@@ -26,7 +26,7 @@ def register(
     ref: DatasetRef,
     store: Store,
 ) -> LocalEntry:
-    """Copy own data into the store as the entry for *ref*, with the folder's README.md as its card.
+    """Copy own data into the store as the entry for *ref*, with the folder's card, if it has one.
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
@@ -34,7 +34,7 @@ def register(
     data, saved, card = path_or_dataset, None, None
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()
-        card = path / layout.CARD_FILE
+        card = path / (layout.card_in([item.name for item in path.glob("*.md")]) or layout.CARD_FILE)
         data, saved = _open(path, ref.config_name), path if layout.is_saved_dataset(path) else None
     with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))

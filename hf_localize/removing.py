@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from hf_localize import layout
+from hf_localize import layout, originalindex
 from hf_localize.crew import run_all
 from hf_localize.entries import NotHere
 from hf_localize.errors import ConflictError, DatasetNotFoundError, IntegrityError
@@ -16,6 +16,7 @@ from hf_localize.refs import MANIFEST_NAME, DatasetRef, index_prefix, ref_of_ind
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.updating import update_json
 from hf_localize.sources.private import BucketEntry, PrivateSource
+from hf_localize.store.origins import METADATA_FILE
 
 _log = logging.getLogger(__name__)
 #: How often a publisher may put the entry back while it is removed.
@@ -66,6 +67,7 @@ def _remove_once(bucket: Bucket, ref: DatasetRef, mark: bytes | None, workers: i
     if mark is not None:
         bucket.delete(ref.index_key)
     _leave_catalogs(bucket, manifest or Manifest(dataset_id=ref.dataset_id), ref)
+    originalindex.leave(bucket, ref)
     folders = {folder for folder, _ in _claimed(bucket, ref, workers)}
     keys = placed.all_keys() if placed else set()
     # Also those of a replacement that was not completed.
@@ -143,8 +145,10 @@ def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     entry = PrivateSource(bucket, workers).find(ref)
     if isinstance(entry, NotHere) or not isinstance(entry, BucketEntry) or entry.is_indexed:
         raise DatasetNotFoundError(f"there is no {ref} in {bucket.address} that could be removed")
+    originalindex.leave(bucket, ref)
     keys = {entry.placed.key(file.path) for file in entry.manifest.files}
+    keys |= {entry.placed.key(name) for name in (METADATA_FILE, layout.ORIGINAL_CARD_FILE)}
     marks = {key for key in keys if key.rsplit("/", 1)[-1] in layout.MARKS}
     bucket.delete_all(marks)
     bucket.delete_all(keys - marks)
-    return len(keys)
+    return len(entry.manifest.files)

@@ -41,6 +41,7 @@ from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.committing import commit, commit_part
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
+from hf_localize.store.origins import record_origin
 from hf_localize.store.staging import staging_folder
 
 _log = logging.getLogger(__name__)
@@ -216,6 +217,8 @@ class Resolver:
                 home = self._fetch(entry, folder, force, wanted)
             if home is None:
                 home = commit(self.store, folder, entry.fetch_into(folder))
+            is_of_bucket = entry.source in (SOURCE_NAMES["s3"], SOURCE_NAMES["public"])
+            record_origin(self.store.path, home.manifest, self.store.bucket if is_of_bucket else None)
         _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
         return home
 

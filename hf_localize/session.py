@@ -15,6 +15,7 @@ from hf_localize.resolver import Resolver
 from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.local import LocalSource
 from hf_localize.store.finding import Store
+from hf_localize.store.origins import Origin
 
 if TYPE_CHECKING:
     from hf_localize.http.web import PublicFiles
@@ -34,7 +35,18 @@ class Session:
     @property
     def store(self) -> Store:
         """Return the local store."""
-        return Store(self.settings.datasets_store_path, is_wary=self.settings.verify == "always")
+        settings = self.settings
+        return Store(
+            settings.datasets_store_path, is_wary=settings.verify == "always", bucket=self.bucket_origin
+        )
+
+    @property
+    def bucket_origin(self) -> Origin | None:
+        """Return where what is fetched from the bucket, or from the public files, comes from."""
+        settings = self.settings
+        if settings.s3_bucket_name:
+            return Origin(settings.s3_bucket_name, settings.s3_endpoint_url, settings.s3_data_prefix)
+        return Origin(None, settings.public_url) if settings.public_url else None
 
     @property
     def bucket(self) -> Bucket:

@@ -51,6 +51,13 @@ def test_each_dependency_is_imported_and_each_import_is_a_dependency() -> None:
     assert foreign <= set().union(*known.values(), *(IMPORTED_AS.get(name, {name}) for name in optional))
 
 
+def test_requirements_txt_names_the_dependencies_of_the_package() -> None:
+    (listed,) = re.findall(r"^dependencies = \[\n(.*?)^\]", PROJECT, flags=re.MULTILINE | re.DOTALL)
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    named = [line for line in lines if not line.startswith("#")]
+    assert named == re.findall(r'^ +"([^"]+)"', listed, flags=re.MULTILINE)
+
+
 def test_the_workflow_runs_make_targets_on_every_supported_python() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     targets = set(re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))

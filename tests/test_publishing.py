@@ -51,6 +51,26 @@ def test_a_failed_upload_is_a_failure_and_no_reader_sees_the_dataset(desk: Desk)
     assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["x"]
 
 
+def test_a_download_with_keys_that_may_only_read_prints_its_path_and_fails(
+    desk: Desk, hub: LoopbackHub
+) -> None:
+    desk.publisher().s3.fail(Rule("PUT", ".", Status(403, "AccessDenied")))
+    path = f"{desk.store}/openai_gsm8k/main/default_revision"
+    ran = run_cli("download", "openai/gsm8k", "--name", "main")
+    assert (ran.returncode, ran.stdout) == (4, f"{path}\n")
+    assert "was not published" in ran.stderr
+    ran = run_cli("download", "openai/gsm8k", "--name", "main", "--json")
+    (told,) = json.loads(ran.stdout)
+    assert (ran.returncode, told["path"], told["error_kind"]) == (4, path, "denied")
+    ran = run_cli("download", "openai/gsm8k", "--name", "main", "--name", "nothing")
+    assert ran.stdout == f"{path}\n"
+    assert ran.stderr.count("Error: openai/gsm8k") == 2
+    folder = desk.folder / "own"
+    datasets.DatasetDict({"train": rows("x")}).save_to_disk(str(folder))
+    ran = run_cli("register", str(folder), "org/own")
+    assert (ran.returncode, ran.stdout) == (4, f"{desk.store}/org_own/default_config/default_revision\n")
+
+
 @pytest.mark.parametrize("refused", ["data-00000", "dataset_dict", r"\.hgloc\.json", r"\.hgloc/index"])
 def test_whichever_object_is_refused_no_reader_sees_half_an_entry(refused: str, desk: Desk) -> None:
     desk.publisher().s3.fail(Rule("PUT", refused, Status(403, "AccessDenied")))

@@ -13,7 +13,7 @@ from hf_localize.cataloguing.peeking import FirstRows, first_rows
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityError, without_queries
 from hf_localize.http.web import PublicFiles
-from hf_localize.layout import CARD_FILE
+from hf_localize.layout import card_in
 from hf_localize.manifest import Manifest, Split
 from hf_localize.publicrecords import PublicRecord, usable_records
 from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
@@ -129,11 +129,12 @@ def _read(ref: DatasetRef, find: Finder, rows: int, is_public: bool) -> Listing:
 
 def _card(entry: StoredEntry) -> Card:
     sizes = {file.path: file.size_bytes for file in entry.manifest.files}
-    if CARD_FILE not in sizes:
+    card = card_in(sizes)
+    if card is None:
         return Card()
     try:
-        with entry.open(CARD_FILE) as file:
-            size = sizes[CARD_FILE] or cards.MOST_BYTES
+        with entry.open(card) as file:
+            size = sizes[card] or cards.MOST_BYTES
             return read_card(bytes(file.read(min(size, cards.MOST_BYTES + 1))))
     except (HfLocalizeError, OSError):
         return Card()

@@ -85,7 +85,11 @@ def info(dataset_id: str, as_json: bool, **options: Any) -> None:
     _show_part("Splits", [_split_line(split) for split in told["splits"]])
     _show_part("Features", [_feature_line(name, part) for name, part in told["features"].items()])
     same = {True: "", False: ", other content", None: ""}
-    _show_part("Places", [f"{p['place']}{same[p['is_same']]}" for p in told["places"]])
+    _show_part("Places", [f"{p['place']}{same[p['is_same']]}{_came_from(p)}" for p in told["places"]])
+
+
+def _came_from(place: Mapping[str, Any]) -> str:
+    return f", from {place['came_from']}" if place["came_from"] else ""
 
 
 def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:

@@ -31,6 +31,7 @@ _COLUMNS = (
     "size_bytes",
     "created",
     "is_public",
+    "came_from",
 )
 #: By what a list can be sorted.
 _SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -42,7 +43,7 @@ _SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 #: What JSON has of each dataset, null where it is not known.
 _FIELDS = (
     *("dataset_id", "config_name", "revision", "canonical_id", "commit", "origin", "created", "license"),
-    *("restriction", "splits", "rows", "size_bytes", "digest", "is_public", "place"),
+    *("restriction", "splits", "rows", "size_bytes", "digest", "is_public", "place", "came_from"),
 )
 #: Of more datasets than these the table of a bucket has names only: the rest costs a request for each.
 _MOST_LOOKED_AT = 200
@@ -67,7 +68,7 @@ def list_local(pattern: str | None, **options: Any) -> None:
 
     With PATTERN, such as 'openai/*', those whose id is like it. On a terminal it is a table. Else a
     line each, divided by tabs: dataset id, config name, revision; with --long also commit, splits,
-    rows, bytes, time (UTC), and whether it is public.
+    rows, bytes, time (UTC), whether it is public, and the bucket from which the copy came.
 
     Those of which loads have brought only a part are no datasets for other commands: they are
     named on stderr, with what is here and the command that brings the rest.
@@ -75,11 +76,17 @@ def list_local(pattern: str | None, **options: Any) -> None:
     Example: hg-localize list-local 'openai/*' --sort size
     """
     from hf_localize.entries import download_command
-    from hf_localize.listing import list_local_datasets, list_partial_datasets
+    from hf_localize.listing import (
+        list_datasets_of_other_buckets,
+        list_local_datasets,
+        list_partial_datasets,
+    )
 
     _show(lambda details: list_local_datasets(pattern, details), **options)
     for ref, summary in list_partial_datasets():
         say(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}")
+    for ref, origin in list_datasets_of_other_buckets():
+        say(f"of another bucket, {origin}: {ref}. It loads where that bucket is configured.")
 
 
 @command("list-s3")
@@ -185,8 +192,11 @@ def _show_table(found: Sequence[dict[str, Any]]) -> None:
     if not found or "place" not in found[0]:
         show_table(("DATASET", "CONFIG", "REVISION"), [names(item) for item in found])
         return
-    headings = ("DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC")
-    show_table(headings, [_row(item) for item in found], numbers=("ROWS", "SIZE", "AGE"))
+    headings = ["DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC", "FROM"]
+    rows = [_row(item) for item in found]
+    if not any(item["came_from"] for item in found):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    show_table(headings, rows, numbers=("ROWS", "SIZE", "AGE"))
 
 
 def _row(item: dict[str, Any]) -> list[str | None]:
@@ -198,4 +208,5 @@ def _row(item: dict[str, Any]) -> list[str | None]:
         size(item["size_bytes"]),
         duration(_age(item)),
         _cell(item, "is_public"),
+        item["came_from"],
     ]

@@ -132,6 +132,8 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
             from hf_localize.refs import DatasetRef
 
             show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
+        else:
+            _show_path_of(exc)
         raise
     if not as_json:
         click.echo(path)
@@ -139,6 +141,12 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
     from hf_localize.many import Download
 
     show_json([Download(dataset_id, name, options["revision"], path=path)])
+
+
+def _show_path_of(error: Exception) -> None:
+    """Print where the dataset is, if only its publishing has failed; the error itself is said on stderr."""
+    if path := getattr(error, "path", None):
+        click.echo(path)
 
 
 def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str = "downloads") -> None:
@@ -150,8 +158,9 @@ def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str
         from hf_localize.many import Sync
 
         for result in results:
-            if result.success:
-                click.echo(result.message if isinstance(result, Sync) else result.path)
+            shown = result.message if isinstance(result, Sync) else result.path
+            if shown is not None:  # One that is here, but could not be published, has a path and an error.
+                click.echo(shown)
     for result in failed:
         click.echo(f"Error: {result}: {result.error}", err=True)
     if not failed:
@@ -180,7 +189,12 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
     """
     from hf_localize.api import register_dataset
 
-    made = register_dataset(path, dataset_id, **options).message_or_path
+    try:
+        made = register_dataset(path, dataset_id, **options).message_or_path
+    except Exception as exc:
+        if not as_json:
+            _show_path_of(exc)
+        raise
     if as_json:
         show_json({**named(dataset_id, **options), "path": made})
     else:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from hf_localize.entries import Entry, NotHere, Wanted, instead
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
+from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
+from hf_localize.store.origins import Origin
+
+_log = logging.getLogger(__name__)
+_warned: set[tuple[Path, Origin, Origin]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +32,40 @@ class LocalSource:
         """Return the stored entry for *ref*, or what is stored of that dataset instead."""
         entry = self.store.find(ref)
         if entry is not None:
+            self._warn_of_another_bucket(entry)
             return entry
         if (partial := self.store.find_partial(ref)) is not None:
             if self.wanted is not None and partial.has(self.wanted(partial.manifest)):
+                self._warn_of_another_bucket(partial)
                 return partial
             reason = f"only a part of it is in {self.store.path}: {partial.summary()}"
             return NotHere(reason, is_partial=True)
         others = [str(manifest.ref) for manifest in self.store.manifests_of(ref)]
-        return NotHere(f"not in {self.store.path}{instead(others)}")
+        reason = f"not in {self.store.path}{instead(others)}"
+        if buckets := self.store.buckets_with(ref):
+            names = ", ".join(map(str, buckets))
+            reason += f"; the original tool keeps a copy there from {names}: configure that bucket to load it"
+        return NotHere(reason)
+
+    def _warn_of_another_bucket(self, entry: LocalEntry) -> None:
+        """Warn, once a process for a dataset, that *entry* came from another bucket than is configured.
+
+        Whether that one has the dataset too, and the same, is not asked: a local copy needs no request.
+        """
+        origin, configured = self.store.origin_of(entry), self.store.bucket
+        if origin is None or configured is None or origin.is_same(configured):
+            return
+        warning = (entry.folder, origin, configured)
+        if warning not in _warned:
+            _warned.add(warning)
+            _log.warning(
+                "%s: the local copy came from %s; the configured bucket is %s, which a load does not ask for "
+                "what is here. To take what that has: hg-localize remove %s, then download it",
+                entry.manifest.ref,
+                origin,
+                configured,
+                entry.manifest.dataset_id,
+            )
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any stored manifest that tells the configs of the repository of *ref*."""

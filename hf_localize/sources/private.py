@@ -20,13 +20,17 @@ from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.fetching import fetch_files
 from hf_localize.index import Listed, Placed, read_catalog, read_placed
 from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.originalindex import KEY as PRIVATE_INDEX_KEY
+from hf_localize.originalindex import refs_by_folder
 from hf_localize.progress import moving
 from hf_localize.reading import RemoteFile, range_reader
 from hf_localize.refs import (
     MANIFEST_NAME,
+    PUBLIC_RECORDS_KEY,
     PUBLIC_ZIP_FOLDER,
     DatasetRef,
     catalog_key,
+    id_of_original_mark,
     index_prefix,
     ref_of_folder,
     ref_of_index_key,
@@ -236,29 +240,63 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str
 
     One request lists 1,000 index keys; a folder without index costs a request for each level.
 
+    The original tool's own lists tell the ids of its folders. Of ids that the index names, it is asked
+    for others where a mark says that the original tool has some too.
+
     Args:
         all_folders: where there is an index, look for others among all folders. Else it is among
             the first 1,000, and a warning says so if there are more.
         beginning: with which the ids begin.
     """
     below = index_prefix(beginning)
-    indexed = [ref for info in bucket.list_keys(below) if (ref := ref_of_index_key(info.key))]
-    known = {folder.split("/")[0] for ref in indexed for folder in ref.folders}
+    keys = [info.key for info in bucket.list_keys(below)]
+    indexed = [ref for key in keys if (ref := ref_of_index_key(key))]
+    marked = {safe_part(name) for key in keys if (name := id_of_original_mark(key))}
+    known = {folder for ref in indexed for folder in ref.folders}
+    names, files, last = _first_level(
+        bucket, safe_part(beginning), is_partly=bool(indexed) and not all_folders
+    )
+    others = set(names) - {folder.split("/")[0] for folder in known} - {PUBLIC_ZIP_FOLDER, ".hgloc"}
+    others |= marked | ({ref.id_folder_prefix for ref in indexed} if all_folders else set())
+
+    def may_have(key: str) -> bool:
+        return bool(others) if beginning else key in files or (last is not None and key > last)
+
+    found = run_all(lambda name: _folders_below(bucket, name, known), sorted(others), workers=workers)
+    folders = [folder for some in found for folder in some]
+    named = refs_by_folder(bucket, PRIVATE_INDEX_KEY) if may_have(PRIVATE_INDEX_KEY) else {}
+    rest = [
+        folder
+        for folder, ref in named.items()
+        if ref.dataset_id.startswith(beginning) and folder not in known and folder.split("/")[0] not in others
+    ]
+    are_there = run_all(lambda folder: _is_unindexed(bucket, folder), rest, workers=workers)
+    folders += [folder for folder, is_there in zip(rest, are_there, strict=True) if is_there]
+    if any(folder not in named for folder in folders) and may_have(PUBLIC_RECORDS_KEY):
+        named = refs_by_folder(bucket, PUBLIC_RECORDS_KEY) | named
+    return [*indexed, *(ref for folder in folders if (ref := named.get(folder) or _ref_of(folder)))]
+
+
+def _first_level(bucket: Bucket, first: str, *, is_partly: bool) -> tuple[list[str], list[str], str | None]:
+    """Return the folders and objects of the bucket that begin with *first*, and the last that was looked at.
+
+    Args:
+        is_partly: of 1,000 only. Where all were looked at, the last is None.
+    """
     names: list[str] = []
-    first = safe_part(beginning)
-    for page, _ in bucket.folder_pages(first):
-        if names and indexed and not all_folders:
+    files: list[str] = []
+    for page, objects in bucket.folder_pages(first):
+        files += [first + name for name in objects]
+        if names and is_partly:
             _log.warning(
                 "%s has more than %d folders; datasets that no index names were looked for in those "
                 "only. To look in all of them: hg-localize list-s3 --all-folders",
                 bucket.address,
                 len(names),
             )
-            break
+            return names, files, max(first + name for name in (*page, *objects))
         names += [first + name for name in page]
-    others = [name for name in names if name not in known | {PUBLIC_ZIP_FOLDER, ".hgloc"}]
-    found = run_all(lambda name: _refs_below(bucket, name), others, workers=workers)
-    return [*indexed, *(ref for refs in found for ref in refs)]
+    return names, files, None
 
 
 def ids_beginning(bucket: Bucket, beginning: str) -> tuple[list[str], bool]:
@@ -272,13 +310,24 @@ def ids_beginning(bucket: Bucket, beginning: str) -> tuple[list[str], bool]:
     return ids, len(names) < _PAGE
 
 
-def _refs_below(bucket: Bucket, name: str) -> list[DatasetRef]:
-    """Return the refs of the folders ``<name>/<config>/<revision>`` that hold a whole dataset."""
-    refs = []
-    for config in bucket.list_folder(f"{name}/")[0]:
-        for revision in bucket.list_folder(f"{name}/{config}/")[0]:
-            _, files = bucket.list_folder(f"{name}/{config}/{revision}/")
-            if {layout.DICT_FILE, layout.INFO_FILE} & set(files) and MANIFEST_NAME not in files:
-                with contextlib.suppress(InvalidRefError):
-                    refs.append(ref_of_folder(f"{name}/{config}/{revision}"))
-    return refs
+def _folders_below(bucket: Bucket, name: str, known: Container[str]) -> list[str]:
+    """Return the folders ``<name>/<config>/<revision>``, but for *known* ones, that hold a whole dataset."""
+    return [
+        folder
+        for config in bucket.list_folder(f"{name}/")[0]
+        for revision in bucket.list_folder(f"{name}/{config}/")[0]
+        if (folder := f"{name}/{config}/{revision}") not in known and _is_unindexed(bucket, folder)
+    ]
+
+
+def _is_unindexed(bucket: Bucket, folder: str) -> bool:
+    """Tell whether *folder* holds a dataset that no index names."""
+    _, files = bucket.list_folder(f"{folder}/")
+    return bool({layout.DICT_FILE, layout.INFO_FILE} & set(files)) and MANIFEST_NAME not in files
+
+
+def _ref_of(folder: str) -> DatasetRef | None:
+    try:
+        return ref_of_folder(folder)
+    except InvalidRefError:
+        return None

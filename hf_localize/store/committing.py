@@ -21,7 +21,8 @@ from hf_localize.manifestjson import manifest_bytes, read_manifest_in
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
-from hf_localize.store.places import TRIES, folder_at
+from hf_localize.store.origins import record_origin
+from hf_localize.store.places import TRIES
 from hf_localize.store.pointers import point_at, remove_pointers
 from hf_localize.store.staging import changing, lock, put_away, set_aside, writing
 
@@ -95,13 +96,15 @@ def remove(store: Store, place: Path) -> None:
     Raises:
         StoreError: the store can't be written.
     """
-    with writing(store), changing(store, folder_at(place)):
+    folder = store.places.folder_of(place)
+    with writing(store), changing(store, folder):
         if not store.places.is_partial(place):
             with contextlib.suppress(IntegrityError):
                 if (manifest := read_manifest_in(place)) is not None:
                     remove_pointers(store.path, manifest)
-            if (store.path / folder_at(place)).exists():
-                put_away(store, folder_at(place))  # Else it would be seen again.
+                    record_origin(store.path, manifest, None)
+            if (store.path / folder).exists():
+                put_away(store, folder)  # Else it would be seen again.
         aside = store.places.work("set-aside") / uuid.uuid4().hex
         os.rename(place, aside)
         flush(place.parent)

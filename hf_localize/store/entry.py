@@ -17,6 +17,7 @@ from hf_localize.manifestjson import manifest_bytes
 from hf_localize.media import require_bytes
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
+from hf_localize.store.origins import Name
 from hf_localize.store.places import identity_of
 
 
@@ -33,6 +34,10 @@ class LocalEntry:
     manifest: Manifest
     has_manifest: bool = True
     is_saved: bool = True
+    #: False: there is no manifest, and the id is the folder's name, in which ``_`` may stand for ``/``.
+    is_named: bool = True
+    #: Under which name, and with which content, a folder without manifest was published.
+    published: Name | None = None
     source: str = SOURCE_NAMES["local"]
     #: Only some of the files that the manifest names are here; each of those is whole.
     is_partial: bool = False
@@ -55,6 +60,14 @@ class LocalEntry:
         if self.has_manifest:
             return self.manifest.digest
         return layout.stat_signature(self.folder, self.manifest)
+
+    @property
+    def content_digest(self) -> str | None:
+        """Return the digest of the content; None: a folder without manifest is not as it was published."""
+        if self.has_manifest:
+            return self.manifest.digest
+        is_as_published = self.published is not None and self.published.signature == self.digest
+        return self.published.digest if self.published is not None and is_as_published else None
 
     def open(self, path: str) -> BinaryIO:
         """Return the entry's file at *path*, opened for reading.

@@ -21,7 +21,8 @@ from hf_localize.manifestjson import read_manifest_in, ref_at_head
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
 from hf_localize.shards import link_or_copy
 from hf_localize.store.entry import LocalEntry
-from hf_localize.store.places import TRIES, Places, folder_at, identity_of
+from hf_localize.store.origins import Origin, name_of, origin_by_original, origin_of
+from hf_localize.store.places import TRIES, Places, identity_of, shelf_of
 from hf_localize.store.pointers import targets_of
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Store:
     path: Path
     #: Check the sha256 of an entry's files before it is used (``HGLOC_VERIFY=always``), not their sizes.
     is_wary: bool = False
+    #: The bucket that is configured: what the original tool keeps of others is not for its loads.
+    bucket: Origin | None = None
 
     @property
     def places(self) -> Places:
@@ -66,14 +69,14 @@ class Store:
         """
         for folder in ref.folders:
             entry = self._open(folder, ref)
-            if entry is not None and entry.manifest.answers(ref):
+            if entry is not None and (entry.manifest.answers(ref) or not entry.has_manifest):
                 return entry
         for folder in self.places.folders_of_id(ref):
             with contextlib.suppress(IntegrityError):
                 entry = self._open(folder, None)
                 if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
                     return entry
-        return self._find_by_alias(ref)
+        return self._find_by_alias(ref) or self._find_on_shelves(ref)
 
     def find_partial(self, ref: DatasetRef) -> LocalEntry | None:
         """Return what is here of an entry for *ref* of which a load has needed only a part, or None."""
@@ -103,6 +106,8 @@ class Store:
             found = [entry.folder] if entry is not None else []
         except IntegrityError:
             found = [self.places.of(folder) for folder in ref.folders if not self._is_readable(folder)]
+        shelved = (place for folder in self._shelved(ref) if (place := self.places.of(folder)).is_dir())
+        found += [place for place in shelved if place not in found]
         partial, usual = self.find_partial(ref), self.places.partial_of(ref)
         if partial is not None:
             found.append(partial.folder)
@@ -110,15 +115,18 @@ class Store:
             found.append(usual)
         return found
 
-    def open_place(self, folder: Path) -> LocalEntry | None:
+    def open_place(self, folder: Path, ref: DatasetRef | None = None) -> LocalEntry | None:
         """Return the entry in *folder*, one of :attr:`places`, whatever its files are like.
+
+        Args:
+            ref: what it was found by; without it, data files that a person put there are no entry.
 
         Raises:
             IntegrityError: its manifest can't be read.
             InvalidRefError: no dataset can have that folder.
         """
         if not self.places.is_partial(folder):
-            return self._open(folder_at(folder), None)
+            return self._open(self.places.folder_of(folder), ref)
         identity = identity_of(folder)
         manifest = read_manifest_in(folder)
         return None if manifest is None else LocalEntry(folder, manifest, is_partial=True, identity=identity)
@@ -144,7 +152,7 @@ class Store:
             ref = ref_at_head((folder / MANIFEST_NAME).read_bytes()[:_HEAD_BYTES])
             if ref is not None:
                 return ref
-        return ref_of_folder(folder_at(folder))
+        return ref_of_folder("/".join(folder.parts[-3:]))
 
     def manifests_of(self, ref: DatasetRef) -> list[Manifest]:
         """Return the manifests of all entries whose dataset id *ref* names."""
@@ -174,12 +182,36 @@ class Store:
                         (staging / record.path).parent.mkdir(parents=True, exist_ok=True)
                         link_or_copy(source, staging / record.path)
 
+    def origin_of(self, entry: LocalEntry) -> Origin | None:
+        """Return the bucket from which *entry* came; None: from none, or it is not known."""
+        folder = self.places.folder_of(entry.folder)
+        if entry.has_manifest and not shelf_of(folder):
+            return origin_of(self.path, entry.manifest)
+        return origin_by_original(entry.folder, shelf_of(folder), self.bucket)
+
+    def of_other_buckets(self) -> list[LocalEntry]:
+        """Return what the original tool keeps of other buckets than the configured one."""
+        here = {entry.folder for entry in self.entries()}
+        return [e for e in replace(self, bucket=None).entries() if e.folder not in here]
+
+    def buckets_with(self, ref: DatasetRef) -> list[Origin]:
+        """Return the buckets, be they configured or not, of which the original tool keeps a copy of *ref*."""
+        every = replace(self, bucket=None)
+        found = (every._open(folder, ref) for folder in (ref.folders[0], *every._shelved(ref)))
+        return list(dict.fromkeys(origin for e in found if e and (origin := self.origin_of(e))))
+
     def entries(self) -> list[LocalEntry]:
         """Return all entries, sorted by folder. Damaged ones are logged and left out.
 
-        Where a folder has no manifest, its id is the folder's name: the true one is not known.
+        Where a folder has no manifest, its id can be the folder's name: see ``LocalEntry.is_named``.
+        Data files without manifest are no entry before somebody names them.
         """
-        return [entry for folder in self.places.folders() for entry in self._readable(folder)]
+        found: dict[tuple[DatasetRef, Origin | None], LocalEntry] = {}
+        for folder in self.places.folders():
+            for entry in self._readable(folder):
+                origin = self.origin_of(entry) if shelf_of(folder) else None
+                found.setdefault((entry.manifest.ref, origin), entry)
+        return list(found.values())
 
     def _readable(self, folder: str) -> Iterator[LocalEntry]:
         """Yield the entry at *folder*, if there is one that can be read."""
@@ -195,9 +227,11 @@ class Store:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
         for folder in self.places.folders():
-            ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
+            ref = None
+            if not shelf_of(folder):
+                ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
             refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
-        return refs
+        return list(dict.fromkeys(refs))
 
     def _is_readable(self, folder: str) -> bool:
         try:
@@ -214,6 +248,26 @@ class Store:
                 if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
                     return entry
         return None
+
+    def _find_on_shelves(self, ref: DatasetRef) -> LocalEntry | None:
+        """Return the original tool's copy of *ref*; None also where it has some of several buckets."""
+        found = [entry for folder in self._shelved(ref) if (entry := self._open(folder, ref))]
+        found = [entry for entry in found if entry.manifest.answers(ref) or not entry.has_manifest]
+        buckets = {self.origin_of(entry) for entry in found} - {None}
+        return found[0] if found and len(buckets) <= 1 else None
+
+    def _shelved(self, ref: DatasetRef) -> Iterator[str]:
+        """Yield the folders that *ref* has on the original tool's shelves, but for those of other buckets."""
+        for shelf in self.places.shelves():
+            folder = f"{shelf}/{ref.folders[0]}"
+            if not self._is_of_another_bucket(folder):
+                yield folder
+
+    def _is_of_another_bucket(self, folder: str) -> bool:
+        if self.bucket is None:
+            return False
+        origin = origin_by_original(self.path / folder, shelf_of(folder), self.bucket)
+        return origin is not None and not origin.is_same(self.bucket)
 
     def _checked(self, entry: LocalEntry) -> LocalEntry:
         if not entry.has_manifest:
@@ -235,6 +289,8 @@ class Store:
 
     def _open(self, folder: str, ref: DatasetRef | None) -> LocalEntry | None:
         moved: int | None = None
+        if shelf_of(folder) and self._is_of_another_bucket(folder):
+            return None
         for _ in range(TRIES):
             path = self.places.of(folder)
             identity = identity_of(path)
@@ -247,22 +303,59 @@ class Store:
             # Nothing, or a folder of a person; unless others replace it just now.
             before, moved = moved, self.places.last_change_near(folder)
             if before == moved and manifest is None and self._is_there_still(folder, path, identity):
-                return self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
+                return self._open_without_manifest(path, folder, ref)
         return None  # Others keep replacing it.
 
     def _is_there_still(self, folder: str, path: Path, identity: tuple[int, int] | None) -> bool:
         return (self.places.of(folder), identity_of(path)) == (path, identity)
 
-    def _open_without_manifest(self, path: Path, folder: str, ref: DatasetRef) -> LocalEntry | None:
-        if not path.is_dir() or folder != ref.folders[0]:
+    def _open_without_manifest(self, path: Path, folder: str, asked: DatasetRef | None) -> LocalEntry | None:
+        """Return what the original tool or a person has put at *folder*, if it is *asked* for, or None.
+
+        Without a name that is what `save_to_disk` wrote, unless it is a part of another dataset: any folder
+        three levels deep could be data files.
+        """
+        is_saved = layout.is_saved_dataset(path)
+        if not is_saved and (asked is None or shelf_of(folder) or not path.is_dir()):
             return None
-        if layout.is_saved_dataset(path):
+        if self._is_of_another_bucket(folder) or self._is_inside_another(path):
+            return None
+        usual = folder.removeprefix(f"{shelf_of(folder)}/")
+        named, by_folder = name_of(self.path, folder), ref_of_folder(usual)
+        ref = asked
+        if asked is None or (named is not None and asked == by_folder):
+            ref = named.ref if named is not None else _recorded(path, by_folder) or by_folder
+        if ref is None or usual != ref.folders[0] or (named is not None and ref != named.ref):
+            return None
+        is_named = asked is not None or ref != by_folder or "_" not in ref.dataset_id
+        if is_saved:
             manifest = layout.describe_folder(path, ref, hashed=False)
-            return LocalEntry(path, manifest, has_manifest=False) if _may_be(manifest, ref) else None
+            found = LocalEntry(path, manifest, has_manifest=False, is_named=is_named, published=named)
+            return found if _may_be(manifest, ref) else None
         if not any(child.is_file() and not child.name.startswith(".") for child in path.rglob("*")):
             return None
+        if any(_is_entry(child) for child in path.rglob("*") if child.is_dir()):
+            return None  # A folder of datasets.
         manifest = Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
         return LocalEntry(path, manifest, has_manifest=False, is_saved=False)
+
+    def _is_inside_another(self, path: Path) -> bool:
+        """Tell whether *path* is a part, such as a split, of a dataset in a folder above it."""
+        parents = path.relative_to(self.path).parents if path.is_relative_to(self.path) else ()
+        return any(_is_entry(self.path / parent) for parent in parents if parent.name)
+
+
+def _is_entry(path: Path) -> bool:
+    return (path / MANIFEST_NAME).is_file() or layout.is_saved_dataset(path)
+
+
+def _recorded(path: Path, by_folder: DatasetRef) -> DatasetRef | None:
+    """Return the ref of a folder without manifest by the id that its checksums name; None: they name none."""
+    with contextlib.suppress(InvalidRefError):
+        recorded = layout.recorded_id(path)
+        if recorded is not None and DatasetRef(recorded).id_folder_prefix == by_folder.dataset_id:
+            return replace(by_folder, dataset_id=recorded)
+    return None
 
 
 def _may_be(manifest: Manifest, ref: DatasetRef) -> bool:

@@ -1,6 +1,7 @@
 """Where entries lie in the folder of a store.
 
 An entry's *folder* is ``<id>/<config>/<revision>``, relative to the store; its *place* is where that is.
+Those of the original tool can lie one level or more below, on its *shelves*: ``by_bucket/<bucket>/<id>/…``.
 """
 
 from __future__ import annotations
@@ -53,6 +54,19 @@ class Places:
         """Return the place for the entry of *ref* while only a part of it is here."""
         return self.root / _WORK / "partial" / ref.folders[-1]
 
+    def folder_of(self, place: Path) -> str:
+        """Return the folder of the entry at *place*: relative to the store, wherever it is just now."""
+        for root in (self.former(""), self.root / _WORK / "partial", self.root):
+            if place.is_relative_to(root):
+                return place.relative_to(root).as_posix()
+        raise ValueError(f"{place} is not in {self.root}")
+
+    def shelves(self) -> Iterator[str]:
+        """Yield where the original tool keeps datasets below the root, in the order in which it looks."""
+        for parent in ("public/by_bucket", "by_bucket"):
+            yield from (f"{parent}/{name}" for name in _subfolders(self.root / parent))
+        yield "public"
+
     def is_partial(self, place: Path) -> bool:
         """Tell whether *place* is of an entry that is here in part."""
         return place.is_relative_to(self.root / _WORK / "partial")
@@ -75,8 +89,9 @@ class Places:
         return self._folders_named(lambda name: name == prefix or name.startswith(f"{prefix}~"))
 
     def folders(self) -> list[str]:
-        """Return the folders of all entries, sorted."""
-        return self._folders_named(lambda _: True)
+        """Return the folders in which there can be entries, sorted; then those on the shelves."""
+        shelved = [f"{shelf}/{name}" for shelf in self.shelves() for name in _folders_in(self.root / shelf)]
+        return [*self._folders_named(lambda _: True), *shelved]
 
     def _folders_named(self, is_wanted: Callable[[str], bool]) -> list[str]:
         """Return the entries' folders, sorted, in which *is_wanted* wants the first name, in small letters.
@@ -104,9 +119,9 @@ class Places:
         return [(folder, _changed(folder)) for folder in folders]
 
 
-def folder_at(place: Path) -> str:
-    """Return ``<id>/<config>/<revision>`` of an entry at *place*."""
-    return "/".join(place.parts[-3:])
+def shelf_of(folder: str) -> str:
+    """Return the shelf on which *folder* lies; the root is ``""``."""
+    return folder.rsplit("/", 3)[0] if folder.count("/") > 2 else ""
 
 
 def identity_of(place: Path) -> tuple[int, int] | None:
