@@ -66,7 +66,7 @@ def mark_shared_id(bucket: Bucket, manifest: Manifest) -> None:
 
 
 def enter(bucket: Bucket, placed: Placed) -> bool:
-    """List an entry in the original tool's index, where there is one; tell whether it is listed there."""
+    """List an entry in the original tool's index, where there is one, and tell whether it is listed."""
     manifest, folder = placed.manifest, placed.manifest.ref.folders[0]
     ref = manifest.ref
     if placed.folder != folder or placed.elsewhere:
