@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -27,30 +27,40 @@ from hf_localize.s3.updating import read_json
 _CHUNK = 1 << 20
 #: A file of an entry: its record, where it lies here, and its key.
 Sending: TypeAlias = "tuple[FileRecord, Path, str]"
+#: A commit mark, and the headers that came with it.
+Mark: TypeAlias = "tuple[bytes, Mapping[str, str]]"
+
+
+def folders_of(keys: Iterable[str]) -> set[str]:
+    """Return the prefixes of the folders of entries in which *keys* lie."""
+    return {f"{folder_of(key)}/" for key in keys}
 
 
 def wrong_objects(
     items: Sequence[Sending],
-    mark: tuple[bytes, Mapping[str, str]],
+    mark: Mark,
     bucket: Bucket,
     *,
+    listed: Iterable[KeyInfo] | None = None,
     reads: bool,
     workers: int,
 ) -> dict[str, int | None]:
     """Return the keys of those *items* whose object is not the file: with its size, None where it is missing.
 
-    One listing a folder tells sizes, times and ETags. No object changes once the commit mark is written,
-    so a file is read here, to compare ETags, only if its object was not written before the mark.
+    A listing tells sizes, times and ETags. No object changes once the commit mark is written, so a
+    file is read here, to compare ETags, only if its object was not written before the mark.
 
     Args:
-        mark: the commit mark that names these keys, and the headers that came with it.
+        mark: the commit mark that names these keys.
+        listed: what is in their folders; by default that is asked for.
         reads: read all objects, which alone shows bytes that rot where they lie.
 
     Raises:
         NotPermittedError: keys may not be listed.
     """
-    folders = sorted({folder_of(key) for _, _, key in items})
-    there = {info.key: info for folder in folders for info in bucket.list_keys(f"{folder}/")}
+    if listed is None:
+        listed = bucket.list_all(folders_of(key for _, _, key in items))
+    there = {info.key: info for info in listed}
     data, headers = mark
     marked_at = 0.0
     with contextlib.suppress(ValueError, KeyError):

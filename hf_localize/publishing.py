@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,7 +32,7 @@ from hf_localize.index import (
     read_placed,
     replacement_folder,
 )
-from hf_localize.inspecting import Sending, mark_damages, wrong_objects
+from hf_localize.inspecting import Mark, Sending, folders_of, mark_damages, wrong_objects
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import manifest_bytes, read_manifest
 from hf_localize.parts import PART_BYTES
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 #: Up to so many small files are sent without asking what of them other entries may have.
 _FEW_FILES = 16
 #: Returns the keys of those files whose objects are wrong, of those that a commit mark names.
-Look: TypeAlias = "Callable[[list[Sending], tuple[bytes, Mapping[str, str]]], set[str]]"
+Look: TypeAlias = "Callable[[list[Sending], Mark], set[str]]"
 
 
 def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, reads: bool = False) -> bool:
@@ -77,7 +77,9 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
     found = bucket.get_with_headers(key)
     present = _present(found[0], key) if found else None
     look = functools.partial(_wrong_keys, bucket=bucket, reads=reads, workers=workers)
+    listed: list[KeyInfo] | None = []
     wrong: set[str] = set()
+    replacements = f"{manifest.ref.folders[-1]}@"
     if present is not None and found:
         is_same = present.manifest.digest == manifest.digest
         if not is_same and not replace:
@@ -86,7 +88,9 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
                 f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
                 f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
             )
-        wrong = look(_shared(entry, manifest, present, is_same=is_same), found)
+        listed = _listed(bucket, replacements, *folders_of(present.all_keys()))
+        if listed is not None:
+            wrong = look(_shared(entry, manifest, present, is_same=is_same), found, listed=listed)
         if is_same:
             return _mend(entry.folder, present, found, wrong, bucket, workers)
     if manifest.restriction is not None:
@@ -98,8 +102,9 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         )
     with _as_publish_error(manifest, bucket):
         placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest, wrong)
-        listed = _listed(bucket, f"{manifest.ref.folders[-1]}@")
-        _send(entry.folder, placed, present, listed, bucket, workers, look)
+        listed = _listed(bucket, replacements) if present is None else listed
+        begun = [info for info in listed or () if info.key.startswith(replacements)]
+        _send(entry.folder, placed, present, begun, bucket, workers, look)
         if present is None:
             originalindex.mark_shared_id(bucket, manifest)
             is_listed = originalindex.enter(bucket, placed)
@@ -109,13 +114,13 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         if present.is_in_original_index:
             originalindex.leave(bucket, manifest.ref)  # It does not look where the files are now.
         try:
-            _remove_replaced(bucket, present, placed, listed)
+            _remove_replaced(bucket, present, placed, begun)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
             _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
     elif bucket.get(f"{placed.folder}/{MANIFEST_NAME}") is None:
         # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
         bucket.delete(key)
-        return upload(entry, bucket, replace=replace, workers=workers)
+        return upload(entry, bucket, replace=replace, workers=workers, reads=reads)
     else:
         _remove_left_behind(bucket, placed)
     return True
@@ -124,7 +129,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
 def _mend(
     source: Path,
     placed: Placed,
-    mark: tuple[bytes, Mapping[str, str]],
+    mark: Mark,
     wrong: set[str],
     bucket: Bucket,
     workers: int,
@@ -198,14 +203,15 @@ def _shared(entry: LocalEntry, manifest: Manifest, placed: Placed, *, is_same: b
 
 def _wrong_keys(
     items: list[Sending],
-    mark: tuple[bytes, Mapping[str, str]],
+    mark: Mark,
     *,
     bucket: Bucket,
     reads: bool,
     workers: int,
+    listed: list[KeyInfo] | None = None,
 ) -> set[str]:
     try:
-        return set(wrong_objects(items, mark, bucket, reads=reads, workers=workers))
+        return set(wrong_objects(items, mark, bucket, listed=listed, reads=reads, workers=workers))
     except NotPermittedError as exc:
         _log.debug("what %s has is not looked at: %s", bucket.address, exc)
         return set()
@@ -278,12 +284,12 @@ def _remove_left_behind(bucket: Bucket, placed: Placed) -> None:
     """
     ref = placed.manifest.ref
     try:
-        listed = _listed(bucket, f"{ref.folders[-1]}@")
+        listed = _listed(bucket, f"{ref.folders[-1]}@") or []
         for folder in ref.folders if placed.generation or placed.folder != ref.folders[0] else ():
             mark = f"{folder}/{MANIFEST_NAME}"
             claim = bucket.get(mark)
             if claim is not None and read_manifest(claim, mark).ref == ref:
-                listed += _listed(bucket, f"{folder}/")
+                listed += _listed(bucket, f"{folder}/") or []
         dead = _dead(placed, listed)
         claims = {key for key in dead if key.endswith(f"/{MANIFEST_NAME}")}
         bucket.delete_all(dead - claims)
@@ -330,7 +336,7 @@ def _send(
     todo = [(file, source / file.path, placed.key(file.path)) for file in placed.manifest.files]
     todo = [item for item in todo if item[2] not in there]
     if present is None:
-        listed = _listed(bucket, f"{placed.folder}/")
+        listed = _listed(bucket, f"{placed.folder}/") or []
     todo = _without_sent(todo, listed, bucket, workers)
     if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
         todo = _without_copied(todo, placed.manifest, bucket, workers, look)
@@ -405,8 +411,9 @@ def _only(todo: Iterable[Sending], is_missing: Callable[[Sending], bool], worker
     return [item for item, is_wanted in zip(items, missing, strict=True) if is_wanted]
 
 
-def _listed(bucket: Bucket, prefix: str) -> list[KeyInfo]:
+def _listed(bucket: Bucket, *prefixes: str) -> list[KeyInfo] | None:
     try:
-        return list(bucket.list_keys(prefix))
-    except NotPermittedError:
-        return []  # Without the right to list, everything is uploaded anew.
+        return bucket.list_all(prefixes)
+    except NotPermittedError as exc:  # Then what is there is not looked at, and what is new is all sent.
+        _log.debug("what %s has is not looked at: %s", bucket.address, exc)
+        return None

@@ -91,6 +91,13 @@ def test_a_large_zip_is_shared(odd_desk: Desk) -> None:
     assert hf_localize.load_local_dataset("org/large")["train"].num_rows == data.num_rows
 
 
+def test_a_large_zip_is_shared_where_only_the_end_of_its_upload_takes_no_condition(desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    desk.s3.fail(Rule("POST", ".", _501, header=_NONE_MATCH))
+    test_a_large_zip_is_shared(desk)
+    assert current_session().bucket.heeds_conditions is not False
+
+
 def _noise(seed: int) -> bytes:
     import random
 

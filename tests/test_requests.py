@@ -220,3 +220,19 @@ def test_without_index_no_object_costs_a_request(desk: Desk) -> None:
     desk.s3.clear()
     assert len(hf_localize.list_s3_datasets()) == 5
     assert len(desk.s3.requests) == 2 + 3 * 5, asked(desk)
+
+
+@pytest.mark.parametrize("between", [0, 1_500])
+def test_what_lies_under_several_prefixes_is_listed_by_one_request_where_it_is_little(
+    between: int, desk: Desk
+) -> None:
+    desk.publisher()
+    names = ["a/x/1", "a/x/2", *(f"a/y/{n:04}" for n in range(between)), "a~1/x/1", "a~1/x@1/1", "a~2/1", "b"]
+    client = desk.client()
+    for name in names:
+        client.put_object(Bucket=desk.bucket, Key=name, Body=b"")
+    desk.s3.clear()
+    prefixes = ("a~1/x@", "a/x/", "a~2/")
+    found = [info.key for info in current_session().bucket.list_all(prefixes)]
+    assert found == [name for name in names if name.startswith(prefixes)]
+    assert len(desk.s3.requests) == (2 if between else 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -243,11 +244,33 @@ class Bucket:
     def list_keys(self, prefix: str) -> Iterator[KeyInfo]:
         """Yield every object under *prefix*, at 1,000 a request."""
         for page in self._pages(prefix):
-            now = time_of(page)
-            for item in page.get("Contents", []):
-                key, etag = self.address.relative(item["Key"]), item["ETag"].strip('"')
-                modified = item["LastModified"].timestamp()
-                yield KeyInfo(key, item["Size"], etag, now - modified, modified)
+            yield from self._infos(page)
+
+    def list_all(self, prefixes: Iterable[str]) -> list[KeyInfo]:
+        """Return all objects under *prefixes*: by one request, if they and what lies between are few."""
+        left, found = sorted(set(prefixes)), list[KeyInfo]()
+        while left:
+            first = left[0]
+            common = os.path.commonprefix([first, left[-1]])  # noqa: RUF071  # Of keys, not of paths.
+            for page in self._pages(common, StartAfter=self.address.key(first)):
+                infos = list(self._infos(page))
+                found += [info for info in infos if info.key.startswith(tuple(left))]
+                if infos:
+                    last = infos[-1].key
+                    left = [prefix for prefix in left if last < prefix or last.startswith(prefix)]
+                    # What lies between is not read on through.
+                    if page.get("IsTruncated") and last > first and not last.startswith(tuple(left)):
+                        break
+            else:
+                return found
+        return found
+
+    def _infos(self, page: Any) -> Iterator[KeyInfo]:
+        now = time_of(page)
+        for item in page.get("Contents", []):
+            key, etag = self.address.relative(item["Key"]), item["ETag"].strip('"')
+            modified = item["LastModified"].timestamp()
+            yield KeyInfo(key, item["Size"], etag, now - modified, modified)
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""

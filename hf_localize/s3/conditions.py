@@ -49,9 +49,9 @@ def write_over(bucket: Bucket, key: str, etag: str | None, write: Write) -> None
                 raise
             # There was no reason to refuse it. Perhaps each condition is refused.
             bucket.heeds_conditions = try_conditions(bucket)
-            if bucket.heeds_conditions:
+            if bucket.heeds_conditions and isinstance(exc, PreconditionFailedError):
                 raise
-            _log.debug("%s has no use for conditional writes: %s", bucket.address, exc)
+            _log.debug("%s has no use for this conditional write: %s", bucket.address, exc)
         else:
             return
     if not _is_unchanged(bucket, key, etag):

@@ -180,9 +180,9 @@ def test_what_has_rotten_where_it_lies_is_mended_where_everything_is_read(desk: 
     shard = shard_of(desk)
     good = {key: body(desk, key) for key in (shard, ZIP)}
     for key in good:
-        desk.s3.fail(Rule("GET", re.escape(key), WrongBytes(), times=1))
         assert "already" in hf_localize.sync_local_dataset_to_s3(NAME, make_public=True).message_or_path
         desk.set(HGLOC_VERIFY="always")
+        desk.s3.fail(Rule("GET", re.escape(key), WrongBytes(), times=1))
         desk.s3.clear()
         hf_localize.sync_local_dataset_to_s3(NAME, make_public=True)
         assert [r.path for r in desk.s3.requests if r.method == "PUT" and r.path.endswith(key)]
