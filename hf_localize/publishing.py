@@ -78,7 +78,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int) ->
             f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
             f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
         )
-    if manifest.restriction is not None:
+    if manifest.gated or manifest.private:
         _log.warning(
             "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
             manifest.ref,
