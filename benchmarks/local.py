@@ -41,7 +41,7 @@ from hf_localize.session import current_session
 bucket = current_session().bucket
 with bucket.connection.asking("") as client:
     client.put_bucket_policy(Bucket={bucket!r}, Policy=sharing.public_policy(bucket))
-hf_localize.register_dataset({path!r}, "made/parts", make_public=True)
+hf_localize.register_dataset({path!r}, "made/parts", make_public=True, share_restricted="made/parts")
 """
 #: Each of these asks about a dataset without loading it.
 _QUESTIONS = (

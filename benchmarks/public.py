@@ -19,8 +19,11 @@ SHARDS, SHARD_BYTES = 4, 64 << 20
 #: What compresses, by the most that making and sending it may take, by the private upload.
 KINDS = {"noise": ("stored", 1.2), "text": ("compressed", 2.5)}
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
-#: Sharing alone: the private upload was made before.
-_SHARE = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r}, make_public=True)"
+#: Sharing alone: the private upload was made before. The Hub, which is not here, is not asked.
+_SHARE = (
+    "import hf_localize; "
+    "hf_localize.sync_local_dataset_to_s3({name!r}, make_public=True, share_restricted={name!r})"
+)
 _POLICY = """
 from hf_localize import session, sharing
 print(sharing.public_policy(session.current_session().bucket))
@@ -50,7 +53,7 @@ def fetches(desk: Desk, folder: Path, runs: int) -> list[Line]:
     for kind, (how, _) in KINDS.items():
         publisher = Desk(desk.server, folder / f"publisher-{kind}")
         make_entry(publisher.store, f"made/{kind}", SHARDS, SHARD_BYTES, kind=kind)
-        timed_python(_SHARE.format(name=f"made/{kind}"), publisher.environment())
+        timed_python(_SHARE.format(name=f"made/{kind}"), publisher.environment(HF_HUB_OFFLINE="1"))
         lines += _fetch(desk, f"made/{kind}", how, runs)
     return lines
 
@@ -63,7 +66,7 @@ def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs
     def publicly() -> Run:
         """Share it; the private copy is there."""
         _empty(desk, "public_datasets")
-        return timed_python(_SHARE.format(name=name), publisher.environment())
+        return timed_python(_SHARE.format(name=name), publisher.environment(HF_HUB_OFFLINE="1"))
 
     privately()
     pairs = in_turns(publicly, privately, runs, warm=False)

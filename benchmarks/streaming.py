@@ -33,7 +33,10 @@ SECTION = "3 streaming"
 #: The dataset of which rates are measured; that of the DataLoader; those of which one row is read.
 RATE, LOADER = "made/rate", "made/loader"
 HUNDRED_MB = 100 << 20
-PUBLISH = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r}, make_public={public})"
+PUBLISH = (
+    "import hf_localize; "
+    "hf_localize.sync_local_dataset_to_s3({name!r}, make_public={public}, share_restricted={name!r})"
+)
 #: Each opens the stream anew, and says what is done with it.
 OURS = """
 import hf_localize; hf_localize.install()

@@ -62,7 +62,8 @@ def download_dataset(
         keep_files: keep the repository's files as they are too, as an entry of its own, so that
             loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub.
         share_restricted: the id, or ids, of datasets that may be shared publicly though they are
-            gated or private on the Hub. Without it *make_public* refuses them.
+            gated or private on the Hub, or though the Hub, which *make_public* asks, is out of reach
+            and nothing is known. Without it *make_public* refuses them.
         update: where the Hub has another commit of that revision by now, take that one, here and in
             the bucket. What is stored under a commit, or was registered, stays as it is.
 
@@ -74,7 +75,7 @@ def download_dataset(
         UnreachableError: the Hub, which *update* asks, is out of reach.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message lists what each answered.
-        RestrictedError: it is gated or private, so *make_public* needs *share_restricted*.
+        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
         PublishError, ConflictError: it is in the local store, as the error's ``path``, but could not
             be published.
     """
@@ -174,7 +175,7 @@ def sync_local_dataset_to_s3(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: the local store does not have it.
-        RestrictedError: it is gated or private, so *make_public* needs *share_restricted*.
+        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
         PublishError: something could not be uploaded.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
@@ -297,17 +298,22 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     from hf_localize import publishing, sharing
 
     bucket = session.require_publisher()
-    workers, reads = session.settings.max_concurrency, session.settings.verify == "always"
-    if how.make_public:
-        sharing.check_may_share(entry.manifest, how.share_restricted)  # Before anything is sent.
+    settings, workers = session.settings, session.settings.max_concurrency
+    reads = settings.verify == "always"
+    if how.make_public:  # Before anything is sent.
+        known = sharing.check_may_share(
+            entry.manifest,
+            how.share_restricted,
+            offline=settings.offline or settings.hub_offline,
+            timeout_seconds=settings.timeout_seconds,
+        )
+        manifest = replace(entry.publishable_manifest(), gated=known.gated, private=known.private)
+        entry = replace(entry, manifest=manifest, has_manifest=True)
     with one_load():
         sent = publishing.upload(entry, bucket, replace=how.replace, workers=workers, reads=reads)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if how.make_public:
-        named = how.share_restricted
         with one_load():
-            shared = sharing.make_public(
-                entry, bucket, session.outside, workers=workers, share_restricted=named, reads=reads
-            )
+            shared = sharing.make_public(entry, bucket, session.outside, workers=workers, reads=reads)
         done.append("shared publicly" if shared else "shared publicly already")
     return done

@@ -15,6 +15,7 @@ import datasets
 import huggingface_hub
 import pyarrow as pa
 from datasets.naming import filenames_for_dataset_split
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.py_utils import asdict
 
 from hf_localize import layout
@@ -24,6 +25,7 @@ from hf_localize.counting import source_rows
 from hf_localize.crew import run_all
 from hf_localize.features import portable
 from hf_localize.hashing import hash_file
+from hf_localize.localpaths import LocalPaths, translate
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.media import embed_files, media_columns, refuse_foreign_files, require_bytes
 from hf_localize.paths import check_paths, files_below
@@ -66,6 +68,7 @@ def capture_builder(
         with moving("Capturing", ref, _measured(prepared)):
             splits = tuple(_link_split(builder, name, folder, is_ours) for name in builder.info.splits)
     layout.write_dict_json(folder, [split.name for split in splits])
+    _translate_paths(folder, splits, builder.info, _local_paths(builder._cache_downloaded_dir))
     manifest = _manifest(folder, ref, builder.info, splits)
     configs = tuple(builder.builder_configs) or (builder.config.name,)
     default = builder.DEFAULT_CONFIG_NAME or (configs[0] if len(configs) == 1 else None)
@@ -80,7 +83,11 @@ def capture_builder(
 
 
 def capture_dataset(
-    data: datasets.Dataset | datasets.DatasetDict, folder: Path, ref: DatasetRef, saved: Path | None = None
+    data: datasets.Dataset | datasets.DatasetDict,
+    folder: Path,
+    ref: DatasetRef,
+    saved: Path | None = None,
+    source: Path | None = None,
 ) -> Manifest:
     """Write *data* into *folder* as an entry and return its manifest.
 
@@ -90,6 +97,7 @@ def capture_dataset(
         saved: the folder of ``save_to_disk`` from which *data* was loaded. Its shards are kept as they
             are, so that a shard that did not change is the same file; but for images and sounds,
             which may have to be embedded.
+        source: the folder of data files from which *data* was prepared.
 
     Raises:
         ValueError: `datasets` could not load it again: there is no split, two splits' names become
@@ -104,6 +112,7 @@ def capture_dataset(
     else:
         _copy_shards(saved, folder, names)
     splits = _normalise(folder)
+    _translate_paths(folder, splits, info, _local_paths(source=source))
     manifest = _manifest(folder, ref, info, splits)
     return replace(
         manifest,
@@ -194,6 +203,28 @@ def _manifest(
         info=_plain(layout.info_of(_info_json(info))),
         files=_hashed(folder, list(files_below(folder)), ref),
     )
+
+
+def _translate_paths(
+    folder: Path, splits: Iterable[Split], info: datasets.DatasetInfo, paths: LocalPaths
+) -> None:
+    """Translate what a builder has put of paths of this machine into its rows; rows that it read stay."""
+    if info.builder_name == "webdataset":
+        columns: set[str] | None = {"__url__"}
+    elif info.builder_name is None or info.builder_name in _PACKAGED_DATASETS_MODULES:
+        return
+    else:  # A script's.
+        columns = None
+    for split in splits:
+        for shard in split.shards:
+            translate(folder / shard.path, columns, paths)
+
+
+def _local_paths(downloads: str | None = None, source: Path | None = None) -> LocalPaths:
+    named = (downloads, datasets.config.DOWNLOADED_DATASETS_PATH)
+    folders = dict.fromkeys(str(folder) for folder in named if folder is not None)
+    own = None if source is None else str(source.absolute())
+    return LocalPaths((huggingface_hub.constants.HF_HUB_CACHE,), tuple(folders), own)
 
 
 def _with_seek_points(folder: Path, split: Split, shards: int) -> Split:

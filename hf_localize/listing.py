@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api import as_dict
 from hf_localize.errors import HfLocalizeError, IntegrityError
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import UNKNOWN, Manifest, restriction_of
+from hf_localize.manifestjson import declared
 from hf_localize.refs import DatasetRef
 from hf_localize.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -40,7 +41,7 @@ class Described:
     origin: str | None = None
     created: str | None = None
     license: str | None = None
-    restriction: str | None = None
+    restriction: str | None = UNKNOWN
     splits: Mapping[str, int] | None = None
     size_bytes: int | None = None
     digest: str | None = None
@@ -77,8 +78,8 @@ def list_local_datasets(pattern: str | None = None, details: bool = False) -> li
     Args:
         pattern: of dataset ids, such as ``openai/*``; None: all.
         details: also return, where it is known, ``canonical_id``, ``commit``, ``origin``, ``created``,
-            ``license``, ``restriction`` (``gated`` or ``private`` on the Hub), ``splits`` (the rows of
-            each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and ``came_from``
+            ``license``, ``restriction`` (on the Hub: ``gated``, ``private``, ``unknown``, None), ``splits``
+            (the rows of each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and ``came_from``
             (the bucket from which the copy was fetched). Whether a dataset is public is asked, where
             there are a bucket and a network, for 3 s at most.
     """
@@ -241,14 +242,15 @@ def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> Desc
     if not isinstance(splits, dict) or not all(isinstance(rows, int) for rows in splits.values()):
         splits = None
     said = value.get("license")
-    restriction = next((word for word in ("private", "gated") if value.get(word) is True), None)
+    is_from_hub = record.commit is not None
+    gated, private = (declared(value.get(word), is_from_hub=is_from_hub) for word in ("gated", "private"))
     return Described(
         ref=record.ref,
         place=url,
         canonical_id=record.canonical_id,
         commit=record.commit,
         license=said if isinstance(said, str) else None,
-        restriction=restriction,
+        restriction=restriction_of(gated, private),
         splits=splits,
         size_bytes=record.size_bytes,
         digest=record.digest,

@@ -10,6 +10,9 @@ from typing import Any
 from hf_localize.equivalence import answers, is_same_id, is_same_revision
 from hf_localize.refs import DatasetRef
 
+#: The restriction of a dataset of which nobody has asked the Hub, or of which it did not tell.
+UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
@@ -56,7 +59,8 @@ class Manifest:
     """What an entry is, as asked for and as resolved, and the closed list of its files.
 
     It holds no bucket, endpoint, host, credential or local path. ``features`` and ``info`` are
-    JSON as `datasets` writes it (``info`` without features, splits and checksums).
+    JSON as `datasets` writes it (``info`` without features, splits and checksums). ``gated`` and
+    ``private`` are None where the Hub was not asked.
     """
 
     dataset_id: str
@@ -72,8 +76,8 @@ class Manifest:
     created: str | None = None
     written_by: Mapping[str, str] = field(default_factory=dict)
     license: str | None = None
-    gated: bool = False
-    private: bool = False
+    gated: bool | None = None
+    private: bool | None = None
     splits: tuple[Split, ...] = ()
     features: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -125,8 +129,8 @@ class Manifest:
 
     @property
     def restriction(self) -> str | None:
-        """Return, in a word, why the Hub does not give the dataset to everybody; None: it does."""
-        return "private" if self.private else "gated" if self.gated else None
+        """Return why the Hub does not give the dataset to everybody, as :func:`restriction_of` does."""
+        return restriction_of(self.gated, self.private)
 
     def shard_paths(self) -> frozenset[str]:
         """Return the paths of the shards of all splits."""
@@ -138,3 +142,10 @@ class Manifest:
             if record.path == path:
                 return record
         raise KeyError(path)
+
+
+def restriction_of(gated: bool | None, private: bool | None) -> str | None:
+    """Return ``private``, ``gated`` or ``unknown``; None: the Hub gives the dataset to everybody."""
+    if private or gated:
+        return "private" if private else "gated"
+    return UNKNOWN if None in (gated, private) else None

@@ -128,6 +128,14 @@ def ref_at_head(head: bytes) -> DatasetRef | None:
     return None
 
 
+def declared(value: object, *, is_from_hub: bool) -> bool | None:
+    """Return what JSON says of a restriction; None: nothing is known.
+
+    Earlier releases wrote false for data of which they had not asked the Hub.
+    """
+    return True if value is True else False if value is False and is_from_hub else None
+
+
 def _split_to_json(split: Split) -> dict[str, Any]:
     shards = [_shard_to_json(shard) for shard in split.shards]
     document = {"name": split.name, "rows": split.rows, "size_bytes": split.size_bytes, "shards": shards}
@@ -152,13 +160,14 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     values: dict[str, Any] = {"dataset_id": _text(document["dataset_id"])}
     for name in _TEXTS & document.keys():
         values[name] = None if document[name] is None else _text(document[name])
-    for name in ("is_default_config", "gated", "private"):
-        values[name] = document.get(name) is True
+    values["is_default_config"] = document.get("is_default_config") is True
     for name in ("features", "info", "written_by"):
         values[name] = document.get(name, {})
         if not isinstance(values[name], dict) or not _is_shallow(values[name], _MOST_DEPTH):
             raise ValueError(f"{name} is no JSON object, or nested too deep")
     values["origin"] = values.get("origin") or "registered"
+    for name in ("gated", "private"):
+        values[name] = declared(document.get(name), is_from_hub=values["origin"] == "hub")
     values["repository_configs"] = tuple(map(_text, document.get("repository_configs") or ()))
     values["files"] = tuple(_file_from_json(f) for f in document["files"])
     values["splits"] = tuple(_split_from_json(s) for s in document["splits"])

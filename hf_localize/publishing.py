@@ -93,7 +93,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             wrong = look(_shared(entry, manifest, present, is_same=is_same), found, listed=listed)
         if is_same:
             return _mend(entry.folder, present, found, wrong, bucket, workers)
-    if manifest.restriction is not None:
+    if manifest.gated or manifest.private:
         _log.warning(
             "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
             manifest.ref,

@@ -31,14 +31,15 @@ def register(
     Raises:
         FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
     """
-    data, saved, card = path_or_dataset, None, None
+    data, saved, card, source = path_or_dataset, None, None, None
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()
         card = path / (layout.card_in([item.name for item in path.glob("*.md")]) or layout.CARD_FILE)
-        data, saved = _open(path, ref.config_name), path if layout.is_saved_dataset(path) else None
+        data = _open(path, ref.config_name)
+        saved, source = (path, None) if layout.is_saved_dataset(path) else (None, path)
     with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
-        manifest = capture_dataset(data, folder, ref, saved)
+        manifest = capture_dataset(data, folder, ref, saved, source)
         if card is not None and card.is_file():
             manifest = layout.with_card(manifest, folder, card)
         return commit(store, folder, manifest)

@@ -8,7 +8,8 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -20,7 +21,7 @@ from hf_localize.errors import (
 )
 from hf_localize.http.web import PublicFiles
 from hf_localize.inspecting import sha256_of
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import UNKNOWN, Manifest
 from hf_localize.packing import PackedZip
 from hf_localize.publicrecords import (
     described,
@@ -39,6 +40,9 @@ from hf_localize.s3.updating import read_json, update_json
 from hf_localize.store.entry import LocalEntry
 from hf_localize.zipupload import MadeZip, send_zip
 
+if TYPE_CHECKING:
+    from hf_localize.hubterms import Terms
+
 _log = logging.getLogger(__name__)
 #: How often a publisher may share a dataset again while it is withdrawn.
 _TRIES = 10
@@ -46,26 +50,79 @@ _TRIES = 10
 _PAUSES_SECONDS = (0.1, 0.3)
 
 
-def check_may_share(manifest: Manifest, share_restricted: Collection[str]) -> None:
-    """Refuse to share with everybody what the Hub gives to some people only, unless it is named.
+def check_may_share(
+    manifest: Manifest, share_restricted: Collection[str], *, offline: bool, timeout_seconds: float
+) -> Manifest:
+    """Return *manifest* with what the Hub says of it now; refuse what the Hub does not give to everybody.
+
+    The Hub is asked whatever the manifest says, unless that is gated or private: a dataset may have
+    become so since it was captured, and data that came from elsewhere may be the Hub's all the same.
 
     Args:
         share_restricted: dataset ids whose publisher answers for that. An id, not a switch: one that
             stays in a script must not open the next dataset that the script is used for.
+        offline: the Hub may not be asked.
 
     Raises:
-        RestrictedError: the dataset is gated or private, and is not among those ids.
+        RestrictedError: the dataset is gated or private, or nobody can tell, and it is not among those ids.
         IntegrityError: nobody could use its record: the name of its ZIP would be too long.
     """
     require_readable(described(manifest), manifest.ref)
-    ids = {manifest.dataset_id, manifest.canonical_id or manifest.dataset_id}
-    if manifest.restriction is None or not ids.isdisjoint(share_restricted):
-        return
+    named = {manifest.dataset_id, manifest.canonical_id}
+    known, why = manifest, None
+    if manifest.gated or manifest.private:
+        why = f"is {manifest.restriction} on the Hub"
+    else:
+        try:
+            terms = _terms(manifest, offline, timeout_seconds)
+        except UnreachableError as exc:
+            if manifest.restriction == UNKNOWN:
+                why = f"may be gated or private on the Hub, which can't be asked ({exc})"
+        else:
+            told = (terms.gated, terms.private) if terms else (None, None)
+            known = replace(manifest, gated=told[0], private=told[1])
+            named.add(terms.dataset_id if terms else None)
+            why = _why_not(manifest, terms)
+    if why is None or not named.isdisjoint(share_restricted):
+        return known
     raise RestrictedError(
-        f"{manifest.ref} is {manifest.restriction} on the Hub, so it was not shared with everybody. If its "
-        f"terms permit that, name it: --make-public --share-restricted {manifest.dataset_id} (in Python: "
+        f"{manifest.ref} {why}, so it was not shared with everybody. If its terms permit that, name it: "
+        f"--make-public --share-restricted {manifest.dataset_id} (in Python: "
         f"share_restricted={manifest.dataset_id!r})"
     )
+
+
+def _why_not(manifest: Manifest, terms: Terms | None) -> str | None:
+    """Return why what the Hub answers keeps the dataset from being shared; None: it does not."""
+    if terms is None:
+        return "is not on the Hub any more, or only for others" if manifest.origin == "hub" else None
+    if terms.restriction == UNKNOWN:
+        return "is on the Hub, which does not say whether it is gated or private"
+    name = "" if terms.dataset_id == manifest.dataset_id else f" as {terms.dataset_id}"
+    return terms.restriction and f"is {terms.restriction} on the Hub{name}"
+
+
+def _terms(manifest: Manifest, offline: bool, timeout_seconds: float) -> Terms | None:
+    """Return the Hub's terms for the dataset of *manifest*; None: it has none that the token may see.
+
+    Raises:
+        UnreachableError: the Hub can't be asked.
+    """
+    if offline:
+        raise UnreachableError("HF_HUB_OFFLINE, HF_DATASETS_OFFLINE or HGLOC_OFFLINE is set")
+    from hf_localize.hubterms import can_be_on_hub, terms_of
+
+    dataset_id = manifest.canonical_id or manifest.dataset_id
+    told = terms_of(dataset_id, timeout_seconds) if can_be_on_hub(dataset_id) else None
+    if told is not None or manifest.origin == "hub" or "/" in dataset_id:
+        return told
+    # A folder that was found in a store is named by it, where the slash of an id became "_".
+    for at in (found.start() for found in re.finditer("_", dataset_id)):
+        other = f"{dataset_id[:at]}/{dataset_id[at + 1 :]}"
+        told = terms_of(other, timeout_seconds) if can_be_on_hub(other) else None
+        if told is not None and told.restriction is not None:
+            return told
+    return None
 
 
 def make_public(
@@ -74,17 +131,16 @@ def make_public(
     outside: PublicFiles,
     *,
     workers: int,
-    share_restricted: Collection[str] = (),
     reads: bool = False,
 ) -> bool:
     """Share *entry* with everybody: its ZIP, then its record in ``public_datasets.json``.
 
-    The ZIP is made while it is uploaded; there is no copy of it here.
+    The ZIP is made while it is uploaded; there is no copy of it here. Whether it may be shared was
+    checked before, by :func:`check_may_share`.
 
     Args:
         outside: reads the public files as an outsider does; it tells whether they are public.
         workers: the most requests that are under way at the same time.
-        share_restricted: ids of gated or private datasets that may be shared, by :func:`check_may_share`.
         reads: read a ZIP that is there already, to compare its sha256. Else size and ETag tell whether it
             is right.
 
@@ -92,18 +148,20 @@ def make_public(
         False where the same content is shared already, whole.
 
     Raises:
-        RestrictedError: it is gated or private on the Hub, and not named. Nothing was shared.
         IntegrityError: a file differs from the manifest. Nothing was shared.
         PublishError: it could not be uploaded, or outsiders could not read it. Then the message has
             the bucket policy that helps.
     """
     manifest = entry.publishable_manifest()
-    check_may_share(manifest, share_restricted)
     records = read_json(bucket, PUBLIC_RECORDS_KEY)
     key, own_zip = own_record(records, manifest.ref) or (None, None)
-    same = key is not None and records[key].get("digest") == manifest.digest
-    is_damaged = same and key is not None and not _is_zip_whole(bucket, records[key], reads=reads)
+    own = records[key] if key is not None else {}
+    same = own.get("digest") == manifest.digest
+    is_damaged = same and not _is_zip_whole(bucket, own, reads=reads)
     if same and not is_damaged and all(outside.is_readable(n) for n in (str(own_zip), PUBLIC_RECORDS_KEY)):
+        terms = {"s3_zip_key": own_zip, "gated": manifest.gated, "private": manifest.private}
+        if {**own, **terms} != own:
+            update_json(bucket, PUBLIC_RECORDS_KEY, lambda d: put_record(d, manifest.ref, terms), public=True)
         _remove_left_behind(bucket, manifest.ref, records)
         return False
     zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)

@@ -12,7 +12,7 @@ from hf_localize.cataloguing.gathering import Listing
 from hf_localize.cataloguing.markup import Content, Html, element
 from hf_localize.cataloguing.overview import badges, license_of, name_of
 from hf_localize.cataloguing.sections import sections
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import UNKNOWN, Manifest
 from hf_localize.refs import DatasetRef
 
 
@@ -103,4 +103,6 @@ def _restriction(manifest: Manifest | None) -> Html | None:
     restriction = manifest.restriction if manifest else None
     if restriction is None:
         return None
+    if restriction == UNKNOWN:
+        return element("p", "Whether the Hub restricts it is not known.")
     return element("p", f"It is {restriction} on the Hub: the terms there bind whoever uses it here.")

@@ -11,6 +11,7 @@ from hf_localize.cataloguing import wording
 from hf_localize.cataloguing.frame import About, access, filled, page
 from hf_localize.cataloguing.gathering import Listing
 from hf_localize.cataloguing.markup import Content, Html, element, joined
+from hf_localize.manifest import UNKNOWN
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 
 _MOST_CONFIGS, _MOST_COLUMNS = 6, 200
@@ -31,7 +32,7 @@ class Summary:
     size_bytes: int = 0
     created: str = ""
     is_public: bool = False
-    restriction: str | None = None
+    restriction: str | None = UNKNOWN
     has_problem: bool = False
 
 
@@ -164,7 +165,7 @@ def badges(
         shown.append(element("span", "Public", class_="badge public"))
     if "team" in sharing:
         shown.append(element("span", "Team", class_="badge team"))
-    if restriction:
+    if restriction not in (None, UNKNOWN):
         shown.append(element("span", f"{restriction.capitalize()} on the Hub", class_="badge warn"))
     shown.append(element("span", license_name or "licence not stated", class_="badge"))
     shown += [element("span", kind, class_="badge") for kind in kinds]

@@ -103,11 +103,17 @@ def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
     yield "Revision", told["revision"] or "main"
     yield "Commit", told["commit"]
     yield "Licence", told["license"]
-    yield "Access", told["restriction"] and f"{told['restriction']} on the Hub"
+    yield "Access", _access(told["restriction"])
     yield "Origin", " ".join(filter(None, (told["origin"], told["created"])))
     yield "Written by", ", ".join(f"{name} {version}" for name, version in told["written_by"].items())
     yield "Size", told["size_bytes"] and f"{size(told['size_bytes'])}, {told['files']} files"
     yield "Digest", told["digest"]
+
+
+def _access(restriction: str | None) -> str | None:
+    if restriction == "unknown":
+        return "not known whether the Hub restricts it"
+    return restriction and f"{restriction} on the Hub"
 
 
 def _split_line(split: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ SHARE_RESTRICTED = click.option(
     "--share-restricted",
     multiple=True,
     metavar="DATASET_ID",
-    help="Let --make-public share this dataset though it is gated or private on the Hub.",
+    help="Let --make-public share this dataset though it is, or may be, gated or private on the Hub.",
 )
 TRUST_REMOTE_CODE = click.option(
     "--trust-remote-code/--no-trust-remote-code",

@@ -30,11 +30,11 @@ from huggingface_hub.utils import (
 from hf_localize import layout
 from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows, cut_at_files
-from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere
 from hf_localize.errors import ScriptDatasetError, UnreachableError, without_frames, without_queries
 from hf_localize.features import portable
 from hf_localize.flushing import flushing
+from hf_localize.hubterms import asked, known
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
 from hf_localize.room import NO_ROOM
@@ -341,25 +341,7 @@ def commit_now(repository: str, revision: str | None) -> tuple[str | None, str]:
 
 
 def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Response:
-    seconds = min(10.0, timeout_seconds)
-    url = f"{datasets.config.HF_ENDPOINT}{path}"
-
-    def ask() -> requests.Response:
-        with _Session() as session:
-            # Any auth keeps requests from taking one out of ~/.netrc in place of the token.
-            return session.head(url, timeout=seconds, auth=lambda request: request, **options)
-
-    return within(seconds, ask)
-
-
-class _Session(requests.Session):
-    """A session that sends a token to the host that it is meant for, and nothing out of ``~/.netrc``."""
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Take the token out of a request that is redirected to another host."""
-        before, after = str(response.request.url), str(prepared_request.url)
-        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
-            prepared_request.headers.pop("Authorization", None)
+    return asked("HEAD", f"{datasets.config.HF_ENDPOINT}{path}", timeout_seconds, **options)
 
 
 def stock_cached(ref: DatasetRef, arguments: Mapping[str, Any]) -> datasets.DatasetBuilder | None:
@@ -412,8 +394,8 @@ def _with_facts(manifest: Manifest, repository: str, revision: str | None, token
         manifest,
         canonical_id=facts.id,
         commit=facts.sha,
-        gated=bool(facts.gated),
-        private=bool(facts.private),
+        gated=known(facts.gated),
+        private=known(facts.private),
         license=_license(facts) or manifest.license,
     )
 

@@ -1,0 +1,144 @@
+"""Paths of this machine in prepared data: found, and put as stock has them where it streams from the Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import mmap
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: A file in the cache of huggingface_hub: repository, commit and path.
+_SNAPSHOT = re.compile(r"datasets--([^/]+)/snapshots/([0-9a-f]{40})/(.+)")
+#: A file of an archive in the cache of `datasets`, in a folder named by the sha256 of the archive's path.
+_EXTRACTED = re.compile(r"extracted/([0-9a-f]{64})/(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPaths:
+    """Where files that came with a dataset lie on this machine.
+
+    Args:
+        hub: caches of huggingface_hub.
+        downloads: folders of what `datasets` downloads.
+        source: the folder from which the dataset was read, if that is the user's own.
+    """
+
+    hub: tuple[str, ...]
+    downloads: tuple[str, ...]
+    source: str | None = None
+
+    def translated(self, value: str, *, is_path: bool) -> str:
+        """Return *value*, if it is a path of this machine, as stock has it in a stream from the Hub.
+
+        In the user's own folder it becomes relative to that. Another path of this machine becomes the
+        name of its file.
+
+        Args:
+            is_path: it is known to be a path, wherever it may lie.
+        """
+        chain, divider, path = value.rpartition("::")
+        for root in self.hub:
+            if (rest := _below(path, root)) and (found := _SNAPSHOT.fullmatch(rest)):
+                repository, commit, name = found.groups()
+                return f"{chain}{divider}hf://datasets/{repository.replace('--', '/')}@{commit}/{name}"
+        for root in self.downloads:
+            if rest := _below(path, root):
+                return f"{chain}{divider}{_downloaded(root, rest)}"
+        if self.source and (rest := _below(path, self.source)):
+            return f"{chain}{divider}{rest}"
+        roots = (*self.hub, *self.downloads)
+        is_ours = (is_path and path.startswith(os.sep)) or any(_below(path, root) for root in roots)
+        return f"{chain}{divider}{os.path.basename(path)}" if is_ours else value
+
+
+def _below(path: str, root: str) -> str | None:
+    """Return the path relative to *root*, with slashes; None: it does not lie below it."""
+    for folder in dict.fromkeys((root, os.path.realpath(root))):
+        if path.startswith(os.path.join(folder, "")):
+            return path[len(os.path.join(folder, "")) :].replace(os.sep, "/")
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _downloaded(root: str, rest: str) -> str:
+    """Return from where the file *rest* of the folder *root* was downloaded; if nobody knows, its name."""
+    if found := _EXTRACTED.fullmatch(rest):
+        digest, member = found.groups()
+        for archive in _archives(root):
+            if hashlib.sha256(archive.encode()).hexdigest() == digest:
+                return f"zip://{member}::{_url_of(archive) or os.path.basename(archive)}"
+        return member
+    return _url_of(os.path.join(root, rest)) or os.path.basename(rest)
+
+
+def _archives(root: str) -> Iterator[str]:
+    return (str(path.with_suffix("")) for path in Path(root).glob("*.json"))
+
+
+def _url_of(path: str) -> str | None:
+    """Return the URL of what `datasets` has downloaded to *path*, without a query, where signatures are."""
+    try:
+        url: str = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return url.partition("?")[0]
+
+
+def translate(shard: Path, columns: Collection[str] | None, paths: LocalPaths) -> None:
+    """Translate the paths of this machine in the Arrow stream file *shard*, by *paths*.
+
+    Args:
+        columns: those that hold nothing but paths; None: any text, at any depth, may be one.
+    """
+    import pyarrow as pa
+
+    if columns is None and not _holds(shard, (*paths.hub, *paths.downloads)):
+        return
+    change = functools.partial(paths.translated, is_path=columns is not None)
+    part = shard.with_name(f".{shard.name}.translated")
+    with contextlib.ExitStack() as opened:
+        source = opened.enter_context(pa.memory_map(str(shard)))
+        reader = opened.enter_context(pa.ipc.open_stream(source))
+        writer = opened.enter_context(pa.ipc.new_stream(str(part), reader.schema))
+        for batch in reader:
+            for index, field in enumerate(batch.schema):
+                if columns is None or field.name in columns:
+                    batch = batch.set_column(index, field, _changed(batch.column(index), change))
+            writer.write_batch(batch)
+    os.replace(part, shard)
+
+
+def _holds(shard: Path, roots: Collection[str]) -> bool:
+    """Tell whether any of *roots* stands in the bytes of *shard*: its values are not compressed."""
+    names = {os.fsencode(name) for root in roots for name in (root, os.path.realpath(root))}
+    with open(shard, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return any(data.find(name) >= 0 for name in names)
+
+
+def _changed(array: pa.Array, change: Callable[[str], str]) -> pa.Array:
+    """Return *array*, which is no slice, with each text as *change* returns it."""
+    import pyarrow as pa
+
+    kind, mask = array.type, array.is_null() if array.null_count else None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.array([value and change(value) for value in array.to_pylist()], kind)
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(array.indices, _changed(array.dictionary, change))
+    if pa.types.is_struct(kind) and kind.num_fields:
+        children = [_changed(array.field(index), change) for index in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
+    if pa.types.is_fixed_size_list(kind):
+        return type(array).from_arrays(_changed(array.values, change), type=kind, mask=mask)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return type(array).from_arrays(array.offsets, _changed(array.values, change), type=kind, mask=mask)
+    return array
