@@ -78,10 +78,10 @@ def list_local_datasets(pattern: str | None = None, details: bool = False) -> li
     Args:
         pattern: of dataset ids, such as ``openai/*``; None: all.
         details: also return, where it is known, ``canonical_id``, ``commit``, ``origin``, ``created``,
-            ``license``, ``restriction`` (on the Hub: ``gated``, ``private``, ``unknown``, None), ``splits``
-            (the rows of each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and
-            ``came_from`` (the bucket from which the copy was fetched). Whether a dataset is public is asked, where
-            there are a bucket and a network, for 3 s at most.
+            ``license``, ``restriction`` (on the Hub: ``gated``, ``private``, ``unknown``, None),
+            ``splits`` (the rows of each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and
+            ``came_from`` (the bucket from which the copy was fetched). Whether a dataset is public is asked,
+            where there are a bucket and a network, for 3 s at most.
     """
     session = current_session()
     if not details:
