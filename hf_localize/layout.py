@@ -19,7 +19,7 @@ from hf_localize.features import portable
 from hf_localize.hashing import hash_file
 from hf_localize.jsonformat import parse_json
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.paths import check_tree
+from hf_localize.manifestjson import check_manifest, count
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import count_rows
 
@@ -92,27 +92,29 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         splits.append(
             Split(
                 split_name,
-                int(recorded.get("num_examples") or 0),
-                int(recorded.get("num_bytes") or 0),
+                count(recorded.get("num_examples") or 0),
+                count(recorded.get("num_bytes") or 0),
                 shards,
             )
         )
         paths += [prefix + STATE_FILE, prefix + INFO_FILE, *(s.path for s in shards)]
     if read(CARD_FILE) is not None:
         paths.append(CARD_FILE)
-    check_tree(paths, where)
-    return Manifest(
+    config, license_ = info.get("config_name"), info.get("license")
+    manifest = Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
         revision=ref.revision,
-        resolved_config=info.get("config_name") or ref.config_name,
+        resolved_config=config if config and isinstance(config, str) else ref.config_name,
         origin="save_to_disk",
-        license=info.get("license") or None,
+        license=license_ if license_ and isinstance(license_, str) else None,
         splits=tuple(splits),
         features=portable(info.get("features") or {}),
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),
     )
+    check_manifest(manifest, where)
+    return manifest
 
 
 def with_card(manifest: Manifest, folder: Path, card: Path) -> Manifest:

@@ -128,6 +128,10 @@ class Manifest:
         """Return, in a word, why the Hub does not give the dataset to everybody; None: it does."""
         return "private" if self.private else "gated" if self.gated else None
 
+    def says_as(self, other: Manifest) -> bool:
+        """Tell whether this and *other*, of the same files, say the same of their rows."""
+        return (self.splits, self.features) == (other.splits, other.features)
+
     def shard_paths(self) -> frozenset[str]:
         """Return the paths of the shards of all splits."""
         return frozenset(shard.path for split in self.splits for shard in split.shards)

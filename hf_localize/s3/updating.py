@@ -153,7 +153,10 @@ def _put_over(bucket: Bucket, key: str, body: bytes, etag: str | None, public: b
 
 
 def _as_json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, ensure_ascii=False).encode()
+    try:
+        return json.dumps(document, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # Somebody's half of a surrogate pair, which stays as it came.
+        return json.dumps(document, indent=1).encode()
 
 
 def _parsed(bucket: Bucket, key: str, data: bytes | None) -> dict[str, Any]:
