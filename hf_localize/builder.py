@@ -129,7 +129,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             else:
                 self._prepare_as_stock(*args, **kwargs)
         except _ReplacedError:  # Somebody replaced the entry meanwhile: take the new one, whole.
-            self._adopt(self._resolver.localize(self._ref, wanted=self._wanted))
+            self._adopt(self._resolver.localize(self._ref, wanted=self._wanted, is_checked=False))
             self._prepare_as_stock(*args, **kwargs)
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
@@ -253,8 +253,9 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """Build from *entry* from now on; its content may differ from what was found before."""
         if entry is self._entry:
             return
+        is_same = entry.digest == self.hash and entry.manifest.says_as(self._entry.manifest)
         self._entry = self._shards = entry
-        if entry.digest == self.hash:
+        if is_same:
             return
         self._has_prepared_info = False
         self.hash: str = entry.digest
