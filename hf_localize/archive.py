@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import lzma
 import stat
 import struct
 import zipfile
@@ -19,7 +18,6 @@ from isal import igzip_lib, isal_zlib
 
 from hf_localize.errors import (
     GarbledError,
-    HfLocalizeError,
     IntegrityError,
     UnreachableError,
     UnsafeArchiveError,
@@ -31,7 +29,7 @@ from hf_localize.manifestjson import read_manifest
 from hf_localize.paths import check_paths, check_tree
 from hf_localize.progress import moving
 from hf_localize.refs import MANIFEST_NAME
-from hf_localize.zipformat import FLUSHED, Member, member_of
+from hf_localize.zipformat import DEFLATED, FLUSHED, STORED, Member, member_of
 
 #: Opens the ZIP's bytes from an offset to before another for one reading.
 OpenRange = Callable[[int, int], io.RawIOBase]
@@ -42,7 +40,7 @@ _READ_AHEAD = 1 << 20
 #: What zipfile raises for what is not a ZIP, or not a whole one.
 _NOT_A_ZIP = (
     *(zipfile.BadZipFile, LookupError, ValueError, OverflowError, EOFError, RuntimeError),
-    *(struct.error, zlib.error, lzma.LZMAError),
+    *(struct.error, zlib.error, MemoryError),
 )
 #: Of a ZIP's directory, which zipfile reads by one read and makes an object for each entry of.
 _MOST_DIRECTORY_BYTES = 32 << 20
@@ -85,11 +83,6 @@ def _open_zip(file: BinaryIO, where: str) -> Iterator[zipfile.ZipFile]:
             yield opened
     except _NOT_A_ZIP as exc:
         raise IntegrityError(f"{where} is not a ZIP, or damaged: {exc!r:.300}") from exc
-    except OSError as exc:
-        if exc.errno is not None or isinstance(exc, HfLocalizeError):
-            raise
-        # bz2 has no error of its own.
-        raise IntegrityError(f"{where} is damaged: {exc}") from exc
 
 
 class _Cautious:
@@ -192,8 +185,8 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
     """Return the ZIP's file members by path, without folders and the manifest.
 
     Raises:
-        UnsafeArchiveError: a name leads outside, stands twice, or is no regular file; or members
-            share bytes.
+        UnsafeArchiveError: a name leads outside, stands twice, or is no regular file; members share
+            bytes; or one is compressed by a method that inflates to any size at once.
     """
     others = [info for info in archive.infolist() if info.filename != MANIFEST_NAME]
     check_paths((info.filename.removesuffix("/") for info in others), where)
@@ -209,6 +202,12 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
             raise UnsafeArchiveError(f"{where} holds {info.filename!r}, which is encrypted")
     end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        if info.compress_type not in (STORED, DEFLATED):
+            # zipfile inflates all that it has read of these, and lzma's dictionary is as large as it says.
+            raise UnsafeArchiveError(
+                f"{where} holds {info.filename!r}, compressed by method {info.compress_type}: only stored "
+                "(0) and deflated (8) members are read"
+            )
         if info.header_offset < end:
             raise UnsafeArchiveError(f"{where} holds {info.filename!r}, which overlaps another member")
         end = info.header_offset + info.compress_size

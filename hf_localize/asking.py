@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -11,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from hf_localize.api import PlainHub, as_dict
 from hf_localize.deadline import within
 from hf_localize.entries import Entry, NotHere, Source, StoredEntry
-from hf_localize.errors import DatasetNotFoundError, NotLockedError, kind_of, without_queries
+from hf_localize.errors import (
+    DatasetNotFoundError,
+    NotLockedError,
+    UnsupportedFeatureError,
+    kind_of,
+    without_queries,
+)
 from hf_localize.lockfile import Locked
 from hf_localize.manifest import Manifest, Split
 from hf_localize.pinning import PinnedEntry, PinnedFetch, find_pinned
@@ -80,7 +87,7 @@ def explain_dataset(
         locked = None if lock is None else lock.of(ref)
     except NotLockedError as exc:
         refused = str(exc)
-    asked = ask_all(ref, session, locked=locked)
+    asked = ask_all(ref, session, locked=locked, check=_check_as_a_load)
     taken = None if refused else next((one for one in asked if one.entry is not None), None)
     as_locked = None if lock is None or locked is None else lock.as_locked(locked)
     does = f"fail: {refused or _failure(ref, asked, as_locked)}"
@@ -144,12 +151,14 @@ def ask_all(
     session: Session,
     stop: Callable[[list[Asked]], bool] = lambda _: False,
     locked: Locked | None = None,
+    check: Callable[[Entry | NotHere], None] = lambda _: None,
 ) -> list[Asked]:
     """Ask each source for *ref*, in the order of a load, and return what they said.
 
     Args:
         stop: tells, by what the others said, whether the Hub need not be asked.
         locked: what alone counts; None: whatever a source has.
+        check: raises where a load could not use an answer.
     """
     asked: list[Asked] = []
     for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
@@ -159,11 +168,26 @@ def ask_all(
         elif kind == "hub" and stop(asked):
             continue
         else:
-            asked.append(_ask(kind, ref, session, locked))
+            asked.append(_ask(kind, ref, session, locked, check))
     return asked
 
 
-def _ask(kind: str, ref: DatasetRef, session: Session, locked: Locked | None) -> Asked:
+def _check_as_a_load(found: Entry | NotHere) -> None:
+    """Raise IntegrityError where `datasets` can't read a manifest."""
+    if isinstance(found, StoredEntry) and found.manifest.splits:
+        from hf_localize.infos import dataset_info
+
+        with contextlib.suppress(UnsupportedFeatureError):  # A load ends there, and asks nobody else.
+            dataset_info(found.manifest, found.manifest.ref)
+
+
+def _ask(
+    kind: str,
+    ref: DatasetRef,
+    session: Session,
+    locked: Locked | None,
+    check: Callable[[Entry | NotHere], None],
+) -> Asked:
     hub = PlainHub(trust_remote_code=False) if kind == "hub" else None
     sources = session.resolver(hub, only=(kind,)).sources
     if not sources:
@@ -177,6 +201,7 @@ def _ask(kind: str, ref: DatasetRef, session: Session, locked: Locked | None) ->
 
     try:
         found = _find(sources[0], ref, session, locked)
+        check(found)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
         failure = kind_of(exc)
         return told(

@@ -8,6 +8,7 @@ https://github.com/apache/arrow/blob/main/format/Message.fbs .
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 
 _CONTINUATION = 0xFFFFFFFF
 #: Values of ``MessageHeader``.
-_SCHEMA, _RECORD_BATCH = 1, 3
+_SCHEMA, _DICTIONARY, _RECORD_BATCH = 1, 2, 3
+#: How compression is announced in metadata of 2020.
+_OLD_COMPRESSION = b"ARROW:experimental_compression"
 #: A manifest names at most so many batches of a shard, evenly spread, and of all shards together
 #: (but one of each); the others are walked to. A reader of one row reads the whole manifest.
 _MOST_POINTS, _MOST_POINTS_OF_ENTRY = 256, 8192
 _MAX_METADATA_BYTES = 64 << 20
+_MAX_OFFSET = 1 << 62
+#: A pair of a seek point, of numbers that fit an offset.
+_POINT = re.compile(r"[0-9]{1,18}:[0-9]{1,18}(?: [0-9]{1,18}:[0-9]{1,18})*")
 
 
 def seek_points(shard: Path, *, shards: int = 1) -> tuple[tuple[int, int], ...]:
@@ -55,10 +61,42 @@ def unpacked(text: str) -> list[tuple[int, int]]:
     Raises:
         IntegrityError: it is not what :func:`packed` writes.
     """
+    check_points(text)
+    return [(int(rows), int(offset)) for rows, offset in (pair.split(":") for pair in text.split())]
+
+
+def check_points(text: str) -> None:
+    """Raise IntegrityError where *text* is not what :func:`packed` writes."""
+    if text and not _POINT.fullmatch(text):
+        raise IntegrityError(f"{text[:200]!r} does not tell where record batches lie")
+
+
+def check_shard(file: BinaryIO, rows: int | None = None, points: str = "") -> int:
+    """Return the rows of an Arrow stream file; of its batches only the headers are read.
+
+    Args:
+        rows: how many it should have; None: that is not known.
+        points: where some batches should lie, as :func:`packed` has it.
+
+    Raises:
+        IntegrityError: it is not a whole Arrow stream as `datasets` writes it, or not as it should be.
+    """
+    found, places = 0, set()
+    size = file.seek(0, io.SEEK_END)
     try:
-        return [(int(rows), int(offset)) for rows, offset in (pair.split(":") for pair in text.split())]
-    except ValueError as exc:
-        raise IntegrityError(f"{text[:200]!r} does not tell where record batches lie") from exc
+        for kind, count, offset, end in _all_messages(file):
+            if end > size:
+                raise IntegrityError(f"an Arrow stream ended {end - size} bytes too early")
+            if kind == _RECORD_BATCH:
+                places.add((found, offset))
+                found += count
+    except NotSeekableError as exc:
+        raise IntegrityError("it is not an Arrow stream as datasets writes it") from exc
+    if rows is not None and rows != found:
+        raise IntegrityError(f"it has {found} rows; its manifest says {rows}")
+    if not places.issuperset(unpacked(points)):
+        raise IntegrityError("its record batches are not where its manifest says")
+    return found
 
 
 def open_at(
@@ -81,17 +119,17 @@ def open_at(
 
     try:
         if not row:
-            return 0, pa.ipc.open_stream(stream)
+            return 0, pa.ipc.open_stream(Uncompressed(stream))
         schema = _schema_of(stream)
         stop_row = 0
         for rows, offset, stop_row in _batches(stream, [p for p in points if p[0] <= row][-1:]):
             if stop_row > row:
                 stream.seek(offset)
-                return rows, pa.ipc.open_stream(_Joined(schema, stream))
+                return rows, pa.ipc.open_stream(Uncompressed(_Joined(schema, stream)))
         return stop_row, pa.RecordBatchReader.from_batches(pa.schema([]), [])
     except NotSeekableError:
         stream.seek(0)
-        return 0, pa.ipc.open_stream(stream)
+        return 0, pa.ipc.open_stream(Uncompressed(stream))
 
 
 def messages(stream: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
@@ -128,6 +166,19 @@ def _batches(stream: BinaryIO, from_point: Sequence[tuple[int, int]] = ()) -> It
         rows, offset = rows + count, end
 
 
+def _all_messages(stream: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (kind, rows, offset, end) of each message of a whole file, the schema first."""
+    offset = 0
+    while True:
+        kind, rows, _, end = _message(stream, offset)
+        if kind is None and offset:
+            return
+        if kind is None or kind not in ((_DICTIONARY, _RECORD_BATCH) if offset else (_SCHEMA,)):
+            raise NotSeekableError
+        yield kind, rows, offset, end
+        offset = end
+
+
 def _schema_of(stream: BinaryIO) -> bytes:
     kind, _, _, end = _message(stream, 0)
     if kind != _SCHEMA:
@@ -147,12 +198,29 @@ def _message(stream: BinaryIO, offset: int) -> tuple[int | None, int, int, int]:
         raise NotSeekableError
     if size == 0:
         return None, 0, offset + 8, offset + 8
-    table = _Table.root(_read(stream, size))
-    kind = table.number(1, "<B")
-    header = table.table(2)
-    rows = header.number(0, "<q") if header is not None and kind == _RECORD_BATCH else 0
+    kind, rows, length = _head(_read(stream, size))
     body = offset + 8 + size
-    return kind, rows, body, body + table.number(3, "<q")
+    return kind, rows, body, body + length
+
+
+def _head(metadata: bytes) -> tuple[int, int, int]:
+    """Return the kind of a message, its rows, and how long its body is.
+
+    Raises:
+        IntegrityError: it makes no sense, or is compressed: then it could inflate to any size.
+    """
+    table = _Table.root(metadata)
+    kind, length = table.number(1, "<B"), table.number(3, "<q")
+    header = table.table(2)
+    batch = header.table(1) if header is not None and kind == _DICTIONARY else header
+    rows = header.number(0, "<q") if header is not None and kind == _RECORD_BATCH else 0
+    if not 0 <= length < _MAX_OFFSET or not 0 <= rows < _MAX_OFFSET:
+        raise IntegrityError("an Arrow message has a negative or impossible length")
+    if kind not in (_DICTIONARY, _RECORD_BATCH) or batch is None:
+        return kind, 0, length
+    if batch.table(3) is not None or _OLD_COMPRESSION in metadata:
+        raise IntegrityError("it has compressed record batches, which datasets never writes")
+    return kind, rows, length
 
 
 def _read(stream: BinaryIO, size: int, *, at_end: bool = False) -> bytes:
@@ -162,6 +230,49 @@ def _read(stream: BinaryIO, size: int, *, at_end: bool = False) -> bytes:
     if len(data) < size and not (at_end and not data):
         raise IntegrityError(f"an Arrow stream ended {size - len(data)} bytes too early")
     return data
+
+
+class Uncompressed(io.RawIOBase):
+    """A stream of Arrow messages for pyarrow to read, which raises where one is compressed.
+
+    pyarrow would inflate a message of a few kilobytes to whatever size it has or claims.
+    """
+
+    def __init__(self, stream: BinaryIO | io.RawIOBase) -> None:
+        self._stream = stream
+        self._head = bytearray()
+        self._needed, self._body = 8, 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int | None = -1) -> Any:
+        """Return up to *size* bytes as a buffer; fewer only at the end."""
+        data = self._stream.read(-1 if size is None else size)
+        left = memoryview(data or b"")
+        while left:
+            skipped = min(self._body, len(left))
+            self._body, left = self._body - skipped, left[skipped:]
+            taken = left[: self._needed - len(self._head)]
+            self._head += taken
+            left = left[len(taken) :]
+            if len(self._head) == self._needed:
+                self._step()
+        return data
+
+    def _step(self) -> None:
+        mark, size = struct.unpack_from("<II", self._head)
+        if self._needed > 8:
+            _, _, self._body = _head(bytes(self._head[8:]))
+            self._head.clear()
+            self._needed = 8
+        elif mark != _CONTINUATION or size > _MAX_METADATA_BYTES:
+            raise IntegrityError("it is not an Arrow stream as datasets writes it")
+        elif size:
+            self._needed = 8 + size
+        else:  # The end; pyarrow reads no more.
+            self._body = _MAX_OFFSET
 
 
 class NotSeekableError(Exception):

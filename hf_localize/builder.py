@@ -21,8 +21,8 @@ from hf_localize.batches import open_at, unpacked
 from hf_localize.capture import dataset_name
 from hf_localize.datafiles import CACHE_FOLDER
 from hf_localize.entries import StoredEntry
-from hf_localize.errors import IntegrityError, StoreError
-from hf_localize.infos import config_name_of, dataset_info, version_of
+from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError
+from hf_localize.infos import check_schema, config_name_of, dataset_info, version_of
 from hf_localize.keeping import ReadThrough
 from hf_localize.lockfile import Locked, locked
 from hf_localize.pinning import hashed_manifest
@@ -113,7 +113,13 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """Bring the entry into the local store, then prepare it as stock does."""
         try:
             self._adopt(
-                self._resolver.localize_entry(self._entry, self._ref, force=self._force, wanted=self._wanted)
+                self._resolver.localize_entry(
+                    self._entry,
+                    self._ref,
+                    force=self._force,
+                    wanted=self._wanted,
+                    is_checked=self._has_prepared_info,
+                )
             )
         except StoreError as exc:
             self._require_room_in_cache()
@@ -124,11 +130,14 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             else:
                 self._prepare_as_stock(*args, **kwargs)
         except _ReplacedError:  # Somebody replaced the entry meanwhile: take the new one, whole.
-            self._adopt(self._resolver.localize(self._ref, wanted=self._wanted))
+            self._adopt(self._resolver.localize(self._ref, wanted=self._wanted, is_checked=False))
             self._prepare_as_stock(*args, **kwargs)
         if self._output_dir == self._cache_dir and self._file_format == "arrow":
             self._mend_links()
         self._record()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_resolver": self._resolver.without_hub()}
 
     def _record(self) -> None:
         """Tell the record, where there is one, what was loaded."""
@@ -214,9 +223,28 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         in_turn = in_turn or InTurn(shards)
         for index, path in enumerate(shards):
             with in_turn.open(path, self._shards.open) as stream:
-                for number, table in enumerate(_tables(stream, path, first_row, self._seek_points(path))):
+                for number, table in enumerate(self._tables(stream, path, first_row)):
                     yield (_Key(index, number) if _Key else f"{index}_{number}"), table
             first_row = 0
+
+    def _tables(self, stream: BinaryIO, path: str, first_row: int) -> Iterator[pa.Table]:
+        """Yield the batches of a shard, from the one with *first_row* on, after its schema was checked."""
+        try:
+            skipped, reader = open_at(stream, first_row, self._seek_points(path))
+            if skipped:
+                yield pa.table({"skipped": pa.nulls(skipped)})
+            with reader:
+                for number, batch in enumerate(reader):
+                    if not number:
+                        check_schema(batch.schema, self.info.features, path)
+                    yield pa.Table.from_batches([batch])
+        except HfLocalizeError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as exc:
+            if isinstance(exc, OSError) and exc.errno is not None:  # It is the disk's.
+                raise
+            raise IntegrityError(f"{path} is not a whole Arrow stream: {exc}") from exc
+        stream.read(1)  # The read of a verified stream's end is what checks it.
 
     def _seek_points(self, path: str) -> Sequence[tuple[int, int]]:
         shards = (shard for split in self._entry.manifest.splits for shard in split.shards)
@@ -226,8 +254,9 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         """Build from *entry* from now on; its content may differ from what was found before."""
         if entry is self._entry:
             return
+        is_same = entry.digest == self.hash and entry.manifest.says_as(self._entry.manifest)
         self._entry = self._shards = entry
-        if entry.digest == self.hash:
+        if is_same:
             return
         self._has_prepared_info = False
         self.hash: str = entry.digest
@@ -293,21 +322,6 @@ def _inodes_in(folder: str, entry: LocalEntry) -> dict[str, int]:
 
 def _prepared_info(cache_dir: str) -> str:
     return os.path.join(cache_dir, datasets.config.DATASET_INFO_FILENAME)
-
-
-def _tables(
-    stream: BinaryIO, path: str, first_row: int, points: Sequence[tuple[int, int]]
-) -> Iterator[pa.Table]:
-    try:
-        skipped, reader = open_at(stream, first_row, points)
-        if skipped:
-            yield pa.table({"skipped": pa.nulls(skipped)})
-        with reader:
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
-    except pa.ArrowInvalid as exc:
-        raise IntegrityError(f"{path} is not a whole Arrow stream: {exc}") from exc
-    stream.read(1)  # The read of a verified stream's end is what checks it.
 
 
 def _is_local(filesystem: Any) -> bool:

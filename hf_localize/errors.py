@@ -7,6 +7,7 @@ Each one also inherits the builtin that callers already catch for that situation
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _QUERY = re.compile(r"""(https?://[^\s?'"<>]+)\?[^\s'"<>)]+""")
 
@@ -28,13 +29,34 @@ def without_frames(exc: BaseException) -> BaseException:
     return exc
 
 
+def printable(text: str) -> str:
+    """Return *text* with characters that would steer a terminal, or reorder a line, as their escapes.
+
+    Line breaks and tabs stay, and what joins or divides letters in some scripts.
+    """
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() or not _steers(char) else _escaped(char) for char in text])
+
+
+def _steers(char: str) -> bool:
+    return char not in "\n\t\u200c\u200d" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
 class HfLocalizeError(Exception):
-    """Base of every error that hf_localize raises.
+    """Base of every error that hf_localize raises. Its message may quote what others wrote.
 
     ``path`` is the folder of the dataset in the local store, where only what was to follow has failed.
     """
 
     path: str | None = None
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InvalidRefError(HfLocalizeError, ValueError):

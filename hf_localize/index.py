@@ -127,7 +127,7 @@ def read_placed(data: bytes, where: str) -> Placed:
     generation = document.get("generation", 0)
     if not isinstance(folder, str) or not _may_have(manifest.ref, f"{folder}/{MANIFEST_NAME[1:]}"):
         raise IntegrityError(f"{where} names the folder {folder!r}, which can't be its entry's")
-    if not isinstance(elsewhere, dict) or not isinstance(generation, int):
+    if not isinstance(elsewhere, dict) or not isinstance(generation, int) or not 0 <= generation < 1 << 62:
         raise IntegrityError(f"{where} does not tell where the entry's files are")
     for path, key in elsewhere.items():
         if not isinstance(key, str) or not _may_have(manifest.ref, key):
@@ -193,7 +193,11 @@ def catalog_keys(manifest: Manifest) -> tuple[str, ...]:
 
 
 def enter(document: dict[str, Any], manifest: Manifest) -> bool:
-    """Enter *manifest* into the catalog *document*; False: it stands there already."""
+    """Enter *manifest* into the catalog *document*; False: it stands there already.
+
+    Raises:
+        IntegrityError: *document* is not a catalog.
+    """
     listed = {
         "dataset_id": manifest.dataset_id,
         "config_name": manifest.config_name,
@@ -204,7 +208,7 @@ def enter(document: dict[str, Any], manifest: Manifest) -> bool:
         "commit": manifest.commit,
         "tells_configs": bool(manifest.repository_configs),
     }
-    entries = document.setdefault("entries", {})
+    entries = _entries(document)
     if entries.get(manifest.ref.record_key) == listed:
         return False
     entries[manifest.ref.record_key] = listed
@@ -213,7 +217,14 @@ def enter(document: dict[str, Any], manifest: Manifest) -> bool:
 
 def leave(document: dict[str, Any], ref: DatasetRef) -> bool:
     """Take the entry of *ref* out of the catalog *document*; False: it does not stand there."""
-    return document.get("entries", {}).pop(ref.record_key, None) is not None
+    return _entries(document).pop(ref.record_key, None) is not None
+
+
+def _entries(document: dict[str, Any]) -> dict[str, Any]:
+    entries = document.setdefault("entries", {})
+    if not isinstance(entries, dict):
+        raise IntegrityError("what is in the place of the dataset's catalog is not a catalog: remove it")
+    return entries
 
 
 def read_catalog(data: bytes, where: str) -> list[Listed]:

@@ -11,6 +11,8 @@ from hf_localize.errors import IntegrityError
 
 #: A manifest of 100,000 files has some 20 MB; more is refused before it is parsed.
 MAX_JSON_BYTES = 64 << 20
+#: The same manifest has a million values, and an empty object takes 64 bytes where it has three in JSON.
+_MAX_VALUES = 4_000_000
 #: Before the last field: the sha256 of all that stands before this.
 _SEAL = b',\n "checksum": "'
 
@@ -59,9 +61,11 @@ def parse_json(data: bytes, where: str) -> Any:
     """
     if len(data) > MAX_JSON_BYTES:
         raise IntegrityError(f"{where} has {len(data)} bytes, more than {MAX_JSON_BYTES}")
+    if sum(map(data.count, (b"[", b"{", b",", b":"))) > _MAX_VALUES:  # One of these is before each value.
+        raise IntegrityError(f"{where} has more than {_MAX_VALUES} values")
     try:
         return json.loads(str(data, "utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as exc:
+    except (ValueError, RecursionError, MemoryError) as exc:
         raise IntegrityError(f"{where} is not JSON: {str(exc)[:200]}") from exc
 
 

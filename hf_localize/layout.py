@@ -23,7 +23,7 @@ from hf_localize.features import differences, portable
 from hf_localize.hashing import hash_file
 from hf_localize.jsonformat import parse_json
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.manifestjson import SPLIT_NAME
+from hf_localize.manifestjson import SPLIT_NAME, check_manifest, count
 from hf_localize.paths import check_tree
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import column_names, count_rows
@@ -128,8 +128,8 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         splits.append(
             Split(
                 said,
-                int(recorded.get("num_examples") or 0),
-                int(recorded.get("num_bytes") or 0),
+                count(recorded.get("num_examples") or 0),
+                count(recorded.get("num_bytes") or 0),
                 shards,
             )
         )
@@ -146,18 +146,21 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         if said != name:
             warn_of_name(where, said, name)
     info = infos[0]
-    return Manifest(
+    config, license_ = info.get("config_name"), info.get("license")
+    manifest = Manifest(
         dataset_id=ref.dataset_id,
         config_name=ref.config_name,
         revision=ref.revision,
-        resolved_config=info.get("config_name") or ref.config_name,
+        resolved_config=config if config and isinstance(config, str) else ref.config_name,
         origin="save_to_disk",
-        license=info.get("license") or None,
+        license=license_ if license_ and isinstance(license_, str) else None,
         splits=tuple(replace(split, name=names[split.name]) for split in splits),
         features=portable(next(iter(features.values()))),
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),
     )
+    check_manifest(manifest, where)
+    return manifest
 
 
 def lone_split(said: object) -> str:

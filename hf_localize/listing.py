@@ -239,7 +239,8 @@ def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -
 
 def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> Described:
     splits = value.get("splits")
-    if not isinstance(splits, dict) or not all(isinstance(rows, int) for rows in splits.values()):
+    rows = splits.values() if isinstance(splits, dict) else [None]
+    if not all(isinstance(count, int) and 0 <= count < 1 << 63 for count in rows):
         splits = None
     said = value.get("license")
     is_from_hub = record.commit is not None

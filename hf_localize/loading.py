@@ -24,6 +24,7 @@ from hf_localize.errors import (
     ScriptDatasetError,
     without_queries,
 )
+from hf_localize.infos import check_entry
 from hf_localize.lockfile import Locked, locked
 from hf_localize.pinning import PinnedFetch, hashed_manifest
 from hf_localize.recording import record
@@ -100,10 +101,27 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     )
     wanted = None if request.force else _wanted.get()
     resolver = session.resolver(hub if with_hub else None, wanted=wanted, locked=True)
+    resolver = replace(resolver, check=check_entry)
+
+    def opened(entry: Entry) -> Entry | LocalizedDataset:
+        if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
+            return entry
+        return LocalizedDataset(
+            entry,
+            request.ref,
+            resolver,
+            cache_dir=request.cache_dir,
+            token=request.token,
+            force=request.force,
+            wanted=wanted,
+            keeps_streamed=session.settings.stream_cache,
+            record_path=session.settings.record,
+        )
+
     try:
-        entry = resolver.find(request.ref, skip_local=request.force)
+        entry = resolver.find(request.ref, opened, skip_local=request.force)
         if isinstance(entry, PinnedFetch):  # Only its bytes tell whether it is what is locked.
-            entry = resolver.localize(request.ref, skip_local=request.force)
+            entry = opened(resolver.localize(request.ref, skip_local=request.force, is_checked=False))
     except DatasetNotFoundError as exc:
         _raise_for_config(request.ref, resolver)
         raise as_stock_raises(exc) from _cause(exc)
@@ -114,26 +132,17 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         else:
             _record_commit(entry, session)
         return entry.builder
-    if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
+    if not isinstance(entry, LocalizedDataset):
         # A ZIP without manifest tells nothing before it is unpacked; data files are for stock to read.
-        entry = resolver.localize_entry(entry, request.ref)
+        entry = opened(resolver.localize_entry(entry, request.ref, is_checked=False))
     if isinstance(entry, LocalEntry) and not entry.is_saved:
         _refuse_script(entry)
         _record(entry, request.ref, session)
         return stock_builder(
             open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
         )
-    return LocalizedDataset(
-        entry,
-        request.ref,
-        _without_hub(resolver),
-        cache_dir=request.cache_dir,
-        token=request.token,
-        force=request.force,
-        wanted=wanted,
-        keeps_streamed=session.settings.stream_cache,
-        record_path=session.settings.record,
-    )
+    assert isinstance(entry, LocalizedDataset)
+    return entry
 
 
 def _locked_commit(ref: DatasetRef, session: Session) -> str | None:
@@ -420,12 +429,6 @@ def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
             without_queries(str(exc)),
         )
     return home
-
-
-def _without_hub(resolver: Resolver) -> Resolver:
-    """Return the resolver for a builder to keep: stock's call can't be repeated from a pickle."""
-    sources = tuple(source for source in resolver.sources if source.kind != "hub")
-    return Resolver(resolver.store, sources, resolver.timeout_seconds, resolver.lock)
 
 
 def _cause(exc: DatasetNotFoundError) -> BaseException | None:

@@ -96,7 +96,7 @@ def download_locked(
 def _locked_now(ref: DatasetRef, session: Session, hub: PlainHub) -> Locked:
     """Return what the first source has of *ref*."""
     resolver = session.resolver(hub)
-    entry = resolver.find(ref)
+    entry: Entry = resolver.find(ref)
     if isinstance(entry, CommittedEntry) and entry.commit is not None:
         return Locked(ref, commit=entry.commit)
     if not _tells_digest(entry):

@@ -132,6 +132,10 @@ class Manifest:
         """Return why the Hub does not give the dataset to everybody, as :func:`restriction_of` does."""
         return restriction_of(self.gated, self.private)
 
+    def says_as(self, other: Manifest) -> bool:
+        """Tell whether this and *other*, of the same files, say the same of their rows."""
+        return (self.splits, self.features) == (other.splits, other.features)
+
     def shard_paths(self) -> frozenset[str]:
         """Return the paths of the shards of all splits."""
         return frozenset(shard.path for split in self.splits for shard in split.shards)

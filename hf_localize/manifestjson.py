@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from hf_localize.batches import check_points
 from hf_localize.errors import IntegrityError, InvalidRefError, UnsafeArchiveError
 from hf_localize.jsonformat import check_seal, parse_json, sealed
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
@@ -88,17 +88,42 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         )
     try:
         manifest = _from_json(document)
+    except IntegrityError as exc:
+        raise IntegrityError(f"{where} is not a manifest: {exc}") from exc
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
+        raise IntegrityError(f"{where} is not a manifest: {exc!r:.300}") from exc
+    check_manifest(manifest, where)
+    return manifest
+
+
+def check_manifest(manifest: Manifest, where: str) -> None:
+    """Check what a manifest that was made of others' JSON says: names, paths, shards, and how deep it is.
+
+    Raises:
+        IntegrityError: it can't be right.
+        UnsafeArchiveError: it names a path that leads outside the entry, or what can't name a dataset.
+    """
+    try:
         # What it tells of itself becomes folders and names as what a user asks for does.
         DatasetRef(manifest.canonical_id or manifest.dataset_id, manifest.resolved_config, manifest.commit)
         _ = manifest.ref
     except InvalidRefError as exc:
         raise UnsafeArchiveError(f"{where} names a dataset that is refused: {exc}") from exc
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
-        raise IntegrityError(f"{where} is not a manifest: {exc!r}") from exc
+    for name in ("features", "info", "written_by"):
+        part = getattr(manifest, name)
+        if not isinstance(part, dict) or not _is_shallow(part, _MOST_DEPTH):
+            raise IntegrityError(f"{where}: its {name} is no JSON object, or nested too deep")
     paths = check_tree((file.path for file in manifest.files), where)
-    if missing := [s.path for split in manifest.splits for s in split.shards if s.path not in paths]:
-        raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
-    return manifest
+    for split in manifest.splits:
+        if missing := [shard.path for shard in split.shards if shard.path not in paths]:
+            raise IntegrityError(f"{where} names the shard {missing[0]}, which is not among its files")
+        if not split.shards:
+            raise IntegrityError(f"{where}: the split {split.name!r} has no shards")
+        rows = [shard.rows for shard in split.shards]
+        if None not in rows and sum(filter(None, rows)) != split.rows:
+            raise IntegrityError(f"{where}: the shards of {split.name!r} don't have the rows that it has")
+    if len(manifest.shard_paths()) < sum(len(split.shards) for split in manifest.splits):
+        raise IntegrityError(f"{where} names a shard twice")
 
 
 def read_manifest_in(folder: Path) -> Manifest | None:
@@ -121,8 +146,8 @@ def ref_at_head(head: bytes) -> DatasetRef | None:
     It stands before ``canonical_id`` in every manifest that :func:`manifest_bytes` writes.
     """
     start, found, _ = head.partition(b',\n "canonical_id":')
-    with contextlib.suppress(ValueError, KeyError, TypeError, InvalidRefError):
-        document = json.loads(start + b"}") if found else {}
+    with contextlib.suppress(IntegrityError, KeyError, TypeError, InvalidRefError):
+        document = parse_json(start + b"}", "the head") if found else {}
         if document["format_version"] == FORMAT_VERSION:
             return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
     return None
@@ -152,7 +177,8 @@ def _shard_to_json(shard: Shard) -> dict[str, Any]:
 def _shard_from_json(document: dict[str, Any]) -> Shard:
     rows = document.get("rows")
     points = _text(document.get("seek_points", ""))
-    return Shard(_text(document["path"]), None if rows is None else _count(rows), points)
+    check_points(points)
+    return Shard(_text(document["path"]), None if rows is None else count(rows), points)
 
 
 def _from_json(document: dict[str, Any]) -> Manifest:
@@ -163,14 +189,12 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     values["is_default_config"] = document.get("is_default_config") is True
     for name in ("features", "info", "written_by"):
         values[name] = document.get(name, {})
-        if not isinstance(values[name], dict) or not _is_shallow(values[name], _MOST_DEPTH):
-            raise ValueError(f"{name} is no JSON object, or nested too deep")
     values["origin"] = values.get("origin") or "registered"
     for name in ("gated", "private"):
         values[name] = declared(document.get(name), is_from_hub=values["origin"] == "hub")
-    values["repository_configs"] = tuple(map(_text, document.get("repository_configs") or ()))
-    values["files"] = tuple(_file_from_json(f) for f in document["files"])
-    values["splits"] = tuple(_split_from_json(s) for s in document["splits"])
+    values["repository_configs"] = tuple(map(_text, _list(document.get("repository_configs") or [])))
+    values["files"] = tuple(map(_file_from_json, _list(document["files"])))
+    values["splits"] = tuple(map(_split_from_json, _list(document["splits"])))
     if len({split.name for split in values["splits"]}) < len(values["splits"]):
         raise ValueError("a split stands twice")
     return Manifest(**values)
@@ -184,7 +208,14 @@ def _text(value: Any) -> str:
     return value
 
 
-def _count(value: Any) -> int:
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.100} is no list")
+    return value
+
+
+def count(value: Any) -> int:
+    """Return a number of JSON that counts rows or bytes; raises ValueError where it can't."""
     if not isinstance(value, int) or not 0 <= value < 1 << 63:
         raise ValueError(f"{value!r:.100} is no count")
     return int(value)
@@ -198,7 +229,7 @@ def _is_shallow(value: Any, depth: int) -> bool:
 
 
 def _file_from_json(document: dict[str, Any]) -> FileRecord:
-    record = FileRecord(_text(document["path"]), _count(document["size_bytes"]), _text(document["sha256"]))
+    record = FileRecord(_text(document["path"]), count(document["size_bytes"]), _text(document["sha256"]))
     if not _SHA256.fullmatch(record.sha256):
         raise ValueError(f"file {record.path!r:.200} has no usable sha256")
     return record
@@ -208,10 +239,10 @@ def _split_from_json(document: dict[str, Any]) -> Split:
     original = document.get("original_shard_rows")
     split = Split(
         name=_text(document["name"]),
-        rows=_count(document["rows"]),
-        size_bytes=_count(document["size_bytes"]),
-        shards=tuple(map(_shard_from_json, document["shards"])),
-        original_shard_rows=None if original is None else tuple(map(_count, original)),
+        rows=count(document["rows"]),
+        size_bytes=count(document["size_bytes"]),
+        shards=tuple(map(_shard_from_json, _list(document["shards"]))),
+        original_shard_rows=None if original is None else tuple(map(count, _list(original))),
     )
     if not SPLIT_NAME.fullmatch(split.name):
         raise ValueError(f"{split.name!r:.100} is no name of a split")

@@ -135,7 +135,8 @@ def put_record(document: dict[str, Any], ref: DatasetRef, record: dict[str, Any]
     key = own[0] if own else ref.record_key
     if own is None and key in document:
         key += ref.suffix
-    merged = {**document.get(key, {}), **record}
+    former = document.get(key)
+    merged = {**(former if isinstance(former, dict) else {}), **record}
     if document.get(key) == merged:  # Both are plain JSON: a manifest's parts are.
         return False
     document[key] = merged
@@ -158,7 +159,7 @@ def _usable_record(value: Mapping[str, Any], ref: DatasetRef, key: str) -> Publi
     return PublicRecord(
         ref,
         key,
-        size_bytes=size if isinstance(size, int) and size >= 0 else None,
+        size_bytes=size if isinstance(size, int) and 0 <= size < 1 << 63 else None,
         sha256=_text(value.get("sha256")),
         tail_bytes=tail if isinstance(tail, int) and 0 < tail <= _MAX_TAIL_BYTES else _TAIL_BYTES,
         digest=digest if isinstance(digest, str) and len(digest) == 64 else None,

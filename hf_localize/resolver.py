@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hf_localize.crew import one_load
 from hf_localize.deadline import within
@@ -29,6 +30,7 @@ from hf_localize.errors import (
     DatasetDeniedError,
     DatasetNotFoundError,
     DatasetUnreachableError,
+    HfLocalizeError,
     IntegrityError,
     UnreachableError,
 )
@@ -38,6 +40,7 @@ from hf_localize.moved import present_ref
 from hf_localize.pinning import find_pinned
 from hf_localize.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
+from hf_localize.shards import check_shards
 from hf_localize.store.committing import commit, commit_part
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
@@ -73,6 +76,14 @@ class Answer:
         return self.error is not None and not self.has_failed
 
 
+def _check(folder: Path, manifest: Manifest, paths: Collection[str] | None) -> None:
+    check_shards(folder, manifest.splits, paths)
+
+
+def _as_it_is(entry: Entry) -> Any:
+    return entry
+
+
 @dataclass(frozen=True, slots=True)
 class Resolver:
     """Ask the sources in order; the first that has the dataset wins.
@@ -85,20 +96,32 @@ class Resolver:
     timeout_seconds: float
     #: What may be found; None: whatever there is.
     lock: Lock | None = None
+    #: Raises IntegrityError where files of an entry (paths; None: all) in a folder are not what its
+    #: manifest says. What a source gives comes into the store only after that.
+    check: Callable[[Path, Manifest, Collection[str] | None], None] = _check
 
-    def find(self, ref: DatasetRef, *, skip_local: bool = False) -> Entry:
+    def find(
+        self, ref: DatasetRef, use: Callable[[Entry], _T] = _as_it_is, *, skip_local: bool = False
+    ) -> _T:
         """Return the first source's entry for *ref*. No data is moved.
 
         Args:
+            use: what to make of the entry and return. A source of whose entry it raises IntegrityError
+                has a damaged copy: the next one is asked.
             skip_local: pass over the local store.
 
         Raises:
             DatasetNotFoundError: no source has it; the subclass tells why.
         """
-        return self._first(ref, self._usable(skip_local), lambda entry, _: entry)
+        return self._first(ref, self._usable(skip_local), lambda entry, _: use(entry))
 
     def localize(
-        self, ref: DatasetRef, *, skip_local: bool = False, wanted: Wanted | None = None
+        self,
+        ref: DatasetRef,
+        *,
+        skip_local: bool = False,
+        wanted: Wanted | None = None,
+        is_checked: bool = True,
     ) -> LocalEntry:
         """Return the entry for *ref* in the local store, fetched there if need be.
 
@@ -111,27 +134,34 @@ class Resolver:
         return self._first(
             ref,
             self._usable(skip_local),
-            lambda entry, name: self._bring_home(entry, name, skip_local, wanted),
+            lambda entry, name: self._bring_home(entry, name, skip_local, wanted, is_checked),
         )
 
     def localize_entry(
-        self, entry: Entry, ref: DatasetRef, *, force: bool = False, wanted: Wanted | None = None
+        self,
+        entry: Entry,
+        ref: DatasetRef,
+        *,
+        force: bool = False,
+        wanted: Wanted | None = None,
+        is_checked: bool = True,
     ) -> LocalEntry:
         """Return *entry* in the local store; if it can't be fetched, another source's entry.
 
         Args:
             force: fetch it also where the store has the same content.
             wanted: what of it is needed, where that is not all.
+            is_checked: what the store has is known to be what its manifest says.
 
         Raises:
             DatasetNotFoundError: no source could give it; the subclass tells why.
         """
         try:
             with one_load():
-                return self._bring_home(entry, ref, force, wanted)
+                return self._bring_home(entry, ref, force, wanted, is_checked)
         except _SOURCE_FAILURES as exc:
             self._report(Answer(entry.source, str(exc), exc), ref)
-        return self.localize(ref, wanted=wanted)
+        return self.localize(ref, wanted=wanted, is_checked=is_checked)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that tells all configs of the repository of *ref*, from any store."""
@@ -146,6 +176,10 @@ class Resolver:
                 except _SOURCE_FAILURES as exc:
                     self._report(Answer(source.name, str(exc), exc), ref)
         return None
+
+    def without_hub(self) -> Resolver:
+        """Return the resolver for a pickle: stock's call can't be repeated from one."""
+        return replace(self, sources=tuple(source for source in self.sources if source.kind != "hub"))
 
     def _usable(self, skip_local: bool) -> Sequence[Source]:
         return [source for source in self.sources if not (skip_local and source.kind == "local")]
@@ -204,10 +238,12 @@ class Resolver:
             return use(newer, ref)
 
     def _bring_home(
-        self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None = None
+        self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None, is_checked: bool
     ) -> LocalEntry:
         started = time.monotonic()
         if isinstance(entry, LocalEntry):
+            if not is_checked:
+                self.check(entry.folder, entry.manifest, entry.paths())
             _log_resolution(ref, entry.source, entry, "nothing to fetch")
             return entry
         key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
@@ -216,7 +252,9 @@ class Resolver:
             if home is None and isinstance(entry, StoredEntry):
                 home = self._fetch(entry, folder, force, wanted)
             if home is None:
-                home = commit(self.store, folder, entry.fetch_into(folder))
+                manifest = entry.fetch_into(folder)
+                self._check_staged(folder, manifest, None)
+                home = commit(self.store, folder, manifest)
             is_of_bucket = entry.source in (SOURCE_NAMES["s3"], SOURCE_NAMES["public"])
             record_origin(self.store.path, home.manifest, self.store.bucket if is_of_bucket else None)
         _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
@@ -236,6 +274,7 @@ class Resolver:
             if not force:
                 self.store.lend_same_content(entry.manifest, missing, folder)
             manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
+            self._check_staged(folder, manifest, missing)
             return commit_part(self.store, folder, manifest, missing)
         if not force:
             self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
@@ -243,7 +282,16 @@ class Resolver:
             return None
         here.lend(folder)  # Each was checked when it came, so only the others are looked at.
         missing = sorted({file.path for file in entry.manifest.files} - there)
-        return commit(self.store, folder, entry.fetch_some(folder, missing))
+        manifest = entry.fetch_some(folder, missing)
+        self._check_staged(folder, manifest, None)
+        return commit(self.store, folder, manifest)
+
+    def _check_staged(self, folder: Path, manifest: Manifest, paths: Collection[str] | None) -> None:
+        try:
+            self.check(folder, manifest, paths)
+        except HfLocalizeError:
+            shutil.rmtree(folder)  # Nothing of it is of use to another try.
+            raise
 
     def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""
@@ -252,8 +300,9 @@ class Resolver:
             home = self.store.find(ref) or (self.store.find(present) if present is not None else None)
         except IntegrityError:
             return None
-        same = isinstance(entry, StoredEntry) and home is not None and home.digest == entry.digest
-        return home if same else None
+        if home is None or not isinstance(entry, StoredEntry) or home.digest != entry.digest:
+            return None
+        return home if home.manifest.says_as(entry.manifest) else None
 
     def _report(self, answer: Answer, ref: DatasetRef) -> None:
         """Warn of a failing source once in a process; say it again at DEBUG."""

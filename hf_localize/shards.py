@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_localize.batches import check_shard
 from hf_localize.errors import IntegrityError
 from hf_localize.features import portable, types_in
 from hf_localize.progress import counter
@@ -17,7 +18,9 @@ from hf_localize.progress import counter
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_METADATA_KEY = b"huggingface"
+    from hf_localize.manifest import Split
+
+METADATA_KEY = b"huggingface"
 
 
 def write_portable_shard(source: Path, target: Path, *, is_ours: bool = False) -> None:
@@ -132,26 +135,40 @@ def _batches(sources: Sequence[Path], readers: Sequence[pa.RecordBatchReader]) -
 
 def count_rows(shard: Path) -> int:
     """Return the number of rows of an Arrow stream file; only batch headers are read."""
-    with _opened(shard) as reader:
-        return sum(batch.num_rows for batch in reader)
+    try:
+        with open(shard, "rb") as file:
+            return check_shard(file)
+    except (IntegrityError, FileNotFoundError) as exc:
+        raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
 
 
 def column_names(shard: Path) -> set[str]:
     """Return the names of the columns of an Arrow stream file."""
-    with _opened(shard) as reader:
-        return set(reader.schema.names)
-
-
-@contextlib.contextmanager
-def _opened(shard: Path) -> Iterator[pa.RecordBatchReader]:
-    """Lend a reader of an Arrow stream file; raises IntegrityError where it is none."""
     import pyarrow as pa
 
     try:
         with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
-            yield reader
+            return set(reader.schema.names)
     except (pa.ArrowInvalid, FileNotFoundError, pa.ArrowIOError) as exc:
         raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
+
+
+def check_shards(folder: Path, splits: Iterable[Split], paths: Container[str] | None = None) -> None:
+    """Check that shards in *folder* are whole Arrow streams of the rows that *splits* name.
+
+    Args:
+        paths: of the shards that are looked at; None: all.
+
+    Raises:
+        IntegrityError: one is not.
+    """
+    for shard in (shard for split in splits for shard in split.shards):
+        if paths is None or shard.path in paths:
+            try:
+                with open(folder / shard.path, "rb") as file:
+                    check_shard(file, shard.rows, shard.seek_points)
+            except (IntegrityError, FileNotFoundError) as exc:
+                raise IntegrityError(f"{folder / shard.path}: {exc}") from exc
 
 
 def _portable_head(source: Path) -> tuple[bytes, int] | None:
@@ -177,14 +194,14 @@ def _portable_head(source: Path) -> tuple[bytes, int] | None:
 def portable_schema(schema: pa.Schema) -> pa.Schema:
     """Return *schema* with the features in its metadata in the portable spelling."""
     metadata = dict(schema.metadata or {})
-    if not any(kind in metadata.get(_METADATA_KEY, b"") for kind in (b'"List"', b'"LargeList"')):
+    if not any(kind in metadata.get(METADATA_KEY, b"") for kind in (b'"List"', b'"LargeList"')):
         return schema
-    document = json.loads(metadata[_METADATA_KEY])
+    document = json.loads(metadata[METADATA_KEY])
     features = portable(document["info"]["features"])
     document["info"]["features"] = {
         column: feature for column, feature in features.items() if "LargeList" not in types_in(feature)
     }
     # As long as it was, where that can be, so that a file can be changed without writing it anew.
     text = json.dumps(document, separators=(",", ":")).encode()
-    metadata[_METADATA_KEY] = text.ljust(len(metadata[_METADATA_KEY]))
+    metadata[METADATA_KEY] = text.ljust(len(metadata[METADATA_KEY]))
     return schema.with_metadata(metadata)

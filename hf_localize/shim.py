@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from hf_localize import settings
+from hf_localize.errors import printable
 from hf_localize.secret import hidden, revealed
 
 _log = logging.getLogger(__name__)
@@ -343,8 +344,13 @@ def _set_up_logging(level: str | None) -> None:
     logger.setLevel(level)
     if not logger.hasHandlers():
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))  # It may quote what others wrote.
 
 
 class _Hook:

@@ -27,6 +27,8 @@ _MAX_32 = 0xFFFFFFFF
 _MAX_16 = 0xFFFF
 #: An extra field has at most 65,535 bytes (4.4.28), here with room for others beside it.
 _MAX_BLOCKS = 15_000
+#: A reader inflates a block at once. So a file of more than 960 GB has no index.
+_MAX_BLOCK_BYTES = 64 << 20
 #: Sizes and CRC follow the data (bit 3); the name is UTF-8 (bit 11). 4.4.4
 _FLAGS = 1 << 3 | 1 << 11
 #: Midnight of 1980-01-01, the earliest time that fits, so that the same entry gives the same bytes.
@@ -138,7 +140,7 @@ def member_of(info: zipfile.ZipInfo) -> Member | None:
         is_right = not block_bytes and not lengths and info.compress_size == info.file_size
     else:
         is_right = (
-            BLOCK_BYTES <= block_bytes == block_bytes_of(info.file_size)
+            BLOCK_BYTES <= block_bytes == block_bytes_of(info.file_size) <= _MAX_BLOCK_BYTES
             and len(lengths) == -(-info.file_size // block_bytes)
             # Deflate can't grow a block by more, nor shrink it to less.
             and all(len(FLUSHED) < length <= block_bytes + block_bytes // 8 for length in lengths)

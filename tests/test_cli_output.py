@@ -9,7 +9,9 @@ import pty
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,7 +22,9 @@ from click.testing import CliRunner, Result
 import hf_localize
 from hf_localize.cli import COMMANDS, main
 from hf_localize.cli.completing import dataset_ids
-from hf_localize.errors import PublishError, StoreError, UnreachableError, kind_of
+from hf_localize.cli.options import log_to_stderr
+from hf_localize.errors import PublishError, StoreError, UnreachableError, kind_of, printable
+from hf_localize.manifestjson import manifest_bytes, read_manifest
 from tests.conftest import Desk
 from tests.json_docs import assert_documented, documented
 from tests.rig.hub import LoopbackHub
@@ -325,6 +329,86 @@ def test_preview_shows_the_first_rows_and_fetches_little(desk: Desk) -> None:
     assert hf_localize.list_local_datasets() == []
     assert run("preview", "org/many", "--split", "test").stdout == "7\té\n"
     assert "  n: 0\n" in re.sub(r"\x1b\[[0-9;]*m", "", on_terminal("preview", "org/many", columns=20))
+
+
+#: Sets the window's title, colors, clears; as 8-bit control; deletes; reorders; breaks a line in other words.
+EVIL = "\x1b]0;evil\x07\x1b[31m\x1b[2J\x9b31m\x7f\u202eevil\u2066\u2028\r"
+
+
+def assert_harmless(shown: str) -> None:
+    """Assert that only our own colors and line ends are in *shown*."""
+    assert "evil" in shown
+    plain = re.sub(r"\x1b\[(?:0|1|[39]\d|1;\d+)m", "", shown.replace("\\x1b[31m", ""))
+    assert {c for c in plain if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} <= {"\n", "\t"}
+    assert "\x1b[31m\x1b" not in shown
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield every text in a JSON value."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.fixture
+def steering(desk: Desk) -> Desk:
+    """Return a desk with a dataset of which everything that is text would steer a terminal."""
+    desk.publisher().open_public_places()
+    desk.set(HGLOC_SOURCES="local,s3,public")
+    features = datasets.Features({f"col{EVIL}": datasets.ClassLabel(names=[f"label{EVIL}"])})
+    info = datasets.DatasetInfo(license=f"mit{EVIL}", features=features)
+    data = datasets.Dataset.from_dict({f"col{EVIL}": [0]}, features=features, info=info)
+    text = datasets.Dataset.from_dict({f"text{EVIL}": [f"value{EVIL}"]})
+    hf_localize.register_dataset(data, "org/x", make_public=True)
+    hf_localize.register_dataset(text, "org/text")
+    path = next(desk.store.glob("org_x/*/*/.hgloc.json"))
+    manifest = read_manifest(path.read_bytes(), "m")
+    lying = replace(manifest, origin=f"o{EVIL}", created=f"c{EVIL}", written_by={f"w{EVIL}": f"1{EVIL}"})
+    path.write_bytes(manifest_bytes(lying))
+    return desk
+
+
+def test_nothing_that_others_wrote_steers_the_terminal(steering: Desk) -> None:
+    for command in (("info", "org/x"), ("preview", "org/x"), ("preview", "org/text")):
+        assert_harmless(run(*command).output)
+        assert_harmless(on_terminal(*command))
+        as_json = run(*command, "--json")
+        assert_harmless(as_json.stdout)
+        assert any(EVIL in text for text in texts(json.loads(as_json.stdout)))
+    assert_harmless(on_terminal("preview", "org/text", columns=20))
+    assert_harmless(run("list-public", "--long", "--json").stdout)
+
+
+def test_nothing_that_a_server_says_steers_the_terminal(steering: Desk) -> None:
+    said = "evil\u202e\x9b31m"  # XML has no place for others.
+    steering.s3.fail(Rule(None, ".", Status(403, said, headers={"Location": "http://evil"})))
+    steering.set(HGLOC_SOURCES="s3,public")
+    for command in (
+        *(("explain", "org/x"), ("info", "org/x"), ("list-s3",), ("diff",), ("verify", "--s3")),
+        *(("list-public",), ("-v", "explain", "org/x"), ("doctor",)),
+    ):
+        ran = CliRunner().invoke(main, [*command[1:2], *command[2:]] if command[0] == "-v" else command)
+        assert not isinstance(ran.exception, UnicodeError)
+        assert {c for c in ran.output if unicodedata.category(c) in ("Cc", "Cf")} <= {"\n", "\t"}, command
+
+
+def test_no_error_and_no_line_of_a_log_steers_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    assert str(UnreachableError(EVIL)) == printable(EVIL) != EVIL
+    assert str(PublishError("two\nlines\tand \u200d, \u3000")) == "two\nlines\tand \u200d, \u3000"
+    code = (
+        "import logging, sys, hf_localize; hf_localize.install(log_level='INFO');"
+        "logging.getLogger('hf_localize.x').warning('%s', sys.argv[1])"
+    )
+    said = subprocess.run([sys.executable, "-c", code, EVIL], capture_output=True, text=True, check=True)
+    assert_harmless(said.stderr)
+    main.main(["explain", "--help"], standalone_mode=False)
+    log_to_stderr()
+    logging.getLogger("hf_localize.x").warning(EVIL)
+    assert_harmless(capfd.readouterr().err)
 
 
 def test_preview_shows_media_by_name_and_size(desk: Desk) -> None:

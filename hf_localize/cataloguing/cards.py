@@ -26,6 +26,7 @@ _NO_TEXT = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", 
 _TAG = re.compile(r"<[^>]*>")
 _LINK = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 _NO_SLUG = re.compile(r"[^\w\- ]")
+_NULLS = ("", "~", "null")
 _TOLD = ("pretty_name", "language", "task_categories", "license")
 
 
@@ -53,8 +54,9 @@ def _told(head: str) -> dict[str, tuple[str, ...]]:
     import yaml
 
     try:
-        # Both loaders are safe ones; bandit and ruff see only that the name is looked up.
-        document = yaml.load(head, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # nosec B506
+        # The loaders that know only text, lists and mappings: safe ones merge mappings to any size, and
+        # make numbers of any length. Bandit and ruff see only that the name is looked up.
+        document = yaml.load(head, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506  # nosec B506
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
         return {}
     found = document if isinstance(document, dict) else {}
@@ -63,7 +65,7 @@ def _told(head: str) -> dict[str, tuple[str, ...]]:
 
 def _words(told: Any) -> tuple[str, ...]:
     items = told if isinstance(told, list) else [told]
-    return tuple(str(item)[:80] for item in items[:12] if isinstance(item, (str, int)) and str(item))
+    return tuple(item[:80] for item in items[:12] if isinstance(item, str) and item not in _NULLS)
 
 
 def _rendered(markdown: str) -> tuple[Html, str]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from hf_localize.batches import NotSeekableError, messages
+from hf_localize.batches import NotSeekableError, Uncompressed, messages
 from hf_localize.cataloguing.somebytes import MOST_COLUMNS, PartOfBatch, Source, rows_of
 from hf_localize.errors import HfLocalizeError, IntegrityError
 
@@ -90,7 +90,7 @@ def _read_whole(open_file: Callable[[], BinaryIO], size_bytes: int, count: int, 
     if size_bytes > most_bytes:
         raise IntegrityError("it can only be read as a whole, and is too large for that")
     rows: list[tuple[Any, ...]] = []
-    with open_file() as file, pa.ipc.open_stream(io.BytesIO(file.read())) as reader:
+    with open_file() as file, pa.ipc.open_stream(Uncompressed(io.BytesIO(file.read()))) as reader:
         for batch in reader:
             batch.validate(full=True)
             some = batch.slice(0, count - len(rows))

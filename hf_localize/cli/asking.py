@@ -9,7 +9,17 @@ from typing import Any
 import click
 
 from hf_localize.cli.options import DATASET_ID, EXIT_CODES, NAME, REVISION, command
-from hf_localize.cli.output import clean, is_terminal, paint, say, show_json, show_lines, show_table, size
+from hf_localize.cli.output import (
+    clean,
+    is_terminal,
+    paint,
+    say,
+    show,
+    show_json,
+    show_lines,
+    show_table,
+    size,
+)
 from hf_localize.words import label_names, type_of
 
 _COLOURS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
@@ -48,17 +58,16 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
     for number, source in enumerate(told["sources"], 1):
         answer = paint(f"{source['answer']:<11}", fg=_COLOURS.get(source["answer"], "red"))
         mark = paint("→", bold=True) if source["source"] == told["takes"] else " "
-        first, *others = source["reason"].splitlines() or [""]
-        click.echo(
-            f"{mark} {number}. {source['name']:<{width}}  {answer} {source['seconds']:6.2f} s  {first}"
-        )
+        first, *others = source["reason"].split("\n")
+        name = f" {number}. {source['name']:<{width}}  "
+        show(mark, name, answer, f" {source['seconds']:6.2f} s  {first}")
         for line in others:
-            click.echo(f"{'':{width + 28}}{line}")
-    click.echo(f"\nA load would {told['does']}{'' if told['takes'] is None else '.'}")
+            show(f"{'':{width + 28}}{line}")
+    show(f"\nA load would {told['does']}{'' if told['takes'] is None else '.'}")
     if told["takes"] not in (None, "local"):
         files, total = told["transfer_files"], told["transfer_bytes"]
         count = "an unknown number of files" if files is None else f"{files} file{'s' * (files != 1)}"
-        click.echo(f"It would transfer {count}, {size(total) or 'of unknown size'}.")
+        show(f"It would transfer {count}, {size(total) or 'of unknown size'}.")
 
 
 @command()
@@ -81,7 +90,7 @@ def info(dataset_id: str, as_json: bool, **options: Any) -> None:
         return
     for label, value in _facts(told):
         if value:
-            click.echo(f"{paint(f'{label:<10}', bold=True)}  {clean(value)}")
+            show(paint(f"{label:<10}", bold=True), f"  {clean(value)}")
     _show_part("Splits", [_split_line(split) for split in told["splits"]])
     _show_part("Features", [_feature_line(name, part) for name, part in told["features"].items()])
     same = {True: "", False: ", other content", None: ""}
@@ -124,8 +133,8 @@ def _split_line(split: Mapping[str, Any]) -> str:
 
 def _show_part(heading: str, lines: list[str]) -> None:
     if lines:
-        click.echo(f"\n{paint(heading, bold=True)}")
-        click.echo("\n".join([f"  {clean(line)}" for line in lines]))
+        show("\n", paint(heading, bold=True))
+        show("\n".join([f"  {clean(line)}" for line in lines]))
 
 
 def _feature_line(name: str, feature: Any) -> str:
@@ -162,15 +171,15 @@ def preview(dataset_id: str, as_json: bool, **options: Any) -> None:
     say(f"split {told['split']}{f'; others: {others}' if others else ''}")
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if not is_terminal():
-        say("\t".join(columns))
+        say("\t".join(map(clean, columns)))
         show_lines(cells)
     elif len(columns) * _NARROWEST <= shutil.get_terminal_size().columns:
         show_table(columns, [[_short(cell) for cell in row] for row in cells])
     else:
         for number, row in enumerate(cells):
-            click.echo(paint(f"row {number}", bold=True))
+            show(paint(f"row {number}", bold=True))
             for column, cell in zip(columns, row, strict=True):
-                click.echo(f"  {paint(clean(column), bold=True)}: {clean(_short(cell))}")
+                show("  ", paint(clean(column), bold=True), f": {clean(_short(cell))}")
 
 
 def _cell(value: Any) -> str:

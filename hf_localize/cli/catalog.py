@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hf_localize.cli.options import command, fail
-from hf_localize.cli.output import show_json
+from hf_localize.cli.output import show, show_json
 
 
 @command()
@@ -52,6 +52,6 @@ def catalog(
     if as_json:
         show_json(made)
     else:
-        click.echo(made.place)
+        show(made.place)
     if made.unread:
         fail(f"Its pages say why these could not be read: {', '.join(map(str, made.unread))}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_localize.cli.options import ANY_DATASET_ID, EXIT_CODES, NAME, REVISION, command
-from hf_localize.cli.output import is_terminal, names, say, show_json, show_lines, show_table
+from hf_localize.cli.output import is_terminal, names, say, show, show_json, show_lines, show_table
 
 if TYPE_CHECKING:
     from hf_localize.comparing import Difference
@@ -67,7 +67,7 @@ def _show_differences(found: Sequence[Difference]) -> None:
     for item in found:
         for file in item.files:
             sizes = (f"{'none' if n is None else n} {where}" for n, where in _sizes(file))
-            click.echo(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
+            show(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
 
 
 def _sizes(file: Any) -> Sequence[tuple[int | None, str]]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from hf_localize.cli.options import command, fail, is_quiet
-from hf_localize.cli.output import is_terminal, paint, say, show_json, show_lines
+from hf_localize.cli.output import is_terminal, paint, say, show, show_json, show_lines
 
 if TYPE_CHECKING:
     from hf_localize.findings import Finding
@@ -47,10 +45,10 @@ def _show(found: Sequence[Finding]) -> None:
     for area in dict.fromkeys(finding.area for finding in found):
         of_area = [finding for finding in found if finding.area == area]
         width = max(len(finding.name) for finding in of_area)
-        click.echo(paint(area, bold=True))
+        show(paint(area, bold=True))
         for finding in of_area:
             state = paint(f"{finding.state:<4}", fg=_COLOURS[finding.state])
-            first, *others = finding.told.splitlines() or [""]
-            click.echo(f"  {state}  {finding.name:<{width}}  {first}")
-            for line in [*others, *(f"→ {finding.advice}".splitlines() if finding.advice else ())]:
-                click.echo(f"{'':{width + 10}}{line}")
+            first, *others = finding.told.split("\n")
+            show("  ", state, f"  {finding.name:<{width}}  {first}")
+            for line in [*others, *(f"→ {finding.advice}".split("\n") if finding.advice else ())]:
+                show(f"{'':{width + 10}}{line}")

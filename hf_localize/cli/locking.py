@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from hf_localize.cli.options import ANY_DATASET_IDS, CONFIG_NAMES, REVISION, TRUST_REMOTE_CODE, command
-from hf_localize.cli.output import say, show_json
+from hf_localize.cli.output import say, show, show_json
 
 
 @command()
@@ -72,5 +72,5 @@ def lock(
     if as_json:
         show_json({"path": output, "datasets": [as_document(item) for item in made.datasets]})
     else:
-        click.echo(output)
+        show(output)
         say(f"{len(made.datasets)} datasets are locked")

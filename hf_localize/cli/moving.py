@@ -24,7 +24,7 @@ from hf_localize.cli.options import (
     command,
     fail,
 )
-from hf_localize.cli.output import named, say, show_json
+from hf_localize.cli.output import named, say, show, show_json
 
 if TYPE_CHECKING:
     from hf_localize.many import Download, Sync
@@ -136,7 +136,7 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
             _show_path_of(exc)
         raise
     if not as_json:
-        click.echo(path)
+        show(path)
         return
     from hf_localize.many import Download
 
@@ -160,9 +160,9 @@ def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str
         for result in results:
             shown = result.message if isinstance(result, Sync) else result.path
             if shown is not None:  # One that is here, but could not be published, has a path and an error.
-                click.echo(shown)
+                show(shown)
     for result in failed:
-        click.echo(f"Error: {result}: {result.error}", err=True)
+        show(f"Error: {result}: {result.error}", err=True)
     if not failed:
         say(f"{len(results)} {what} done.")
     else:
@@ -198,7 +198,7 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
     if as_json:
         show_json({**named(dataset_id, **options), "path": made})
     else:
-        click.echo(made)
+        show(made)
 
 
 @command("sync-local-to-s3")
@@ -233,4 +233,4 @@ def sync_local_to_s3(dataset_id: str | None, is_all: bool, as_json: bool, **opti
 
         show_json([Sync(dataset_id, options["config_name"], options["revision"], message=done)])
     else:
-        click.echo(done)
+        show(done)

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 import click
 
-from hf_localize.errors import HfLocalizeError, kind_of, without_queries
+from hf_localize.cli.output import show
+from hf_localize.errors import HfLocalizeError, kind_of, printable, without_queries
 
 #: The exit status of a command, by the kind of what went wrong (see :func:`~hf_localize.errors.kind_of`).
 EXIT_CODES = {
@@ -144,7 +145,7 @@ def _showing(function: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, kind: str = "failed") -> NoReturn:
     """End the command with *message* on stderr and the exit status for *kind*."""
-    click.echo(message, err=True)
+    show(message, err=True)
     sys.exit(EXIT_CODES[kind])
 
 
@@ -163,7 +164,8 @@ def log_to_stderr() -> None:
 
     class Formatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return without_queries(super().format(record))  # In tracebacks others say presigned URLs.
+            # What others say in tracebacks: presigned URLs, and whatever.
+            return printable(without_queries(super().format(record)))
 
     class Handler(logging.StreamHandler):  # type: ignore[type-arg]  # Generic since Python 3.11 only.
         def emit(self, record: logging.LogRecord) -> None:

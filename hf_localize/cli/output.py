@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from hf_localize import words
+from hf_localize.errors import printable
 
+_IN_ONE_LINE = str.maketrans("\t\n\v\f\r", " " * 5)
 _AGES = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -23,14 +25,22 @@ def show_json(value: Any) -> None:
     import dataclasses
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict)
+    if printable(text) != text:  # JSON demands escapes of the first 32 characters only.
+        text = "".join([c if printable(c) == c else _in_json(c) for c in text])
+    click.echo(text)
+
+
+def _in_json(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def show_lines(rows: Iterable[Sequence[Any]]) -> None:
     """Print one line a row, columns divided by tabs; ``-`` stands for what is not given."""
     lines = ["\t".join(["-" if cell is None else clean(str(cell)) for cell in row]) for row in rows]
     if lines:
-        click.echo("\n".join(lines))
+        show("\n".join(lines))
 
 
 def show_table(
@@ -59,11 +69,23 @@ def show_table(
     Console(highlight=False).print(table)
 
 
-def paint(text: str, **style: Any) -> str:
+class Painted(str):
+    """Text that is safe to show as it is: all other text is, where it is shown, made printable."""
+
+    __slots__ = ()
+
+
+def paint(text: str, **style: Any) -> Painted:
     """Return *text* in a style of ``click.style``, where a person reads it who has not said NO_COLOR."""
     from hf_localize.settings import no_colour
 
-    return click.style(text, **style) if is_terminal() and not no_colour() else text
+    text = printable(text)
+    return Painted(click.style(text, **style) if is_terminal() and not no_colour() else text)
+
+
+def show(*parts: str, err: bool = False) -> None:
+    """Print a line of *parts*, on stdout or on stderr. Nothing that others wrote steers the terminal."""
+    click.echo("".join([p if isinstance(p, Painted) else printable(p) for p in parts]), err=err)
 
 
 def say(message: str) -> None:
@@ -71,7 +93,7 @@ def say(message: str) -> None:
     from hf_localize.cli.options import is_quiet
 
     if not is_quiet():
-        click.echo(message, err=True)
+        show(message, err=True)
 
 
 def names(item: Mapping[str, Any]) -> list[str]:
@@ -100,5 +122,5 @@ def duration(seconds: float | None) -> str | None:
 
 
 def clean(text: str) -> str:
-    """Return *text*, which others may have written, without what would steer a terminal."""
-    return text if text.isprintable() else "".join([c if c.isprintable() else " " for c in text])
+    """Return *text*, which others may have written, as one line."""
+    return text if text.isprintable() else printable(text.translate(_IN_ONE_LINE))

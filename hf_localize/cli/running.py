@@ -8,6 +8,7 @@ import sys
 import click
 
 from hf_localize.cli.options import LEVEL, command
+from hf_localize.cli.output import show
 
 
 @command(has_json=False, has_bars=False, context_settings={"allow_interspersed_args": False})
@@ -39,5 +40,5 @@ def run(words: tuple[str, ...]) -> None:
             sys.exit(subprocess.call(words, env=environment))  # noqa: S603  # nosec B603
         os.execvpe(words[0], words, environment)  # noqa: S606  # nosec B606
     except OSError as exc:
-        click.echo(f"Error: {words[0]!r} can't be run: {exc.strerror}", err=True)
+        show(f"Error: {words[0]!r} can't be run: {exc.strerror}", err=True)
         sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hf_localize.cli.options import ANY_DATASET_ID, DATASET_ID, NAME, REVISION, YES, command, fail
-from hf_localize.cli.output import named, names, show_json, show_lines
+from hf_localize.cli.output import named, names, show, show_json, show_lines
 
 
 @command()
@@ -35,7 +35,7 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
         show_lines([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
     for item in found:
         for damage in item["damaged"]:
-            click.echo(f"damaged: {damage}", err=True)
+            show(f"damaged: {damage}", err=True)
     if any(item["damaged"] for item in found):
         again = "HGLOC_VERIFY=always hg-localize sync-local-to-s3 DATASET_ID"
         cures = {
@@ -145,7 +145,7 @@ def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> 
     if as_json:
         show_json({**named(dataset_id, **options), "message": message})
     else:
-        click.echo(message)
+        show(message)
 
 
 def _confirm(yes: bool, dataset_id: str, **where: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from hf_localize.errors import IntegrityError
+from hf_localize.jsonformat import parse_json
 
 #: A line of the object: of the object itself, or of the one in its field ``entries``.
 Slot: TypeAlias = "tuple[str, ...]"
@@ -38,8 +39,10 @@ def apply(document: dict[str, Any], made: Iterable[Change]) -> bool:
     for change in made:
         for slot, value in change.items():
             place = document
-            for name in slot[:-1]:
-                place = place.setdefault(name, {})
+            if len(slot) == 2:
+                if not isinstance(place.get(_NESTED), dict):
+                    place[_NESTED] = {}
+                place = place[_NESTED]
             if value:
                 place[slot[-1]] = value[0]
             else:
@@ -59,6 +62,9 @@ def read(data: bytes, where: str) -> Change:
         IntegrityError: it holds none.
     """
     try:
-        return {tuple(map(str, slot)): list(value) for slot, value in json.loads(data)}
-    except (ValueError, TypeError, RecursionError) as exc:
+        change = {tuple(map(str, slot)): list(value) for slot, value in parse_json(data, where)}
+    except (ValueError, TypeError, IntegrityError) as exc:
         raise IntegrityError(f"{where} is not a change of shared JSON; remove it") from exc
+    if not all(len(slot) == 1 or (len(slot) == 2 and slot[0] == _NESTED) for slot in change):
+        raise IntegrityError(f"{where} changes a line that shared JSON does not have; remove it")
+    return change

@@ -129,7 +129,10 @@ def _announcements(key: str) -> str:
 
 
 def _as_json(bucket: Bucket, key: str, document: Mapping[str, Any]) -> bytes:
-    data = json.dumps(document, indent=1, ensure_ascii=False).encode()
+    try:
+        data = json.dumps(document, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # Somebody's half of a surrogate pair, which stays as it came.
+        data = json.dumps(document, indent=1).encode()
     _parsed(bucket, key, data)  # A reader would refuse what is too large, say: then it stays as it is.
     return data
 

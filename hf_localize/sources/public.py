@@ -61,13 +61,13 @@ class ZipFetch:
             records = None if manifest is None else manifest.files
             limit = path.stat().st_size * _MAX_EXPANSION if manifest is None else manifest.size_bytes
             archive.unpack(path, folder, records, limit_bytes=limit, workers=self.workers)
+            if manifest is None:
+                manifest = layout.describe_folder(folder, self.record.ref, hashed=True)
         except IntegrityError:
             shutil.rmtree(folder)  # Nothing of it is of use to another try.
             folder.mkdir()
             raise
         path.unlink()
-        if manifest is None:
-            return layout.describe_folder(folder, self.record.ref, hashed=True)
         return manifest
 
 

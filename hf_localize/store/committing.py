@@ -45,7 +45,8 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
             if present is not None and present.ref != manifest.ref:
                 continue
             place = store.path / folder
-            if present is not None and present.digest == manifest.digest and _is_whole(store, place, present):
+            is_same = present is not None and present.digest == manifest.digest
+            if present and is_same and present.says_as(manifest) and _is_whole(store, place, present):
                 return LocalEntry.at(place, present)
             _take_place(store, staging, folder)
             flush(place.parent)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from hf_localize import archive, layout, zipformat
+from hf_localize import archive, batches, layout, zipformat
 from hf_localize.batches import packed
 from hf_localize.cataloguing.cards import read_card
 from hf_localize.cataloguing.detail import detail
@@ -34,6 +34,7 @@ from hf_localize.manifestjson import manifest_bytes, manifest_document, read_man
 from hf_localize.paths import check_paths
 from hf_localize.publicrecords import read_records, usable_records
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_index_key, safe_part
+from hf_localize.s3 import changes
 from hf_localize.store.pointers import read_pointer
 
 REF = DatasetRef("org/x")
@@ -240,9 +241,31 @@ def rows(data: bytes) -> None:
         assert len(row) <= 60
 
 
+def shard(data: bytes) -> None:
+    """An Arrow stream file, by its headers."""
+    rows = batches.check_shard(io.BytesIO(data))
+    assert rows == batches.check_shard(io.BytesIO(data), rows)
+
+
+def change(data: bytes) -> None:
+    """A change of shared JSON that another writer announced."""
+    made = changes.read(data, "c")
+    for document in ({}, {"entries": 5}, {"entries": {"a": 1}}):
+        changes.apply(document, [made])
+
+
+def decoded(data: bytes) -> None:
+    """A manifest as `datasets` takes it: what passes makes a builder."""
+    from hf_localize.infos import dataset_info
+
+    manifest = read_manifest(data, "m")
+    info = dataset_info(manifest, manifest.ref)
+    assert set(info.splits) == {split.name for split in manifest.splits}
+
+
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     *(manifest, head, placed, catalog, records, pointer, lock, saved, zipped, extra, names, paths, index_key),
-    *(card, rows),
+    *(card, rows, shard, change, decoded),
 )
 
 
@@ -307,6 +330,9 @@ def seeds() -> dict[str, list[bytes]]:
         "paths": [b"a/b\nc", "é/ü".encode()],
         "card": [b"---\nlicense: mit\n---\n# A\n\n[b](#a) <b>c</b> ![d](https://e)\n\n| f |\n|---|\n| g |\n"],
         "rows": [_stream()],
+        "shard": [_stream()],
+        "change": [b'[[["a"], [1]], [["entries", "b"], []]]'],
+        "decoded": [manifest_bytes(good), json.dumps(manifest_document(good)).encode()],
         "index_key": [good.ref.index_key.encode()],
     }
 
