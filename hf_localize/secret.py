@@ -8,7 +8,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 _T = TypeVar("_T")
 #: Parts of the names of variables that hold credentials.
-_WORDS = ("TOKEN", "SECRET", "KEY", "PASSWORD")
+_WORDS = ("TOKEN", "SECRET", "ACCESS_KEY", "PASSWORD")
 
 
 class Secret(Generic[_T]):

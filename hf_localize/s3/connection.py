@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import functools
 import hashlib
 import logging
@@ -98,13 +99,13 @@ class Connection:
         except aws.CallerError:
             raise  # A mistake of ours, not of the server's.
         except HfLocalizeError as exc:
-            # Out of a hook, through frames of botocore that hold signed requests.
-            raise without_frames(exc)  # noqa: B904  # It keeps its own cause.
+            # Out of a hook, through frames of botocore that hold signed requests; contextlib would restore
+            # those of the same object.
+            raise copy.copy(without_frames(exc)) from exc.__cause__
         except aws.ERRORS as exc:
-            # A traceback shows causes, and some servers quote credentials that they refuse.
-            quotes_keys = self._without_keys(f"{exc}") != f"{exc}"
             error = self._translate(exc, key, with_acl=with_acl)
-            raise error from (None if quotes_keys else without_frames(exc))
+            exc.args = (self._without_keys(f"{exc}"),)  # A traceback shows the cause, too.
+            raise error from without_frames(exc)
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
