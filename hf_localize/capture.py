@@ -23,6 +23,7 @@ from hf_localize._version import __version__
 from hf_localize.batches import packed, seek_points
 from hf_localize.counting import source_rows
 from hf_localize.crew import run_all
+from hf_localize.errors import IntegrityError
 from hf_localize.features import portable
 from hf_localize.hashing import hash_file
 from hf_localize.localpaths import LocalPaths, translate
@@ -56,12 +57,13 @@ def capture_builder(
 
     Raises:
         UnsafeArchiveError: a value names a file that did not come with the dataset.
+        IntegrityError: a value names a file that can't be read.
     """
     if media := _media_columns(builder.info):
         for name in builder.info.splits:
             for source in _prepared_files(builder, name):
                 refuse_foreign_files(source, media, _download_folders(builder))
-        builder.as_dataset().save_to_disk(str(folder))
+        _save(builder.as_dataset(), folder)
         splits = _normalise(folder, lambda split: source_rows(builder, split))
     else:
         prepared = (path for name in builder.info.splits for path in _prepared_files(builder, name))
@@ -108,7 +110,7 @@ def capture_dataset(
     names = _checked_names(data, saved)
     info = next(iter(data.values())).info
     if saved is None or _media_columns(info):
-        datasets.DatasetDict({names[key]: split for key, split in data.items()}).save_to_disk(str(folder))
+        _save(datasets.DatasetDict({names[key]: split for key, split in data.items()}), folder)
     else:
         _copy_shards(saved, folder, names)
     splits = _normalise(folder)
@@ -170,6 +172,21 @@ def _copy_shards(saved: Path, folder: Path, names: Mapping[str, str]) -> None:
         info = _info_json(datasets.DatasetInfo.from_directory(str(source)))
         layout.write_split_json(folder / name, name, shards, layout.read_fingerprint(source), info)
     layout.write_dict_json(folder, list(names.values()))
+
+
+def _save(data: datasets.DatasetDict, folder: Path) -> None:
+    """Save *data* at *folder*, with the files that its media values name, as far as stock embeds them.
+
+    Raises:
+        IntegrityError: one of these can't be read.
+    """
+    try:
+        data.save_to_disk(str(folder))
+    except OSError as exc:
+        place = str(exc.filename or "")
+        if place.startswith(str(folder)) or not (place or isinstance(exc, FileNotFoundError)):
+            raise
+        raise IntegrityError(f"a file that a value of the dataset names can't be read: {exc}") from exc
 
 
 def _checked_names(data: datasets.DatasetDict, saved: Path | None) -> dict[str, str]:

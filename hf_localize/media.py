@@ -117,7 +117,7 @@ def _paths_without_bytes(array: pa.Array, feature: Any) -> Iterator[str]:
     if not is_media(feature):
         for child, inner in _children(array, feature):
             yield from _paths_without_bytes(child, inner)
-    elif pa.types.is_struct(array.type):
+    elif _has_place(array.type):
         lacking = pc.and_(array.field("bytes").is_null(), array.field("path").is_valid())
         yield from array.field("path").filter(pc.and_(array.is_valid(), lacking)).to_pylist()
     elif pa.types.is_string(array.type):  # A path alone, as what was never cast has it.
@@ -145,7 +145,7 @@ def _with_files(array: pa.Array, feature: Any) -> pa.Array:
     import pyarrow as pa
 
     children = _children(array, feature)
-    if is_media(feature) and pa.types.is_struct(array.type):
+    if is_media(feature) and _has_place(array.type):
         values = [value and _with_bytes(value) for value in array.to_pylist()]
         return pa.array(values, array.type)
     if not children or not len(array):
@@ -157,6 +157,13 @@ def _with_files(array: pa.Array, feature: Any) -> pa.Array:
     if pa.types.is_fixed_size_list(array.type):
         return type(array).from_arrays(*embedded, type=array.type, mask=mask)
     return type(array).from_arrays(array.offsets, *embedded, type=array.type, mask=mask)
+
+
+def _has_place(kind: pa.DataType) -> bool:
+    """Tell whether values of an Arrow type have bytes or a path; others of a type not known here may not."""
+    import pyarrow as pa
+
+    return pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
 
 
 def _children(array: pa.Array, feature: Any) -> list[tuple[pa.Array, Any]]:
