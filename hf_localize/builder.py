@@ -77,7 +77,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         #: Where streams have their shards from.
         self._shards: StoredEntry | ReadThrough = entry
         if keeps_streamed and not isinstance(entry, LocalEntry):
-            self._shards = ReadThrough(entry, ref, resolver)
+            self._shards = ReadThrough(entry, ref, resolver.without_hub())
         self._wanted = wanted
         self._record_path = record_path
         self._entry: StoredEntry = entry
@@ -97,6 +97,9 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         #: Stock has taken ``info`` from there.
         self._has_prepared_info = os.path.isfile(_prepared_info(self._cache_dir))
         self._restore_names()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_resolver": self._resolver.without_hub()}
 
     @property
     def builder_configs(self) -> dict[str, datasets.BuilderConfig]:
