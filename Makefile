@@ -9,12 +9,16 @@ BIN := .venv/bin
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 # The Pythons on which `make test-package` tries the package; default: all from 3.10 to 3.14 that are here.
 MINORS ?=
+# The releases whose own tests `make test-datasets` runs; and a folder that has them as the repository of
+# datasets does (or a folder for each release, by its number), since an sdist leaves some of their files out.
+TESTED ?= 4.8.5 5.2.0
+DATASETS_TESTS ?=
 # How long `make fuzz` looks for a finding.
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo newcomer docs test test-package lint types test-versions test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
-.PRECIOUS: .venv-datasets-%/.ready
+.PHONY: demo newcomer docs test test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PRECIOUS: .venv-datasets-%/.ready .venv-datasets-tests-%/.ready
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -89,6 +93,17 @@ lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 
 types: $(BIN)/.ready ## mypy --strict
 	$(BIN)/mypy
+
+.venv-datasets-tests-%/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-datasets-tests-$*
+	.venv-datasets-tests-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-datasets-tests-$*/bin/python -m pip install --quiet --disable-pip-version-check 'datasets==$*' --editable . --group datasets-tests
+	touch $@
+
+test-datasets-%: .venv-datasets-tests-%/.ready
+	.venv-datasets-tests-$*/bin/python -m tests.stock $(abspath $(DATASETS_TESTS))
+
+test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself, offline, without and with activation
 
 test-faults: $(BIN)/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults

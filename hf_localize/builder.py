@@ -77,7 +77,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         #: Where streams have their shards from.
         self._shards: StoredEntry | ReadThrough = entry
         if keeps_streamed and not isinstance(entry, LocalEntry):
-            self._shards = ReadThrough(entry, ref, resolver)
+            self._shards = ReadThrough(entry, ref, resolver.without_hub())
         self._wanted = wanted
         self._record_path = record_path
         self._entry: StoredEntry = entry

@@ -6,6 +6,7 @@ A stream's shards are the repository's files; what stock writes does not tell wh
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,9 @@ import datasets
 import pyarrow as pa
 from datasets.utils.py_utils import convert_file_size_to_int
 
+from hf_localize.bookkeeping import bookkeeping
+
+_log = logging.getLogger(__name__)
 #: The attribute of a builder that has {split: rows of each source file}.
 _SOURCE_ROWS = "_hgloc_source_rows"
 #: The attribute of a builder that makes a prepared file of each source file.
@@ -25,7 +29,8 @@ def count_source_rows(builder: datasets.DatasetBuilder) -> None:
 
     Nothing else of it changes: it streams as before, and can be pickled.
     """
-    builder._prepare_split = functools.partial(_prepare_and_count, builder)
+    if "_prepare_split" not in vars(builder):  # Else somebody has put his own in its place.
+        builder._prepare_split = functools.partial(_prepare_and_count, builder)
 
 
 def cut_at_files(builder: datasets.DatasetBuilder) -> None:
@@ -52,6 +57,24 @@ class _FileEnds(int):
 def _prepare_and_count(
     builder: Any, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any
 ) -> Any:
+    counters: dict[str, Any] = {}
+    with bookkeeping(f"the rows of each source file of {split_generator.name} are not counted"):
+        counters = _counters(builder, split_generator, kwargs)
+    attributes = vars(builder)
+    own = {name: attributes[name] for name in counters if name in attributes}
+    attributes.update(counters)
+    try:
+        return type(builder)._prepare_split(builder, split_generator, *args, **kwargs)
+    finally:
+        for name in counters:
+            del attributes[name]
+        attributes.update(own)
+
+
+def _counters(
+    builder: Any, split_generator: datasets.SplitGenerator, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what takes the place of the builder's generators; *kwargs* of the preparation may change."""
     # As stock counts the shards of a stream.
     lengths = {len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)}
     rows = [0] * (lengths.pop() if len(lengths) == 1 else 1)
@@ -60,13 +83,7 @@ def _prepare_and_count(
     ends = _FileEnds(convert_file_size_to_int(kwargs.get("max_shard_size") or datasets.config.MAX_SHARD_SIZE))
     if getattr(builder, _CUTS, False) and "_generate_tables" in names:  # A file of examples is one example.
         kwargs["max_shard_size"] = ends
-    for name in names:
-        setattr(builder, name, _counting(getattr(builder, name), rows, ends))
-    try:
-        return type(builder)._prepare_split(builder, split_generator, *args, **kwargs)
-    finally:
-        for name in names:
-            delattr(builder, name)
+    return {name: _counting(getattr(builder, name), rows, ends) for name in names}
 
 
 def _counting(generate: Callable[..., Any], rows: list[int], ends: _FileEnds) -> Callable[..., Any]:
@@ -75,15 +92,23 @@ def _counting(generate: Callable[..., Any], rows: list[int], ends: _FileEnds) ->
     Before it yields, *ends* knows whether a file of several rows has ended.
     """
 
+    def count(key: Any, data: Any, last: int) -> int:
+        file = _file_of(key)
+        ends.is_reached = None
+        if file is None or not last <= file < len(rows):
+            return last
+        ends.is_reached = file > last and rows[last] > 1
+        rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
+        return file
+
     def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
         last = 0
         for key, data in generate(*args, **kwargs):
-            file = _file_of(key)
-            ends.is_reached = None
-            if file is not None and last <= file < len(rows):
-                ends.is_reached = file > last and rows[last] > 1
-                rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
-                last = file
+            try:
+                last = count(key, data, last)
+            except Exception as exc:  # noqa: BLE001  # Keys may be anything.
+                _log.debug("rows are not counted: a key is of %s: %s", type(key), type(exc).__name__)
+                rows.clear()
             yield key, data
 
     return run

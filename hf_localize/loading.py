@@ -15,6 +15,7 @@ import datasets
 import huggingface_hub
 
 from hf_localize import bars
+from hf_localize.bookkeeping import bookkeeping
 from hf_localize.builder import LocalizedDataset
 from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
@@ -327,9 +328,10 @@ def _record(entry: LocalEntry, ref: DatasetRef, session: Session) -> None:
 
 def _record_commit(entry: HubEntry, session: Session) -> None:
     """Record what stock answers from the Hub and nobody captures; its cache may be of any commit."""
-    if entry.commit is not None and not entry.is_from_stock_cache:
-        loaded = Locked(entry.ref, commit=entry.commit)
-        record(session.settings.record, entry.ref, lambda: loaded, entry.source)
+    with bookkeeping(f"{entry.ref} was loaded, but not recorded"):
+        if entry.commit is not None and not entry.is_from_stock_cache:
+            loaded = Locked(entry.ref, commit=entry.commit)
+            record(session.settings.record, entry.ref, lambda: loaded, entry.source)
 
 
 def _has_script(files: LocalEntry) -> bool:
@@ -398,21 +400,26 @@ def load_of(split: Any) -> Iterator[None]:
             _hits.reset(token)
             _wanted.reset(token_of_wanted)
         for entry in hits:
-            session = current_session()
-            # Stock names a format once it has prepared the data; a streamed dataset has none.
-            wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
-            is_prepared = wanted and entry.builder._file_format == "arrow"
-            kept = _capture(entry, session) if is_prepared else None
-            if kept is None:
-                _record_commit(entry, session)
-            else:
-                _record(replace(kept, source=entry.source), entry.ref, session)
+            with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
+                _keep(entry, current_session())
+
+
+def _keep(entry: HubEntry, session: Session) -> None:
+    """Keep what the Hub gave where that is wanted, and record it."""
+    # Stock names a format once it has prepared the data; a streamed dataset has none.
+    wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
+    is_prepared = wanted and getattr(entry.builder, "_file_format", None) == "arrow"
+    kept = _capture(entry, session) if is_prepared else None
+    if kept is None:
+        _record_commit(entry, session)
+    else:
+        _record(replace(kept, source=entry.source), entry.ref, session)
 
 
 def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
     """Keep what the Hub gave in the store, and upload it where that is set; None: it could not be kept."""
     home = None
-    try:
+    with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
         store = session.store
         with staging_folder(store, f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
             home = commit(store, folder, entry.capture_into(folder))
@@ -421,13 +428,6 @@ def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
             from hf_localize.publishing import upload
 
             upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
-    except Exception as exc:  # noqa: BLE001  # The caller has the dataset already.
-        _log.warning(
-            "%s was loaded from the Hub, but could not be kept: %s: %s",
-            entry.ref,
-            type(exc).__name__,
-            without_queries(str(exc)),
-        )
     return home
 
 

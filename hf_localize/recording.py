@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from hf_localize.bookkeeping import bookkeeping
 from hf_localize.errors import HfLocalizeError, LockError
 from hf_localize.jsonformat import parse_json
 from hf_localize.lockfile import Locked, as_json, from_json
 from hf_localize.refs import DatasetRef
 
-_log = logging.getLogger(__name__)
 _MAX_LINE_BYTES = 64 << 10
 #: Shells and make expand these even between quotes, and a record's place may be somebody else's choice.
 _ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "$`!@#"}
@@ -30,7 +29,7 @@ def record(path: Path | None, ref: DatasetRef, tell: Callable[[], Locked], sourc
     """
     if path is None:
         return
-    try:
+    with bookkeeping(f"{ref} was loaded, but could not be recorded in {path}"):
         loaded = tell()
         if (path, loaded) in _written:
             return
@@ -39,8 +38,6 @@ def record(path: Path | None, ref: DatasetRef, tell: Callable[[], Locked], sourc
         file = path / f"{socket.gethostname()}-{os.getpid()}.jsonl" if path.is_dir() else path
         with open(_require_record(file), "ab", buffering=0) as record_file:
             record_file.write(f"{line}\n".encode())
-    except (OSError, ValueError) as exc:
-        _log.warning("%s was loaded, but could not be recorded in %s: %s", ref, path, exc)
 
 
 def _require_record(file: Path) -> Path:

@@ -32,7 +32,12 @@ from hf_localize.errors import (
     DatasetUnreachableError,
     HfLocalizeError,
     IntegrityError,
+    InvalidRefError,
+    LockError,
+    SettingsError,
+    StoreError,
     UnreachableError,
+    without_queries,
 )
 from hf_localize.lockfile import Lock, Locked
 from hf_localize.manifest import Manifest
@@ -50,6 +55,8 @@ from hf_localize.store.staging import staging_folder
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _SOURCE_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
+#: What another source can't mend: a mistake of the caller's, and a store that does not take what was found.
+_NO_ANSWER = (SettingsError, LockError, InvalidRefError, StoreError)
 _warned: set[tuple[str, str]] = set()
 
 
@@ -134,7 +141,7 @@ class Resolver:
         return self._first(
             ref,
             self._usable(skip_local),
-            lambda entry, name: self._bring_home(entry, name, skip_local, wanted, is_checked),
+            functools.partial(self._bring_home, force=skip_local, wanted=wanted, is_checked=is_checked),
         )
 
     def localize_entry(
@@ -159,9 +166,15 @@ class Resolver:
         try:
             with one_load():
                 return self._bring_home(entry, ref, force, wanted, is_checked)
-        except _SOURCE_FAILURES as exc:
-            self._report(Answer(entry.source, str(exc), exc), ref)
-        return self.localize(ref, wanted=wanted, is_checked=is_checked)
+        except HfLocalizeError as exc:
+            if isinstance(exc, _NO_ANSWER):
+                raise
+            answer = Answer(entry.source, str(exc), exc)
+            self._report(answer, ref)
+        # What is damaged may have been replaced meanwhile. Otherwise the source is not tried again.
+        given = [] if isinstance(answer.error, IntegrityError) else [answer]
+        use = functools.partial(self._bring_home, force=False, wanted=wanted, is_checked=is_checked)
+        return self._first(ref, self.sources, use, given)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that tells all configs of the repository of *ref*, from any store."""
@@ -173,12 +186,14 @@ class Resolver:
                         known = budget.ask(source, functools.partial(source.repository, name))
                         if known is not None:
                             return known
-                except _SOURCE_FAILURES as exc:
+                except HfLocalizeError as exc:
+                    if isinstance(exc, _NO_ANSWER):
+                        raise
                     self._report(Answer(source.name, str(exc), exc), ref)
         return None
 
     def without_hub(self) -> Resolver:
-        """Return the resolver for a pickle: stock's call can't be repeated from one."""
+        """Return the resolver that a pickle may hold: stock's call can't be repeated from one."""
         return replace(self, sources=tuple(source for source in self.sources if source.kind != "hub"))
 
     def _usable(self, skip_local: bool) -> Sequence[Source]:
@@ -186,25 +201,40 @@ class Resolver:
 
     @one_load()
     def _first(
-        self, ref: DatasetRef, sources: Sequence[Source], use: Callable[[Entry, DatasetRef], _T]
+        self,
+        ref: DatasetRef,
+        sources: Sequence[Source],
+        use: Callable[[Entry, DatasetRef], _T],
+        given: Sequence[Answer] = (),
     ) -> _T:
+        """Return what *use* makes of the first entry; sources whose answers are *given* are not asked."""
         answers: list[Answer] = []
+        said_by_stock: Exception | None = None
         budget = _Budget(self.timeout_seconds)
         locked = None if self.lock is None else self.lock.of(ref)
         for source in sources:
+            if known := [answer for answer in given if answer.source == source.name]:
+                answers += known
+                continue
             try:
                 found, name = self._ask(budget, source, ref, locked)
                 if not isinstance(found, NotHere):
                     return self._use(source, name, locked, found, use)
                 answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
                 _log.debug("%s: %s: %s", ref, source.name, found.reason)
-            except _SOURCE_FAILURES as exc:
-                answers.append(Answer(source.name, str(exc), exc))
-                self._report(answers[-1], ref)
-            except ConflictError as exc:  # It is not what the lock file names.
-                if locked is None:
+            except Exception as exc:  # Raised again below unless it is an answer.
+                # Whatever stock raises is the Hub's answer. Any other error that is not ours is a defect.
+                is_answer = isinstance(exc, HfLocalizeError) or source.kind == "hub"
+                if isinstance(exc, _NO_ANSWER) or not is_answer:
                     raise
-                answers.append(Answer(source.name, str(exc), exc))
+                answers.append(Answer(source.name, without_queries(str(exc)) or type(exc).__name__, exc))
+                if source.kind == "hub" and not isinstance(exc, (*_SOURCE_FAILURES, ConflictError)):
+                    said_by_stock = exc
+                is_raised = exc is said_by_stock and source is sources[-1]
+                if not is_raised and not isinstance(exc, ConflictError):  # Other content than is locked.
+                    self._report(answers[-1], ref)
+        if said_by_stock is not None:
+            raise said_by_stock
         if self.lock is None or locked is None:
             raise not_found(ref, answers)
         raise not_found(ref, answers, self.lock.as_locked(locked))

@@ -18,6 +18,7 @@ from botocore import exceptions as botoerrors
 from botocore.config import Config
 from botocore.credentials import CredentialResolver
 from botocore.handlers import add_expect_header
+from botocore.parsers import ResponseParserError
 
 from hf_localize._version import __version__
 from hf_localize.errors import AccessDeniedError, without_frames
@@ -36,9 +37,12 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
-#: Everything that a call of botocore raises, but for mistakes of the caller's.
-ERRORS = (botoerrors.ClientError, botoerrors.BotoCoreError)
-CallerError = botoerrors.ParamValidationError
+#: Everything that a call of botocore raises: its own errors, and what its parsers raise of an answer, a URL
+#: or a file that makes no sense. It follows a redirect that names no region until the recursion ends.
+ERRORS = (
+    *(botoerrors.ClientError, botoerrors.BotoCoreError, ResponseParserError),
+    *(ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError),
+)
 _CREDENTIAL_ERRORS = (
     botoerrors.NoCredentialsError,
     botoerrors.CredentialRetrievalError,
@@ -188,8 +192,8 @@ def chained_credentials(settings: Settings) -> Credentials | None:
         if settings.s3_endpoint_url or not is_on_ec2():
             resolver.remove("iam-role")
         found: Credentials | None = resolver.load_credentials()
-    except botoerrors.BotoCoreError as exc:
-        raise AccessDeniedError(f"AWS' credential chain failed: {exc}") from without_frames(exc)
+    except Exception as exc:  # noqa: BLE001  # The chain runs programs and parses files.
+        raise AccessDeniedError(f"AWS' credential chain failed: {_words_of(exc)}") from without_frames(exc)
     return found
 
 
@@ -197,9 +201,17 @@ def keys_of(credentials: Credentials) -> Keys:
     """Return the keys that *credentials* have now.
 
     Raises:
-        ERRORS: they can't be had.
+        ERRORS: the server that gives them out can't be reached, or refuses.
+        AccessDeniedError: there are none for another reason.
     """
-    key, secret, token = (Secret(text or "") for text in credentials.get_frozen_credentials()[:3])
+    try:
+        frozen = credentials.get_frozen_credentials()
+    except (botoerrors.ClientError, botoerrors.HTTPClientError):
+        raise
+    except Exception as exc:  # noqa: BLE001  # As in the chain.
+        said = f"AWS' credentials can't be refreshed: {_words_of(exc)}"
+        raise AccessDeniedError(said) from without_frames(exc)
+    key, secret, token = (Secret(text or "") for text in frozen[:3])
     return Keys(key, secret, token if token.reveal() else None)
 
 
@@ -217,8 +229,22 @@ def is_about_credentials(exc: BaseException) -> bool:
     return isinstance(exc, _CREDENTIAL_ERRORS)
 
 
-def words_of(exc: BaseException) -> str:
-    """Return what *exc* says, in words that can't hold a credential."""
+def may_pass(exc: BaseException) -> bool:
+    """Tell whether *exc* says that the server was out of reach, which another try may change."""
+    return isinstance(exc, botoerrors.HTTPClientError)
+
+
+def problem_of(exc: BaseException) -> str:
+    """Return what *exc* says and what helps, in words that can't hold a credential."""
     if isinstance(exc, botoerrors.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
         return UNKNOWN_AUTHORITY
-    return type(exc).__name__ if isinstance(exc, botoerrors.HTTPClientError) else f"{exc}"
+    if isinstance(exc, botoerrors.HTTPClientError):
+        return f"{type(exc).__name__}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
+    if isinstance(exc, botoerrors.BotoCoreError):
+        return str(exc)
+    return f"the answer is not one of S3 ({type(exc).__name__}). Is HGLOC_S3_ENDPOINT_URL right?"
+
+
+def _words_of(exc: Exception) -> str:
+    """Return what *exc* says, but not what others' parsers quote of files that hold credentials."""
+    return str(exc) if isinstance(exc, (botoerrors.BotoCoreError, OSError)) else type(exc).__name__

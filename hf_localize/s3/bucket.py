@@ -30,6 +30,7 @@ from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
 
 _MOST_DELETED = 1000
+_OF_OBJECTS = frozenset({"Key", "Size", "ETag", "LastModified"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,16 @@ class Bucket:
             listing = client.get_paginator("list_objects_v2")
             pages = iter(listing.paginate(Bucket=self.address.name, Prefix=full, **extra))
             while (page := ask(lambda: next(pages, None))) is not None:
+                _check_page(page)
                 yield page
+
+
+def _check_page(page: Any) -> None:
+    """Raise KeyError where a page of a listing lacks what S3 servers give, as XML of another kind does."""
+    for fields, records in (({"IsTruncated"}, [page]), (_OF_OBJECTS, page.get("Contents", []))):
+        for record in records:
+            if missing := fields - record.keys():
+                raise KeyError(min(missing))
 
 
 def _reopen(address: BucketAddress) -> Bucket:

@@ -96,8 +96,6 @@ class Connection:
 
         try:
             yield self._client()
-        except aws.CallerError:
-            raise  # A mistake of ours, not of the server's.
         except HfLocalizeError as exc:
             # Out of a hook, through frames of botocore that hold signed requests; contextlib would restore
             # those of the same object.
@@ -234,6 +232,8 @@ class Connection:
 
         try:
             return aws.keys_of(self._credentials)
+        except HfLocalizeError:
+            raise
         except aws.ERRORS as exc:
             raise self._translate(exc, "") from without_frames(exc)
 
@@ -248,9 +248,8 @@ class Connection:
             return self._error_of(key, status, code, message, operation, with_acl=with_acl)
         if aws.is_about_credentials(exc):
             return AccessDeniedError(f"no usable credentials for {where}: {exc}")
-        return UnreachableError(
-            f"{where}: {aws.words_of(exc)}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
-        )
+        kind = UnreachableError if aws.may_pass(exc) else RefusedError
+        return kind(f"{where}: {aws.problem_of(exc)}")
 
     def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""
@@ -269,7 +268,8 @@ class Connection:
     ) -> HfLocalizeError | FileNotFoundError:
         if code == "NoSuchBucket":
             return RefusedError(f"{self.address}: there is no such bucket. Check HGLOC_S3_BUCKET_NAME.")
-        said = self._without_keys(f"{status} {code} {message}".strip().rstrip("."))
+        named = "" if code == str(status) else code
+        said = self._without_keys(" ".join(f"{status} {named} {message}".split()).rstrip("."))
         return error_of(self._where(key), said, status, code, operation, with_acl=with_acl)
 
     def _where(self, key: str) -> str:

@@ -24,6 +24,15 @@ _BAD_CREDENTIALS = frozenset(
 #: They may also be said under the status 200.
 _SLOW_DOWN = frozenset({"SlowDown", "ServiceUnavailable", "TooManyRequests"})
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+#: The operations on one object. A 404 to any other operation does not say that an object is missing.
+_ON_ONE_OBJECT = frozenset(
+    {
+        *("GetObject", "HeadObject", "PutObject", "CopyObject", "DeleteObject"),
+        *("UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts"),
+    }
+)
+#: Statuses below 500 after which another try may succeed.
+_MAY_PASS = frozenset({408, 425, 429})
 #: What was received is not what was sent: sent again it may come whole.
 _DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"})
 #: The rights (IAM actions) that an operation needs, as docs/permissions.md lists them.
@@ -102,7 +111,7 @@ def error_of(
     """
     if code == "NoSuchUpload":
         return NoSuchUploadError(f"{where}: {said} ({operation})")
-    if code in _MISSING:
+    if code in _MISSING and operation in _ON_ONE_OBJECT:
         return MissingKeyError(f"{where}: {said}")
     if code in _LOST_RACE or status in (409, 412):
         return PreconditionFailedError(f"{where}: {said}")
@@ -117,7 +126,7 @@ def error_of(
         kind = SlowDownError
     elif code in _DAMAGED:
         pass
-    elif status in (400, 405, 501) and code != "RequestTimeout":
+    elif ((300 <= status < 500 and status not in _MAY_PASS) or status == 501) and code != "RequestTimeout":
         kind = RefusedError
     return kind(f"{where}: {said} ({operation})")
 

@@ -28,6 +28,7 @@ from huggingface_hub.utils import (
 )
 
 from hf_localize import layout
+from hf_localize.bookkeeping import bookkeeping
 from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows, cut_at_files
 from hf_localize.entries import Entry, NotHere
@@ -257,7 +258,8 @@ class HubSource:
                     "Every version can load it then."
                 ) from exc
             raise
-        count_source_rows(entry.builder)
+        with bookkeeping(f"the rows of each source file of {ref} are not counted"):
+            count_source_rows(entry.builder)
         if entry.is_from_stock_cache and ref.revision is not None:
             raise UnreachableError(
                 f"it is out of reach, and what stock has cached may be another revision than {ref.revision!r}"
@@ -421,8 +423,9 @@ def _api(token: Any = None) -> huggingface_hub.HfApi:
 
 def _commit_of(builder: datasets.DatasetBuilder) -> str | None:
     """Return the commit SHA that stock pinned while it resolved the dataset."""
-    for text in (builder.base_path or "", builder.hash or ""):
-        if found := re.search(r"(?:@|^)([0-9a-f]{40})(?:/|$)", text):
+    # A class of somebody else's may have neither.
+    for text in (getattr(builder, "base_path", None), getattr(builder, "hash", None)):
+        if found := re.search(r"(?:@|^)([0-9a-f]{40})(?:/|$)", str(text or "")):
             return found.group(1)
     return None
 

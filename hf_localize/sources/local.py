@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.entries import Entry, NotHere, Wanted, instead
+from hf_localize.errors import AccessDeniedError, HfLocalizeError, UnreachableError
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
@@ -29,7 +32,21 @@ class LocalSource:
     name: str = SOURCE_NAMES["local"]
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
-        """Return the stored entry for *ref*, or what is stored of that dataset instead."""
+        """Return the stored entry for *ref*, or what is stored of that dataset instead.
+
+        Raises:
+            IntegrityError: it is damaged.
+            AccessDeniedError, UnreachableError: the store can't be read.
+        """
+        with self._reading():
+            return self._find(ref)
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any stored manifest that tells the configs of the repository of *ref*."""
+        with self._reading():
+            return next((m for m in self.store.manifests_of(ref) if m.tells_configs(ref)), None)
+
+    def _find(self, ref: DatasetRef) -> Entry | NotHere:
         entry = self.store.find(ref)
         if entry is not None:
             self._warn_of_another_bucket(entry)
@@ -67,6 +84,13 @@ class LocalSource:
                 entry.manifest.dataset_id,
             )
 
-    def repository(self, ref: DatasetRef) -> Manifest | None:
-        """Return any stored manifest that tells the configs of the repository of *ref*."""
-        return next((m for m in self.store.manifests_of(ref) if m.tells_configs(ref)), None)
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise what the operating system refuses, as on a dead mount, as this source's own errors."""
+        try:
+            yield
+        except HfLocalizeError:
+            raise
+        except OSError as exc:
+            kind = AccessDeniedError if isinstance(exc, PermissionError) else UnreachableError
+            raise kind(f"{self.store.path} can't be read: {exc}") from exc

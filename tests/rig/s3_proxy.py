@@ -75,6 +75,15 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Answer with any bytes, as a gateway, a firewall or a login page does; the server does not see the request."""
+
+    code: int
+    body: bytes = b""
+    content_type: str = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Reset the connection: at once, or after so many bytes of the body.
 
@@ -136,6 +145,7 @@ class Narrow:
 
 Action = (
     Status
+    | Page
     | Reset
     | LoseAnswer
     | Truncate
@@ -440,7 +450,7 @@ class _Connection:
 
     def _act(self, exchange: _Exchange, action: Action | None) -> bool:
         match action:
-            case Status():
+            case Status() | Page():
                 return self._answer(exchange, action)
             case BlackHole():
                 return self._swallow(exchange)
@@ -453,13 +463,17 @@ class _Connection:
 
     # answers of the proxy itself
 
-    def _answer(self, exchange: _Exchange, status: Status) -> bool:
+    def _answer(self, exchange: _Exchange, status: Status | Page) -> bool:
         unsent = exchange.has_body and exchange.awaits_continue  # the client holds it back
         if not unsent:
             for _ in self._upload_pieces(exchange, None):
                 pass
-        body = b"" if exchange.method == "HEAD" else _error_xml(status, exchange)
-        headers = [("Content-Type", "application/xml"), *status.headers.items()]
+        if isinstance(status, Page):
+            body, headers = status.body, [("Content-Type", status.content_type)]
+        else:
+            body = _error_xml(status, exchange)
+            headers = [("Content-Type", "application/xml"), *status.headers.items()]
+        body = b"" if exchange.method == "HEAD" else body
         headers.append(("Content-Length", str(len(body))))
         headers += [("Connection", "close")] if unsent else []
         exchange.status, exchange.response_bytes = status.code, len(body)
