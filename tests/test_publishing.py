@@ -65,10 +65,6 @@ def test_a_download_with_keys_that_may_only_read_prints_its_path_and_fails(
     ran = run_cli("download", "openai/gsm8k", "--name", "main", "--name", "nothing")
     assert ran.stdout == f"{path}\n"
     assert ran.stderr.count("Error: openai/gsm8k") == 2
-    folder = desk.folder / "own"
-    datasets.DatasetDict({"train": rows("x")}).save_to_disk(str(folder))
-    ran = run_cli("register", str(folder), "org/own")
-    assert (ran.returncode, ran.stdout) == (4, f"{desk.store}/org_own/default_config/default_revision\n")
 
 
 @pytest.mark.parametrize("refused", ["data-00000", "dataset_dict", r"\.hgloc\.json", r"\.hgloc/index"])

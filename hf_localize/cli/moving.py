@@ -132,8 +132,8 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
             from hf_localize.refs import DatasetRef
 
             show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
-        else:
-            _show_path_of(exc)
+        elif here := getattr(exc, "path", None):  # Only its publishing has failed.
+            click.echo(here)
         raise
     if not as_json:
         show(path)
@@ -141,12 +141,6 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
     from hf_localize.many import Download
 
     show_json([Download(dataset_id, name, options["revision"], path=path)])
-
-
-def _show_path_of(error: Exception) -> None:
-    """Print where the dataset is, if only its publishing has failed; the error itself is said on stderr."""
-    if path := getattr(error, "path", None):
-        click.echo(path)
 
 
 def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str = "downloads") -> None:
@@ -189,12 +183,7 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
     """
     from hf_localize.api import register_dataset
 
-    try:
-        made = register_dataset(path, dataset_id, **options).message_or_path
-    except Exception as exc:
-        if not as_json:
-            _show_path_of(exc)
-        raise
+    made = register_dataset(path, dataset_id, **options).message_or_path
     if as_json:
         show_json({**named(dataset_id, **options), "path": made})
     else:

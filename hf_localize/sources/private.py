@@ -257,7 +257,7 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str
         bucket, safe_part(beginning), is_partly=bool(indexed) and not all_folders
     )
     others = set(names) - {folder.split("/")[0] for folder in known} - {PUBLIC_ZIP_FOLDER, ".hgloc"}
-    others |= marked | ({ref.id_folder_prefix for ref in indexed} if all_folders else set())
+    others |= marked
 
     def may_have(key: str) -> bool:
         return bool(others) if beginning else key in files or (last is not None and key > last)
