@@ -299,7 +299,9 @@ def open_original_files(
             )
         return _recorded(only_stock(call_stock, ref, asked, cached=cached), ref, session)
     _record(entry, ref.files, session)
-    builder = stock_function()(str(linked_files(entry, arguments.get("cache_dir"))), **arguments)
+    builder = stock_function()(
+        str(linked_files(entry, session.store, arguments.get("cache_dir"))), **arguments
+    )
     return stock_builder(builder, DatasetRef(ref.dataset_id))
 
 

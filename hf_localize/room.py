@@ -1,8 +1,9 @@
-"""Whether a disk has room for what is about to be written."""
+"""What a disk is like: its file system, and whether it has room for what is about to be written."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import shutil
 from pathlib import Path
 
@@ -24,3 +25,20 @@ def require_room(folder: Path, needed_bytes: int) -> None:
             f"there is no room in {folder}: {needed_bytes} bytes are needed, {free} are free. Nothing was "
             "moved. Make room, for instance by hg-localize prune, or set HGLOC_DATASETS_STORE_PATH"
         )
+
+
+@functools.lru_cache(maxsize=16)
+def file_system_of(folder: Path) -> str | None:
+    """Return the kind of the file system of *folder*, where the system tells it (Linux)."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found: tuple[int, str | None] = (0, None)
+    resolved = folder.resolve()
+    for line in lines:
+        words = line.split(" ")
+        mount = Path(words[1].encode().decode("unicode_escape"))
+        if resolved.is_relative_to(mount) and len(mount.parts) >= found[0]:
+            found = (len(mount.parts), words[2])
+    return found[1]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hf_localize.findings import FAIL, OK, WARN, Finding
+from hf_localize.room import file_system_of
 from hf_localize.store.finding import Store
 
 _AREA = "store"
@@ -25,7 +26,7 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
     yield from _contents(store)
     existing = next(path for path in (store.path, *store.path.parents) if path.exists())
     yield from _space(existing)
-    kind = _file_system(existing)
+    kind = file_system_of(existing)
     is_shared = kind in _SHARED
     yield Finding(
         *(_AREA, "file system", OK),
@@ -153,19 +154,3 @@ def _locks(path: Path) -> OSError | None:
     except (OSError, Timeout, NotImplementedError) as exc:
         return exc if isinstance(exc, OSError) else OSError(str(exc))
     return None
-
-
-def _file_system(folder: Path) -> str | None:
-    """Return the kind of the file system of *folder*, where the system tells it (Linux)."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    found: tuple[int, str | None] = (0, None)
-    resolved = folder.resolve()
-    for line in lines:
-        words = line.split(" ")
-        mount = Path(words[1].encode().decode("unicode_escape"))
-        if resolved.is_relative_to(mount) and len(mount.parts) >= found[0]:
-            found = (len(mount.parts), words[2])
-    return found[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,8 +78,7 @@ class Store:
 
     def find_partial(self, ref: DatasetRef) -> LocalEntry | None:
         """Return what is here of an entry for *ref* of which a load has needed only a part, or None."""
-        usual = self.places.partial_of(ref)
-        for entry in (self.open_partial(folder) for folder in (usual, *self.places.partial())):
+        for entry in map(self.open_partial, (*self.places.partials_of(ref), *self.places.partial())):
             if entry is not None and entry.manifest.answers(ref):
                 return replace(entry, damaged=_damaged(entry)) if self.is_wary else entry
         return None
@@ -89,8 +89,12 @@ class Store:
             present = self.manifest_at(folder)
             if present is not None and present.ref == manifest.ref and present.digest == manifest.digest:
                 return LocalEntry.at(self.path / folder, present)
-        part = self.open_partial(self.places.partial_of(manifest.ref))
-        return part if part is not None and part.digest == manifest.digest else None
+        return self.partial_with(manifest)
+
+    def partial_with(self, manifest: Manifest) -> LocalEntry | None:
+        """Return what is here in part of exactly the content of *manifest*, or None."""
+        parts = map(self.open_partial, self.places.partials_of(manifest.ref))
+        return next((part for part in parts if part is not None and part.digest == manifest.digest), None)
 
     def partials(self) -> list[LocalEntry]:
         """Return what is here of entries of which loads have needed only a part."""
@@ -103,12 +107,11 @@ class Store:
             found = [entry.folder] if entry is not None else []
         except IntegrityError:
             found = [self.places.of(folder) for folder in ref.folders if not self._is_readable(folder)]
-        partial, usual = self.find_partial(ref), self.places.partial_of(ref)
-        if partial is not None:
+        partial = self.find_partial(ref)
+        usual = [place for place in self.places.partials_of(ref) if (place / MANIFEST_NAME).exists()]
+        if partial is not None and partial.folder not in usual:
             found.append(partial.folder)
-        elif (usual / MANIFEST_NAME).exists():
-            found.append(usual)
-        return found
+        return found + usual
 
     def open_place(self, folder: Path) -> LocalEntry | None:
         """Return the entry in *folder*, one of :attr:`places`, whatever its files are like.
@@ -169,10 +172,13 @@ class Store:
                 if record is None or (staging / record.path).exists():
                     continue
                 with contextlib.suppress(IntegrityError, OSError):  # Then it is fetched.
-                    source = self.places.of(folder) / file.path
-                    if hash_file(source, file.path) == file:
-                        (staging / record.path).parent.mkdir(parents=True, exist_ok=True)
-                        link_or_copy(source, staging / record.path)
+                    (staging / record.path).parent.mkdir(parents=True, exist_ok=True)
+                    lent = staging / f".{uuid.uuid4().hex}"  # What is hashed is what is lent.
+                    link_or_copy(self.places.of(folder) / file.path, lent)
+                    if hash_file(lent, file.path) == file:
+                        lent.rename(staging / record.path)
+                    else:
+                        lent.unlink()
 
     def entries(self) -> list[LocalEntry]:
         """Return all entries, sorted by folder. Damaged ones are logged and left out.
@@ -245,7 +251,7 @@ class Store:
             if manifest is not None and identity is not None:
                 return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
             # Nothing, or a folder of a person; unless others replace it just now.
-            before, moved = moved, self.places.last_change_near(folder)
+            before, moved = moved, self.places.last_change_of_former()
             if before == moved and manifest is None and self._is_there_still(folder, path, identity):
                 return self._open_without_manifest(path, folder, ref or ref_of_folder(folder))
         return None  # Others keep replacing it.
