@@ -193,6 +193,8 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
             return
         self._link(self._entry, self._links(self._entry), self._output_dir)
+        if self._entry.was_replaced():
+            raise _ReplacedError
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:  # noqa: ARG002
         return [

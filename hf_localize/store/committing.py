@@ -20,7 +20,7 @@ from hf_localize.manifestjson import manifest_bytes, read_manifest_in
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
-from hf_localize.store.linking import linkable, offer
+from hf_localize.store.linking import offer
 from hf_localize.store.places import TRIES, folder_at, identity_of
 from hf_localize.store.pointers import point_at, remove_pointers
 from hf_localize.store.staging import changing, discard, lock, put_away, set_aside, writing
@@ -118,7 +118,7 @@ def remove(store: Store, place: Path) -> None:
 
 
 def _move_files(store: Store, staging: Path, place: Path, manifest: Manifest, paths: Collection[str]) -> None:
-    offer(staging, store.places.by_digest(place, manifest.digest), linkable(manifest) & set(paths))
+    offer(staging, store.places.by_digest(place, manifest.digest), manifest, set(paths))
     for path in paths:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / path, place / path)
@@ -145,7 +145,12 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
                 os.rename(former, place)
                 return None
             formers = store.places.formers(folder)
-            offer(staging, store.places.by_digest(place, manifest.digest), linkable(manifest))
+            offer(
+                staging,
+                store.places.by_digest(place, manifest.digest),
+                manifest,
+                {f.path for f in manifest.files},
+            )
             place.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staging, place)
         except OSError as exc:

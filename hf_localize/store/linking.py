@@ -25,25 +25,21 @@ from hf_localize.store.places import Places
 _log = logging.getLogger(__name__)
 
 
-def offer(folder: Path, offered: Path, paths: Collection[str]) -> None:
-    """Link the verified files *paths* of *folder*, which this process alone has, below *offered*.
+def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str]) -> None:
+    """Link those of the verified files *paths* of *folder*, which this process alone has, into *offered*.
 
     It is a convenience: where the store's file system has no hard links, readers copy.
     """
+    shards = manifest.shard_paths()
     try:
-        for inside in {(offered / path).parent for path in paths}:
-            inside.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            fresh = (offered / path).with_name(f".{uuid.uuid4().hex}")
-            os.link(folder / path, fresh)
-            fresh.replace(offered / path)
+        offered.mkdir(parents=True, exist_ok=True)
+        for file in manifest.files:
+            if file.path in paths and (not shards or file.path in shards):
+                fresh = offered / f".{uuid.uuid4().hex}"
+                os.link(folder / file.path, fresh)
+                fresh.replace(offered / file.sha256)
     except OSError as exc:
         _log.debug("%s is not offered to symbolic links: %s", folder, exc)
-
-
-def linkable(manifest: Manifest) -> frozenset[str]:
-    """Return the paths of an entry's files that loads link: its shards, or all where it has none."""
-    return manifest.shard_paths() or frozenset(file.path for file in manifest.files)
 
 
 def link_into(
@@ -61,7 +57,7 @@ def link_into(
         IntegrityError: the file, which had to be copied, is damaged.
         StoreError: there is no room for a copy.
     """
-    offered = places.by_digest(entry.folder, entry.digest) / record.path if entry.has_manifest else None
+    offered = places.by_digest(entry.folder, entry.digest) / record.sha256 if entry.has_manifest else None
     there = os.path.lexists(target)
     if there and _is_same(target, entry.folder / record.path, offered):
         return

@@ -64,7 +64,7 @@ class Places:
             return []
 
     def by_digest(self, place: Path, digest: str) -> Path:
-        """Return the folder with links to the shards of the entry at *place*, which no other content gets."""
+        """Return the folder with links to the shards of the entry at *place*, each named by its sha256."""
         return self.root / _WORK / "by-digest" / folder_at(place) / digest
 
     def partial(self) -> Iterator[Path]:

@@ -106,7 +106,7 @@ def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
                 shutil.rmtree(left)
                 continue
             left.rename(folder)
-            for path in filter(Path.is_file, folder.rglob("*") if may_write else ()):
+            for path in list(filter(Path.is_file, folder.rglob("*"))) if may_write else ():
                 fresh_path = path.with_name(f".{uuid.uuid4().hex}")
                 shutil.copyfile(path, fresh_path)
                 fresh_path.replace(path)
