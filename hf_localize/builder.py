@@ -156,6 +156,17 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             and os.path.isfile(_prepared_info(self._cache_dir))
         )
 
+    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the splits, all of one content, though the entry is removed or replaced meanwhile."""
+        for attempt in range(TRIES):
+            try:
+                return super().as_dataset(*args, **kwargs)
+            except FileNotFoundError:  # A symbolic link leads to what was removed just now.
+                if attempt + 1 == TRIES:
+                    raise
+                self.download_and_prepare()
+        raise AssertionError
+
     def _as_dataset(self, split: Any = datasets.Split.TRAIN, in_memory: bool = False) -> datasets.Dataset:
         reader = Reader(self._fs._strip_protocol(self._output_dir), self.info)
         found = reader.read(self.dataset_name, split, self.info.splits.values(), in_memory)

@@ -51,8 +51,8 @@ def _repair(store: Store, sources: Sequence[Source], checked: Checked) -> Repair
     for source, entry in _stored(sources, checked.ref, reasons):
         try:
             mended = _mend(store, Path(checked.place), entry)
-        except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
-            reasons.append(f"{source.name}: {exc}")
+        except (AccessDeniedError, UnreachableError, IntegrityError, FileNotFoundError) as exc:
+            reasons.append(f"{source.name}: {exc}")  # The last: it was removed meanwhile.
             continue
         _log.info("%s: %s mended from %s", checked.ref, ", ".join(mended), source.name)
         return Repaired(checked.ref, checked.place, tuple(mended), source.name)

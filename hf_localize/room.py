@@ -11,6 +11,10 @@ from hf_localize.errors import StoreError
 
 #: What the system says of a disk, a quota or a file that can't grow.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: So long FUSE, by default, keeps what it has heard of a file; NFS asks again when a file is opened.
+PAST_SECONDS = 2.0
+#: File systems on which other machines write too.
+SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "ceph", "fuse.sshfs", "9p", "gpfs"})
 
 
 def require_room(folder: Path, needed_bytes: int) -> None:
@@ -42,3 +46,9 @@ def file_system_of(folder: Path) -> str | None:
         if resolved.is_relative_to(mount) and len(mount.parts) >= found[0]:
             found = (len(mount.parts), words[2])
     return found[1]
+
+
+def may_show_the_past(folder: Path) -> bool:
+    """Tell whether the file system of *folder* may keep what it has heard of a file for some seconds."""
+    kind = file_system_of(folder) or ""
+    return kind in SHARED or kind.startswith("fuse")

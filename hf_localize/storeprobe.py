@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hf_localize.findings import FAIL, OK, WARN, Finding
-from hf_localize.room import file_system_of
+from hf_localize.room import SHARED, file_system_of
 from hf_localize.store.finding import Store
 
 _AREA = "store"
 _LITTLE_BYTES = 5 << 30
-#: File systems on which other machines write too.
-_SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "ceph", "fuse.sshfs", "9p", "gpfs"})
 _HELD = 7
 _TRY_LOCK = f"""
 import sys
@@ -37,7 +35,7 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
     existing = next(path for path in (store.path, *store.path.parents) if path.exists())
     yield from _space(existing)
     kind = file_system_of(existing)
-    is_shared = kind in _SHARED
+    is_shared = kind in SHARED
     yield Finding(
         *(_AREA, "file system", OK),
         told=f"{kind or 'of unknown kind'}{', shared by machines' if is_shared else ''}",

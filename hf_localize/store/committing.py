@@ -23,7 +23,15 @@ from hf_localize.store.finding import Store
 from hf_localize.store.linking import offer
 from hf_localize.store.places import TRIES, folder_at, identity_of
 from hf_localize.store.pointers import point_at, remove_pointers
-from hf_localize.store.staging import changing, discard, lock, put_away, set_aside, writing
+from hf_localize.store.staging import (
+    changing,
+    discard,
+    lock,
+    put_away,
+    remove_empty_folders,
+    set_aside,
+    writing,
+)
 
 #: What the system says of a folder that somebody else has put there, or taken away.
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
@@ -173,7 +181,11 @@ def _make_way(store: Store, folder: str) -> Path | None:
     if (store.path / folder).exists():
         former = store.places.new_former(folder)
         former.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(store.path / folder, former)
+        try:
+            os.rename(store.path / folder, former)
+        except OSError:
+            remove_empty_folders(former)
+            raise
         return former
     return None
 

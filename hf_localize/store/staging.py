@@ -115,9 +115,10 @@ def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
 def _last_change(folder: Path) -> float:
     """Return when *folder*, or anything in it, was changed last, by the clock of its file system."""
     last = 0.0
-    for path in (folder, *folder.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):
-            last = max(last, path.stat().st_mtime)
+    for root, _, names in os.walk(folder):
+        for path in (root, *(os.path.join(root, name) for name in names)):
+            with contextlib.suppress(FileNotFoundError):
+                last = max(last, os.stat(path).st_mtime)
     return last
 
 
@@ -164,8 +165,13 @@ def put_away(store: Store, former: Path) -> None:
     kind = "set-aside" if (former / MANIFEST_NAME).exists() else "kept"
     if (aside := set_aside(store, former, kind)) is not None:
         _log.info("%s, as it was, was set aside as %s", store.path / folder_at(former), aside)
+    remove_empty_folders(former)
+
+
+def remove_empty_folders(place: Path) -> None:
+    """Remove the three folders above *place*, as far as there is nothing in them."""
     with contextlib.suppress(OSError):
-        for folder in former.parents[:3]:
+        for folder in list(place.parents)[:3]:
             folder.rmdir()
 
 
@@ -184,9 +190,7 @@ def discard(store: Store, aside: Path) -> None:
     """Remove an entry that was set aside, and what it offers to symbolic links."""
     for offered in _offered_of(store, aside):
         shutil.rmtree(offered, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for folder in offered.parents[:3]:
-                folder.rmdir()
+        remove_empty_folders(offered)
     shutil.rmtree(aside, ignore_errors=True)
 
 

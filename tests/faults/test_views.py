@@ -61,7 +61,8 @@ def fetch():
     hf_localize.download_dataset(OTHER, skip_s3_upload=True)
 
 def repair():
-    hf_localize.repair_dataset(NAME)
+    with contextlib.suppress(errors.DatasetNotFoundError):
+        hf_localize.repair_dataset(NAME)
 
 for _ in range(rounds):
     chance.choice([load, load, part, replace, remove, fetch, repair])()
