@@ -270,7 +270,7 @@ class Store:
         if layout.is_saved_dataset(path):
             manifest = layout.describe_folder(path, ref, hashed=False)
             return LocalEntry(path, manifest, has_manifest=False) if _may_be(manifest, ref) else None
-        if not any(child.is_file() and not child.name.startswith(".") for child in path.rglob("*")):
+        if all(name.startswith(".") for _, _, names in os.walk(path) for name in names):
             return None
         manifest = Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
         return LocalEntry(path, manifest, has_manifest=False, is_saved=False)
