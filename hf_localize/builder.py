@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,9 +30,10 @@ from hf_localize.refs import DatasetRef
 from hf_localize.resolver import Resolver
 from hf_localize.room import require_room
 from hf_localize.secret import Secret, revealed
-from hf_localize.shards import link_or_symlink
 from hf_localize.splits import WantedSplit, file_names
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.linking import link_into
+from hf_localize.store.places import TRIES
 from hf_localize.streaming import resuming
 from hf_localize.tables import Reader
 
@@ -124,16 +124,14 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         except StoreError as exc:
             self._require_room_in_cache()
             _log.warning("%s is prepared from %s itself: %s", self._ref, self._entry.source, exc)
-        try:
-            if self._is_ready(*args, **kwargs):
-                self._output_dir, self._file_format = self._cache_dir, "arrow"
-            else:
-                self._prepare_as_stock(*args, **kwargs)
-        except _ReplacedError:  # Somebody replaced the entry meanwhile: take the new one, whole.
-            self._adopt(self._resolver.localize(self._ref, wanted=self._wanted, is_checked=False))
-            self._prepare_as_stock(*args, **kwargs)
-        if self._output_dir == self._cache_dir and self._file_format == "arrow":
-            self._mend_links()
+        for attempt in range(TRIES):
+            try:
+                self._prepare(*args, **kwargs)
+                break
+            except _ReplacedError:  # Another process replaced the entry meanwhile: take the new one, whole.
+                if attempt + 1 == TRIES:
+                    raise
+                self._adopt(self._resolver.localize(self._ref, wanted=self._wanted, is_checked=False))
         self._record()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -168,6 +166,17 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             and os.path.isfile(_prepared_info(self._cache_dir))
         )
 
+    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the splits, all of one content, though the entry is removed or replaced meanwhile."""
+        for attempt in range(TRIES):
+            try:
+                return super().as_dataset(*args, **kwargs)
+            except FileNotFoundError:  # A symbolic link leads to what was removed just now.
+                if attempt + 1 == TRIES:
+                    raise
+                self.download_and_prepare()
+        raise AssertionError
+
     def _as_dataset(self, split: Any = datasets.Split.TRAIN, in_memory: bool = False) -> datasets.Dataset:
         reader = Reader(self._fs._strip_protocol(self._output_dir), self.info)
         found = reader.read(self.dataset_name, split, self.info.splits.values(), in_memory)
@@ -175,6 +184,14 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def _relative_data_dir(self, *args: Any, **kwargs: Any) -> str:
         return f"{CACHE_FOLDER}/{super()._relative_data_dir(*args, **kwargs)}"
+
+    def _prepare(self, *args: Any, **kwargs: Any) -> None:
+        if self._is_ready(*args, **kwargs):
+            self._output_dir, self._file_format = self._cache_dir, "arrow"
+        else:
+            self._prepare_as_stock(*args, **kwargs)
+        if self._output_dir == self._cache_dir and self._file_format == "arrow":
+            self._mend_links()
 
     def _prepare_as_stock(self, *args: Any, **kwargs: Any) -> None:
         if isinstance(self._entry, LocalEntry):
@@ -196,11 +213,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         if not plain or not isinstance(self._entry, LocalEntry) or not _is_local(self._fs):
             super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
             return
-        try:
-            for path, name in self._links(self._entry):
-                link_or_symlink(self._entry.folder / path, Path(self._output_dir, name))
-        except FileNotFoundError as exc:
-            raise _ReplacedError from exc
+        self._link(self._entry, self._links(self._entry), self._output_dir)
         if self._entry.was_replaced():
             raise _ReplacedError
 
@@ -286,14 +299,18 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         if not isinstance(entry, LocalEntry):
             return
         there = _inodes_in(folder, entry)
-        for path, name in self._links(entry):
-            if there.get(name) == entry.inodes.get(path, -1):
-                continue
-            source, target = entry.folder / path, Path(folder, name)
-            if not _is_same_file(source, target):
-                fresh = target.with_name(f"{name}.{uuid.uuid4().hex[:8]}")
-                link_or_symlink(source, fresh)
-                fresh.replace(target)
+        other = [(p, n) for p, n in self._links(entry) if there.get(n) != entry.inodes.get(p, -1)]
+        if other:
+            self._link(entry, other, folder)
+
+    def _link(self, entry: LocalEntry, links: Iterable[tuple[str, str]], folder: str) -> None:
+        """Have the files of *entry*, each under its name, in *folder*."""
+        store, records = self._resolver.store, {file.path: file for file in entry.manifest.files}
+        try:
+            for path, name in links:
+                link_into(store.places, entry, records[path], Path(folder, name), is_wary=store.is_wary)
+        except FileNotFoundError as exc:
+            raise _ReplacedError from exc
 
     def _links(self, entry: LocalEntry) -> Iterator[tuple[str, str]]:
         """Yield each shard of *entry* that is needed, and the name by which stock's reader looks for it."""
@@ -306,10 +323,6 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
 class _ReplacedError(Exception):
     """Another entry took the place of the one that was being linked."""
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    return other.exists() and other.samefile(one)
 
 
 def _inodes_in(folder: str, entry: LocalEntry) -> dict[str, int]:

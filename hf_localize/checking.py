@@ -5,6 +5,7 @@ The quick level reads an entry's manifest and the sizes of its files; the deep o
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from hf_localize.jsonformat import is_as_written
 from hf_localize.manifestjson import manifest_document
 from hf_localize.progress import moving
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.room import PAST_SECONDS, may_show_the_past
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
+from hf_localize.store.places import TRIES
 
 UNSEALED = "was changed since it was written: it has no checksum"
 
@@ -68,9 +71,12 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
     with moving("Checking", entry.manifest.ref, files if deep else ()):
         damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
     if entry.has_manifest:
-        data = (entry.folder / MANIFEST_NAME).read_bytes()
-        if not is_as_written(data, manifest_document(entry.manifest)):
-            damages.append(Damage(MANIFEST_NAME, UNSEALED))
+        try:
+            data = (entry.folder / MANIFEST_NAME).read_bytes()
+            if not is_as_written(data, manifest_document(entry.manifest)):
+                damages.append(Damage(MANIFEST_NAME, UNSEALED))
+        except FileNotFoundError:
+            damages.append(Damage(MANIFEST_NAME, "is missing"))
     return Checked(
         entry.manifest.ref,
         str(entry.folder),
@@ -83,11 +89,21 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
 
 
 def _check_place(store: Store, folder: Path, ref: DatasetRef | None, deep: bool) -> Checked | None:
-    try:
-        entry = store.open_place(folder, ref)
-    except InvalidRefError:  # No load ever looks there.
-        return None
-    except IntegrityError as exc:
-        name = ref or store.ref_of_damaged(folder)
-        return Checked(name, str(folder), damages=(Damage.of(MANIFEST_NAME, exc),))
-    return None if entry is None else check_entry(entry, deep=deep)
+    for attempt in range(TRIES):
+        try:
+            entry = store.open_place(folder, ref)
+        except InvalidRefError:  # No load ever looks there.
+            return None
+        except IntegrityError as exc:
+            name = ref or store.ref_of_damaged(folder)
+            return Checked(name, str(folder), damages=(Damage.of(MANIFEST_NAME, exc),))
+        if entry is None:
+            return None
+        checked = check_entry(entry, deep=deep)
+        if not checked.damages:
+            break
+        if attempt == 0 and may_show_the_past(store.path):
+            time.sleep(PAST_SECONDS)
+        elif not entry.was_replaced():
+            break
+    return checked

@@ -12,15 +12,16 @@ import datasets
 from hf_localize.capture import dataset_name
 from hf_localize.errors import IntegrityError
 from hf_localize.refs import FILES_CONFIG, DatasetRef
-from hf_localize.shards import link_or_symlink
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.finding import Store
+from hf_localize.store.linking import link_into
 
 #: In the cache folder of `datasets`: apart from stock's own, of which stock, offline, takes the
 #: newest of a dataset for any revision.
 CACHE_FOLDER = "hf_localize"
 
 
-def linked_files(entry: LocalEntry, cache_dir: str | None) -> Path:
+def linked_files(entry: LocalEntry, store: Store, cache_dir: str | None) -> Path:
     """Return a folder with links to the files of *entry*, named by its digest.
 
     Stock reads it when it pleases, so its files must stay those of one entry whatever becomes of
@@ -31,13 +32,16 @@ def linked_files(entry: LocalEntry, cache_dir: str | None) -> Path:
     """
     root = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / CACHE_FOLDER / FILES_CONFIG
     target = root / entry.digest
-    if not target.is_dir():
-        part = root / f"{entry.digest}.{uuid.uuid4().hex[:8]}"
+    part = target if target.is_dir() else root / f"{entry.digest}.{uuid.uuid4().hex[:8]}"
+    try:
         for file in entry.manifest.files:
             (part / file.path).parent.mkdir(parents=True, exist_ok=True)
-            link_or_symlink(entry.folder / file.path, part / file.path)
-        if entry.was_replaced():
-            raise IntegrityError(f"{entry.folder} was replaced while it was read; load the dataset again")
+            link_into(store.places, entry, file, part / file.path, is_wary=store.is_wary)
+    except FileNotFoundError as exc:
+        raise IntegrityError(
+            f"{entry.folder} was replaced while it was read; load the dataset again"
+        ) from exc
+    if part != target:
         try:
             part.rename(target)
         except OSError:  # Another process was faster.

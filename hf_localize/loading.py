@@ -311,7 +311,7 @@ def open_original_files(
         return _recorded(only_stock(call_stock, ref, asked, cached=cached), ref, session)
     _record(entry, ref.files, session)
     plain = {name: revealed(value) for name, value in arguments.items()}
-    builder = stock_function()(str(linked_files(entry, arguments.get("cache_dir"))), **plain)
+    builder = stock_function()(str(linked_files(entry, session.store, arguments.get("cache_dir"))), **plain)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
 
 

@@ -14,6 +14,7 @@ from hf_localize.hashing import problems_in
 from hf_localize.manifestjson import manifest_bytes
 from hf_localize.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.store.committing import exchange
+from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
 from hf_localize.store.staging import staging_folder
 
@@ -50,8 +51,8 @@ def _repair(store: Store, sources: Sequence[Source], checked: Checked) -> Repair
     for source, entry in _stored(sources, checked.ref, reasons):
         try:
             mended = _mend(store, Path(checked.place), entry)
-        except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
-            reasons.append(f"{source.name}: {exc}")
+        except (AccessDeniedError, UnreachableError, IntegrityError, FileNotFoundError) as exc:
+            reasons.append(f"{source.name}: {exc}")  # The last: it was removed meanwhile.
             continue
         _log.info("%s: %s mended from %s", checked.ref, ", ".join(mended), source.name)
         return Repaired(checked.ref, checked.place, tuple(mended), source.name)
@@ -81,13 +82,14 @@ def _mend(store: Store, folder: Path, source: StoredEntry) -> list[str]:
         IntegrityError: the source has other content.
     """
     manifest = source.manifest
+    is_partial = store.places.is_partial(folder)
+    unread = LocalEntry.at(folder, manifest, is_partial=is_partial)
     try:
         entry = store.open_place(folder)
     except IntegrityError:
         entry = None
     if entry is not None and entry.digest != source.digest:
         raise IntegrityError("it has other content under this name")
-    is_partial = store.places.is_partial(folder)
     files = [file for file in manifest.files if not is_partial or (folder / file.path).exists()]
     wrong = list(problems_in(folder, files, deep=True))
     with staging_folder(store, f"{source.digest}-repair") as staging:
@@ -96,5 +98,5 @@ def _mend(store: Store, folder: Path, source: StoredEntry) -> list[str]:
         if not entry or (folder / MANIFEST_NAME).read_bytes() != manifest_bytes(entry.manifest):
             (staging / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
             wrong.append(MANIFEST_NAME)
-        exchange(folder, staging, wrong)
+        exchange(store, entry or unread, staging, wrong)
     return wrong

@@ -71,20 +71,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def link_or_symlink(source: Path, target: Path) -> None:
-    """Hard-link *source* at *target*, or point a symbolic link at it where that is not allowed.
-
-    Raises:
-        FileNotFoundError: there is no *source* any more.
-    """
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        target.symlink_to(source)
-
-
 def write_empty_shard(like: Path, target: Path) -> None:
     """Write an Arrow stream file without rows, with the schema of the one at *like*."""
     import pyarrow as pa

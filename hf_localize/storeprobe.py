@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from hf_localize.findings import FAIL, OK, WARN, Finding
+from hf_localize.room import SHARED, file_system_of
 from hf_localize.store.finding import Store
 
 _AREA = "store"
 _LITTLE_BYTES = 5 << 30
-#: File systems on which other machines write too.
-_SHARED = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "ceph", "fuse.sshfs", "9p", "gpfs"})
+_HELD = 7
+_TRY_LOCK = f"""
+import sys
+from filelock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1]).acquire(timeout=0)
+except Timeout:
+    sys.exit({_HELD})
+"""
 _ELSEWHERE = "set HGLOC_DATASETS_STORE_PATH to another place"
 
 
@@ -25,8 +34,8 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
     yield from _contents(store)
     existing = next(path for path in (store.path, *store.path.parents) if path.exists())
     yield from _space(existing)
-    kind = _file_system(existing)
-    is_shared = kind in _SHARED
+    kind = file_system_of(existing)
+    is_shared = kind in SHARED
     yield Finding(
         *(_AREA, "file system", OK),
         told=f"{kind or 'of unknown kind'}{', shared by machines' if is_shared else ''}",
@@ -93,7 +102,7 @@ def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
         *("hard links", _links(file, folder / "link"), WARN),
         advice="datasets are linked by name then, or copied, which takes time and room",
     )
-    yield _of_error("locks (flock)", _locks(folder / "lock"), FAIL, f"writers need them: {_ELSEWHERE}")
+    yield from _locks(folder / "lock")
     if (folder / "FILE").exists():
         yield Finding(_AREA, "letter case", OK, "of file names is not told apart here; it need not be")
     yield from _links_to_cache(file, cache)
@@ -113,8 +122,11 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
     if problem is None:
         yield Finding(_AREA, "cache of datasets", OK, f"{cache}: a load links the store's files into it")
     else:
-        told = f"{cache} takes no hard link from the store ({problem.strerror}): a load makes symbolic ones"
-        advice = "have both on one file system, so that removing one leaves the other whole"
+        told = f"{cache} takes no hard link from the store ({problem.strerror}): symbolic ones are made"
+        advice = (
+            "have both on one file system, so that removing one leaves the other whole; what the store "
+            "can't offer to such links is copied"
+        )
         yield Finding(_AREA, "cache of datasets", WARN, told, advice)
 
 
@@ -142,30 +154,22 @@ def _links(source: Path, target: Path) -> OSError | None:
     return None
 
 
-def _locks(path: Path) -> OSError | None:
-    """Return why two holders of one lock can't be told apart; None: they can."""
+def _locks(path: Path) -> Iterator[Finding]:
+    """Try whether another process of this machine is kept from a lock that this one has."""
     from filelock import FileLock, Timeout
 
-    first, second = FileLock(path), FileLock(path)
+    name = "locks (flock)"
     try:
-        with first.acquire(timeout=5), contextlib.suppress(Timeout), second.acquire(timeout=0):
-            return OSError("two have it at the same time")
-    except (OSError, Timeout, NotImplementedError) as exc:
-        return exc if isinstance(exc, OSError) else OSError(str(exc))
-    return None
-
-
-def _file_system(folder: Path) -> str | None:
-    """Return the kind of the file system of *folder*, where the system tells it (Linux)."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    found: tuple[int, str | None] = (0, None)
-    resolved = folder.resolve()
-    for line in lines:
-        words = line.split(" ")
-        mount = Path(words[1].encode().decode("unicode_escape"))
-        if resolved.is_relative_to(mount) and len(mount.parts) >= found[0]:
-            found = (len(mount.parts), words[2])
-    return found[1]
+        with FileLock(path).acquire(timeout=5):
+            command = [sys.executable, "-c", _TRY_LOCK, str(path)]
+            other = subprocess.run(command, check=False, timeout=60)  # noqa: S603  # It is our own.
+    except (OSError, Timeout, NotImplementedError, subprocess.SubprocessError) as exc:
+        yield _of_error(name, OSError(str(exc)), FAIL, f"writers need them: {_ELSEWHERE}")
+        return
+    if other.returncode == _HELD:
+        told = "a lock keeps out the other processes of this machine; between machines: not known"
+        yield Finding(_AREA, name, OK, told)
+    else:
+        told = "two processes of this machine have one lock at the same time; between machines: not known"
+        advice = "nothing is damaged by that, but each process fetches for itself what it misses"
+        yield Finding(_AREA, name, WARN, told, advice)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
+import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from hf_localize.hashing import hash_file, problems_in, verify_folder
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import read_manifest_in, ref_at_head
 from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
+from hf_localize.room import PAST_SECONDS, may_show_the_past
 from hf_localize.shards import link_or_copy
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.origins import Origin, name_of, origin_by_original, origin_of
@@ -52,13 +55,16 @@ class Store:
             IntegrityError: the entry is damaged: its manifest can't be read, or a file is
                 absent, has another size, or, where the store is wary, another sha256.
         """
-        for _ in range(TRIES):
-            entry = self.find_unchecked(ref)
+        for attempt in range(TRIES):
+            entry = None
             try:
+                entry = self.find_unchecked(ref)
                 return None if entry is None else self._checked(entry)
             except IntegrityError:
                 if entry is None or not entry.was_replaced():
-                    raise
+                    if attempt + 1 == TRIES or not may_show_the_past(self.path):
+                        raise
+                    time.sleep(PAST_SECONDS / TRIES)
         raise IntegrityError(f"{ref} in {self.path} was replaced again and again while it was looked at")
 
     def find_unchecked(self, ref: DatasetRef) -> LocalEntry | None:
@@ -80,8 +86,7 @@ class Store:
 
     def find_partial(self, ref: DatasetRef) -> LocalEntry | None:
         """Return what is here of an entry for *ref* of which a load has needed only a part, or None."""
-        usual = self.places.partial_of(ref)
-        for entry in (self.open_partial(folder) for folder in (usual, *self.places.partial())):
+        for entry in map(self.open_partial, (*self.places.partials_of(ref), *self.places.partial())):
             if entry is not None and entry.manifest.answers(ref):
                 return replace(entry, damaged=_damaged(entry)) if self.is_wary else entry
         return None
@@ -92,8 +97,12 @@ class Store:
             present = self.manifest_at(folder)
             if present is not None and present.ref == manifest.ref and present.digest == manifest.digest:
                 return LocalEntry.at(self.path / folder, present)
-        part = self.open_partial(self.places.partial_of(manifest.ref))
-        return part if part is not None and part.digest == manifest.digest else None
+        return self.partial_with(manifest)
+
+    def partial_with(self, manifest: Manifest) -> LocalEntry | None:
+        """Return what is here in part of exactly the content of *manifest*, or None."""
+        parts = map(self.open_partial, self.places.partials_of(manifest.ref))
+        return next((part for part in parts if part is not None and part.digest == manifest.digest), None)
 
     def partials(self) -> list[LocalEntry]:
         """Return what is here of entries of which loads have needed only a part."""
@@ -108,12 +117,11 @@ class Store:
             found = [self.places.of(folder) for folder in ref.folders if not self._is_readable(folder)]
         shelved = (place for folder in self._shelved(ref) if (place := self.places.of(folder)).is_dir())
         found += [place for place in shelved if place not in found]
-        partial, usual = self.find_partial(ref), self.places.partial_of(ref)
-        if partial is not None:
+        partial = self.find_partial(ref)
+        usual = [place for place in self.places.partials_of(ref) if (place / MANIFEST_NAME).exists()]
+        if partial is not None and partial.folder not in usual:
             found.append(partial.folder)
-        elif (usual / MANIFEST_NAME).exists():
-            found.append(usual)
-        return found
+        return found + usual
 
     def open_place(self, folder: Path, ref: DatasetRef | None = None) -> LocalEntry | None:
         """Return the entry in *folder*, one of :attr:`places`, whatever its files are like.
@@ -177,10 +185,13 @@ class Store:
                 if record is None or (staging / record.path).exists():
                     continue
                 with contextlib.suppress(IntegrityError, OSError):  # Then it is fetched.
-                    source = self.places.of(folder) / file.path
-                    if hash_file(source, file.path) == file:
-                        (staging / record.path).parent.mkdir(parents=True, exist_ok=True)
-                        link_or_copy(source, staging / record.path)
+                    (staging / record.path).parent.mkdir(parents=True, exist_ok=True)
+                    lent = staging / f".{uuid.uuid4().hex}"  # What is hashed is what is lent.
+                    link_or_copy(self.places.of(folder) / file.path, lent)
+                    if hash_file(lent, file.path) == file:
+                        lent.rename(staging / record.path)
+                    else:
+                        lent.unlink()
 
     def origin_of(self, entry: LocalEntry) -> Origin | None:
         """Return the bucket from which *entry* came; None: from none, or it is not known."""
@@ -301,7 +312,7 @@ class Store:
             if manifest is not None and identity is not None:
                 return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
             # Nothing, or a folder of a person; unless others replace it just now.
-            before, moved = moved, self.places.last_change_near(folder)
+            before, moved = moved, self.places.last_change_of_former()
             if before == moved and manifest is None and self._is_there_still(folder, path, identity):
                 return self._open_without_manifest(path, folder, ref)
         return None  # Others keep replacing it.
@@ -332,7 +343,7 @@ class Store:
             manifest = layout.describe_folder(path, ref, hashed=False)
             found = LocalEntry(path, manifest, has_manifest=False, is_named=is_named, published=named)
             return found if _may_be(manifest, ref) else None
-        if not any(child.is_file() and not child.name.startswith(".") for child in path.rglob("*")):
+        if all(name.startswith(".") for _, _, names in os.walk(path) for name in names):
             return None
         if any(_is_entry(child) for child in path.rglob("*") if child.is_dir()):
             return None  # A folder of datasets.

@@ -7,6 +7,7 @@ Those of the original tool can lie one level or more below, on its *shelves*: ``
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,35 +31,65 @@ class Places:
 
     def of(self, folder: str) -> Path:
         """Return where the entry at *folder* is: there, or where it has made way for another."""
-        there, former = self.root / folder, self.former(folder)
-        return there if there.exists() or not former.exists() else former
+        there = self.root / folder
+        return there if there.exists() else next(iter(self.formers(folder)), there)
 
-    def former(self, folder: str) -> Path:
-        """Return the place to which the entry at *folder* makes way for another, until that is there."""
-        return self.root / _WORK / "former" / folder
+    def new_former(self, folder: str) -> Path:
+        """Return a new place to which the entry at *folder* makes way for another, until that is there."""
+        return self.former_root / f".{uuid.uuid4().hex}" / folder
 
-    def formers(self) -> Iterator[str]:
-        """Yield the folders of entries that have made way for another."""
-        return _folders_in(self.former(""))
+    def formers(self, folder: str) -> list[Path]:
+        """Return the places to which entries at *folder* have made way."""
+        return [place for root in self._former_roots() if (place := Path(root, folder)).is_dir()]
 
-    def last_change_near(self, folder: str) -> int | None:
-        """Return what is another as soon as the entry at *folder*, or one beside it, has made way."""
-        return _changed(self.former(folder).parent)
+    def all_formers(self) -> list[Path]:
+        """Return the places to which entries have made way."""
+        return [Path(root, folder) for root in self._former_roots() for folder in _folders_in(root)]
+
+    @property
+    def former_root(self) -> Path:
+        """Return the folder that has another time of change before anything below it is put away."""
+        return self.root / _WORK / "former"
+
+    def last_change_of_former(self) -> int | None:
+        """Return what is another as soon as an entry that had made way is put away."""
+        return _changed(self.former_root)
+
+    def _former_roots(self) -> list[str]:
+        """Return the folders below which entries make way: each writer's own, and one of older versions."""
+        root = str(self.former_root)
+        try:
+            with os.scandir(root) as items:
+                return [root, *(item.path for item in items if item.name.startswith("."))]
+        except OSError:
+            return []
+
+    def by_digest(self, place: Path, digest: str) -> Path:
+        """Return the folder with links to the shards of the entry at *place*, each named by its sha256."""
+        return self.root / _WORK / "by-digest" / self.folder_of(place) / digest
 
     def partial(self) -> Iterator[Path]:
         """Yield the places of entries of which only a part is here."""
         root = self.root / _WORK / "partial"
         return (root / folder for folder in _folders_in(root))
 
-    def partial_of(self, ref: DatasetRef) -> Path:
-        """Return the place for the entry of *ref* while only a part of it is here."""
-        return self.root / _WORK / "partial" / ref.folders[-1]
+    def partial_of(self, ref: DatasetRef, digest: str) -> Path:
+        """Return the place for the entry of *ref* with that *digest* while only a part of it is here."""
+        name, _, revision = ref.folders[-1].split("/")
+        return self.root / _WORK / "partial" / name / digest / revision
+
+    def partials_of(self, ref: DatasetRef) -> list[Path]:
+        """Return the places of what is here of *ref* in part: of one content, but for a moment."""
+        root = self.root / _WORK / "partial"
+        return [root / folder for folder in _folders_below(ref.folders[-1].partition("/")[0], root)]
 
     def folder_of(self, place: Path) -> str:
         """Return the folder of the entry at *place*: relative to the store, wherever it is just now."""
-        for root in (self.former(""), self.root / _WORK / "partial", self.root):
+        for root in (self.former_root, self.root / _WORK / "partial", self.root):
             if place.is_relative_to(root):
-                return place.relative_to(root).as_posix()
+                # A writer makes way to a folder of its own in `former`, whose name begins with a dot.
+                parts = place.relative_to(root).parts
+                return "/".join(parts[1:] if parts[0].startswith(".") else parts)
         raise ValueError(f"{place} is not in {self.root}")
 
     def shelves(self) -> Iterator[str]:
@@ -100,23 +131,16 @@ class Places:
         meanwhile, it may have been seen at neither.
         """
         found: set[str] = set()
-        state = self._state_of_former()
+        state = self.last_change_of_former()
         for _ in range(TRIES):
-            for root in (self.former(""), self.root, self.former("")):
-                names = [name for name in _subfolders(root) if is_wanted(name.lower())]
-                found.update(folder for name in names for folder in _folders_below(name, root))
-            before, state = state, self._state_of_former()
+            for roots in (self._former_roots(), [str(self.root)], self._former_roots()):
+                for root in roots:
+                    names = [name for name in _subfolders(root) if is_wanted(name.lower())]
+                    found.update(folder for name in names for folder in _folders_below(name, root))
+            before, state = state, self.last_change_of_former()
             if before == state:
                 break
         return sorted(found)
-
-    def _state_of_former(self) -> list[tuple[str, int | None]]:
-        """Return what changes when an entry goes into ``former`` or out of it: usually there is little."""
-        root = self.former("")
-        folders = [
-            f"{root}/{first}/{second}" for first in _subfolders(root) for second in _subfolders(root / first)
-        ]
-        return [(folder, _changed(folder)) for folder in folders]
 
 
 def shelf_of(folder: str) -> str:
@@ -133,12 +157,12 @@ def identity_of(place: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _folders_in(root: Path) -> Iterator[str]:
+def _folders_in(root: Path | str) -> Iterator[str]:
     for name in _subfolders(root):
         yield from _folders_below(name, root)
 
 
-def _folders_below(first: str, root: Path) -> Iterator[str]:
+def _folders_below(first: str, root: Path | str) -> Iterator[str]:
     for second in _subfolders(f"{root}/{first}"):
         for third in _subfolders(f"{root}/{first}/{second}"):
             yield f"{first}/{second}/{third}"

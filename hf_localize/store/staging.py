@@ -16,40 +16,56 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_localize.errors import HfLocalizeError, StoreError
+from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError
+from hf_localize.manifest import Manifest
+from hf_localize.manifestjson import read_manifest_in
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.room import NO_ROOM
 from hf_localize.store.finding import Store
+from hf_localize.store.owners import Owner
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 _log = logging.getLogger(__name__)
 _STALE_SECONDS = 24 * 3600
+#: A fetch that is alive writes more often, also where the network makes it try again and again.
+_QUIET = 600.0
+#: A retired content is kept while programs read it that have symbolic links to it.
+_UNREAD_SECONDS = 7 * 24 * 3600
+#: The staging folders that are lent to this process now.
+_in_use: set[str] = set()
 _COARSEST_CLOCK_SECONDS = 2.5
 
 
 @contextlib.contextmanager
 def staging_folder(store: Store, key: str, *, fresh: bool = False) -> Iterator[Path]:
-    """Lend a private folder on the store's file system for building the entry *key*.
+    """Lend a folder on the store's file system for building the entry *key*. No other process writes there.
 
-    One process at a time has it. It outlives a failure, so that the next try resumes with
-    the files that are there, unless it asks for a *fresh* one. What nobody has touched for
-    a day is removed.
+    It outlives a failure, so that the next try resumes with the files that are there, unless it asks
+    for a *fresh* one. Where file locks work, one process at a time builds the entry; that spares the
+    others the work, and nothing else. What nobody has touched for a day is removed.
 
     Raises:
         StoreError: the store can't be written.
     """
     with contextlib.ExitStack() as held:
         with writing(store):
-            folder = store.places.work("staging") / key
+            root = store.places.work("staging")
             _remove_stale(store)
             held.enter_context(lock(store, key))
-            if fresh:
-                shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(exist_ok=True)
-        with writing(store):
-            yield folder
+            folder = root / Owner.here().name_for(key)
+            _in_use.add(folder.name)
+            held.callback(_in_use.discard, folder.name)
+            folder.mkdir()
+            _take_over(root, key, folder, fresh=fresh)
+        try:
+            with writing(store):
+                yield folder
+        except Exception:  # All that wrote there has ended: whoever comes next may go on with it.
+            with contextlib.suppress(OSError):
+                folder.rename(root / Owner.nobody().name_for(key))
+            raise
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -61,14 +77,48 @@ def incoming_folder(store: Store, key: str) -> Iterator[Path]:
         StoreError: the store can't be written.
     """
     with writing(store):
-        folder = store.places.work("staging") / f"{key}-incoming" / uuid.uuid4().hex
+        folder = store.places.work("staging") / Owner.here().name_for(f"{key}-incoming")
         _remove_stale(store)
-        folder.mkdir(parents=True)
+        folder.mkdir()
     try:
         with writing(store):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
+    """Have in *folder* what others that have ended have left of *key*; or remove it, for a *fresh* start.
+
+    A rename decides who has it. What its process could still write to is copied first: what is hashed
+    must be what is committed.
+    """
+    for left in sorted(root.glob(f"{key}*"), key=_last_change, reverse=True):
+        owner = Owner.of(left.name, key)
+        if owner is None or left.name in _in_use:
+            continue
+        may_write = not owner.has_ended()
+        if may_write and not owner.is_this_process() and _last_change(folder) - _last_change(left) < _QUIET:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # Another process was faster.
+            if fresh or any(folder.iterdir()):
+                shutil.rmtree(left)
+                continue
+            left.rename(folder)
+            for path in list(filter(Path.is_file, folder.rglob("*"))) if may_write else ():
+                fresh_path = path.with_name(f".{uuid.uuid4().hex}")
+                shutil.copyfile(path, fresh_path)
+                fresh_path.replace(path)
+
+
+def _last_change(folder: Path) -> float:
+    """Return when *folder*, or anything in it, was changed last, by the clock of its file system."""
+    last = 0.0
+    for root, _, names in os.walk(folder):
+        for path in (root, *(os.path.join(root, name) for name in names)):
+            with contextlib.suppress(FileNotFoundError):
+                last = max(last, os.stat(path).st_mtime)
+    return last
 
 
 def lock(store: Store, key: str, timeout_seconds: float = -1) -> FileLock:
@@ -105,17 +155,23 @@ def changing(store: Store, folder: str, timeout_seconds: float = -1) -> FileLock
     return lock(store, f"place-{hashlib.sha256(folder.encode()).hexdigest()[:16]}", timeout_seconds)
 
 
-def put_away(store: Store, folder: str) -> None:
-    """Set aside what another entry has taken the place of at *folder*; the caller holds :func:`changing`.
+def put_away(store: Store, former: Path) -> None:
+    """Set aside what another entry has taken the place of, at *former*, where readers found it meanwhile.
 
     A folder without manifest is somebody's own: it is kept in ``.hgloc/kept``, which is never emptied.
     """
-    former = store.places.former(folder)
-    if former.exists():
-        _let_time_pass(former.parent)
+    _let_time_pass(store.places.former_root)
     kind = "set-aside" if (former / MANIFEST_NAME).exists() else "kept"
     if (aside := set_aside(store, former, kind)) is not None:
-        _log.info("%s, as it was, was set aside as %s", store.path / folder, aside)
+        _log.info("%s, as it was, was set aside as %s", store.path / store.places.folder_of(former), aside)
+    remove_empty_folders(former)
+
+
+def remove_empty_folders(place: Path) -> None:
+    """Remove the three folders above *place*, as far as there is nothing in them."""
+    with contextlib.suppress(OSError):
+        for folder in list(place.parents)[:3]:
+            folder.rmdir()
 
 
 def set_aside(store: Store, place: Path, kind: str = "set-aside") -> Path | None:
@@ -127,6 +183,35 @@ def set_aside(store: Store, place: Path, kind: str = "set-aside") -> Path | None
     except FileNotFoundError:
         return None
     return aside
+
+
+def discard(store: Store, aside: Path) -> None:
+    """Remove an entry that was set aside, and what it offers to symbolic links."""
+    for offered in _offered_of(store, aside):
+        shutil.rmtree(offered, ignore_errors=True)
+        remove_empty_folders(offered)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _offered_of(store: Store, aside: Path) -> list[Path]:
+    """Return where the shards of an entry that was set aside are offered by its digest, and of no other."""
+    with contextlib.suppress(IntegrityError, OSError):
+        manifest = read_manifest_in(aside)
+        if manifest is not None:
+            whole = [folder for folder in manifest.ref.folders if not _has(store, folder, manifest)]
+            part = (
+                []
+                if store.partial_with(manifest)
+                else [store.places.partial_of(manifest.ref, manifest.digest)]
+            )
+            places = (store.places.by_digest(p, manifest.digest) for p in (*map(Path, whole), *part))
+            return [place for place in places if place.is_dir()]
+    return []
+
+
+def _has(store: Store, folder: str, manifest: Manifest) -> bool:
+    present = store.manifest_at(folder)
+    return present is not None and present.digest == manifest.digest
 
 
 def _let_time_pass(folder: Path) -> None:
@@ -142,17 +227,32 @@ def _let_time_pass(folder: Path) -> None:
         os.utime(folder)
 
 
+def put_away_formers(store: Store) -> None:
+    """Put away what processes have left that ended while an entry made way for another.
+
+    What is listed first and then has an entry in its place is older than that, whatever others do meanwhile.
+    """
+    for former in store.places.all_formers():
+        if (store.path / store.places.folder_of(former)).exists():
+            put_away(store, former)
+
+
 def _remove_stale(store: Store) -> None:
     from filelock import Timeout
 
-    for folder in store.places.formers():
-        # Whoever put it there ended before this was put away; or is at it just now.
-        with contextlib.suppress(Timeout), changing(store, folder, 0):
-            if (store.path / folder).exists():
-                put_away(store, folder)
+    put_away_formers(store)
     limit = time.time() - _STALE_SECONDS
     for path in store.places.left_behind():
         # A staging folder that somebody holds is in use, however old it looks.
-        with contextlib.suppress(FileNotFoundError, Timeout), lock(store, path.name, 0):
-            if path.stat().st_mtime < limit:
-                shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError, Timeout), lock(store, Owner.key_of(path.name), 0):
+            if path.stat().st_mtime < limit and not _is_in_use(store, path, limit):
+                discard(store, path)
+
+
+def _is_in_use(store: Store, path: Path, limit: float) -> bool:
+    """Tell whether a process builds an entry in *path*, or programs read what was set aside there."""
+    if path.parent.name == "staging":
+        owner = Owner.of(path.name, Owner.key_of(path.name))
+        return (owner is not None and owner.is_running()) or _last_change(path) >= limit
+    files = (file for offered in _offered_of(store, path) for file in offered.rglob("*") if file.is_file())
+    return any(time.time() - file.stat().st_atime < _UNREAD_SECONDS for file in files)

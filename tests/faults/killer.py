@@ -299,7 +299,7 @@ class World:
             return {path.name for folder in self._downloads() for path in folder.glob("snapshots/*/data/*")}
         entry = self._remote
         folders = [
-            self.store / ".hgloc" / "staging" / entry.digest,
+            *(self.store / ".hgloc" / "staging").glob(f"{entry.digest}.*"),
             self.store / entry.manifest.ref.folders[0],
         ]
         return {
@@ -355,6 +355,10 @@ class World:
         for _ in range(2):
             self._age(self.store / ".hgloc")
             self._later_command()
+        self._check_no_litter("set-aside")
+        for _ in range(2):  # So long what was replaced is kept for those who read it.
+            self._age(self.store / ".hgloc")
+        self._later_command()
 
     def _later_command(self) -> None:
         self._sit()
@@ -362,16 +366,20 @@ class World:
         hf_localize.register_dataset(made, "org/later", skip_s3_upload=True)
         shutil.rmtree(self.store / "org_later")
 
-    def _check_no_litter(self) -> None:
+    def _check_no_litter(self, *but: str) -> None:
         work = self.store / ".hgloc"
+        kept = ("locks", "kept", "alias", "former", "by-digest", *but)
         left = [
             path.relative_to(work).as_posix()
             for path in sorted(work.rglob("*"))
-            if path.is_file() and path.relative_to(work).parts[0] not in ("locks", "kept", "alias", "former")
+            if path.is_file() and path.relative_to(work).parts[0] not in kept
         ]
         left += [path.name for path in work.rglob("*.part")]
-        former = [path.relative_to(work / "former") for path in (work / "former").glob("*/*/*")]
-        left += [str(folder) for folder in former if (self.store / folder).exists()]
+        former = [path.relative_to(work / "former") for path in (work / "former").glob(".*/*/*/*")]
+        left += [str(folder) for folder in former if self.store.joinpath(*folder.parts[1:]).exists()]
+        there = {entry.digest for entry in current_session().store.entries()}
+        offered = () if but else (work / "by-digest").glob("*/*/*/*")
+        left += [str(place) for place in offered if place.name not in there]
         assert not left, left
 
 

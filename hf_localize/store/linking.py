@@ -1,0 +1,141 @@
+"""Files of an entry in another folder, such as the cache of `datasets`: links, or copies.
+
+Such a folder is named by the entry's digest and must hold that content whatever becomes of the store.
+A hard link does. A symbolic link does where it leads into ``.hgloc/by-digest/<folder>/<digest>``: there
+the store has hard links to the entry's shards, which no other content takes the place of. A copy does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+
+from hf_localize.errors import IntegrityError
+from hf_localize.hashing import problem_with
+from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.room import file_system_of, require_room
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.places import Places
+
+_log = logging.getLogger(__name__)
+
+
+def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str]) -> None:
+    """Link those of the verified files *paths* of *folder*, which this process alone has, into *offered*.
+
+    It is a convenience: where the store's file system has no hard links, readers copy.
+    """
+    shards = manifest.shard_paths()
+    try:
+        offered.mkdir(parents=True, exist_ok=True)
+        for file in manifest.files:
+            if file.path in paths and (not shards or file.path in shards):
+                fresh = offered / f".{uuid.uuid4().hex}"
+                os.link(folder / file.path, fresh)
+                fresh.replace(offered / file.sha256)
+    except OSError as exc:
+        _log.debug("%s is not offered to symbolic links: %s", folder, exc)
+
+
+def link_into(
+    places: Places, entry: LocalEntry, record: FileRecord, target: Path, *, is_wary: bool = False
+) -> None:
+    """Have *target* be the file *record* of *entry*: link it, or copy it where no link is safe.
+
+    What is at *target* already, and leads where another content may come, is replaced.
+
+    Args:
+        is_wary: check the sha256 of a copy that is there already, too.
+
+    Raises:
+        FileNotFoundError: the store does not have the file any more.
+        IntegrityError: the file, which had to be copied, is damaged.
+        StoreError: there is no room for a copy.
+    """
+    offered = places.by_digest(entry.folder, entry.digest) / record.sha256 if entry.has_manifest else None
+    there = os.path.lexists(target)
+    if there and _is_same(target, entry.folder / record.path, offered):
+        return
+    fresh = target.with_name(f".{uuid.uuid4().hex}") if there else target
+    links_are_free = file_system_of(places.root) != "overlay"  # There they copy what is in a lower layer.
+    if not (links_are_free and _has_linked(entry, record, offered, fresh)):
+        if there and not target.is_symlink() and not problem_with(target, record, deep=is_wary):
+            return  # A copy.
+        if offered is not None and links_are_free and not offered.exists():
+            _offer_late(entry, record, offered)
+        if not _has_symlinked(offered, record, fresh):
+            _copy(entry, record, fresh)
+    if there:
+        fresh.replace(target)
+
+
+def _is_same(target: Path, source: Path, offered: Path | None) -> bool:
+    """Tell whether *target* is a link to *source* that another content can't show through."""
+    if target.is_symlink():
+        return offered is not None and target.readlink() == offered and offered.exists()
+    return target.samefile(source)
+
+
+def _has_linked(entry: LocalEntry, record: FileRecord, offered: Path | None, target: Path) -> bool:
+    """Hard-link *offered*, else the entry's own file, at *target*; False: that can't be done."""
+    try:
+        if offered is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.link(offered, target)
+                return True
+        os.link(entry.folder / record.path, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    _require_same_entry(entry, target)
+    return True
+
+
+def _has_symlinked(offered: Path | None, record: FileRecord, target: Path) -> bool:
+    """Point a symbolic link at *offered*; False: that can't be done, or it is not there."""
+    try:
+        if offered is None or offered.stat().st_size != record.size_bytes:
+            return False
+        target.symlink_to(offered)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(entry: LocalEntry, record: FileRecord, target: Path) -> None:
+    """Copy the entry's file to *target*, and check it: no repair of the store would reach the copy."""
+    require_room(target.parent, record.size_bytes)
+    try:
+        shutil.copyfile(entry.folder / record.path, target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+    _require_same_entry(entry, target)
+    if problem := problem_with(target, record, deep=True):
+        target.unlink()
+        raise IntegrityError(f"{entry.folder / record.path} {problem}")
+
+
+def _require_same_entry(entry: LocalEntry, target: Path) -> None:
+    if entry.was_replaced():
+        target.unlink()
+        raise FileNotFoundError(f"{entry.folder} was replaced while it was read")
+
+
+def _offer_late(entry: LocalEntry, record: FileRecord, offered: Path) -> None:
+    """Offer a file of an entry that an older version has stored, if it still is that entry's."""
+    fresh = offered.with_name(f".{uuid.uuid4().hex}")
+    try:
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        os.link(entry.folder / record.path, fresh)
+    except OSError as exc:
+        _log.debug("%s is not offered to symbolic links: %s", offered, exc)
+        return
+    _require_same_entry(entry, fresh)
+    fresh.replace(offered)
