@@ -33,7 +33,7 @@ _LARGE_LIST_ITEM = "dtype" if "dtype" in _FIELDS_OF_LARGE_LIST else "feature"
 def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
     """Return the ``DatasetInfo`` that a manifest describes, with the name by which *ref* asks for it.
 
-    Whatever else a builder takes from the manifest can be used then: names of configs, the version.
+    Whatever else a builder takes from the manifest can be used then: the name of its config, the version.
 
     Raises:
         UnsupportedFeatureError: the installed `datasets` lacks a feature type of the dataset.
@@ -47,8 +47,7 @@ def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
         for split in manifest.splits:
             splits.add(split_info(split, name))
         features = _decoded(manifest.features) if manifest.features else None
-        for config in (*manifest.repository_configs, config_name_of(manifest)):
-            datasets.BuilderConfig(config, datasets.Version(version_of(manifest)))
+        datasets.BuilderConfig(config_name_of(manifest), datasets.Version(version_of(manifest)))
         if not isinstance(known.get("builder_name") or "", str):
             raise TypeError("the name of the builder is no text")
         for field in _SIZES & known.keys():

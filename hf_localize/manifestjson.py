@@ -21,6 +21,7 @@ FORMAT_VERSION = 1
 _MOST_DEPTH = 60
 #: As datasets.naming has it.
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
+_NOT_IN_CONFIG = re.compile(r"[<>:/\\|?*]")  # As datasets.builder has it.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEXTS = frozenset(
     {
@@ -109,6 +110,8 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         _ = manifest.ref
     except InvalidRefError as exc:
         raise UnsafeArchiveError(f"{where} names a dataset that is refused: {exc}") from exc
+    if odd := [name for name in manifest.repository_configs if not name or _NOT_IN_CONFIG.search(name)]:
+        raise IntegrityError(f"{where} names the config {odd[0]!r:.100}, which no builder can have")
     for name in ("features", "info", "written_by"):
         part = getattr(manifest, name)
         if not isinstance(part, dict) or not _is_shallow(part, _MOST_DEPTH):

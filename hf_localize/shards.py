@@ -135,7 +135,7 @@ def column_names(shard: Path) -> set[str]:
     try:
         with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
             return set(reader.schema.names)
-    except (pa.ArrowInvalid, FileNotFoundError, pa.ArrowIOError) as exc:
+    except (pa.ArrowException, FileNotFoundError, pa.ArrowIOError) as exc:
         raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
 
 

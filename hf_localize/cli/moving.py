@@ -133,7 +133,7 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
 
             show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
         elif here := getattr(exc, "path", None):  # Only its publishing has failed.
-            click.echo(here)
+            show(str(here))
         raise
     if not as_json:
         show(path)
