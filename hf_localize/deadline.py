@@ -87,5 +87,5 @@ class Patience:
             waited = time.monotonic() - begun
             self._silent_until = time.monotonic() + waited
             raise NoAnswerError(
-                f"{self._server}: no answer within {waited:.1f} s (HGLOC_TIMEOUT_SECONDS)"
+                f"{self._server}: no answer within the time budget, {waited:.1f} s (HGLOC_TIMEOUT_SECONDS)"
             ) from None

@@ -204,7 +204,9 @@ def _offered_of(store: Store, aside: Path) -> list[Path]:
                 if store.partial_with(manifest)
                 else [store.places.partial_of(manifest.ref, manifest.digest)]
             )
-            places = (store.places.by_digest(p, manifest.digest) for p in (*map(Path, whole), *part))
+            places = (
+                store.places.by_digest(p, manifest.digest) for p in (*(store.path / f for f in whole), *part)
+            )
             return [place for place in places if place.is_dir()]
     return []
 

@@ -368,7 +368,7 @@ class World:
 
     def _check_no_litter(self, *but: str) -> None:
         work = self.store / ".hgloc"
-        kept = ("locks", "kept", "alias", "former", "by-digest", *but)
+        kept = ("locks", "kept", "alias", "former", "by-digest", "origin", "name", *but)
         left = [
             path.relative_to(work).as_posix()
             for path in sorted(work.rglob("*"))
