@@ -365,6 +365,7 @@ class World:
         made = datasets.Dataset.from_dict({"text": ["later"]})
         hf_localize.register_dataset(made, "org/later", skip_s3_upload=True)
         shutil.rmtree(self.store / "org_later")
+        shutil.rmtree(self.store / ".hgloc" / "by-digest" / "org_later")
 
     def _check_no_litter(self, *but: str) -> None:
         work = self.store / ".hgloc"
