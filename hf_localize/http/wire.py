@@ -145,9 +145,8 @@ class Wire:
         body = self._exchange(method, target, self._headers(method, target, headers), data)
         if body.status < 300:
             return body
-        with body:
-            text = body.read_all(_MAX_ERROR_BYTES)
-        raise StatusError(body.status, body.reason, body.headers, text)
+        with body:  # In no local variable, which tracebacks may show: some servers quote credentials.
+            raise StatusError(body.status, body.reason, body.headers, body.read_all(_MAX_ERROR_BYTES))
 
     def _headers(self, method: str, target: str, headers: Mapping[str, str]) -> Secret[dict[str, str]]:
         """Return what is sent: *headers* signed, and so with credentials."""
