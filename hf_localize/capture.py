@@ -14,9 +14,11 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pyarrow as pa
+from datasets.arrow_writer import ArrowWriter
 from datasets.naming import filenames_for_dataset_split
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-from datasets.utils.py_utils import asdict
+from datasets.table import table_cast
+from datasets.utils.py_utils import asdict, convert_file_size_to_int
 
 from hf_localize import layout
 from hf_localize._version import __version__
@@ -28,7 +30,7 @@ from hf_localize.features import portable
 from hf_localize.hashing import hash_file
 from hf_localize.localpaths import LocalPaths, translate
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.media import embed_files, media_columns, refuse_foreign_files, require_bytes
+from hf_localize.media import media_columns, refuse_foreign_files, require_bytes, with_files
 from hf_localize.paths import check_paths, files_below
 from hf_localize.progress import Item, counter, moving
 from hf_localize.refs import DatasetRef
@@ -63,7 +65,7 @@ def capture_builder(
         for name in builder.info.splits:
             for source in _prepared_files(builder, name):
                 refuse_foreign_files(source, media, _download_folders(builder))
-        _save(builder.as_dataset(), folder)
+        _save(builder.as_dataset(), folder, _local_paths(builder._cache_downloaded_dir))
         splits = _normalise(folder, lambda split: source_rows(builder, split))
     else:
         prepared = (path for name in builder.info.splits for path in _prepared_files(builder, name))
@@ -110,7 +112,12 @@ def capture_dataset(
     names = _checked_names(data, saved)
     info = next(iter(data.values())).info
     if saved is None or _media_columns(info):
-        _save(datasets.DatasetDict({names[key]: split for key, split in data.items()}), folder)
+        _save(
+            {names[key]: split for key, split in data.items()},
+            folder,
+            _local_paths(source=source),
+            is_own=True,
+        )
     else:
         _copy_shards(saved, folder, names)
     splits = _normalise(folder)
@@ -174,19 +181,38 @@ def _copy_shards(saved: Path, folder: Path, names: Mapping[str, str]) -> None:
     layout.write_dict_json(folder, list(names.values()))
 
 
-def _save(data: datasets.DatasetDict, folder: Path) -> None:
-    """Save *data* at *folder*, with the files that its media values name, as far as stock embeds them.
+def _save(
+    data: Mapping[str, datasets.Dataset], folder: Path, paths: LocalPaths, *, is_own: bool = False
+) -> None:
+    """Write *data* as ``save_to_disk`` does, with the files that its media values name.
+
+    ``save_to_disk`` does not embed each kind of media in each release of `datasets`, and cuts each path to
+    its last part, also where the bytes are embedded already.
+
+    Args:
+        is_own: absolute paths in *data* are of this machine, also beside the bytes.
 
     Raises:
-        IntegrityError: one of these can't be read.
+        IntegrityError: a file can't be read.
     """
-    try:
-        data.save_to_disk(str(folder))
-    except OSError as exc:
-        place = str(exc.filename or "")
-        if place.startswith(str(folder)) or not (place or isinstance(exc, FileNotFoundError)):
-            raise
-        raise IntegrityError(f"a file that a value of the dataset names can't be read: {exc}") from exc
+    most_bytes = convert_file_size_to_int(datasets.config.MAX_SHARD_SIZE)
+    for name, split in data.items():
+        media, schema = _media_columns(split.info), split.features.arrow_schema
+        try:
+            count = int(split._estimate_nbytes() / most_bytes) + 1
+        except OSError as exc:
+            raise IntegrityError(f"a file that a value of {name!r} names can't be read: {exc}") from exc
+        shards = [layout.shard_name(index, count) for index in range(count)]
+        (folder / name).mkdir(parents=True)
+        for index, shard in enumerate(shards):
+            rows = split.shard(count, index, contiguous=True).with_format("arrow")
+            with ArrowWriter(features=split.features, path=str(folder / name / shard)) as writer:
+                for table in rows.iter(datasets.config.DEFAULT_MAX_BATCH_SIZE):
+                    for part in with_files(table_cast(table, schema), media, paths.media_name, is_own=is_own):
+                        writer.write_table(part)
+                writer.finalize()
+        layout.write_split_json(folder / name, name, shards, split._fingerprint, _info_json(split.info))
+    layout.write_dict_json(folder, list(data))
 
 
 def _checked_names(data: datasets.DatasetDict, saved: Path | None) -> dict[str, str]:
@@ -322,7 +348,7 @@ def _download_folders(builder: datasets.DatasetBuilder) -> list[Path]:
 def _normalise(
     folder: Path, rows_of: Callable[[str], list[int] | None] = lambda _split: None
 ) -> tuple[Split, ...]:
-    """Bring what ``save_to_disk`` wrote into the portable form, and return its splits.
+    """Bring what was written as ``save_to_disk`` does into the portable form, and return its splits.
 
     Args:
         rows_of: returns the rows of each shard that a split shall have; None leaves it as it is.
@@ -331,9 +357,7 @@ def _normalise(
     splits = []
     for split in layout.describe_folder(folder, DatasetRef("x"), hashed=False).splits:
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
-        media = _media_columns(info)
         for shard in split.shards:
-            embed_files(folder / shard.path, media)
             make_portable(folder / shard.path)
         rows = rows_of(split.name)
         shards = split.shards if rows is None else _cut(folder, split, rows)

@@ -22,6 +22,9 @@ _SNAPSHOT = re.compile(r"datasets--([^/]+)/snapshots/([0-9a-f]{40})/(.+)")
 #: A file of an archive in the cache of `datasets`, in a folder named by the sha256 of the archive's path.
 _EXTRACTED = re.compile(r"extracted/([0-9a-f]{64})/(.+)")
 
+_IN_ARCHIVE = re.compile(r"\w+:///?([^:]+)::")
+_IN_REPOSITORY = re.compile(r"hf://datasets/[^@]+@[^/]+/(.+)")
+
 
 @dataclass(frozen=True, slots=True)
 class LocalPaths:
@@ -60,13 +63,29 @@ class LocalPaths:
         is_ours = (is_path and path.startswith(os.sep)) or any(_below(path, root) for root in roots)
         return f"{chain}{divider}{os.path.basename(path)}" if is_ours else value
 
+    def media_name(self, path: str) -> str:
+        """Return the path that a media value has once its file at *path* is embedded.
+
+        It is that in the repository, the user's own folder or the archive from which the file is.
+        """
+        shown = self.translated(path, is_path=True)
+        if found := _IN_ARCHIVE.match(shown) or _IN_REPOSITORY.fullmatch(shown):
+            return found.group(1)
+        return shown.rpartition("/")[2] if "://" in shown else shown
+
 
 def _below(path: str, root: str) -> str | None:
     """Return the path relative to *root*, with slashes; None: it does not lie below it."""
-    for folder in dict.fromkeys((root, os.path.realpath(root))):
-        if path.startswith(os.path.join(folder, "")):
-            return path[len(os.path.join(folder, "")) :].replace(os.sep, "/")
+    for folder in _spellings(root):
+        if path.startswith(folder):
+            return path[len(folder) :].replace(os.sep, "/")
     return None
+
+
+@functools.lru_cache(maxsize=64)
+def _spellings(root: str) -> tuple[str, ...]:
+    """Return the folder *root* as it is named, and without symbolic links; each ends in a slash."""
+    return tuple(dict.fromkeys(os.path.join(name, "") for name in (root, os.path.realpath(root))))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -120,7 +139,7 @@ def translate(shard: Path, columns: Collection[str] | None, paths: LocalPaths) -
 
 def _holds(shard: Path, roots: Collection[str]) -> bool:
     """Tell whether any of *roots* stands in the bytes of *shard*: its values are not compressed."""
-    names = {os.fsencode(name) for root in roots for name in (root, os.path.realpath(root))}
+    names = {os.fsencode(name) for root in roots for name in _spellings(root)}
     with open(shard, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return any(data.find(name) >= 0 for name in names)
 

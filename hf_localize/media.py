@@ -6,9 +6,8 @@ path names a file, a member of an archive (``zip://<member>::<path of the archiv
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,31 +68,48 @@ def require_bytes(shards: Iterable[Path], features: Mapping[str, Any]) -> None:
                 )
 
 
-def embed_files(shard: Path, features: Mapping[str, Any]) -> None:
-    """Read into the Arrow stream file *shard* the files to which media values point.
-
-    ``save_to_disk`` embeds files; but not of all media types in each release of `datasets` (videos since
-    4.1, PDFs since 4.0), and since 4.8.5 not those inside an archive.
+def with_files(
+    table: pa.Table, features: Mapping[str, Any], name_of: Callable[[str], str], *, is_own: bool = False
+) -> Iterator[pa.Table]:
+    """Yield the rows of *table*, with the bytes of the files that its media values name.
 
     Args:
         features: of the columns that hold media.
+        name_of: returns the path that a value has from then on, by that of its file.
+        is_own: absolute paths of values that have their bytes are of this machine too.
 
     Raises:
         IntegrityError: a file can't be read.
     """
     import pyarrow as pa
 
-    if next(_lacking(shard, features), None) is None:
+    if not any(_named(batch, features, is_own) for batch in table.to_batches()):
+        yield table
         return
-    part = shard.with_name(f".{shard.name}.embedded")
-    with contextlib.ExitStack() as opened:
-        source = opened.enter_context(pa.memory_map(str(shard)))
-        reader = opened.enter_context(pa.ipc.open_stream(source))
-        writer = opened.enter_context(pa.ipc.new_stream(str(part), reader.schema))
-        for batch in reader:
-            for rows in _embedded(batch, features):
-                writer.write_batch(rows)
-    os.replace(part, shard)
+    rows: list[pa.RecordBatch] = []
+    size_bytes = 0
+    for batch in table.to_batches():
+        for number in range(batch.num_rows):
+            row = batch.take(pa.array([number]))  # So lists lie from their beginning.
+            for column in features.keys() & set(batch.schema.names):
+                index, field = row.schema.get_field_index(column), row.schema.field(column)
+                array = _with_files(row[column], features[column], name_of, is_own)
+                row = row.set_column(index, field, array)
+            rows.append(row)
+            size_bytes += row.nbytes
+            if size_bytes >= _BATCH_BYTES:
+                yield pa.Table.from_batches(rows)
+                rows, size_bytes = [], 0
+    if rows:
+        yield pa.Table.from_batches(rows)
+
+
+def _named(batch: pa.RecordBatch, features: Mapping[str, Any], is_own: bool) -> bool:
+    """Tell whether a media value of *batch* names a file whose bytes, or whose path, are to be changed."""
+    return any(
+        next(_paths(batch[column], features[column], is_own), None) is not None
+        for column in features.keys() & set(batch.schema.names)
+    )
 
 
 def _lacking(shard: Path, features: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,53 +120,41 @@ def _lacking(shard: Path, features: Mapping[str, Any]) -> Iterator[tuple[str, st
         with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
             for batch in reader:
                 for column in features.keys() & set(batch.schema.names):
-                    for path in _paths_without_bytes(batch[column], features[column]):
+                    for path in _paths(batch[column], features[column]):
                         yield column, path
     except (pa.ArrowInvalid, pa.ArrowIOError) as exc:
         raise IntegrityError(f"{shard} is not a readable Arrow stream: {exc}") from exc
 
 
-def _paths_without_bytes(array: pa.Array, feature: Any) -> Iterator[str]:
+def _paths(array: pa.Array, feature: Any, is_own: bool = False) -> Iterator[str]:
+    """Yield the path of each media value in *array* that has no bytes; if *is_own*, all absolute paths."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not is_media(feature):
         for child, inner in _children(array, feature):
-            yield from _paths_without_bytes(child, inner)
+            yield from _paths(child, inner, is_own)
     elif _has_place(array.type):
-        lacking = pc.and_(array.field("bytes").is_null(), array.field("path").is_valid())
-        yield from array.field("path").filter(pc.and_(array.is_valid(), lacking)).to_pylist()
+        paths = array.field("path")
+        wanted = pc.and_(array.field("bytes").is_null(), paths.is_valid())
+        if is_own:
+            wanted = pc.or_kleene(wanted, pc.starts_with(paths, os.sep))
+        yield from paths.filter(pc.and_kleene(array.is_valid(), wanted)).to_pylist()
     elif pa.types.is_string(array.type):  # A path alone, as what was never cast has it.
         yield from array.drop_null().to_pylist()
 
 
-def _embedded(batch: pa.RecordBatch, features: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of *batch*, with the bytes of the files that its media values name."""
-    import pyarrow as pa
-
-    rows: list[pa.RecordBatch] = []
-    for number in range(batch.num_rows):
-        row = batch.take(pa.array([number]))  # So lists lie from their beginning.
-        for column in features.keys() & set(batch.schema.names):
-            index = row.schema.get_field_index(column)
-            row = row.set_column(index, row.schema.field(index), _with_files(row[column], features[column]))
-        rows.append(row)
-        if number + 1 == batch.num_rows or sum(row.nbytes for row in rows) >= _BATCH_BYTES:
-            yield from pa.Table.from_batches(rows).combine_chunks().to_batches()
-            rows = []
-
-
-def _with_files(array: pa.Array, feature: Any) -> pa.Array:
+def _with_files(array: pa.Array, feature: Any, name_of: Callable[[str], str], is_own: bool) -> pa.Array:
     """Return *array*, which is no slice, with the bytes of the files that its media values name."""
     import pyarrow as pa
 
     children = _children(array, feature)
     if is_media(feature) and _has_place(array.type):
-        values = [value and _with_bytes(value) for value in array.to_pylist()]
+        values = [value and _with_bytes(value, name_of, is_own) for value in array.to_pylist()]
         return pa.array(values, array.type)
     if not children or not len(array):
         return array
-    embedded = [_with_files(child, inner) for child, inner in children]
+    embedded = [_with_files(child, inner, name_of, is_own) for child, inner in children]
     mask = array.is_null() if array.null_count else None
     if pa.types.is_struct(array.type):
         return pa.StructArray.from_arrays(embedded, fields=list(array.type), mask=mask)
@@ -181,18 +185,20 @@ def _children(array: pa.Array, feature: Any) -> list[tuple[pa.Array, Any]]:
     return [(array.values, inner)] if any(test(array.type) for test in is_list) else []
 
 
-def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a media value with the bytes of the file that it names, and the name that stock gives it."""
-    if value["bytes"] is not None or value["path"] is None:
-        return value
+def _with_bytes(value: Mapping[str, Any], name_of: Callable[[str], str], is_own: bool) -> Mapping[str, Any]:
+    """Return a media value with the bytes of the file that it names, and the path that is to stand for it."""
     path = value["path"]
+    if path is None or (value["bytes"] is not None and not (is_own and path.startswith(os.sep))):
+        return value
+    if value["bytes"] is not None:
+        return {**value, "path": name_of(path)}
     try:
         data = Path(path).read_bytes() if os.path.isfile(path) else _fetched(path)
     except Exception as exc:  # Whatever the many file systems of fsspec raise.
         raise IntegrityError(
             f"{path!r}, of which a value has no more than the path, can't be read: {exc!r:.200}"
         ) from exc
-    return {**value, "bytes": data, "path": path.partition("::")[0].rsplit("/", 1)[-1]}
+    return {**value, "bytes": data, "path": name_of(path)}
 
 
 def _fetched(path: str) -> bytes:

@@ -9,6 +9,7 @@ import tarfile
 import wave
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,12 @@ FOLDERS: dict[str, dict[str, bytes]] = {
             json.dumps({"file_name": f"{label}/0.png", "n": 1}).encode() + b"\n" for label in "ab"
         ),
     },
-    # Later releases want a codec, which needs torch.
-    **({"audiofolder": {"train/x/0.wav": sound(), "train/y/0.wav": sound()}} if INSTALLED < (4, 0) else {}),
+    # Later releases need a codec that needs torch.
+    **(
+        {"audiofolder": {"train/x/0.wav": sound(), "train/y/0.wav": sound()}}
+        if INSTALLED < (4, 0) and find_spec("soundfile")
+        else {}
+    ),
     **(
         {"image_zip": {"train.zip": zipped({"a/0.png": png(1), "b/0.png": png(2)})}}
         if INSTALLED < (4, 0)
@@ -179,6 +184,65 @@ def test_no_path_of_this_machine_is_in_what_was_made_here(
     assert canaries() == []
 
 
+def image_paths(dataset_id: str, **how: Any) -> list[Any]:
+    """Return the ``path`` of each value of the only media column of a split."""
+    data = datasets.load_dataset(dataset_id, split="train", **how)
+    (column,) = [name for name, kind in data.features.items() if name in ("image", "images", "png")]
+    plain = datasets.Image(decode=False)
+    rows = data.cast_column(column, [plain] if column == "images" else plain)
+    values = [row[column] for row in rows]
+    return [[v["path"] for v in value] if isinstance(value, list) else value["path"] for value in values]
+
+
+def embedded(column: str, *values: Any) -> bytes:
+    """Return a parquet file with images inside, under the paths *values*."""
+    kind: Any = [datasets.Image()] if column == "images" else datasets.Image()
+    features = datasets.Features({column: kind})
+    images = [
+        [{"bytes": png(1), "path": path} for path in value]
+        if isinstance(value, list)
+        else {"bytes": png(1), "path": value}
+        for value in values
+    ]
+    table = pa.table({column: images}).cast(features.arrow_schema)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("name", ["parquet", "lists", "folder", "webdataset"])
+def test_the_path_of_a_media_value_keeps_its_folders(name: str, hub: LoopbackHub, desk: Desk) -> None:
+    files = {
+        "parquet": {"train.parquet": embedded("image", "a/0.png", "b/0.png", None, "/author/c/0.png")},
+        "lists": {"train.parquet": embedded("images", ["a/0.png", "b/0.png"], [], ["c/0.png"])},
+        "folder": FOLDERS["imagefolder"],
+        "webdataset": FOLDERS["webdataset_media"],
+    }[name]
+    hub.add(make_repository(desk.folder / "repositories", f"{OWNER}/paths", "main", files))
+    if name == "folder":  # Stock has hf:// URLs of what it does not embed.
+        expected: list[Any] = list(files)
+    else:
+        expected = image_paths(f"{OWNER}/paths", streaming=name != "lists")
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset(f"{OWNER}/paths", make_public=True)
+    hub.stop()
+    for sit in (lambda: None, desk.teammate, desk.outsider):
+        sit()
+        with hf_localize.installed():
+            assert image_paths(f"{OWNER}/paths") == expected
+
+
+def test_the_path_of_a_registered_media_value_is_that_in_its_folder(desk: Desk, hub: LoopbackHub) -> None:
+    folder = write(desk.folder / "own", FOLDERS["imagefolder"])
+    hf_localize.register_dataset(folder, "own/images", skip_s3_upload=True)
+    values = [{"bytes": png(1), "path": path} for path in ("a/0.png", "/home/me/b/0.png")]
+    images = datasets.Dataset.from_dict({"image": values}).cast_column("image", datasets.Image())
+    hf_localize.register_dataset(images, "own/bytes", skip_s3_upload=True)
+    with hf_localize.installed():
+        assert image_paths("own/images") == ["train/cat/0.png", "train/dog/0.png"]
+        assert image_paths("own/bytes") == ["a/0.png", "0.png"]
+
+
 @pytest.mark.parametrize("name", ["webdataset", "webdataset_media"])
 def test_the_url_of_a_webdataset_is_that_of_stocks_stream(
     name: str, hub: LoopbackHub, desk: Desk, canaries: object
@@ -203,6 +267,32 @@ def test_the_url_of_a_registered_webdataset_is_the_path_in_its_folder(desk: Desk
     with hf_localize.installed():
         loaded = datasets.load_dataset("own/w", split="train")
     assert loaded["__url__"][:] == [f"sub dir/train-{n}.tar" for n in (0, 0, 1, 1)]
+
+
+@pytest.mark.skipif(INSTALLED >= (4, 0), reason="datasets 4 runs no scripts")
+def test_the_rows_of_a_script_name_what_it_has_downloaded_by_its_url(
+    hub: LoopbackHub, desk: Desk, canaries: Callable[[], list[str]]
+) -> None:
+    script = """import datasets, os
+class Script(datasets.GeneratorBasedBuilder):
+    def _info(self):
+        text = datasets.Value("string")
+        return datasets.DatasetInfo(features=datasets.Features({"file": text, "members": [text]}))
+    def _split_generators(self, manager):
+        file, folder = manager.download("x.txt"), manager.download_and_extract("y.zip")
+        return [datasets.SplitGenerator("train", gen_kwargs={"file": file, "folder": folder})]
+    def _generate_examples(self, file, folder):
+        yield 0, {"file": file, "members": [os.path.join(folder, "in/m.txt")]}
+"""
+    files = {"script.py": script.encode(), "x.txt": b"x", "y.zip": zipped({"in/m.txt": b"m"})}
+    hub.add(make_repository(desk.folder / "repositories", f"{OWNER}/script", "main", files))
+    hf_localize.download_dataset(f"{OWNER}/script", trust_remote_code=True)
+    with hf_localize.installed():
+        (row,) = datasets.load_dataset(f"{OWNER}/script", split="train")
+    assert row["file"].startswith(f"hf://datasets/{OWNER}/script@")
+    assert row["file"].endswith("/x.txt")
+    assert row["members"][0].removeprefix("zip://").partition("::")[0] == "in/m.txt"
+    assert canaries() == []
 
 
 def test_a_path_that_the_source_file_has_stays_as_it_is(
