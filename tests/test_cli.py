@@ -213,7 +213,7 @@ def test_register_refuses_what_datasets_could_not_load_again(desk: Desk) -> None
     other = datasets.Dataset.from_dict({"b": ["x"]})
     for data, said in (
         ({}, "no split"),
-        ({"my-split": rows}, "my-split"),
+        ({"my-split": rows, "my_split": rows}, "my-split"),  # `datasets` would call both `my_split`.
         ({"train": rows, "test": other}, "features"),
     ):
         with pytest.raises(ValueError, match=said):
