@@ -83,7 +83,7 @@ def test_every_python_block_of_the_readme_runs(reader: Desk) -> None:
 
 def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
     rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.MULTILINE)
-    table = [sorted(re.findall(r"`([a-z0-9.]+)`", row)) for row in rows if re.match(r"`[a-z0-9.]+`", row)]
+    table = [sorted(re.findall(r"`([a-z0-9._]+)`", row)) for row in rows if re.match(r"`[a-z0-9._]+`", row)]
     contract = (ROOT / "pyproject.toml").read_text()
     layers = re.search(r"layers = \[\n(.*?)\]", contract, flags=re.DOTALL)
     assert layers

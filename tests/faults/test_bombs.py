@@ -192,4 +192,4 @@ def test_an_answer_that_is_compressed_is_not_inflated(desk: Desk) -> None:
         who().set(HGLOC_SOURCES=source)
         size, said = measured()
         assert size < MOST_MIB
-        assert "public_datasets.json is not JSON" in said or "more than" in said
+        assert "is not JSON" in said or "more than" in said
