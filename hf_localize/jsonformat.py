@@ -13,6 +13,8 @@ from hf_localize.errors import IntegrityError
 MAX_JSON_BYTES = 64 << 20
 #: The same manifest has a million values, and an empty object takes 64 bytes where it has three in JSON.
 _MAX_VALUES = 4_000_000
+#: What UTF-8 begins a letter of the basic plane with, or goes on with.
+_BASIC_PLANE = bytes(range(0xF0))
 #: Before the last field: the sha256 of all that stands before this.
 _SEAL = b',\n "checksum": "'
 
@@ -64,6 +66,9 @@ def parse_json(data: bytes, where: str) -> Any:
     if sum(map(data.count, (b"[", b"{", b",", b":"))) > _MAX_VALUES:  # One of these is before each value.
         raise IntegrityError(f"{where} has more than {_MAX_VALUES} values")
     try:
+        # One letter beyond the basic plane has each take four bytes of memory.
+        if len(data) > MAX_JSON_BYTES // 2 and bytes(data).translate(None, _BASIC_PLANE):
+            raise ValueError("its letters take too much memory")
         return json.loads(str(data, "utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError, MemoryError) as exc:
         raise IntegrityError(f"{where} is not JSON: {str(exc)[:200]}") from exc
