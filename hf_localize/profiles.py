@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 #: Variables of AWS' own tools that can't lead to credentials.
-_HARMLESS = frozenset(
+WITHOUT_CREDENTIALS = frozenset(
     {
         "AWS_CA_BUNDLE",
         "AWS_CONFIG_FILE",
@@ -42,7 +42,9 @@ def may_have_credentials(environment: Mapping[str, str]) -> bool:
     """
     credentials = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
     files = (config_file(environment), credentials, *map(Path, _BOTO_FILES))
-    return bool(environment.keys() - _HARMLESS) or any(_says_something(file.expanduser()) for file in files)
+    return bool(environment.keys() - WITHOUT_CREDENTIALS) or any(
+        _says_something(file.expanduser()) for file in files
+    )
 
 
 def is_on_ec2() -> bool:

@@ -12,25 +12,11 @@ from hf_localize import profiles
 from hf_localize.s3.address import BucketAddress
 
 #: Variables of AWS' own tools that say nothing of where S3 is but what the settings have taken from them.
-_PLAIN_VARIABLES = frozenset(
-    {
-        "AWS_ACCESS_KEY_ID",
-        "AWS_CA_BUNDLE",
-        "AWS_CONFIG_FILE",
-        "AWS_DEFAULT_REGION",
-        "AWS_EC2_METADATA_DISABLED",
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_S3",
-        "AWS_MAX_ATTEMPTS",
-        "AWS_REGION",
-        "AWS_RETRY_MODE",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "REQUESTS_CA_BUNDLE",
-    }
-)
-
+_PLAIN_VARIABLES = profiles.WITHOUT_CREDENTIALS | {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+}
 #: A bucket's name that can begin a host name, also one of a wildcard certificate.
 _HOST_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _IP_ADDRESS = re.compile(r"[0-9.]+|.*:.*")
