@@ -80,7 +80,10 @@ class Patience:
         """
         begun = time.monotonic()
         if begun < self._silent_until:
-            raise NoAnswerError(f"{self._server} did not answer the question before this one in time")
+            raise NoAnswerError(
+                f"{self._server} did not answer the request before this one within the time budget"
+                " (HGLOC_TIMEOUT_SECONDS)"
+            )
         try:
             return within(self._seconds, question)
         except NoAnswerError:

@@ -106,6 +106,9 @@ def _images() -> list[Any]:
 def _undecoded(dataset_id: str, column: str, kind: Any) -> list[Any]:
     rows = load_dataset(dataset_id, split="train").cast_column(column, kind(decode=False)).to_list()
     cells = [row.pop(column) for row in rows]
+    for row in rows:
+        # Stock has the path of a shard in its cache where an entry has its address on the Hub.
+        row.pop("__url__", None)
     # Stock has the path of a file in its cache where an entry has its bytes.
     return [rows, [cell["bytes"] or Path(cell["path"]).read_bytes() for cell in cells]]
 
