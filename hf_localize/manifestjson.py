@@ -249,4 +249,6 @@ def _split_from_json(document: dict[str, Any]) -> Split:
     )
     if not SPLIT_NAME.fullmatch(split.name):
         raise ValueError(f"{split.name!r:.100} is no name of a split")
+    if len(split.shards) > 1 and any(shard.rows is None for shard in split.shards):
+        raise ValueError(f"the split {split.name!r} does not say how many rows each shard has")
     return split

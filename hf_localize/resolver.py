@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hf_localize.crew import one_load
+from hf_localize.bookkeeping import bookkeeping
 from hf_localize.deadline import within
 from hf_localize.entries import (
     Entry,
@@ -286,7 +287,8 @@ class Resolver:
                 self._check_staged(folder, manifest, None)
                 home = commit(self.store, folder, manifest)
             is_of_bucket = entry.source in (SOURCE_NAMES["s3"], SOURCE_NAMES["public"])
-            record_origin(self.store.path, home.manifest, self.store.bucket if is_of_bucket else None)
+            with bookkeeping(f"{ref} is stored, but where it came from could not be recorded"):
+                record_origin(self.store.path, home.manifest, self.store.bucket if is_of_bucket else None)
         _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
         return home
 

@@ -77,12 +77,21 @@ class Store:
             entry = self._open(folder, ref)
             if entry is not None and (entry.manifest.answers(ref) or not entry.has_manifest):
                 return entry
+        damage: IntegrityError | None = None
         for folder in self.places.folders_of_id(ref):
-            with contextlib.suppress(IntegrityError):
+            try:
                 entry = self._open(folder, None)
-                if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
-                    return entry
-        return self._find_by_alias(ref) or self._find_on_shelves(ref)
+            except IntegrityError as exc:
+                # Without a config's name, an entry could be the one that is asked for.
+                if ref.config_name and self.ref_of_damaged(self.path / folder).config_name is None:
+                    damage = exc
+                continue
+            if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
+                return entry
+        found = self._find_by_alias(ref) or self._find_on_shelves(ref)
+        if found is None and damage is not None:
+            raise damage
+        return found
 
     def find_partial(self, ref: DatasetRef) -> LocalEntry | None:
         """Return what is here of an entry for *ref* of which a load has needed only a part, or None."""
