@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hf_localize.crew import one_load
 from hf_localize.bookkeeping import bookkeeping
+from hf_localize.crew import one_load
 from hf_localize.deadline import within
 from hf_localize.entries import (
     Entry,
