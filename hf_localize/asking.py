@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from hf_localize.entries import Entry, NotHere, Source, StoredEntry
 from hf_localize.errors import (
     DatasetNotFoundError,
     NotLockedError,
-    UnsupportedFeatureError,
     kind_of,
     without_queries,
 )
@@ -173,12 +171,11 @@ def ask_all(
 
 
 def _check_as_a_load(found: Entry | NotHere) -> None:
-    """Raise IntegrityError where `datasets` can't read a manifest."""
+    """Raise IntegrityError or UnsupportedFeatureError where `datasets` can't read a manifest."""
     if isinstance(found, StoredEntry) and found.manifest.splits:
         from hf_localize.infos import dataset_info
 
-        with contextlib.suppress(UnsupportedFeatureError):  # A load ends there, and asks nobody else.
-            dataset_info(found.manifest, found.manifest.ref)
+        dataset_info(found.manifest, found.manifest.ref)
 
 
 def _ask(

@@ -78,6 +78,8 @@ def check_entry(folder: Path, manifest: Manifest, paths: Collection[str] | None 
         try:
             with pa.memory_map(str(folder / path)) as source, pa.ipc.open_stream(source) as reader:
                 schema = reader.schema
+                for batch in reader:  # Of a mapped file, that reads the heads of its batches alone.
+                    batch.validate()
         except (pa.ArrowException, OSError) as exc:
             raise IntegrityError(f"{folder / path} is not an Arrow stream: {exc}") from exc
         written = schema.serialize().to_pybytes()

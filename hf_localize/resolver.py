@@ -38,6 +38,7 @@ from hf_localize.errors import (
     SettingsError,
     StoreError,
     UnreachableError,
+    UnsupportedFeatureError,
     without_queries,
 )
 from hf_localize.lockfile import Lock, Locked
@@ -234,6 +235,9 @@ class Resolver:
                 is_raised = exc is said_by_stock and source is sources[-1]
                 if not is_raised and not isinstance(exc, ConflictError):  # Other content than is locked.
                     self._report(answers[-1], ref)
+        for answer in answers:
+            if isinstance(answer.error, UnsupportedFeatureError):
+                raise answer.error  # It says what to do; that nobody else has the dataset does not.
         if said_by_stock is not None:
             raise said_by_stock
         if self.lock is None or locked is None:

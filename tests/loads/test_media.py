@@ -155,7 +155,7 @@ def test_a_saved_folder_whose_values_are_paths_alone_is_not_published(
     desk.publisher()
     feature = getattr(datasets, kind)()
     place = desk.store / DatasetRef(NAME).folders[0]
-    dataset(feature, [{"bytes": b"bytes", "path": "one.bin"}]).save_to_disk(str(place))
+    dataset(feature, [{"bytes": b"bytes", "path": None}]).save_to_disk(str(place))
     (tmp_path / "two.bin").write_bytes(b"others")
     without = dataset(feature, [{"bytes": None, "path": str(tmp_path / "two.bin")}]).with_format("arrow")[:]
     (shard,) = place.rglob("*.arrow")
