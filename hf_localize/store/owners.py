@@ -49,6 +49,9 @@ class Owner:
         """Return a new name for a folder of this owner."""
         return f"{key}.{self.host}.{self.process}.{uuid.uuid4().hex}"
 
+    def __str__(self) -> str:
+        return f"process {self.process.partition('-')[0]} of {self.host}"
+
     def is_this_process(self) -> bool:
         """Tell whether it is the process that asks."""
         return self == Owner.here()
@@ -95,3 +98,19 @@ def _state_of(pid: int) -> tuple[str, str]:
     except OSError:
         return "", ""
     return fields[0], fields[19]
+
+
+def holder_of(lock: Path) -> str | None:
+    """Return, in words, which process of this machine holds the file lock *lock*; None: it is not known."""
+    try:
+        held = lock.stat()
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:  # Not on Linux.
+        return None
+    place = f"{os.major(held.st_dev):02x}:{os.minor(held.st_dev):02x}:{held.st_ino}"
+    pids = [int(words[4]) for words in map(str.split, lines) if words[1:2] == ["FLOCK"] and place in words]
+    return next((_in_words(pid) for pid in pids if pid > 0), None)  # 0 or -1: outside of this container.
+
+
+def _in_words(pid: int) -> str:
+    return f"process {pid} of this machine" + (", which is stopped" if _state_of(pid)[0] in "Tt" else "")

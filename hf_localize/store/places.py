@@ -6,7 +6,9 @@ Those of the original tool can lie one level or more below, on its *shelves*: ``
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -103,11 +105,29 @@ class Places:
         return place.is_relative_to(self.root / _WORK / "partial")
 
     def work(self, kind: str, *, is_private: bool = True) -> Path:
-        """Return the folder for what is no entry yet, or none any more, such as ``staging``; make it."""
+        """Return the folder for what is no entry yet, or none any more, such as ``staging``; make it.
+
+        Whoever may write to the store may write there too, and its sticky bit, if it has one, holds there.
+        """
         folder = self.root / _WORK / kind
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700 if is_private else 0o777, exist_ok=True)
+        if shared := self.shared_mode:
+            sticky = self.root.stat().st_mode & stat.S_ISVTX
+            for made in (folder.parent, *filter(Path.is_dir, folder.parent.iterdir())):
+                # The files of locks are everybody's; Linux opens none of another user in a sticky folder.
+                missing = shared | (sticky if made.name != "locks" else 0)
+                mode = stat.S_IMODE(made.stat().st_mode)
+                if mode | missing != mode:
+                    with contextlib.suppress(PermissionError):  # It is another user's.
+                        made.chmod(mode | missing)
         return folder
+
+    @property
+    def shared_mode(self) -> int:
+        """Return the permissions of a store to which others than its owner may write; 0: it is not one."""
+        mode = self.root.stat().st_mode
+        return mode & 0o777 if mode & (stat.S_IWGRP | stat.S_IWOTH) else 0
 
     def left_behind(self) -> Iterator[Path]:
         """Yield the staging folders, and what was set aside: what of it is old, nobody needs."""

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from hf_localize.manifestjson import read_manifest_in
 from hf_localize.refs import MANIFEST_NAME
 from hf_localize.room import NO_ROOM
 from hf_localize.store.finding import Store
-from hf_localize.store.owners import Owner
+from hf_localize.store.owners import Owner, holder_of
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -33,6 +33,9 @@ _STALE_SECONDS = 24 * 3600
 _QUIET = 600.0
 #: A retired content is kept while programs read it that have symbolic links to it.
 _UNREAD_SECONDS = 7 * 24 * 3600
+#: After so long a wait for a lock is told, and so long its holder may be idle.
+_TELL_SECONDS = 5.0
+_IDLE_SECONDS = 60.0
 #: The staging folders that are lent to this process now.
 _in_use: set[str] = set()
 _COARSEST_CLOCK_SECONDS = 2.5
@@ -95,7 +98,7 @@ def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
     """
     for left in sorted(root.glob(f"{key}*"), key=_last_change, reverse=True):
         owner = Owner.of(left.name, key)
-        if owner is None or left.name in _in_use:
+        if owner is None or left.name in _in_use or not _is_of_same_user(left, folder):
             continue
         may_write = not owner.has_ended()
         if may_write and not owner.is_this_process() and _last_change(folder) - _last_change(left) < _QUIET:
@@ -111,6 +114,14 @@ def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
                 fresh_path.replace(path)
 
 
+def _is_of_same_user(left: Path, folder: Path) -> bool:
+    """Tell whether the two belong to one user: another one could still change what was verified."""
+    try:
+        return left.stat().st_uid == folder.stat().st_uid
+    except FileNotFoundError:
+        return False
+
+
 def _last_change(folder: Path) -> float:
     """Return when *folder*, or anything in it, was changed last, by the clock of its file system."""
     last = 0.0
@@ -121,11 +132,55 @@ def _last_change(folder: Path) -> float:
     return last
 
 
-def lock(store: Store, key: str, timeout_seconds: float = -1) -> FileLock:
-    """Return a lock that one process of those that use the store holds at a time."""
+@contextlib.contextmanager
+def lock(store: Store, key: str) -> Iterator[None]:
+    """Hold meanwhile the lock *key*, which one process of those that use the store holds at a time.
+
+    Nothing relies on it, so a lock is given up whose holder has been idle for a minute: he may be stopped,
+    or on a machine that has died. Who writes in a staging folder for *key* is not idle.
+    """
+    with contextlib.ExitStack() as held:
+        _acquire(_file_lock(store, key), held, store, key)
+        yield
+
+
+def _file_lock(store: Store, key: str) -> FileLock:
     from filelock import FileLock  # Only writers wait for its import.
 
-    return FileLock(store.places.work("locks", is_private=False) / f"{key}.lock", timeout=timeout_seconds)
+    path = store.places.work("locks", is_private=False) / f"{key}.lock"
+    shared = store.places.shared_mode & 0o666
+    return FileLock(path, mode=shared | 0o600) if shared else FileLock(path)
+
+
+def _acquire(file_lock: FileLock, held: contextlib.ExitStack, store: Store, key: str) -> None:
+    from filelock import Timeout
+
+    idle_since, change, is_told = time.monotonic(), None, False
+    while True:
+        try:
+            held.enter_context(file_lock.acquire(timeout=_TELL_SECONDS))
+        except PermissionError as exc:  # Its file is another user's, who shares nothing.
+            _log.debug("going on without the lock %s: %s", file_lock.lock_file, exc)
+        except Timeout:
+            work = {path: _last_change(path) for path in store.places.work("staging").glob(f"{key}.*")}
+            idle_since = idle_since if change in (None, work) else time.monotonic()
+            change = work
+            holder = holder_of(Path(file_lock.lock_file)) or _owners(work, key) or "an unknown process"
+            if time.monotonic() - idle_since < _IDLE_SECONDS:
+                if not is_told:
+                    text = "waiting for the lock %s, which is held by %s, until that is idle for %g seconds"
+                    _log.warning(text, file_lock.lock_file, holder, _IDLE_SECONDS)
+                is_told = True
+                continue
+            text = "going on without the lock %s, which is held by %s: it has been idle for %g seconds"
+            _log.warning(text, file_lock.lock_file, holder, _IDLE_SECONDS)
+        return
+
+
+def _owners(folders: Iterable[Path], key: str) -> str:
+    """Return, in words, the processes that have the staging folders *folders*, of whatever machines."""
+    owners = (Owner.of(folder.name, key) for folder in folders)
+    return ", ".join(sorted({str(owner) for owner in owners if owner is not None and not owner.has_ended()}))
 
 
 @contextlib.contextmanager
@@ -146,13 +201,13 @@ def writing(store: Store) -> Iterator[None]:
         ) from exc
 
 
-def changing(store: Store, folder: str, timeout_seconds: float = -1) -> FileLock:
+def changing(store: Store, folder: str) -> contextlib.AbstractContextManager[None]:
     """Return the lock under which one writer at a time changes which entry is at *folder*.
 
     Without it, one who puts away what made way for his entry could take what makes way for another's,
     and for a moment there would be neither.
     """
-    return lock(store, f"place-{hashlib.sha256(folder.encode()).hexdigest()[:16]}", timeout_seconds)
+    return lock(store, f"place-{hashlib.sha256(folder.encode()).hexdigest()[:16]}")
 
 
 def put_away(store: Store, former: Path) -> None:
@@ -245,8 +300,10 @@ def _remove_stale(store: Store) -> None:
     put_away_formers(store)
     limit = time.time() - _STALE_SECONDS
     for path in store.places.left_behind():
-        # A staging folder that somebody holds is in use, however old it looks.
-        with contextlib.suppress(FileNotFoundError, Timeout), lock(store, Owner.key_of(path.name), 0):
+        # A staging folder that a process holds is in use, however old it looks; what this user may not
+        # remove, its owner does.
+        locked = _file_lock(store, Owner.key_of(path.name))
+        with contextlib.suppress(FileNotFoundError, PermissionError, Timeout), locked.acquire(timeout=0):
             if path.stat().st_mtime < limit and not _is_in_use(store, path, limit):
                 discard(store, path)
 
