@@ -67,7 +67,8 @@ class ReadThrough:
     def _holding(self) -> LocalEntry | None:
         """Return what is in the store of this content."""
         if self._home is None or self._home.was_replaced():
-            self._home = self.resolver.store.holding(self.entry.manifest)
+            with contextlib.suppress(OSError):  # A store that can't be read holds nothing.
+                self._home = self.resolver.store.holding(self.entry.manifest)
         return self._home
 
     def _complete(self) -> None:

@@ -159,7 +159,7 @@ def _beside(manifest: Manifest, store: Store) -> Manifest:
 
     That may be somebody's only copy, and another program's own.
     """
-    with contextlib.suppress(IntegrityError):
+    with contextlib.suppress(OSError):  # Damaged, or a store that can't be read, which takes nothing either.
         here = store.find_unchecked(manifest.ref)
         if here is None or here.manifest.ref != manifest.ref or here.digest == manifest.digest:
             return manifest

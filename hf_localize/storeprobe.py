@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from hf_localize.errors import HfLocalizeError
 from hf_localize.findings import FAIL, OK, WARN, Finding
 from hf_localize.room import SHARED, file_system_of
-from hf_localize.store.finding import Store
+from hf_localize.store.finding import Store, reading
 
 _AREA = "store"
 _LITTLE_BYTES = 5 << 30
@@ -31,7 +32,15 @@ _ELSEWHERE = "set HGLOC_DATASETS_STORE_PATH to another place"
 
 def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
     """Yield what is found about the place of *store*, and about *cache*, where `datasets` keeps its own."""
-    yield from _contents(store)
+    try:
+        with reading(store.path):
+            yield from _contents(store)
+    except HfLocalizeError as exc:
+        told = f"{exc}: loads ask the next source, and keep nothing"
+        yield Finding(
+            _AREA, "path", FAIL, told, f"mount it again, give permission to enter it, or {_ELSEWHERE}"
+        )
+        return
     existing = next(path for path in (store.path, *store.path.parents) if path.exists())
     yield from _space(existing)
     kind = file_system_of(existing)

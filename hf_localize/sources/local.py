@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.entries import Entry, NotHere, Wanted, instead
-from hf_localize.errors import AccessDeniedError, HfLocalizeError, UnreachableError
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.entry import LocalEntry
-from hf_localize.store.finding import Store
+from hf_localize.store.finding import Store, reading
 from hf_localize.store.origins import Origin
 
 _log = logging.getLogger(__name__)
@@ -38,12 +35,12 @@ class LocalSource:
             IntegrityError: it is damaged.
             AccessDeniedError, UnreachableError: the store can't be read.
         """
-        with self._reading():
+        with reading(self.store.path):
             return self._find(ref)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any stored manifest that tells the configs of the repository of *ref*."""
-        with self._reading():
+        with reading(self.store.path):
             return next((m for m in self.store.manifests_of(ref) if m.tells_configs(ref)), None)
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
@@ -83,14 +80,3 @@ class LocalSource:
                 configured,
                 entry.manifest.dataset_id,
             )
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Raise what the operating system refuses, as on a dead mount, as this source's own errors."""
-        try:
-            yield
-        except HfLocalizeError:
-            raise
-        except OSError as exc:
-            kind = AccessDeniedError if isinstance(exc, PermissionError) else UnreachableError
-            raise kind(f"{self.store.path} can't be read: {exc}") from exc

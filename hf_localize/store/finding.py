@@ -16,7 +16,13 @@ from pathlib import Path
 
 from hf_localize import layout
 from hf_localize.equivalence import is_same_id
-from hf_localize.errors import AccessDeniedError, IntegrityError, InvalidRefError
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    IntegrityError,
+    InvalidRefError,
+    UnreachableError,
+)
 from hf_localize.hashing import hash_file, problems_in, verify_folder
 from hf_localize.manifest import Manifest
 from hf_localize.manifestjson import read_manifest_in, ref_at_head
@@ -31,6 +37,26 @@ from hf_localize.store.pointers import targets_of
 _log = logging.getLogger(__name__)
 #: What of a manifest tells whose it is: ids, config and revision have 246 bytes each, escaped or not.
 _HEAD_BYTES = 8192
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Raise what the operating system refuses of the store in *folder*, as on a dead mount, as our errors.
+
+    A folder that can't be entered is not taken for an empty one; one that nobody has made yet is.
+
+    Raises:
+        AccessDeniedError, UnreachableError: the store can't be read.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.scandir(folder).close()
+        yield
+    except HfLocalizeError:
+        raise
+    except OSError as exc:
+        kind = AccessDeniedError if isinstance(exc, PermissionError) else UnreachableError
+        raise kind(f"{folder} can't be read: {exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +253,11 @@ class Store:
         Data files without manifest are no entry before somebody names them.
         """
         found: dict[tuple[DatasetRef, Origin | None], LocalEntry] = {}
-        for folder in self.places.folders():
-            for entry in self._readable(folder):
-                origin = self.origin_of(entry) if shelf_of(folder) else None
-                found.setdefault((entry.manifest.ref, origin), entry)
+        with reading(self.path):
+            for folder in self.places.folders():
+                for entry in self._readable(folder):
+                    origin = self.origin_of(entry) if shelf_of(folder) else None
+                    found.setdefault((entry.manifest.ref, origin), entry)
         return list(found.values())
 
     def _readable(self, folder: str) -> Iterator[LocalEntry]:
@@ -246,11 +273,12 @@ class Store:
     def refs(self) -> list[DatasetRef]:
         """Return the refs of :meth:`entries`, of which only the head of each manifest is read."""
         refs = []
-        for folder in self.places.folders():
-            ref = None
-            if not shelf_of(folder):
-                ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
-            refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
+        with reading(self.path):
+            for folder in self.places.folders():
+                ref = None
+                if not shelf_of(folder):
+                    ref = ref_at_head(_head_of(f"{self.path}/{folder}/{MANIFEST_NAME}"))
+                refs += [ref] if ref is not None else [e.manifest.ref for e in self._readable(folder)]
         return list(dict.fromkeys(refs))
 
     def _is_readable(self, folder: str) -> bool:
