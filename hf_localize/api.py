@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_localize.crew import one_load
 from hf_localize.entries import Entry, NotHere, StoredEntry
-from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityError, UnreachableError
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    IntegrityError,
+    PreparationError,
+    UnreachableError,
+)
 from hf_localize.manifest import Manifest
 from hf_localize.refs import DatasetRef, is_commit
 from hf_localize.session import Session, current_session
@@ -46,6 +52,7 @@ def download_dataset(
     keep_files: bool = False,
     share_restricted: str | Collection[str] = (),
     update: bool = False,
+    verification_mode: str | None = None,
 ) -> Result:
     """Bring a dataset into the local store, and publish it.
 
@@ -60,12 +67,15 @@ def download_dataset(
         make_public: share it as a public ZIP too.
         skip_s3_upload: only fetch; it wins over *make_public*.
         keep_files: keep the repository's files as they are too, as an entry of its own, so that
-            loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub.
+            loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub. They are
+            kept also where the dataset can't be prepared; the error says both.
         share_restricted: the id, or ids, of datasets that may be shared publicly though they are
             gated or private on the Hub, or though the Hub, which *make_public* asks, is out of reach
             and nothing is known. Without it *make_public* refuses them.
         update: where the Hub has another commit of that revision by now, take that one, here and in
             the bucket. What is stored under a commit, or was registered, stays as it is.
+        verification_mode: as ``datasets.load_dataset`` takes it. ``"no_checks"`` takes a dataset from the
+            Hub whose card records other sizes than its files have.
 
     Returns:
         ``(True, path of the entry in the local store)``.
@@ -75,6 +85,7 @@ def download_dataset(
         UnreachableError: the Hub, which *update* asks, is out of reach.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message lists what each answered.
+        PreparationError: stock `datasets` can't prepare what the Hub has.
         RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
         PublishError, ConflictError: it is in the local store, as the error's ``path``, but could not
             be published.
@@ -84,18 +95,52 @@ def download_dataset(
     publish_publicly = make_public and not skip_s3_upload
     if publish_publicly:
         session.require_publisher()
-    hub = PlainHub(trust_remote_code)
+    hub = PlainHub(trust_remote_code, verification_mode)
     skip_s3_upload = skip_s3_upload or session.lock is not None  # It may be stored as another revision.
-    path = None
-    for part in (ref, ref.files) if keep_files else (ref,):
+
+    def bring(part: DatasetRef) -> str:
         entry = session.resolver(hub, locked=True).localize(part)
         newest = _commit_on_hub(entry, session) if update and session.lock is None else None
         if newest is not None and newest != entry.manifest.commit:
             entry = _of_commit(newest, entry.manifest.ref, session, hub)
         how = _How(newest is not None, make_public, _ids(share_restricted))
         _publish_if_possible(entry, session, skip_s3_upload, how)
-        path = path or str(entry.folder)
-    return Result(True, str(path))
+        return str(entry.folder)
+
+    return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
+
+
+def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> str:
+    """Return the path of *ref* once *bring* has brought it, and the original files of its repository.
+
+    Raises:
+        PreparationError: the files are here; what *ref* names could not be made of them.
+    """
+    path, problem = "", None
+    try:
+        path = bring(ref)
+    except Exception as exc:  # Whatever a builder raises: the files are kept all the same.
+        if isinstance(exc, UnreachableError) and exc.path is None:
+            raise  # They are out of reach as well.
+        problem = exc
+    try:
+        files = bring(ref.files)
+    except HfLocalizeError:
+        if problem is None:
+            raise
+        _log.warning("the original files of %s are not kept either", ref.dataset_id, exc_info=True)
+        raise problem from problem.__cause__
+    if problem is None:
+        return path
+    if getattr(problem, "path", None) is not None:  # It is here, and could not be published.
+        raise problem
+    said = [line for line in str(problem).splitlines() if "--keep-files" not in line]
+    kept = (
+        f"The original files of {ref.dataset_id} are kept, for loads with data_files= and the like: {files}"
+    )
+    error = PreparationError("\n".join([*said, kept]))
+    error.path = files
+    raise error from problem
 
 
 def load_local_dataset(
@@ -140,6 +185,7 @@ def register_dataset(
 
     Raises:
         InvalidRefError, SettingsError, RestrictedError, PublishError: as for :func:`download_dataset`.
+        TypeError: *path_or_dataset* is something else, such as a stream.
         FileNotFoundError: there is no such folder, or it holds no data; with *keep_files*, it is not
             a folder of data files.
     """
@@ -147,8 +193,9 @@ def register_dataset(
     session = current_session()
     if make_public and not skip_s3_upload:
         session.require_publisher()
-    from hf_localize.registering import register, register_files
+    from hf_localize.registering import register, register_files, require_data
 
+    require_data(path_or_dataset)
     if keep_files and not isinstance(path_or_dataset, (str, os.PathLike)):
         raise FileNotFoundError("a dataset in memory has no files that could be kept")
     entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
@@ -257,6 +304,7 @@ class PlainHub:
     """The Hub, asked without a caller's own arguments. `datasets` is loaded when it is asked."""
 
     trust_remote_code: bool
+    verification_mode: str | None = None
     kind: str = "hub"
     name: str = SOURCE_NAMES["hub"]
 
@@ -264,7 +312,9 @@ class PlainHub:
         """Return what the Hub has for *ref*, or why it has nothing."""
         from hf_localize.loading import ask_hub, ask_hub_for_files
 
-        return ask_hub_for_files(ref) if ref == ref.files else ask_hub(ref, self.trust_remote_code)
+        if ref == ref.files:
+            return ask_hub_for_files(ref)
+        return ask_hub(ref, self.trust_remote_code, self.verification_mode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import datasets
@@ -20,6 +20,8 @@ from hf_localize.bookkeeping import bookkeeping
 _log = logging.getLogger(__name__)
 #: The attribute of a builder that has {split: rows of each source file}.
 _SOURCE_ROWS = "_hgloc_source_rows"
+#: The attribute of a builder that has what it was last told to read.
+_READING = "_hgloc_reading"
 #: The attribute of a builder that makes a prepared file of each source file.
 _CUTS = "_hgloc_cuts_at_files"
 
@@ -54,6 +56,36 @@ class _FileEnds(int):
         return int(self) < written if self.is_reached is None else self.is_reached
 
 
+class Reading:
+    """What a builder is reading: the arguments of its generator, and the columns of the files' tables."""
+
+    arguments: tuple[Any, ...] = ()
+    #: The first table's columns.
+    columns: frozenset[str] = frozenset()
+    #: The file of the first table that has others, and which it has.
+    odd: tuple[str | None, frozenset[str]] | None = None
+    _last: str | None = None
+
+    @property
+    def file(self) -> str | None:
+        """Return the source file that is read, or was read last, as stock names it; None: not known."""
+        for value in self.arguments:
+            # Stock notes in its lists, and in what it iterates over, which item came last.
+            while (last := getattr(value, "last_item", None)) is not None:
+                value = last
+            if isinstance(value, str):
+                origin = getattr(value, "get_origin", None)  # Of a file that was downloaded.
+                return str(origin() if origin else value)
+        return self._last
+
+    def note(self, names: Iterable[str]) -> None:
+        """Take note of a table of the current file."""
+        self._last, columns = self.file, frozenset(names)
+        self.columns = self.columns or columns
+        if columns != self.columns and self.odd is None:
+            self.odd = self._last, columns
+
+
 def _prepare_and_count(
     builder: Any, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any
 ) -> Any:
@@ -83,13 +115,17 @@ def _counters(
     ends = _FileEnds(convert_file_size_to_int(kwargs.get("max_shard_size") or datasets.config.MAX_SHARD_SIZE))
     if getattr(builder, _CUTS, False) and "_generate_tables" in names:  # A file of examples is one example.
         kwargs["max_shard_size"] = ends
-    return {name: _counting(getattr(builder, name), rows, ends) for name in names}
+    reading = Reading()
+    setattr(builder, _READING, reading)
+    return {name: _counting(getattr(builder, name), rows, ends, reading) for name in names}
 
 
-def _counting(generate: Callable[..., Any], rows: list[int], ends: _FileEnds) -> Callable[..., Any]:
+def _counting(
+    generate: Callable[..., Any], rows: list[int], ends: _FileEnds, reading: Reading
+) -> Callable[..., Any]:
     """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order.
 
-    Before it yields, *ends* knows whether a file of several rows has ended.
+    Before it yields, *ends* knows whether a file of several rows has ended, and *reading* what was read.
     """
 
     def count(key: Any, data: Any, last: int) -> int:
@@ -102,8 +138,11 @@ def _counting(generate: Callable[..., Any], rows: list[int], ends: _FileEnds) ->
         return file
 
     def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        reading.arguments = tuple(kwargs.values())
         last = 0
         for key, data in generate(*args, **kwargs):
+            if isinstance(data, pa.Table):
+                reading.note(data.column_names)
             try:
                 last = count(key, data, last)
             except Exception as exc:  # noqa: BLE001  # Keys may be anything.
@@ -130,3 +169,9 @@ def source_rows(builder: datasets.DatasetBuilder, split: str) -> list[int] | Non
     # A file of one row is an image or a sound, not a shard.
     is_known = sum(rows) == builder.info.splits[split].num_examples and len(rows) > 1 and max(rows) > 1
     return list(rows) if is_known else None
+
+
+def read_by(builder: datasets.DatasetBuilder) -> Reading:
+    """Return what *builder* has read last, as far as it was counted."""
+    reading: Reading = getattr(builder, _READING, None) or Reading()
+    return reading

@@ -136,6 +136,13 @@ class ScriptDatasetError(HfLocalizeError, RuntimeError):
     """The dataset is a loading script, which the installed ``datasets`` does not run."""
 
 
+class PreparationError(HfLocalizeError, RuntimeError):
+    """Stock ``datasets`` can't prepare the dataset: a file of it can't be read, or sizes are not as recorded.
+
+    ``path`` is the folder of the original files in the local store, where they were to be kept too.
+    """
+
+
 class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
     """No source could give the dataset. The message lists what each one answered.
 
@@ -188,13 +195,13 @@ def kind_of(error: BaseException) -> str:
     """Return what kind of failure *error* is, in a word or two.
 
     It is ``corrupt``, ``conflict``, ``denied``, ``unreachable``, ``usage``, ``not found``, or
-    ``failed`` for all others. What could not be published is of the kind of its cause.
+    ``failed`` for all others. What could not be published or prepared is of the kind of its cause.
     """
     for kind, errors in _KINDS:
         if isinstance(error, errors):
             return kind
     if str(error).startswith("BuilderConfig '"):  # What `datasets` says of a config that there is not.
         return "not found"
-    if isinstance(error, PublishError) and error.__cause__ is not None:
+    if isinstance(error, (PublishError, PreparationError)) and isinstance(error.__cause__, Exception):
         return kind_of(error.__cause__)
     return "failed"

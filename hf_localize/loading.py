@@ -175,7 +175,9 @@ def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
     return builder.as_dataset()
 
 
-def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
+def ask_hub(
+    ref: DatasetRef, trust_remote_code: bool, verification_mode: str | None = None
+) -> Entry | NotHere:
     """Return what the Hub has for *ref*, with no other arguments than these."""
     stock = stock_function()
     arguments: dict[str, object] = {"revision": ref.revision}
@@ -186,6 +188,7 @@ def ask_hub(ref: DatasetRef, trust_remote_code: bool) -> Entry | NotHere:
         lambda: stock(canonical_id(ref.dataset_id, settings.timeout_seconds), ref.config_name, **arguments),
         offline=settings.hub_offline,
         timeout_seconds=settings.timeout_seconds,
+        verification_mode=verification_mode,
     ).find(ref)
 
 

@@ -66,6 +66,7 @@ def download_locked(
     dataset_ids: Collection[str] = (),
     *,
     trust_remote_code: bool = False,
+    verification_mode: str | None = None,
 ) -> list[Download]:
     """Bring exactly what the lock file *path* names into the local store, several at a time.
 
@@ -73,6 +74,7 @@ def download_locked(
 
     Args:
         dataset_ids: those of the lock file's datasets that are wanted; none: all of them.
+        verification_mode: as :func:`download_dataset` takes it.
 
     Returns:
         A :class:`Download` for each. One that could not be had exactly so is a failed one.
@@ -88,7 +90,12 @@ def download_locked(
     before = settings.current_overrides()
     settings.restore({**before, "lock": Path(path).absolute()})
     try:
-        return download_refs(refs, skip_s3_upload=True, trust_remote_code=trust_remote_code)
+        return download_refs(
+            refs,
+            skip_s3_upload=True,
+            trust_remote_code=trust_remote_code,
+            verification_mode=verification_mode,
+        )
     finally:
         settings.restore(before)
 

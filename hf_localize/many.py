@@ -105,6 +105,7 @@ def download_datasets(
     keep_files: bool = False,
     share_restricted: str | Collection[str] = (),
     update: bool = False,
+    verification_mode: str | None = None,
 ) -> list[Download]:
     """Bring each of the configs of each of the datasets into the local store, several at a time.
 
@@ -138,6 +139,7 @@ def download_datasets(
         "keep_files": keep_files,
         "share_restricted": share_restricted,
         "update": update,
+        "verification_mode": verification_mode,
     }
     todo = [ref for ref, known in wanted.items() if known is None]
     done = dict(zip(todo, download_refs(todo, **options), strict=True))

@@ -21,6 +21,27 @@ from hf_localize.store.finding import Store
 from hf_localize.store.staging import staging_folder
 
 
+def require_data(given: object) -> None:
+    """Check that *given* is a folder, or a dataset that holds its data.
+
+    Raises:
+        TypeError: it is something else, such as a stream.
+    """
+    if isinstance(given, (str, os.PathLike, datasets.Dataset, datasets.DatasetDict)):
+        return
+    advice = ""
+    if isinstance(given, (datasets.IterableDataset, datasets.IterableDatasetDict)):
+        advice = (
+            ". A stream holds no data: load it without streaming=True, or make a Dataset of it "
+            "(Dataset.from_list(list(stream), features=stream.features))"
+        )
+    elif isinstance(given, dict):
+        advice = ". Make it a dataset: DatasetDict(…) of splits, Dataset.from_dict(…) of columns"
+    raise TypeError(
+        f"a folder, a Dataset or a DatasetDict can be registered, not {type(given).__name__}{advice}"
+    )
+
+
 def register(
     path_or_dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict,
     ref: DatasetRef,

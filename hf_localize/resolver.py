@@ -240,6 +240,7 @@ class Resolver:
                 raise answer.error  # It says what to do; that nobody else has the dataset does not.
         if said_by_stock is not None:
             raise said_by_stock
+        answers[:0] = [_passed_over(source, ref) for source in self.sources if source not in sources]
         if self.lock is None or locked is None:
             raise not_found(ref, answers)
         raise not_found(ref, answers, self.lock.as_locked(locked))
@@ -370,6 +371,15 @@ def find_by_either_id(
     return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
 
 
+def _passed_over(source: Source, ref: DatasetRef) -> Answer:
+    """Return what the local store, which a forced load does not ask, has of *ref*."""
+    try:
+        found = source.find(ref)
+    except HfLocalizeError as exc:
+        return Answer(source.name, f"passed over, since a new copy is asked for: {exc}")
+    return Answer(source.name, found.reason if isinstance(found, NotHere) else _HERE_BUT_FORCED)
+
+
 def not_found(
     ref: DatasetRef, answers: Sequence[Answer], as_locked: str | None = None
 ) -> DatasetNotFoundError:
@@ -397,6 +407,7 @@ def not_found(
     return error
 
 
+_HERE_BUT_FORCED = "it is here, and passed over, since download_mode='force_redownload' asks for a new copy"
 _ADVICE_ON_LOCKS = (
     "Nothing else is taken in its place. To take what there is now, write the lock file anew: "
     "hg-localize lock. To have it back, publish it again from where it still is (hg-localize download "
@@ -406,9 +417,16 @@ _ADVICE_ON_LOCKS = (
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
     """Return what to do next about a dataset that nobody could give."""
+    if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
+        return "No other source could give it. To load what is here, leave out force_redownload"
     if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
         return "The Hub has answered: check the id, the config and the revision."
     command = download_command(ref)
+    if any(a.source == SOURCE_NAMES["hub"] and isinstance(a.error, IntegrityError) for a in answers):
+        return (
+            "The Hub has it, and what it has can't be kept: see above. Loads from the Hub still work."
+            f"\nTo keep its original files, for loads with data_files=: {command} --keep-files"
+        )
     if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         if any(answer.is_partial for answer in answers):
             return f"To bring the rest, run where the bucket or the Hub is in reach: {command}"

@@ -17,6 +17,7 @@ from hf_localize.cli.options import (
     KEEP_FILES,
     MAKE_PUBLIC,
     NAME,
+    NO_CHECKS,
     NO_UPLOAD,
     REVISION,
     SHARE_RESTRICTED,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 @SHARE_RESTRICTED
 @NO_UPLOAD
 @KEEP_FILES
+@NO_CHECKS
 def download(
     dataset_ids: tuple[str, ...],
     config_names: tuple[str, ...],
@@ -82,8 +84,8 @@ def download(
         _refuse_with_locked(config_names or all_configs or from_file, **options)
         from hf_localize.locking import download_locked
 
-        trust = options["trust_remote_code"]
-        _show(download_locked(locked, dataset_ids, trust_remote_code=trust), as_json)
+        how = {name: options[name] for name in ("trust_remote_code", "verification_mode")}
+        _show(download_locked(locked, dataset_ids, **how), as_json)
     elif from_file is not None or (options["update"] and not dataset_ids):
         revision = options.pop("revision")
         if dataset_ids or config_names or all_configs or revision:
@@ -106,7 +108,7 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
     changing = ("revision", "update", "make_public", "share_restricted", "keep_files")
     if others or any(options[name] for name in changing):
         raise click.UsageError(
-            "--locked takes what the file names, as it is: only --trust-remote-code goes with it."
+            "--locked takes what the file names, as it is: only --trust-remote-code and --no-checks fit."
         )
 
 

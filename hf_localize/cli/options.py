@@ -80,6 +80,13 @@ KEEP_FILES = click.option(
     default=False,
     help="Also keep the original files, for loads with data_files=, data_dir=, features= and the like.",
 )
+NO_CHECKS = click.option(
+    "--no-checks",
+    "verification_mode",
+    flag_value="no_checks",
+    default=None,
+    help="Take a dataset from the Hub though its card records other sizes than its files have.",
+)
 NO_UPLOAD = click.option(
     "--no-s3-upload/--s3-upload",
     "skip_s3_upload",

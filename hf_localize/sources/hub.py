@@ -15,7 +15,6 @@ from urllib.parse import unquote
 import datasets
 import huggingface_hub
 import requests
-from datasets.exceptions import DatasetGenerationError
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import (
@@ -31,8 +30,14 @@ from hf_localize import layout
 from hf_localize.bookkeeping import bookkeeping
 from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows, cut_at_files
-from hf_localize.entries import Entry, NotHere
-from hf_localize.errors import ScriptDatasetError, UnreachableError, without_frames, without_queries
+from hf_localize.entries import Entry, NotHere, download_command
+from hf_localize.errors import (
+    PreparationError,
+    ScriptDatasetError,
+    UnreachableError,
+    without_frames,
+    without_queries,
+)
 from hf_localize.features import portable
 from hf_localize.flushing import flushing
 from hf_localize.hubterms import asked, known
@@ -42,6 +47,7 @@ from hf_localize.room import NO_ROOM
 from hf_localize.secret import Secret, revealed
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
+from hf_localize.unprepared import is_of_checks, why_unprepared
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["hub"]
@@ -63,6 +69,8 @@ class HubEntry:
     ref: DatasetRef
     token: bool | Secret[str] | None = None
     source: str = NAME
+    #: As stock's ``download_and_prepare`` takes it.
+    verification_mode: str | None = None
 
     @property
     def is_from_stock_cache(self) -> bool:
@@ -133,16 +141,36 @@ class HubEntry:
         shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
         prepared = folder / ".prepared"
         cut_at_files(self.builder)
-        try:
-            with flushing(folder):
-                self.builder.download_and_prepare(str(prepared))
-        except DatasetGenerationError as exc:
-            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
-                raise exc.__cause__ from exc
-            raise
+        with flushing(folder), self._telling_why():
+            self.builder.download_and_prepare(str(prepared), verification_mode=self.verification_mode)
         manifest = self.capture_into(folder, is_ours=True)
         shutil.rmtree(prepared)
         return manifest
+
+    @contextlib.contextmanager
+    def _telling_why(self) -> Iterator[None]:
+        """Raise PreparationError, which tells the cause, where stock can't prepare the dataset."""
+        verbosity = datasets.logging.get_verbosity()
+        datasets.logging.set_verbosity(logging.CRITICAL)  # It would log the same, in its own words.
+        try:
+            with _telling_unreachable():
+                yield
+        except UnreachableError:
+            raise
+        except Exception as exc:  # Whatever a builder raises over its files.
+            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
+                raise exc.__cause__ from exc
+            if isinstance(exc, OSError) and exc.errno is not None:  # It is the disk's.
+                raise
+            command = download_command(self.ref)
+            if is_of_checks(exc):
+                advice = f"To take it as it is: {command} --no-checks (verification_mode='no_checks')"
+            else:
+                advice = f"To keep its files as they are, for loads with data_files=: {command} --keep-files"
+            why = without_queries(why_unprepared(self.builder, exc))
+            raise PreparationError(f"{self.ref} can't be prepared: {why}\n{advice}") from exc
+        finally:
+            datasets.logging.set_verbosity(verbosity)
 
     def capture_into(self, folder: Path, *, is_ours: bool = False) -> Manifest:
         """Write what the builder has prepared into the empty *folder* as an entry.
@@ -222,6 +250,7 @@ class HubSource:
     offline: bool = False
     timeout_seconds: float = 20.0
     cache_dir: str | None = None
+    verification_mode: str | None = None
     kind: str = "hub"
     name: str = NAME
 
@@ -246,7 +275,8 @@ class HubSource:
             return HubEntry(cached, ref, self.token)
         try:
             with _telling_unreachable():
-                entry = HubEntry(self.open_builder(), ref, self.token)
+                builder = self.open_builder()
+                entry = HubEntry(builder, ref, self.token, verification_mode=self.verification_mode)
         except StockNotFoundError as exc:
             return NotHere(without_queries(str(exc)), exc)
         except RuntimeError as exc:
