@@ -419,9 +419,9 @@ def test_preview_shows_media_by_name_and_size(desk: Desk) -> None:
     Image.new("RGB", (4, 4), "red").save(folder / "train" / "1.png")
     hf_localize.register_dataset(folder, "org/pictures")
     (row,) = json.loads(run("preview", "org/pictures", "--json").stdout)["rows"]
-    assert row["image"]["path"] == "1.png"
+    assert row["image"]["path"] == "train/1.png"
     assert 0 < row["image"]["size_bytes"] < 1000
-    assert re.fullmatch(r"<1.png, \d+ bytes>\n", run("preview", "org/pictures").stdout)
+    assert re.fullmatch(r"<train/1.png, \d+ bytes>\n", run("preview", "org/pictures").stdout)
 
 
 def test_preview_of_what_only_the_hub_has(hub: LoopbackHub, desk: Desk) -> None:

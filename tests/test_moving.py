@@ -20,6 +20,7 @@ import hf_localize
 from hf_localize.pace import Pace
 from hf_localize.parts import PART_BYTES, most_at_once
 from hf_localize.s3.signing import Keys, Signer
+from hf_localize.secret import Secret
 from tests.conftest import Desk, run_python
 from tests.rig.s3_proxy import Request, Stall
 
@@ -148,13 +149,14 @@ def test_requests_for_data_are_signed_as_botocore_signs_them() -> None:
     from botocore.config import Config
     from botocore.credentials import Credentials
 
-    keys = Keys("AKIAEXAMPLE", "secret/example", "token==")
+    key, secret, token = "AKIAEXAMPLE", "secret/example", "token=="
+    keys = Keys(Secret(key), Secret(secret), Secret(token))
     target = "/bucket/a%20folder/na%CC%88me%2B?partNumber=2&uploadId=x-y"
     sent = {"Host": "127.0.0.1:9000", "Range": "bytes=0-9", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
     ours = Signer(lambda: keys, "eu-west-1")("GET", target, sent)
     request = AWSRequest("GET", f"http://127.0.0.1:9000{target}", headers={"Range": "bytes=0-9"})
     request.context = {"client_config": Config(s3={"payload_signing_enabled": False})}
-    signer = S3SigV4Auth(Credentials(keys.access_key, keys.secret_key, keys.token), "s3", "eu-west-1")
+    signer = S3SigV4Auth(Credentials(key, secret, token), "s3", "eu-west-1")
     signer.add_auth(request)
     if request.headers["X-Amz-Date"] != ours["x-amz-date"]:
         pytest.skip("the second changed between the two signatures")
@@ -165,7 +167,7 @@ def test_requests_for_data_are_signed_as_botocore_signs_them() -> None:
         return set(found[1].split(";")), found[2]
 
     assert parts(ours["Authorization"]) == parts(request.headers["Authorization"])
-    assert "secret" not in repr(keys)
+    assert secret not in repr(keys)
 
 
 #: What so many threads move together: where each waits for a distant server; where the link is full with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -59,13 +59,10 @@ def show_table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for heading in headings:
         is_number = heading in numbers
-        table.add_column(
-            heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(
-            *(Text("-" if cell is None else clean(cell)) for cell in row)
-        )  # What others wrote is no markup.
+        justify: Literal["right", "left"] = "right" if is_number else "left"
+        table.add_column(Text(clean(heading)), justify=justify, no_wrap=is_number, overflow="fold")
+    for row in rows:  # What others wrote is no markup.
+        table.add_row(*(Text("-" if cell is None else clean(cell)) for cell in row))
     Console(highlight=False).print(table)
 
 

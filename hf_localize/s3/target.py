@@ -49,7 +49,7 @@ def route_to(url: str, environment: Mapping[str, str]) -> Route:
         environment: the variables of AWS' own tools.
     """
     proxy = None
-    if urllib.request.getproxies():
+    if urllib.request.getproxies().get(urlsplit(url).scheme):
         from botocore.httpsession import ProxyConfiguration
         from botocore.utils import get_environ_proxies
 
