@@ -28,8 +28,8 @@ from hf_localize.store.staging import (
     changing,
     discard,
     lock,
+    move_to_former,
     put_away,
-    remove_empty_folders,
     set_aside,
     writing,
 )
@@ -183,14 +183,7 @@ def _make_way(store: Store, folder: str) -> Path | None:
     A folder that has files can't be replaced by one rename; between the two a process may end.
     """
     if (store.path / folder).exists():
-        former = store.places.new_former(folder)
-        former.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.rename(store.path / folder, former)
-        except OSError:
-            remove_empty_folders(former)
-            raise
-        return former
+        return move_to_former(store, folder)
     return None
 
 

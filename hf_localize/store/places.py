@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.refs import DatasetRef
+from hf_localize.refs import MANIFEST_NAME, DatasetRef
 
 _WORK = ".hgloc"
 #: How often what others replace meanwhile is looked at again.
@@ -34,7 +34,12 @@ class Places:
     def of(self, folder: str) -> Path:
         """Return where the entry at *folder* is: there, or where it has made way for another."""
         there = self.root / folder
-        return there if there.exists() else next(iter(self.formers(folder)), there)
+        if (there / MANIFEST_NAME).exists():
+            return there
+        formers = self.formers(folder)
+        if there.exists():  # In an image layer it makes way file by file, the manifest first.
+            formers = [former for former in formers if (former / MANIFEST_NAME).exists()]
+        return next(iter(formers), there)
 
     def new_former(self, folder: str) -> Path:
         """Return a new place to which the entry at *folder* makes way for another, until that is there."""

@@ -6,6 +6,7 @@ All of it lies in ``.hgloc``, on the store's own file system, so that an entry c
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -107,7 +108,7 @@ def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
             if fresh or any(folder.iterdir()):
                 shutil.rmtree(left)
                 continue
-            left.rename(folder)
+            _rename(left, folder)
             for path in list(filter(Path.is_file, folder.rglob("*"))) if may_write else ():
                 fresh_path = path.with_name(f".{uuid.uuid4().hex}")
                 shutil.copyfile(path, fresh_path)
@@ -233,11 +234,72 @@ def set_aside(store: Store, place: Path, kind: str = "set-aside") -> Path | None
     """Move *place* out of sight, into a folder of .hgloc that is emptied after a day; None: it is gone."""
     aside = store.places.work(kind) / uuid.uuid4().hex
     try:
-        os.rename(place, aside)
+        _move_out(store, place, aside)
         os.utime(aside)
     except FileNotFoundError:
         return None
     return aside
+
+
+def move_to_former(store: Store, folder: str) -> Path:
+    """Move the entry at *folder* to where readers find it until another one is in its place."""
+    former = store.places.new_former(folder)
+    former.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _rename(store.path / folder, former)
+    except OSError:
+        remove_empty_folders(former)
+        raise
+    return former
+
+
+def _move_out(store: Store, place: Path, aside: Path) -> None:
+    try:
+        os.rename(place, aside)
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        if not store.places.is_partial(place) and not place.is_relative_to(store.places.former_root):
+            former = move_to_former(store, store.places.folder_of(place))
+            os.rename(former, aside)
+            remove_empty_folders(former)
+        else:
+            _rename(place, aside)
+
+
+def _rename(place: Path, target: Path) -> None:
+    """Move the folder *place* to *target*, also where it lies in a lower layer of overlayfs.
+
+    No rename moves a folder from there: it is copied, and appears at *target* by a rename. Then what is at
+    *place* goes, the manifest first: from then on readers find the entry at *target*.
+    """
+    try:
+        os.rename(place, target)
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{uuid.uuid4().hex}")
+        try:
+            shutil.copytree(place, copy, symlinks=True)
+            os.rename(copy, target)
+        except OSError:
+            shutil.rmtree(copy, ignore_errors=True)
+            raise
+        _remove_moved(place, target)
+
+
+def _remove_moved(place: Path, target: Path) -> None:
+    """Remove the files of *place* that *target* has too, the manifest first, and the folders left empty."""
+    (place / MANIFEST_NAME).unlink(missing_ok=True)
+    for root, _, names in os.walk(place, topdown=False):
+        for name in names:
+            path = Path(root, name)
+            copy = target / path.relative_to(place)
+            with contextlib.suppress(FileNotFoundError):  # Another process removes it too.
+                if copy.is_file() and copy.stat().st_size == path.stat().st_size:
+                    path.unlink()
+        with contextlib.suppress(OSError):  # There is something that was not moved.
+            Path(root).rmdir()
 
 
 def discard(store: Store, aside: Path) -> None:
@@ -290,8 +352,11 @@ def put_away_formers(store: Store) -> None:
     What is listed first and then has an entry in its place is older than that, whatever others do meanwhile.
     """
     for former in store.places.all_formers():
-        if (store.path / store.places.folder_of(former)).exists():
+        there = store.path / store.places.folder_of(former)
+        if (there / MANIFEST_NAME).exists() or (there.exists() and not (former / MANIFEST_NAME).exists()):
             put_away(store, former)
+        elif there.exists():
+            _remove_moved(there, former)
 
 
 def _remove_stale(store: Store) -> None:

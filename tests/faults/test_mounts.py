@@ -8,12 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import datasets
 import pytest
 
 import hf_localize
+from hf_localize import errors
+from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.session import current_session
+from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.conftest import wait_until
 from tests.faults.killer import NAME, OTHER, save
@@ -114,3 +120,94 @@ def test_of_a_store_that_can_not_be_read_the_next_source_answers(
     )
     assert [finding[:2] for finding in came["doctor"]] == [["path", "fail"]], came["doctor"]
     assert f"{published.store} can't be read: [Errno {errno}]" in came["doctor"][0][2]
+
+
+@pytest.fixture
+def layered(published: Desk, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """Return the upper layer, and the folder, of an image in whose lower layer a store has two datasets."""
+    lower, upper, merged = (tmp_path / name for name in ("lower", "upper", "merged"))
+    for folder in (lower, upper, merged, tmp_path / "worked"):
+        folder.mkdir()
+    published.set(HGLOC_DATASETS_STORE_PATH=str(lower / "store"))
+    hf_localize.register_dataset(big("old"), NAME, skip_s3_upload=True)
+    hf_localize.register_dataset(big("other"), OTHER, skip_s3_upload=True)
+    interrupted = lower / "store/.hgloc/staging" / f"{DatasetRef(OTHER).suffix[1:]}-partial"
+    shutil.copytree(next((lower / "store/org_other").rglob("train")), interrupted / "train")
+    for path in (interrupted, *interrupted.rglob("*")):
+        os.utime(path, (time.time() - 3600,) * 2)
+    options = f"lowerdir={lower},upperdir={upper},workdir={tmp_path / 'worked'}"
+    mounted = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, merged], check=False)
+    if mounted.returncode:
+        pytest.skip("an overlay can't be mounted here")
+    published.set(HGLOC_DATASETS_STORE_PATH=str(merged / "store"), HGLOC_SOURCES="local")
+    published.store = merged / "store"
+    published.use_cache(str(merged / "cache"))
+    yield upper, merged
+    subprocess.run(["umount", "--lazy", merged], check=True)
+
+
+def big(tag: str) -> datasets.Dataset:
+    """Return a dataset of 2 MB, whose first row is *tag*."""
+    return datasets.Dataset.from_dict({"text": [tag, *(f"{n:01000}" for n in range(2000))]})
+
+
+def first(name: str) -> str:
+    return str(hf_localize.load_local_dataset(name)["train"]["text"][0])
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+@needs_mounts
+def test_a_load_of_a_store_in_an_image_layer_copies_no_shard_into_the_container(
+    layered: tuple[Path, Path],
+) -> None:
+    upper, _ = layered
+    for _ in range(2):
+        assert (first(NAME), first(OTHER)) == ("old", "other")
+    assert size_of(upper) < 100_000
+
+
+@needs_mounts
+def test_a_store_in_an_image_layer_is_updated_and_removed(
+    layered: tuple[Path, Path], published: Desk
+) -> None:
+    loaded = hf_localize.load_local_dataset(NAME)["train"]
+    hf_localize.register_dataset(big("new"), NAME, skip_s3_upload=True)
+    assert first(NAME) == "new"
+    assert loaded.map(lambda row: row)["text"][0] == "old"
+    hf_localize.remove_dataset(OTHER)
+    with pytest.raises(errors.DatasetNotFoundError):
+        first(OTHER)
+    hf_localize.register_dataset(big("again"), OTHER, skip_s3_upload=True)
+    store = current_session().store
+    with staging_folder(store, f"{DatasetRef(OTHER).suffix[1:]}-partial") as folder:
+        assert size_of(folder) > 1_000_000, (
+            "what an interrupted process left in the image was not gone on with"
+        )
+    hf_localize.remove_dataset(NAME)
+    assert [entry.manifest.dataset_id for entry in current_session().store.entries()] == [OTHER]
+    assert first(OTHER) == "again"
+
+
+@needs_mounts
+def test_a_move_out_of_an_image_layer_that_was_cut_off_leaves_the_entry_whole(
+    layered: tuple[Path, Path], published: Desk
+) -> None:
+    places = current_session().store.places
+    folder = places.folder_of(current_session().store.find(DatasetRef(NAME)).folder)
+    former = places.new_former(folder)
+    shutil.copytree(published.store / folder, former)
+    (published.store / folder / MANIFEST_NAME).unlink()
+    shard = next((published.store / folder).rglob("*.arrow"))
+    shard.unlink()
+    own = published.store / folder / "own.txt"
+    own.write_text("somebody's own")
+    assert first(NAME) == "old"
+    hf_localize.register_dataset(big("other 2"), OTHER, skip_s3_upload=True)
+    assert first(NAME) == "old"
+    assert own.exists()
+    own.unlink()
+    hf_localize.register_dataset(big("new"), NAME, skip_s3_upload=True)
+    assert first(NAME) == "new"
