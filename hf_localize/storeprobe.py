@@ -126,15 +126,21 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
     try:
         with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
             problem = _links(file, Path(folder) / "link")
+            has_symlinks = _symlinks(file, Path(folder) / "symlink")
     except OSError as exc:
-        problem = exc
+        problem, has_symlinks = exc, False
     if problem is None:
         yield Finding(_AREA, "cache of datasets", OK, f"{cache}: a load links the store's files into it")
     else:
-        told = f"{cache} takes no hard link from the store ({problem.strerror}): symbolic ones are made"
-        advice = (
-            "have both on one file system, so that removing one leaves the other whole; what the store "
-            "can't offer to such links is copied"
+        # What the store offers to symbolic links are hard links of its own.
+        how = (
+            "symbolic ones are made" if has_symlinks and _links(file, file.with_name("own")) is None else None
+        )
+        told = f"{cache} takes no hard link from the store ({problem.strerror}): {how or 'files are copied'}"
+        advice = "have both on one file system" + (
+            ", so that removing one leaves the other whole; what can't be offered to such links is copied"
+            if how
+            else " that has links: each load of a dataset that is not there yet takes its room once more"
         )
         yield Finding(_AREA, "cache of datasets", WARN, told, advice)
 
@@ -161,6 +167,14 @@ def _links(source: Path, target: Path) -> OSError | None:
     except OSError as exc:
         return exc
     return None
+
+
+def _symlinks(source: Path, target: Path) -> bool:
+    try:
+        target.symlink_to(source)
+    except OSError:
+        return False
+    return True
 
 
 def _locks(path: Path) -> Iterator[Finding]:

@@ -152,7 +152,7 @@ def big(tag: str) -> datasets.Dataset:
 
 
 def first(name: str) -> str:
-    return str(hf_localize.load_local_dataset(name)["train"]["text"][0])
+    return str(hf_localize.load_local_dataset(name)["train"]["text"][0]).split()[0]
 
 
 def size_of(folder: Path) -> int:
@@ -211,3 +211,53 @@ def test_a_move_out_of_an_image_layer_that_was_cut_off_leaves_the_entry_whole(
     own.unlink()
     hf_localize.register_dataset(big("new"), NAME, skip_s3_upload=True)
     assert first(NAME) == "new"
+
+
+@pytest.fixture
+def without_links(tmp_path: Path) -> Iterator[Path]:
+    """Return the mount of a file system that has neither hard nor symbolic links: exFAT, by FUSE."""
+    if not all(map(shutil.which, ("mkfs.exfat", "mount.exfat-fuse", "losetup"))):
+        pytest.skip("a file system without links takes exfat-fuse and exfatprogs")
+    image, mount = tmp_path / "disk", tmp_path / "mounted"
+    mount.mkdir()
+    with image.open("wb") as disk:
+        disk.truncate(64 << 20)
+    subprocess.run(["mkfs.exfat", image], check=True, stdout=subprocess.DEVNULL)
+    found = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip("there is no loop device")
+    device = found.stdout.strip()
+    try:
+        subprocess.run(["mount.exfat-fuse", device, mount], check=True, stdout=subprocess.DEVNULL)
+        yield mount
+        subprocess.run(["umount", "--lazy", mount], check=True)  # `datasets` has files mapped into memory.
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+@needs_mounts
+@pytest.mark.parametrize("place", ["cache", "store", "both"])
+def test_where_there_are_no_links_what_is_loaded_is_a_copy(
+    place: str, published: Desk, without_links: Path
+) -> None:
+    with pytest.raises(OSError, match=r"Errno"):
+        (without_links / "link").symlink_to(without_links)
+    if place != "cache":
+        published.store = without_links / "store"
+        published.set(HGLOC_DATASETS_STORE_PATH=str(published.store))
+    if place != "store":
+        published.use_cache(str(without_links / "cache"))
+    assert first(NAME) == first(NAME) == "new"
+    loaded = hf_localize.load_local_dataset(NAME)["train"]
+    shards = [Path(file["filename"]) for file in loaded.cache_files]
+    assert shards
+    assert not any(path.is_symlink() for path in shards)
+    hf_localize.register_dataset(big("newer"), NAME, skip_s3_upload=True)
+    assert loaded.map(lambda row: row)["text"][0].split()[0] == "new"
+    assert first(NAME) == "newer"
+    hf_localize.remove_dataset(NAME)
+    hf_localize.download_dataset(OTHER)
+    assert first(OTHER) == "other"
+    found = {f.name: f for f in hf_localize.diagnose() if f.area == "store"}
+    assert not [finding for finding in found.values() if finding.state == "fail"]
+    assert "files are copied" in found["cache of datasets"].told
