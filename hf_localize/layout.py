@@ -23,7 +23,7 @@ from hf_localize.features import differences, portable
 from hf_localize.hashing import hash_file
 from hf_localize.jsonformat import parse_json
 from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.manifestjson import SPLIT_NAME, check_manifest, count
+from hf_localize.manifestjson import SPLIT_NAME, check_fields, count
 from hf_localize.paths import check_tree
 from hf_localize.refs import DatasetRef
 from hf_localize.shards import column_names, count_rows
@@ -135,7 +135,7 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         )
         paths += [prefix + STATE_FILE, prefix + INFO_FILE, *(s.path for s in shards)]
     paths += [card for card in (CARD_FILE, ORIGINAL_CARD_FILE) if read(card) is not None][:1]
-    # A folder that `load_from_disk` opens may have a colon in a split's name; no manifest takes it.
+    # A folder that `load_from_disk` opens may have a colon in a split's name; no written manifest takes it.
     check_tree((path.replace(":", "_") for path in paths), where)
     try:
         names = split_names([split.name for split in splits])
@@ -159,7 +159,7 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),
     )
-    check_manifest(manifest, where)
+    check_fields(manifest, where)
     return manifest
 
 

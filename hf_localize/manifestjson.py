@@ -97,12 +97,12 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     return manifest
 
 
-def check_manifest(manifest: Manifest, where: str) -> None:
-    """Check what a manifest that was made of others' JSON says: names, paths, shards, and how deep it is.
+def check_fields(manifest: Manifest, where: str) -> None:
+    """Check the names in a manifest that was made of others' JSON, and how deep that is.
 
     Raises:
         IntegrityError: it can't be right.
-        UnsafeArchiveError: it names a path that leads outside the entry, or what can't name a dataset.
+        UnsafeArchiveError: it names what can't name a dataset.
     """
     try:
         # What it tells of itself becomes folders and names as what a user asks for does.
@@ -116,6 +116,16 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         part = getattr(manifest, name)
         if not isinstance(part, dict) or not _is_shallow(part, _MOST_DEPTH):
             raise IntegrityError(f"{where}: its {name} is no JSON object, or nested too deep")
+
+
+def check_manifest(manifest: Manifest, where: str) -> None:
+    """Check what a manifest says as :func:`check_fields` does, and its paths and shards.
+
+    Raises:
+        IntegrityError: it can't be right.
+        UnsafeArchiveError: it names a path that leads outside the entry, or what can't name a dataset.
+    """
+    check_fields(manifest, where)
     paths = check_tree((file.path for file in manifest.files), where)
     for split in manifest.splits:
         if missing := [shard.path for shard in split.shards if shard.path not in paths]:

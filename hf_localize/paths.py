@@ -15,8 +15,6 @@ _MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 900
 _SHORT = 63
 #: What most paths look like; others are looked at more closely.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
-#: How a path begins that Windows takes for one of a drive.
-_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def check_paths(paths: Iterable[str], where: str) -> set[str]:
@@ -67,8 +65,7 @@ def _is_too_long(path: str) -> bool:
 def _is_plain(path: str) -> bool:
     pure = PurePosixPath(path)
     plain = path == str(pure) and not pure.is_absolute() and path != "."
-    has_drive = any(_DRIVE.match(part) for part in pure.parts)
-    return plain and not has_drive and ".." not in pure.parts and "\\" not in path and path.isprintable()
+    return plain and ".." not in pure.parts and not any(c in path for c in "\\:") and path.isprintable()
 
 
 def files_below(folder: Path) -> Iterator[str]:
