@@ -92,6 +92,7 @@ def capture_dataset(
     ref: DatasetRef,
     saved: Path | None = None,
     source: Path | None = None,
+    rows_of: Callable[[str], list[int] | None] = lambda _split: None,
 ) -> Manifest:
     """Write *data* into *folder* as an entry and return its manifest.
 
@@ -102,6 +103,7 @@ def capture_dataset(
             are, so that a shard that did not change is the same file; but for images and sounds,
             which may have to be embedded.
         source: the folder of data files from which *data* was prepared.
+        rows_of: returns the rows of each of them by split, each of which becomes a shard; None: not known.
 
     Raises:
         ValueError: `datasets` could not load it again: there is no split, two splits' names become
@@ -112,6 +114,9 @@ def capture_dataset(
     names = _checked_names(data, saved)
     info = next(iter(data.values())).info
     if saved is None or _media_columns(info):
+        if saved is not None:
+            described = layout.describe_folder(saved, ref, hashed=False).splits
+            rows_of = {split.name: [shard.rows or 0 for shard in split.shards] for split in described}.get
         _save(
             {names[key]: split for key, split in data.items()},
             folder,
@@ -120,14 +125,14 @@ def capture_dataset(
         )
     else:
         _copy_shards(saved, folder, names)
-    splits = _normalise(folder)
+    splits = _normalise(folder, rows_of)
     _translate_paths(folder, splits, info, _local_paths(source=source))
     manifest = _manifest(folder, ref, info, splits)
     return replace(
         manifest,
         origin="registered",
         resolved_config=ref.config_name or "default",
-        is_default_config=ref.config_name is None,
+        is_default_config=ref.config_name in (None, "default"),
         info={
             **manifest.info,
             "config_name": ref.config_name or "default",

@@ -34,8 +34,9 @@ class Identified(Protocol):
 def answers(stored: Identified, ref: DatasetRef) -> bool:
     """Tell whether *stored* is what *ref* names.
 
-    No config is the dataset's default config, no revision is ``main``, a commit SHA is the
-    entry that recorded it, and the id may be the canonical one. Nothing else is equivalent.
+    No config is the dataset's default config, which is called ``default`` where nothing else is known, no
+    revision is ``main``, a commit SHA is the entry that recorded it, and the id may be the canonical one.
+    Nothing else is equivalent.
     """
     if ref == stored.ref:
         return True
@@ -44,8 +45,13 @@ def answers(stored: Identified, ref: DatasetRef) -> bool:
     if ref.config_name is None:
         same_config = stored.ref.config_name is None or stored.is_default_config
     else:
-        same_config = ref.config_name in (stored.ref.config_name, stored.resolved_config)
+        same_config = ref.config_name in (stored.ref.config_name, stored.resolved_config or config_of(stored))
     return same_config and is_same_revision(stored, ref.revision)
+
+
+def config_of(stored: Identified) -> str:
+    """Return the name of the config that *stored* is."""
+    return stored.ref.config_name or stored.resolved_config or "default"
 
 
 def is_same_id(stored: Identified, dataset_id: str) -> bool:

@@ -152,6 +152,7 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         config_name=ref.config_name,
         revision=ref.revision,
         resolved_config=config if config and isinstance(config, str) else ref.config_name,
+        is_default_config=ref.config_name in (None, "default"),
         origin="save_to_disk",
         license=license_ if license_ and isinstance(license_, str) else None,
         splits=tuple(replace(split, name=names[split.name]) for split in splits),

@@ -21,12 +21,14 @@ from hf_localize.datafiles import linked_files, stock_builder
 from hf_localize.entries import Entry, NotHere, StoredEntry
 from hf_localize.errors import (
     DatasetNotFoundError,
+    HfLocalizeError,
     NotAnswerableError,
     ScriptDatasetError,
     without_queries,
 )
 from hf_localize.infos import check_entry
 from hf_localize.lockfile import Locked, locked
+from hf_localize.manifest import Manifest
 from hf_localize.pinning import PinnedFetch, hashed_manifest
 from hf_localize.recording import record
 from hf_localize.refs import DatasetRef
@@ -124,8 +126,10 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         if isinstance(entry, PinnedFetch):  # Only its bytes tell whether it is what is locked.
             entry = opened(resolver.localize(request.ref, skip_local=request.force, is_checked=False))
     except DatasetNotFoundError as exc:
-        _raise_for_config(request.ref, resolver)
-        raise as_stock_raises(exc) from _cause(exc)
+        found = _under_another_name(request, resolver)
+        if found is None:
+            raise as_stock_raises(exc) from _cause(exc)
+        return found
     if isinstance(entry, HubEntry):
         hits = _hits.get()
         if hits is not None:
@@ -245,23 +249,54 @@ def stock_function() -> OpenBuilder:
 
 def config_names(ref: DatasetRef, call_stock: Callable[[], list[str]]) -> list[str]:
     """Return the names of all configs of the repository of *ref*, from a store, else from stock."""
+    if (own := _own_folder(ref)) is not None:
+        return list(datasets.get_dataset_config_names(own))
     known = current_session().resolver().repository(ref)
     return list(known.repository_configs) if known else only_stock(call_stock, ref, ["config names"])
 
 
 def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -> str | None:
     """Return the name of the default config of the repository of *ref*, or None."""
+    if (own := _own_folder(ref)) is not None:
+        name: str | None = datasets.get_dataset_default_config_name(own)
+        return name
     known = current_session().resolver().repository(ref)
     if known:
         return known.repository_default_config
     return only_stock(call_stock, ref, ["default config name"])
 
 
-def _raise_for_config(ref: DatasetRef, resolver: Resolver) -> None:
-    """Raise what stock raises for a config that the repository does not have."""
+def _own_folder(ref: DatasetRef) -> str | None:
+    """Return the folder of data files that a person has put into the store as *ref*, whatever its config."""
+    session = current_session()
+    if "local" in session.enabled and session.lock is None:
+        with contextlib.suppress(HfLocalizeError, OSError):  # The source says so, where it is asked.
+            entry = session.store.find(replace(ref, config_name=None))
+            if entry is not None and not entry.is_saved and not entry.has_manifest:
+                return str(entry.folder)
+    return None
+
+
+def _under_another_name(request: BuilderRequest, resolver: Resolver) -> datasets.DatasetBuilder | None:
+    """Return a builder for what no source has under the very ref, as stock would find it; else None.
+
+    That is a config which the card of a person's own folder declares, or the only config of own data.
+    """
+    ref, own = request.ref, None if request.force else _own_folder(request.ref)
+    if own is not None and ref.config_name in datasets.get_dataset_config_names(own):
+        return stock_builder(open_folder(Path(own), ref.config_name, cache_dir=request.cache_dir), ref)
     known = resolver.repository(ref)
-    if known is None or ref.config_name in known.repository_configs:
-        return
+    _raise_for_config(ref, known)
+    name = None if known is None or known.files else known.repository_default_config
+    if ref.config_name is not None or name in (None, "default"):
+        return None
+    return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
+
+
+def _raise_for_config(ref: DatasetRef, known: Manifest | None) -> None:
+    """Raise what stock raises for a config that the repository does not have, as *known* tells it."""
+    if known is None or not known.files or ref.config_name in known.repository_configs:
+        return  # What is told without files may not be all: other sources may have been out of reach.
     configs = list(known.repository_configs)
     if ref.config_name is not None:
         raise ValueError(f"BuilderConfig '{ref.config_name}' not found. Available: {configs}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_localize.equivalence import answers, is_same_id, is_same_revision
-from hf_localize.refs import DatasetRef
+from hf_localize.equivalence import Identified, answers, config_of, is_same_id, is_same_revision
+from hf_localize.refs import FILES_CONFIG, DatasetRef
 
 #: The restriction of a dataset of which nobody has asked the Hub, or of which it did not tell.
 UNKNOWN = "unknown"
@@ -146,6 +146,31 @@ class Manifest:
             if record.path == path:
                 return record
         raise KeyError(path)
+
+
+def repository_of(stored: Iterable[Identified], ref: DatasetRef) -> Manifest | None:
+    """Return a manifest without files that tells the configs which are *stored* of the id of *ref*, or None.
+
+    For what no manifest tells all configs of: own data, of which each config is registered by itself. The
+    default config is as on the Hub: the one without a name or called ``default``, else a lone one.
+    """
+    same = [
+        found
+        for found in stored
+        if is_same_id(found, ref.dataset_id)
+        and is_same_revision(found, ref.revision)
+        and found.ref.config_name != FILES_CONFIG
+    ]
+    names = sorted({config_of(found) for found in same})
+    defaults = [config_of(found) for found in same if found.ref.config_name in (None, "default")]
+    defaults += names if len(names) == 1 else []
+    if not names:
+        return None
+    return Manifest(
+        dataset_id=ref.dataset_id,
+        repository_configs=tuple(names),
+        repository_default_config=defaults[0] if defaults else None,
+    )
 
 
 def restriction_of(gated: bool | None, private: bool | None) -> str | None:

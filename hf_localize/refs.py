@@ -60,6 +60,13 @@ class DatasetRef:
         return replace(self, config_name=FILES_CONFIG)
 
     @property
+    def spellings(self) -> tuple[DatasetRef, ...]:
+        """Return the refs with ``default`` for no config or ``main`` for no revision; the plain one first."""
+        configs = (None, "default") if self.config_name in (None, "default") else (self.config_name,)
+        revisions = (None, "main") if self.revision in (None, "main") else (self.revision,)
+        return tuple(DatasetRef(self.dataset_id, c, r) for c in configs for r in revisions)
+
+    @property
     def folders(self) -> tuple[str, ...]:
         """Return the folders that this very ref may have, the usual one first.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
 
 from hf_localize import layout
 from hf_localize.capture import capture_dataset, capture_files
+from hf_localize.counting import count_source_rows, source_rows
 from hf_localize.loading import open_folder
 from hf_localize.manifest import Manifest
 from hf_localize.paths import files_below
@@ -19,6 +22,7 @@ from hf_localize.store.committing import commit
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.finding import Store
 from hf_localize.store.staging import staging_folder
+from hf_localize.unprepared import telling_why
 
 
 def require_data(given: object) -> None:
@@ -56,11 +60,17 @@ def register(
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()
         card = path / (layout.card_in([item.name for item in path.glob("*.md")]) or layout.CARD_FILE)
-        data = _open(path, ref.config_name)
+        _require_files(path)
         saved, source = (path, None) if layout.is_saved_dataset(path) else (None, path)
     with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
+        rows_of: Callable[[str], list[int] | None] = _unknown
+        if saved is not None:
+            data = datasets.load_from_disk(str(saved))
+        elif source is not None:
+            data, rows_of = _prepare(source, ref.config_name, folder / ".prepared")
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
-        manifest = capture_dataset(data, folder, ref, saved, source)
+        manifest = capture_dataset(data, folder, ref, saved, source, rows_of)
+        shutil.rmtree(folder / ".prepared", ignore_errors=True)  # There is none of a saved dataset.
         if card is not None and card.is_file():
             manifest = layout.with_card(manifest, folder, card)
         return commit(store, folder, manifest)
@@ -91,15 +101,28 @@ def _size_of(data: datasets.Dataset | datasets.DatasetDict) -> int:
     return sum(split.data.nbytes for split in splits if split._indices is None)
 
 
-def _open(path: Path, config_name: str | None) -> datasets.Dataset | datasets.DatasetDict:
+def _require_files(path: Path) -> None:
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path} is not a folder; give one that save_to_disk wrote, or one of data files"
         )
-    if layout.is_saved_dataset(path):
-        return datasets.load_from_disk(str(path))
     if next(files_below(path), None) is None:
         raise FileNotFoundError(f"{path} holds no data files")
-    builder = open_folder(path.absolute(), config_name)
-    builder.download_and_prepare()
-    return builder.as_dataset()
+
+
+def _prepare(
+    source: Path, config_name: str | None, folder: Path
+) -> tuple[datasets.DatasetDict, Callable[[str], list[int] | None]]:
+    """Have stock prepare the data files of *source* in *folder*; return them, and the rows of each by split.
+
+    It is done there and not in the cache of `datasets`: of what lies there the files' rows are not known.
+    """
+    builder = open_folder(source.absolute(), config_name)
+    count_source_rows(builder)
+    with telling_why(builder, str(source)):
+        builder.download_and_prepare(str(folder))
+    return builder.as_dataset(), functools.partial(source_rows, builder)
+
+
+def _unknown(split: str) -> None:
+    """Return what is known of the rows of each file of data that was not read from files."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from hf_localize.counting import read_by
+from hf_localize.errors import HfLocalizeError, PreparationError, without_queries
+from hf_localize.room import NO_ROOM
 
 #: The errors of the checks that ``verification_mode="no_checks"`` leaves out, by name: releases differ.
 _CHECKS = frozenset({"ChecksumVerificationError", "SplitsVerificationError", "SplitsVerificationException"})
@@ -24,6 +29,33 @@ _SETS = {
     "ExpectedMoreSplitsError": "the card records splits that the files do not have: {}",
     "UnexpectedSplitsError": "the files have splits that the card does not record: {}",
 }
+
+
+@contextlib.contextmanager
+def telling_why(
+    builder: datasets.DatasetBuilder, what: str, advice: str = "", on_sizes: str = ""
+) -> Iterator[None]:
+    """Raise PreparationError, which tells the cause, where *builder* can't prepare *what*.
+
+    Args:
+        advice: is added to the message; *on_sizes* in its place, where only the recorded sizes are wrong.
+    """
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # It would log the same, in its own words.
+    try:
+        yield
+    except HfLocalizeError:
+        raise
+    except Exception as exc:  # Whatever a builder raises over its files.
+        if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
+            raise exc.__cause__ from exc
+        if isinstance(exc, OSError) and exc.errno is not None:  # It is the disk's.
+            raise
+        why = without_queries(why_unprepared(builder, exc))
+        advice = on_sizes if is_of_checks(exc) else advice
+        raise PreparationError(f"{what} can't be prepared: {why}{advice}") from exc
+    finally:
+        datasets.logging.set_verbosity(verbosity)
 
 
 def is_of_checks(exc: BaseException) -> bool:

@@ -32,7 +32,6 @@ from hf_localize.capture import capture_builder, capture_files
 from hf_localize.counting import count_source_rows, cut_at_files
 from hf_localize.entries import Entry, NotHere, download_command
 from hf_localize.errors import (
-    PreparationError,
     ScriptDatasetError,
     UnreachableError,
     without_frames,
@@ -43,11 +42,10 @@ from hf_localize.flushing import flushing
 from hf_localize.hubterms import asked, known
 from hf_localize.manifest import Manifest, Split
 from hf_localize.refs import FILES_CONFIG, DatasetRef
-from hf_localize.room import NO_ROOM
 from hf_localize.secret import Secret, revealed
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.shards import link_or_copy
-from hf_localize.unprepared import is_of_checks, why_unprepared
+from hf_localize.unprepared import telling_why
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["hub"]
@@ -141,36 +139,15 @@ class HubEntry:
         shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
         prepared = folder / ".prepared"
         cut_at_files(self.builder)
-        with flushing(folder), self._telling_why():
+        command = download_command(self.ref)
+        advice = f"\nTo keep its files as they are, for loads with data_files=: {command} --keep-files"
+        on_sizes = f"\nTo take it as it is: {command} --no-checks (verification_mode='no_checks')"
+        telling = telling_why(self.builder, str(self.ref), advice, on_sizes)
+        with flushing(folder), telling, _telling_unreachable():
             self.builder.download_and_prepare(str(prepared), verification_mode=self.verification_mode)
         manifest = self.capture_into(folder, is_ours=True)
         shutil.rmtree(prepared)
         return manifest
-
-    @contextlib.contextmanager
-    def _telling_why(self) -> Iterator[None]:
-        """Raise PreparationError, which tells the cause, where stock can't prepare the dataset."""
-        verbosity = datasets.logging.get_verbosity()
-        datasets.logging.set_verbosity(logging.CRITICAL)  # It would log the same, in its own words.
-        try:
-            with _telling_unreachable():
-                yield
-        except UnreachableError:
-            raise
-        except Exception as exc:  # Whatever a builder raises over its files.
-            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in NO_ROOM:
-                raise exc.__cause__ from exc
-            if isinstance(exc, OSError) and exc.errno is not None:  # It is the disk's.
-                raise
-            command = download_command(self.ref)
-            if is_of_checks(exc):
-                advice = f"To take it as it is: {command} --no-checks (verification_mode='no_checks')"
-            else:
-                advice = f"To keep its files as they are, for loads with data_files=: {command} --keep-files"
-            why = without_queries(why_unprepared(self.builder, exc))
-            raise PreparationError(f"{self.ref} can't be prepared: {why}\n{advice}") from exc
-        finally:
-            datasets.logging.set_verbosity(verbosity)
 
     def capture_into(self, folder: Path, *, is_ours: bool = False) -> Manifest:
         """Write what the builder has prepared into the empty *folder* as an entry.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.entries import Entry, NotHere, Wanted, instead
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import Manifest, repository_of
 from hf_localize.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.store.entry import LocalEntry
@@ -41,7 +41,8 @@ class LocalSource:
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any stored manifest that tells the configs of the repository of *ref*."""
         with reading(self.store.path):
-            return next((m for m in self.store.manifests_of(ref) if m.tells_configs(ref)), None)
+            stored = self.store.manifests_of(ref)
+            return next((m for m in stored if m.tells_configs(ref)), None) or repository_of(stored, ref)
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
         entry = self.store.find(ref)

@@ -19,7 +19,7 @@ from hf_localize.equivalence import is_same_id, is_same_revision
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.fetching import fetch_files
 from hf_localize.index import Listed, Placed, read_catalog, read_placed
-from hf_localize.manifest import FileRecord, Manifest
+from hf_localize.manifest import FileRecord, Manifest, repository_of
 from hf_localize.originalindex import KEY as PRIVATE_INDEX_KEY
 from hf_localize.originalindex import refs_by_folder
 from hf_localize.progress import moving
@@ -129,6 +129,7 @@ class PrivateSource:
             lambda: find_indexed(self.bucket, ref, self.workers),
             by_catalog,
             lambda: self._find_unindexed(ref),
+            lambda: self._find_unindexed(ref.spellings[0]) if ref != ref.spellings[0] else None,
         )
         for step in steps:
             try:
@@ -155,7 +156,9 @@ class PrivateSource:
             and is_same_id(found, ref.dataset_id)
             and is_same_revision(found, ref.revision)
         )
-        return entry.manifest if entry is not None and entry.manifest.tells_configs(ref) else None
+        if entry is not None and entry.manifest.tells_configs(ref):
+            return entry.manifest
+        return repository_of(listed, ref)
 
     def _catalog(self, ref: DatasetRef) -> list[Listed]:
         """Return what the bucket lists of the dataset id of *ref*, by one request."""

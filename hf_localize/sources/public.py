@@ -20,7 +20,7 @@ from hf_localize.errors import AccessDeniedError, IntegrityError
 from hf_localize.fetching import OpenRange, fetch_files
 from hf_localize.hashing import hash_file
 from hf_localize.http.web import PublicFiles
-from hf_localize.manifest import Manifest
+from hf_localize.manifest import Manifest, repository_of
 from hf_localize.progress import Item, counter, moving
 from hf_localize.publicrecords import PublicRecord, read_records, usable_records
 from hf_localize.reading import RemoteFile, range_reader
@@ -151,13 +151,13 @@ class PublicSource:
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any shared manifest that tells the configs of the repository of *ref*."""
-        records = self._read.pop() if self._read else self.records()
-        for record in records or ():
+        records = (self._read.pop() if self._read else self.records()) or []
+        for record in records:
             if is_same_id(record, ref.dataset_id) and record.digest and record.size_bytes:
                 manifest = self._contents(record).manifest
                 if manifest.tells_configs(ref):
                     return manifest
-        return None
+        return repository_of(records, ref)
 
     def records(self) -> list[PublicRecord] | None:
         """Return all records, or None where nothing was ever shared."""

@@ -114,7 +114,8 @@ class Store:
                 continue
             if entry is not None and entry.has_manifest and entry.manifest.answers(ref):
                 return entry
-        found = self._find_by_alias(ref) or self._find_on_shelves(ref)
+        own = (entry for entry in self._without_manifest(ref) if entry.manifest.answers(ref))
+        found = next(own, None) or self._find_by_alias(ref) or self._find_on_shelves(ref)
         if found is None and damage is not None:
             raise damage
         return found
@@ -201,6 +202,7 @@ class Store:
         """Return the manifests of all entries whose dataset id *ref* names."""
         manifests = [self.manifest_at(folder) for folder in self.places.folders_of_id(ref)]
         found = {m.ref: m for m in manifests if m is not None and is_same_id(m, ref.dataset_id)}
+        found |= {entry.manifest.ref: entry.manifest for entry in self._without_manifest(ref)}
         with contextlib.suppress(IntegrityError):
             if (entry := self._find_by_alias(ref)) is not None:
                 found[entry.manifest.ref] = entry.manifest
@@ -297,9 +299,18 @@ class Store:
                     return entry
         return None
 
+    def _without_manifest(self, ref: DatasetRef) -> Iterator[LocalEntry]:
+        """Yield what a person or the original tool has put at a folder that the id of *ref* can have."""
+        for folder in self.places.folders_of_id(ref):
+            with contextlib.suppress(IntegrityError, InvalidRefError):
+                named = replace(ref_of_folder(folder), dataset_id=ref.dataset_id)
+                entry = self._open(folder, named)
+                if entry is not None and not entry.has_manifest:
+                    yield entry
+
     def _find_on_shelves(self, ref: DatasetRef) -> LocalEntry | None:
         """Return the original tool's copy of *ref*; None also where it has some of several buckets."""
-        found = [entry for folder in self._shelved(ref) if (entry := self._open(folder, ref))]
+        found = [e for named in ref.spellings for f in self._shelved(named) if (e := self._open(f, named))]
         found = [entry for entry in found if entry.manifest.answers(ref) or not entry.has_manifest]
         buckets = {self.origin_of(entry) for entry in found} - {None}
         return found[0] if found and len(buckets) <= 1 else None
@@ -384,7 +395,12 @@ class Store:
             return None
         if any(_is_entry(child) for child in path.rglob("*") if child.is_dir()):
             return None  # A folder of datasets.
-        manifest = Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
+        manifest = Manifest(
+            dataset_id=ref.dataset_id,
+            config_name=ref.config_name,
+            revision=ref.revision,
+            is_default_config=ref.config_name in (None, "default"),
+        )
         return LocalEntry(path, manifest, has_manifest=False, is_saved=False)
 
     def _is_inside_another(self, path: Path) -> bool:
