@@ -132,10 +132,10 @@ class Desk:
     def open_public_places(self) -> None:
         """Have the server honour ``--make-public``: by a policy, where it has no ACLs."""
         if not self.server.supports_acl:
-            from hf_localize import sharing
-            from hf_localize.session import current_session
+            from hf_localize.publish import public
+            from hf_localize.sources.session import current_session
 
-            policy = sharing.public_policy(current_session().bucket)
+            policy = public.public_policy(current_session().bucket)
             self.client().put_bucket_policy(Bucket=self.bucket, Policy=policy)
 
 
@@ -165,8 +165,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _uninstalled() -> Iterator[None]:
     yield
-    if "hf_localize.shim" in sys.modules:
-        sys.modules["hf_localize.shim"].uninstall()
+    if "hf_localize.shim.patch" in sys.modules:
+        sys.modules["hf_localize.shim.patch"].uninstall()
 
 
 def run_python(code: str, *, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

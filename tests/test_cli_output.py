@@ -24,7 +24,7 @@ from hf_localize.cli import COMMANDS, main
 from hf_localize.cli.completing import dataset_ids
 from hf_localize.cli.options import log_to_stderr
 from hf_localize.errors import PublishError, StoreError, UnreachableError, kind_of, printable
-from hf_localize.manifestjson import manifest_bytes, read_manifest
+from hf_localize.format.manifest_json import manifest_bytes, read_manifest
 from tests.conftest import Desk
 from tests.json_docs import assert_documented, documented
 from tests.rig.hub import LoopbackHub

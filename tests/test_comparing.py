@@ -10,8 +10,8 @@ import pytest
 
 import hf_localize
 from hf_localize.errors import InvalidRefError
-from hf_localize.listfile import parse_list
-from hf_localize.refs import DatasetRef
+from hf_localize.format.listfile import parse_list
+from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import Rule, Status

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.packing import PackedZip
-from hf_localize.zipformat import STORED, Member, descriptor, directory, local_header
+from hf_localize.format.manifest import FileRecord, Manifest
+from hf_localize.format.zip.layout import STORED, Member, descriptor, directory, local_header
+from hf_localize.format.zip.writer import PackedZip
 from tests.conftest import ROOT
 
 GIB = 1 << 30

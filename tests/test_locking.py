@@ -12,9 +12,9 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.lockfile import Lock, Locked, lock_of, parse_lock, read_lock, read_record
-from hf_localize.recording import record
-from hf_localize.refs import DatasetRef
+from hf_localize.format.lockfile import Lock, Locked, lock_of, parse_lock, read_lock, read_record
+from hf_localize.format.refs import DatasetRef
+from hf_localize.hf.recording import record
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub, Repository, make_repository
 from tests.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.

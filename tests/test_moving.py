@@ -17,10 +17,10 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.pace import Pace
-from hf_localize.parts import PART_BYTES, most_at_once
 from hf_localize.s3.signing import Keys, Signer
-from hf_localize.secret import Secret
+from hf_localize.settings.secret import Secret
+from hf_localize.transfer.concurrency import Pace
+from hf_localize.transfer.parts import PART_BYTES, most_at_once
 from tests.conftest import Desk, run_python
 from tests.rig.s3_proxy import Request, Stall
 
@@ -124,7 +124,7 @@ def test_moving_takes_a_bounded_amount_of_memory(large: Desk) -> None:
     code = (
         "import resource, json, hf_localize, botocore.session, datasets\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "from hf_localize.session import current_session; current_session().bucket.list_folder('')\n"
+        "from hf_localize.sources.session import current_session; current_session().bucket.list_folder('')\n"
         "before = peak()\n{}\nprint(json.dumps((peak() - before) * 1024))"
     )
     for step in (SEND, FETCH):

@@ -16,9 +16,9 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.http.wire import Wire
+from hf_localize.http.client import Wire
 from hf_localize.s3.errors import MissingKeyError, NotS3Error
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.faults.killer import NAME, rows, save
 from tests.rig.anywhere import Anywhere, Seen, response

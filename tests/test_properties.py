@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_localize.errors import InvalidRefError
-from hf_localize.refs import DEFAULT_CONFIG, DEFAULT_REVISION, DatasetRef, ref_of_index_key
+from hf_localize.format.refs import DEFAULT_CONFIG, DEFAULT_REVISION, DatasetRef, ref_of_index_key
 from tests.fuzz.targets import (
     TARGETS,
     catalog,

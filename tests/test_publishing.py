@@ -16,10 +16,11 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, publishing, sharing
-from hf_localize.index import Placed, read_placed
-from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.session import current_session
+from hf_localize import errors
+from hf_localize.format.index import Placed, read_placed
+from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
+from hf_localize.publish import public
+from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
 from tests.rig.hub import LoopbackHub
@@ -110,7 +111,7 @@ def test_two_publishers_of_different_content_end_in_one_of_the_two_whole(desk: D
 
     def publish(entry: LocalEntry) -> object:
         try:
-            return publishing.upload(entry, bucket, replace=True, workers=2)
+            return bucket.upload(entry, bucket, replace=True, workers=2)
         except errors.ConflictError as exc:
             return exc
 
@@ -152,7 +153,7 @@ def test_eight_publishers_at_once_make_eight_records(desk: Desk) -> None:
     found = {e.manifest.dataset_id: e for e in session.store.entries()}
 
     def publish(name: str) -> bool:
-        return sharing.make_public(found[name], session.bucket, session.outside, workers=4)
+        return public.make_public(found[name], session.bucket, session.outside, workers=4)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(publish, entries))
@@ -329,7 +330,7 @@ def test_download_makes_public_also_when_the_private_copy_was_there(hub: Loopbac
 
 
 def test_the_same_entry_gives_the_same_zip(desk: Desk) -> None:
-    from hf_localize.packing import PackedZip
+    from hf_localize.format.zip.writer import PackedZip
 
     desk.publisher()
     words = datasets.Dataset.from_dict({"text": [f"the same words again, number {n}" for n in range(60_000)]})

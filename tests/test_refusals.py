@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import hf_localize
-from hf_localize import archive, errors
-from hf_localize.manifestjson import read_manifest
-from hf_localize.refs import DatasetRef
+from hf_localize import errors
+from hf_localize.format.manifest_json import read_manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.public import unpack
 from tests.conftest import SECRET, Desk, run_cli, tree
 from tests.rig.hub import LoopbackHub, make_repository
 
@@ -93,7 +94,7 @@ def test_a_zip_that_would_write_outside_its_folder_is_refused(name: str, tmp_pat
     hostile_zip(path, name)
     before = tree(tmp_path)
     with pytest.raises(errors.UnsafeArchiveError, match=r"hostile\.zip"):
-        archive.unpack(path, folder, None, limit_bytes=1000, workers=1)
+        unpack(path, folder, None, limit_bytes=1000, workers=1)
     assert tree(tmp_path) == before
 
 
@@ -101,7 +102,7 @@ def test_a_zip_that_would_write_outside_its_folder_is_refused(name: str, tmp_pat
 def test_a_zip_with_a_link_or_a_device_is_refused(kind: int, tmp_path: Path) -> None:
     hostile_zip(tmp_path / "hostile.zip", "x", kind | 0o777)
     with pytest.raises(errors.UnsafeArchiveError, match="not a regular file"):
-        archive.unpack(tmp_path / "hostile.zip", tmp_path, None, limit_bytes=1000, workers=1)
+        unpack(tmp_path / "hostile.zip", tmp_path, None, limit_bytes=1000, workers=1)
 
 
 def test_a_zip_with_names_that_meet_or_that_is_too_large_is_refused(tmp_path: Path) -> None:
@@ -110,11 +111,11 @@ def test_a_zip_with_names_that_meet_or_that_is_too_large_is_refused(tmp_path: Pa
         opened.writestr("a.txt", bytes(10_000_000))
         opened.writestr("A.TXT", "y")
     with pytest.raises(errors.UnsafeArchiveError, match="twice"):
-        archive.unpack(path, tmp_path, None, limit_bytes=10**9, workers=1)
+        unpack(path, tmp_path, None, limit_bytes=10**9, workers=1)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("a.txt", bytes(10_000_000))
     with pytest.raises(errors.UnsafeArchiveError, match="more than 1000 bytes"):
-        archive.unpack(path, tmp_path, None, limit_bytes=1000, workers=1)
+        unpack(path, tmp_path, None, limit_bytes=1000, workers=1)
 
 
 def test_a_hostile_public_zip_of_the_original_form_leaves_no_trace(desk: Desk) -> None:

@@ -105,7 +105,7 @@ def test_a_dotenv_that_is_somebody_elses_is_left_out(tmp_path: Path) -> None:
 def test_an_unknown_aws_profile_is_an_error_of_that_source_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "team")
     monkeypatch.setenv("AWS_PROFILE", "nope")
-    from hf_localize.session import current_session
+    from hf_localize.sources.session import current_session
 
     with pytest.raises(errors.AccessDeniedError, match="nope"):
         _ = current_session().bucket
@@ -128,7 +128,7 @@ def test_aws_own_variables_serve_where_ours_are_not_set(monkeypatch: pytest.Monk
 def test_credentials_come_from_ours_else_aws_chain_else_there_are_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from hf_localize.session import current_session
+    from hf_localize.sources.session import current_session
 
     def has_credentials() -> bool:
         return current_session().bucket.has_credentials

@@ -15,7 +15,7 @@ import click
 
 from hf_localize._version import __version__
 from hf_localize.cli.options import EXIT_HELP, log_to_stderr
-from hf_localize.interrupts import ended_by_signals
+from hf_localize.cli.signals import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
 #: name, with ``_`` for ``-``.

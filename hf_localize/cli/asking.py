@@ -20,7 +20,7 @@ from hf_localize.cli.output import (
     show_table,
     size,
 )
-from hf_localize.words import label_names, type_of
+from hf_localize.text import label_names, type_of
 
 _COLOURS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
 #: A column of a table of rows is not narrower; else each row is shown as lines.
@@ -41,7 +41,7 @@ def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize explain openai/gsm8k --name main
     """
-    from hf_localize.asking import explain_dataset
+    from hf_localize.api.inspect import explain_dataset
 
     told = explain_dataset(dataset_id, **options)
     if as_json:
@@ -82,7 +82,7 @@ def info(dataset_id: str, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize info openai/gsm8k --name main
     """
-    from hf_localize.asking import describe_dataset
+    from hf_localize.api.inspect import describe_dataset
 
     told = describe_dataset(dataset_id, **options)
     if as_json:
@@ -160,7 +160,7 @@ def preview(dataset_id: str, as_json: bool, **options: Any) -> None:
     """
     import shutil
 
-    from hf_localize.previewing import preview_dataset
+    from hf_localize.api.preview import preview_dataset
 
     told = preview_dataset(dataset_id, **options)
     columns, rows = told["columns"], told["rows"]

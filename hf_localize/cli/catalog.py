@@ -41,7 +41,7 @@ def catalog(
 
     Example: hg-localize catalog --output ./catalog
     """
-    from hf_localize.cataloguing.catalog import publish_catalog, write_catalog
+    from hf_localize.catalog.catalog import publish_catalog, write_catalog
 
     if publish == (output is not None):
         raise click.UsageError("say where it goes: --output DIR or --publish")

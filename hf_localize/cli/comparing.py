@@ -12,7 +12,7 @@ from hf_localize.cli.options import ANY_DATASET_ID, EXIT_CODES, NAME, REVISION, 
 from hf_localize.cli.output import is_terminal, names, say, show, show_json, show_lines, show_table
 
 if TYPE_CHECKING:
-    from hf_localize.comparing import Difference
+    from hf_localize.api.compare import Difference
 
 _SHORT = 12
 _ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also those that are as they should be.")
@@ -42,7 +42,7 @@ def diff(
 
     Example: hg-localize diff openai/gsm8k --name main
     """
-    from hf_localize.comparing import diff_datasets
+    from hf_localize.api.compare import diff_datasets
 
     found = diff_datasets(dataset_id, **options)
     shown = [item for item in found if is_all or dataset_id is not None or item.state != "same"]
@@ -89,7 +89,7 @@ def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any
 
     Example: hg-localize outdated
     """
-    from hf_localize.comparing import list_outdated
+    from hf_localize.api.compare import list_outdated
 
     found = list_outdated(dataset_id, **options)
     shown = [item for item in found if is_all or item.state not in ("current", "pinned")]

@@ -61,15 +61,15 @@ def dataset_ids(beginning: str) -> list[str]:
 
 
 def _of_store(_: str) -> list[str]:
-    from hf_localize.session import current_session
+    from hf_localize.sources.session import current_session
 
     return [ref.dataset_id for ref in current_session().store.refs()]
 
 
 def _of_bucket(beginning: str) -> list[str]:
     """Return what the bucket has, as it was asked a short time ago, or as it is asked now."""
-    from hf_localize.session import current_session
     from hf_localize.settings import cache_folder
+    from hf_localize.sources.session import current_session
 
     session = current_session()
     settings = session.settings
@@ -104,7 +104,7 @@ def _of_bucket(beginning: str) -> list[str]:
 
 def _ask(beginning: str, session: Any) -> tuple[list[str], bool]:
     """Return up to 1,000 ids that begin so, and whether these are all."""
-    from hf_localize.deadline import within
+    from hf_localize.http.deadline import within
 
     def ask() -> tuple[list[str], bool]:
         if not session.can_publish():
@@ -113,7 +113,7 @@ def _ask(beginning: str, session: Any) -> tuple[list[str], bool]:
             records = PublicSource(session.outside, 1).records() or []
             names = {record.ref.dataset_id for record in records}
             return sorted(name for name in names if name.startswith(beginning)), True
-        from hf_localize.sources.private import ids_beginning
+        from hf_localize.sources.bucket import ids_beginning
 
         return ids_beginning(session.bucket, beginning)
 

@@ -9,7 +9,7 @@ from hf_localize.cli.options import command, fail, is_quiet
 from hf_localize.cli.output import is_terminal, paint, say, show, show_json, show_lines
 
 if TYPE_CHECKING:
-    from hf_localize.findings import Finding
+    from hf_localize.upkeep.findings import Finding
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -24,7 +24,7 @@ def doctor(as_json: bool) -> None:
 
     Example: hg-localize doctor
     """
-    from hf_localize.doctor import diagnose
+    from hf_localize.upkeep.doctor import diagnose
 
     found = diagnose()
     shown = [finding for finding in found if not is_quiet() or finding.state != "ok"]

@@ -75,12 +75,12 @@ def list_local(pattern: str | None, **options: Any) -> None:
 
     Example: hg-localize list-local 'openai/*' --sort size
     """
-    from hf_localize.entries import download_command
-    from hf_localize.listing import (
+    from hf_localize.api.listing import (
         list_datasets_of_other_buckets,
         list_local_datasets,
         list_partial_datasets,
     )
+    from hf_localize.sources.base import download_command
 
     _show(lambda details: list_local_datasets(pattern, details), **options)
     for ref, summary in list_partial_datasets():
@@ -108,7 +108,7 @@ def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
 
     Example: hg-localize list-s3 'openai/*' --long
     """
-    from hf_localize.listing import list_s3_datasets
+    from hf_localize.api.listing import list_s3_datasets
 
     def find(details: bool) -> list[dict[str, Any]]:
         return list_s3_datasets(all_folders, pattern, details)
@@ -128,7 +128,7 @@ def list_public(pattern: str | None, **options: Any) -> None:
 
     Example: hg-localize list-public --json
     """
-    from hf_localize.listing import list_public_datasets
+    from hf_localize.api.listing import list_public_datasets
 
     _show(lambda details: list_public_datasets(pattern, details), **options)
 

@@ -53,8 +53,8 @@ def lock(
 
     Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
     """
-    from hf_localize.lockfile import as_json as as_document
-    from hf_localize.locking import lock_datasets
+    from hf_localize.api.lock import lock_datasets
+    from hf_localize.format.lockfile import as_json as as_document
     from hf_localize.settings import current
 
     record = current().record

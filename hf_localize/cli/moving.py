@@ -28,8 +28,8 @@ from hf_localize.cli.options import (
 from hf_localize.cli.output import named, say, show, show_json
 
 if TYPE_CHECKING:
-    from hf_localize.many import Download, Sync
-    from hf_localize.refs import DatasetRef
+    from hf_localize.api.batch import Download, Sync
+    from hf_localize.format.refs import DatasetRef
 
 
 @command()
@@ -82,7 +82,7 @@ def download(
         raise click.UsageError("--all-configs and --name exclude each other.")
     if locked is not None:
         _refuse_with_locked(config_names or all_configs or from_file, **options)
-        from hf_localize.locking import download_locked
+        from hf_localize.api.lock import download_locked
 
         how = {name: options[name] for name in ("trust_remote_code", "verification_mode")}
         _show(download_locked(locked, dataset_ids, **how), as_json)
@@ -90,13 +90,13 @@ def download(
         revision = options.pop("revision")
         if dataset_ids or config_names or all_configs or revision:
             raise click.UsageError("A list names configs and revisions itself.")
-        from hf_localize.many import download_refs
+        from hf_localize.api.batch import download_refs
 
         _show(download_refs(_listed(from_file), **options), as_json)
     elif not dataset_ids:
         raise click.UsageError("say what: DATASET_ID..., --from-file FILE, --locked FILE, or --update")
     elif all_configs or len(dataset_ids) > 1 or len(config_names) > 1:
-        from hf_localize.many import download_datasets
+        from hf_localize.api.batch import download_datasets
 
         names = config_names or (None,)
         _show(download_datasets(dataset_ids, names, all_configs=all_configs, **options), as_json)
@@ -115,23 +115,23 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
 def _listed(from_file: str | None) -> list[DatasetRef]:
     """Return what a list names; None: all of the store that is outdated."""
     if from_file is None:
-        from hf_localize.comparing import list_outdated
+        from hf_localize.api.compare import list_outdated
 
         return [item.ref for item in list_outdated() if item.state == "outdated"]
-    from hf_localize.listfile import parse_list, read_list
+    from hf_localize.format.listfile import parse_list, read_list
 
     return parse_list(sys.stdin, "stdin") if from_file == "-" else read_list(Path(from_file))
 
 
 def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: Any) -> None:
-    from hf_localize.api import download_dataset
+    from hf_localize.api.datasets import download_dataset
 
     try:
         path = download_dataset(dataset_id, name, **options).message_or_path
     except Exception as exc:
         if as_json:
-            from hf_localize.many import failed
-            from hf_localize.refs import DatasetRef
+            from hf_localize.api.batch import failed
+            from hf_localize.format.refs import DatasetRef
 
             show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
         elif here := getattr(exc, "path", None):  # Only its publishing has failed.
@@ -140,7 +140,7 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
     if not as_json:
         show(path)
         return
-    from hf_localize.many import Download
+    from hf_localize.api.batch import Download
 
     show_json([Download(dataset_id, name, options["revision"], path=path)])
 
@@ -151,7 +151,7 @@ def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str
     if as_json:
         show_json(list(results))
     else:
-        from hf_localize.many import Sync
+        from hf_localize.api.batch import Sync
 
         for result in results:
             shown = result.message if isinstance(result, Sync) else result.path
@@ -183,7 +183,7 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize register ./my_corpus team/corpus --revision v2
     """
-    from hf_localize.api import register_dataset
+    from hf_localize.api.datasets import register_dataset
 
     made = register_dataset(path, dataset_id, **options).message_or_path
     if as_json:
@@ -210,17 +210,17 @@ def sync_local_to_s3(dataset_id: str | None, is_all: bool, as_json: bool, **opti
     if is_all == (dataset_id is not None):
         raise click.UsageError("say what: DATASET_ID, or --all")
     if dataset_id is None:
-        from hf_localize.many import sync_local_datasets_to_s3
+        from hf_localize.api.batch import sync_local_datasets_to_s3
 
         if options.pop("config_name") or options.pop("revision"):
             raise click.UsageError("--all is every config and revision that is here")
         _show(sync_local_datasets_to_s3(**options), as_json, "uploads")
         return
-    from hf_localize.api import sync_local_dataset_to_s3
+    from hf_localize.api.datasets import sync_local_dataset_to_s3
 
     done = sync_local_dataset_to_s3(dataset_id, **options).message_or_path
     if as_json:
-        from hf_localize.many import Sync
+        from hf_localize.api.batch import Sync
 
         show_json([Sync(dataset_id, options["config_name"], options["revision"], message=done)])
     else:

@@ -26,7 +26,7 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """
-    from hf_localize.upkeep import verify_dataset
+    from hf_localize.api.upkeep import verify_dataset
 
     found = verify_dataset(dataset_id, **options)
     if as_json:
@@ -59,7 +59,7 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize repair openai/gsm8k --name main
     """
-    from hf_localize.upkeep import repair_dataset
+    from hf_localize.api.upkeep import repair_dataset
 
     mended = repair_dataset(dataset_id, **options)
     if as_json:
@@ -82,7 +82,7 @@ def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) 
 
     Example: hg-localize remove openai/gsm8k --name main --s3
     """
-    from hf_localize.upkeep import remove_dataset
+    from hf_localize.api.upkeep import remove_dataset
 
     _confirm(yes, dataset_id, place="s3" if s3 else "local", **options)
     _show_done(remove_dataset(dataset_id, s3=s3, **options).message_or_path, as_json, dataset_id, **options)
@@ -101,7 +101,7 @@ def withdraw(dataset_id: str, yes: bool, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize withdraw openai/gsm8k --name socratic
     """
-    from hf_localize.upkeep import withdraw_dataset
+    from hf_localize.api.upkeep import withdraw_dataset
 
     _confirm(yes, dataset_id, place="public", **options)
     _show_done(withdraw_dataset(dataset_id, **options).message_or_path, as_json, dataset_id, **options)
@@ -124,8 +124,8 @@ def prune(
 
     Example: hg-localize prune --older-than 30d --keep 'team/*' --dry-run
     """
+    from hf_localize.api.upkeep import prune_datasets
     from hf_localize.settings import parse_bytes, parse_seconds
-    from hf_localize.upkeep import prune_datasets
 
     if max_size is None and older_than is None:
         raise click.UsageError("say what is too much: --max-size, --older-than, or both")
@@ -150,7 +150,7 @@ def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> 
 
 def _confirm(yes: bool, dataset_id: str, **where: Any) -> None:
     """Ask whether the only copy that is known of a dataset shall go; where nobody can answer, it stays."""
-    from hf_localize.upkeep import is_last_copy
+    from hf_localize.api.upkeep import is_last_copy
 
     if yes or not is_last_copy(dataset_id, **where):
         return

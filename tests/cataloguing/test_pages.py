@@ -20,11 +20,11 @@ from PIL import Image
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.cataloguing.cards import read_card
-from hf_localize.cataloguing.catalog import page_names
-from hf_localize.cataloguing.peeking import first_rows
-from hf_localize.cataloguing.showing import Shower
-from hf_localize.refs import DatasetRef
+from hf_localize.catalog.cards import read_card
+from hf_localize.catalog.catalog import page_names
+from hf_localize.catalog.peeking import first_rows
+from hf_localize.catalog.showing import Shower
+from hf_localize.format.refs import DatasetRef
 from tests.cataloguing.shelves import (
     EVIL,
     EVIL_CARD,
@@ -142,8 +142,8 @@ def test_a_catalogue_tells_what_the_bucket_has_and_no_secret(shop: Desk) -> None
 
 
 def _commit(dataset_id: str) -> str:
-    from hf_localize.session import current_session
-    from hf_localize.sources.private import find_indexed
+    from hf_localize.sources.bucket import find_indexed
+    from hf_localize.sources.session import current_session
 
     entry = find_indexed(current_session().bucket, DatasetRef(dataset_id, "main"), 1)
     assert entry

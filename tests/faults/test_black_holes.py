@@ -14,7 +14,7 @@ import trustme
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.http.wire import Wire
+from hf_localize.http.client import Wire
 from tests.conftest import Desk, run_python
 from tests.faults.killer import NAME, rows, save
 from tests.rig.hub import Fault, LoopbackHub

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hf_localize import zipformat
-from hf_localize.cataloguing.cards import read_card
-from hf_localize.jsonformat import parse_json
-from hf_localize.manifestjson import read_manifest
-from hf_localize.refs import MANIFEST_NAME
+from hf_localize.catalog.cards import read_card
+from hf_localize.format.manifest_json import read_manifest
+from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.format.sealed_json import parse_json
+from hf_localize.format.zip import layout
 from tests.conftest import Desk, run_python
 from tests.faults.test_hostile import GOOD, NAME, REF, manifest_of, put_public, saved, share
 
@@ -26,7 +26,7 @@ _BOMB_BYTES = 512 << 20
 _MEASURED = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))
-import hf_localize, hf_localize.loading
+import hf_localize, hf_localize.hf.load
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
@@ -157,13 +157,13 @@ def test_a_manifest_of_very_many_files_is_read() -> None:
 def test_a_block_that_is_too_large_to_be_inflated_at_once_is_refused() -> None:
     info = zipfile.ZipInfo("a")
     info.compress_type, info.file_size = zipfile.ZIP_DEFLATED, 15_000 * (1 << 27)
-    block = zipformat.block_bytes_of(info.file_size)
+    block = layout.block_bytes_of(info.file_size)
     lengths = [1 << 10] * -(-info.file_size // block)
     info.compress_size, info.CRC, info.header_offset = sum(lengths) + 2, 0, 0
     words = b"".join(number.to_bytes(4, "little") for number in (block, *lengths))
     info.extra = b"HL" + len(words).to_bytes(2, "little") + words
     with pytest.raises(ValueError, match="does not fit"):
-        zipformat.member_of(info)
+        layout.member_of(info)
 
 
 def test_the_head_of_a_card_is_text_and_lists_only() -> None:

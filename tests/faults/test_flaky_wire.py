@@ -14,10 +14,10 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.crew import trying
 from hf_localize.errors import RefusedError, UnreachableError
-from hf_localize.hashing import verify_folder
-from hf_localize.session import current_session
+from hf_localize.http.retry import trying
+from hf_localize.sources.session import current_session
+from hf_localize.store.integrity import verify_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
 from tests.faults.killer import NAME, rows, save

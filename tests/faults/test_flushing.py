@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import hf_localize
-from hf_localize import errors, flushing
+from hf_localize import errors
+from hf_localize.transfer import flushing
 from tests.conftest import Desk
 from tests.faults.conftest import wait_until
 from tests.rig.hub import LoopbackHub

@@ -20,12 +20,12 @@ from click.testing import CliRunner
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.cataloguing.peeking import first_rows
+from hf_localize.catalog.peeking import first_rows
 from hf_localize.cli import main
-from hf_localize.manifestjson import manifest_bytes, read_manifest
-from hf_localize.packing import PackedZip
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.manifest_json import manifest_bytes, read_manifest
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.format.zip.writer import PackedZip
+from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL

@@ -14,13 +14,13 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.index import Placed, read_placed
-from hf_localize.jsonformat import is_as_written
-from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.manifestjson import manifest_document, read_manifest
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.index import Placed, read_placed
+from hf_localize.format.manifest import FileRecord, Manifest
+from hf_localize.format.manifest_json import manifest_document, read_manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.format.sealed_json import is_as_written
 from hf_localize.sources.public import PublicSource
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, tree
 from tests.faults.conftest import IS_ALL
 from tests.rig.hub import LoopbackHub, make_repository

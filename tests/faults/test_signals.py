@@ -163,8 +163,8 @@ def test_a_fork_in_the_middle_of_a_fetch_does_not_deadlock(ready: Callable[[str]
     desk = ready("fetch")
     desk.s3.fail(Rule("GET", r"\.arrow$", Stall(0.5)))
     code = f"""
-import os, threading, time, hf_localize, hf_localize.loading, hf_localize.sources.private
-from hf_localize.session import current_session
+import os, threading, time, hf_localize, hf_localize.hf.load, hf_localize.sources.bucket
+from hf_localize.sources.session import current_session
 t = threading.Thread(target=lambda: hf_localize.load_local_dataset({NAME!r})); t.start()
 while not list(current_session().store.path.glob(".hgloc/staging/*/*")):
     time.sleep(0.01)

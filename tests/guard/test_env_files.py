@@ -18,10 +18,10 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, settings
-from hf_localize.lockfile import Locked, read_record
-from hf_localize.recording import record
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.lockfile import Locked, read_record
+from hf_localize.format.refs import DatasetRef
+from hf_localize.hf.recording import record
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, run_python
 from tests.rig.s3_proxy import RecordingProxy
 

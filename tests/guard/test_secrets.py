@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import hf_localize
 from hf_localize import errors
 from hf_localize.cli import main
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk, run_cli, run_python
 from tests.rig.hub import Fault, LoopbackHub, make_repository

@@ -11,7 +11,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.jsonformat import sealed
+from hf_localize.format.sealed_json import sealed
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import Fault, LoopbackHub, make_repository
 

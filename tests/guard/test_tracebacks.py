@@ -15,8 +15,8 @@ import pytest
 
 import hf_localize
 from hf_localize import settings
-from hf_localize.secret import Secret, hidden
-from hf_localize.session import current_session
+from hf_localize.settings.secret import Secret, hidden
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk
 from tests.guard.test_secrets import FAULTS, HUB_TOKEN, KEY, SECRET, TOKEN, canaries, leaks  # noqa: F401  # A fixture.
 from tests.rig.hub import Fault, LoopbackHub
@@ -209,7 +209,7 @@ def test_half_a_pair_of_keys_is_refused_without_showing_it(
 
 SCRIPT = """
 import sys
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 def test_get():
     current_session().bucket.get("key")
 if sys.argv[1:] == ["rich"]:

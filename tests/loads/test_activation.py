@@ -300,13 +300,13 @@ def test_activation_costs_nothing_when_unset(value: str, registered: Desk) -> No
 def test_activation_imports_next_to_nothing_before_the_program_looks_for_datasets(registered: Desk) -> None:
     code = """
 import sys
-heavy = {"datasets", "botocore", "typing", "dotenv", "logging", "hf_localize.shim", "hf_localize.settings"}
-print(sorted(heavy & sys.modules.keys()), "hf_localize.activation" in sys.modules)
+heavy = {"datasets", "botocore", "typing", "dotenv", "logging", "hf_localize.shim.patch", "hf_localize.settings"}
+print(sorted(heavy & sys.modules.keys()), "hf_localize.shim.activation" in sys.modules)
 import datasets
-print(sorted({"botocore", "hf_localize.shim", "hf_localize.loading"} & sys.modules.keys()))
+print(sorted({"botocore", "hf_localize.shim.patch", "hf_localize.hf.load"} & sys.modules.keys()))
 """
     shown = printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE)
-    assert shown == "[] True\n['hf_localize.shim']"
+    assert shown == "[] True\n['hf_localize.shim.patch']"
 
 
 def test_an_activated_program_can_ask_and_uninstall_before_it_imports_datasets(registered: Desk) -> None:

@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.moved import present_id
+from hf_localize.format.renamed_ids import present_id
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub
 

@@ -18,9 +18,9 @@ from datasets.distributed import split_dataset_by_node
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.ahead import InTurn
-from hf_localize.manifest import FileRecord
-from hf_localize.reading import RemoteFile
+from hf_localize.format.manifest import FileRecord
+from hf_localize.transfer.prefetch import InTurn
+from hf_localize.transfer.remote_file import RemoteFile
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 from tests.rig.s3_proxy import Rule, WrongBytes
