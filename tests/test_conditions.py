@@ -15,6 +15,7 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from hf_localize.publish import public
+from hf_localize.publish.bucket import upload
 from hf_localize.s3.bucket import Bucket
 from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
@@ -124,7 +125,7 @@ def test_of_publishers_at_once_every_record_and_line_is_there(odd_desk: Desk) ->
 
     def publish(entry: object) -> None:
         bucket = Bucket(session.settings)
-        bucket.upload(entry, bucket, replace=True, workers=2)  # type: ignore[arg-type]
+        upload(entry, bucket, replace=True, workers=2)  # type: ignore[arg-type]
         public.make_public(entry, bucket, session.outside, workers=2)  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(len(names)) as pool:

@@ -20,6 +20,7 @@ from hf_localize import errors
 from hf_localize.format.index import Placed, read_placed
 from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.publish import public
+from hf_localize.publish.bucket import upload
 from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
@@ -111,7 +112,7 @@ def test_two_publishers_of_different_content_end_in_one_of_the_two_whole(desk: D
 
     def publish(entry: LocalEntry) -> object:
         try:
-            return bucket.upload(entry, bucket, replace=True, workers=2)
+            return upload(entry, bucket, replace=True, workers=2)
         except errors.ConflictError as exc:
             return exc
 

@@ -401,7 +401,7 @@ def test_images_are_made_small_sounds_cut_and_other_files_named() -> None:
 
 
 def test_each_colour_can_be_read_on_its_ground() -> None:
-    css = (Path(hf_localize.__file__).parent / "cataloguing/templates/catalog.css").read_text()
+    css = (Path(hf_localize.__file__).parent / "catalog/templates/catalog.css").read_text()
     light, dark = (
         dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", part)) for part in css.split("@media", 2)[:2]
     )

@@ -25,6 +25,7 @@ from hf_localize import errors
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.publish import public
+from hf_localize.publish.bucket import upload
 from hf_localize.sources.session import current_session
 from hf_localize.store.commit import commit
 from hf_localize.store.integrity import verify_folder
@@ -126,7 +127,7 @@ def test_of_many_publishers_at_once_every_record_is_there(
                 from hf_localize.s3.bucket import Bucket
 
                 bucket = Bucket(session.settings)
-                bucket.upload(found[key], bucket, replace=True, workers=2)
+                upload(found[key], bucket, replace=True, workers=2)
                 public.make_public(found[key], bucket, session.outside, workers=2)
 
     with ThreadPoolExecutor(PUBLISHERS) as pool:
