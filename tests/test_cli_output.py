@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 
 import hf_localize
 from hf_localize.cli import COMMANDS, main
-from hf_localize.cli.completing import dataset_ids
+from hf_localize.cli.dataset_ids import dataset_ids
 from hf_localize.cli.options import log_to_stderr
 from hf_localize.errors import PublishError, StoreError, UnreachableError, kind_of, printable
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hf_localize.cli.options import command, fail, is_quiet
-from hf_localize.cli.output import is_terminal, paint, say, show, show_json, show_lines
+from hf_localize.cli.options import command, fail
+from hf_localize.cli.output import is_quiet, is_terminal, paint, say, show, show_json, show_lines
 
 if TYPE_CHECKING:
     from hf_localize.upkeep.findings import Finding

@@ -32,7 +32,7 @@ LEVEL = "hf_localize.level"
 
 
 def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
-    from hf_localize.cli.completing import dataset_ids
+    from hf_localize.cli.dataset_ids import dataset_ids
 
     return dataset_ids(incomplete)
 
@@ -142,9 +142,9 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
 def _showing(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
-        from hf_localize.cli import bars
+        from hf_localize.cli import progress
 
-        with bars.shown():
+        with progress.shown():
             function(*args, **kwargs)
 
     return run
@@ -154,13 +154,6 @@ def fail(message: str, kind: str = "failed") -> NoReturn:
     """End the command with *message* on stderr and the exit status for *kind*."""
     show(message, err=True)
     sys.exit(EXIT_CODES[kind])
-
-
-def is_quiet() -> bool:
-    """Tell whether only results, warnings and errors are wanted."""
-    import logging
-
-    return not logging.getLogger("hf_localize").isEnabledFor(logging.INFO)
 
 
 def log_to_stderr() -> None:
@@ -176,9 +169,9 @@ def log_to_stderr() -> None:
 
     class Handler(logging.StreamHandler):  # type: ignore[type-arg]  # Generic since Python 3.11 only.
         def emit(self, record: logging.LogRecord) -> None:
-            from hf_localize.cli import bars
+            from hf_localize.cli import progress
 
-            if not bars.print_above(self.format(record)):
+            if not progress.print_above(self.format(record)):
                 super().emit(record)
 
     handler = Handler()

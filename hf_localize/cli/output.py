@@ -85,10 +85,15 @@ def show(*parts: str, err: bool = False) -> None:
     click.echo("".join([p if isinstance(p, Painted) else printable(p) for p in parts]), err=err)
 
 
+def is_quiet() -> bool:
+    """Tell whether only results, warnings and errors are wanted."""
+    import logging
+
+    return not logging.getLogger("hf_localize").isEnabledFor(logging.INFO)
+
+
 def say(message: str) -> None:
     """Say on stderr what a person may want to know; not with ``--quiet``."""
-    from hf_localize.cli.options import is_quiet
-
     if not is_quiet():
         show(message, err=True)
 

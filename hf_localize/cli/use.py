@@ -1,4 +1,4 @@
-"""The command that runs another one with hf_localize activated."""
+"""Commands for other programs: `run` activates hf_localize in them, `completion` serves shells."""
 
 from __future__ import annotations
 
@@ -42,3 +42,25 @@ def run(words: tuple[str, ...]) -> None:
     except OSError as exc:
         show(f"Error: {words[0]!r} can't be run: {exc.strerror}", err=True)
         sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)
+
+
+@command(has_json=False)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script by which a shell completes commands and dataset ids.
+
+    \b
+    bash: add to ~/.bashrc     eval "$(hg-localize completion bash)"
+    zsh:  add to ~/.zshrc      eval "$(hg-localize completion zsh)"
+    fish: hg-localize completion fish > ~/.config/fish/completions/hg-localize.fish
+
+    Dataset ids are those of the local store and of the bucket, or of what is public.
+
+    Example: hg-localize completion bash
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(ctx.find_root().command, {}, "hg-localize", "_HG_LOCALIZE_COMPLETE").source())

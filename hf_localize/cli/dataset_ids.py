@@ -1,4 +1,4 @@
-"""Shell completion: the dataset ids that are known here, and the script that a shell needs.
+"""The dataset ids that a shell offers to complete.
 
 A key press must not wait: the bucket, or what is public, is asked at most once in a few minutes, by one
 request for a moment, and whatever goes wrong is as if there were nothing.
@@ -10,38 +10,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from hf_localize.cli.options import command
-
 if TYPE_CHECKING:
     from pathlib import Path
 
 #: How long the answer of a bucket is good, and how long a bucket that did not answer is left alone.
 _FRESH_SECONDS, _SILENT_SECONDS = 300.0, 60.0
 _MOST_SECONDS = 2.0
-
-
-@command(has_json=False)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script by which a shell completes commands and dataset ids.
-
-    \b
-    bash: add to ~/.bashrc     eval "$(hg-localize completion bash)"
-    zsh:  add to ~/.zshrc      eval "$(hg-localize completion zsh)"
-    fish: hg-localize completion fish > ~/.config/fish/completions/hg-localize.fish
-
-    Dataset ids are those of the local store and of the bucket, or of what is public.
-
-    Example: hg-localize completion bash
-    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
-    from click.shell_completion import get_completion_class
-
-    made = get_completion_class(shell)
-    assert made is not None
-    click.echo(made(ctx.find_root().command, {}, "hg-localize", "_HG_LOCALIZE_COMPLETE").source())
 
 
 def dataset_ids(beginning: str) -> list[str]:
