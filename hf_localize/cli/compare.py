@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hf_localize.api.compare import Difference
 
 _SHORT = 12
-_ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also those that are as they should be.")
+_ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also list datasets without a difference.")
 
 
 @command()
@@ -23,7 +23,7 @@ _ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also those that
 @NAME
 @REVISION
 @_ALL
-@click.option("--exit-code", is_flag=True, help="Exit with 6 if anything differs.")
+@click.option("--exit-code", is_flag=True, help="Exit with status 6 if anything differs.")
 @click.pass_context
 def diff(
     ctx: click.Context,
@@ -36,9 +36,9 @@ def diff(
 ) -> None:
     """Compare the local store with the bucket.
 
-    By digests and files, without reading data; all datasets, or DATASET_ID. A line for each that is not
-    the same: dataset id, config name, revision, state ("different", "only local", "only s3", or
-    "unknown" where no sha256 is recorded), digest here, digest there. Then its files that differ.
+    Compares all datasets, or DATASET_ID, by digests and files, without reading data. Prints a line for each
+    difference: dataset id, config name, revision, state ("different", "only local", "only s3", or "unknown"
+    if no sha256 is recorded), local digest, remote digest; and then the files that differ.
 
     Example: hg-localize diff openai/gsm8k --name main
     """
@@ -79,13 +79,13 @@ def _sizes(file: Any) -> Sequence[tuple[int | None, str]]:
 @NAME
 @REVISION
 @_ALL
-@click.option("--s3", is_flag=True, help="Look at the bucket's datasets, not at the local store's.")
+@click.option("--s3", is_flag=True, help="Look at the datasets in the bucket, not in the local store.")
 def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
-    """List the datasets of which the Hub has another commit by now.
+    """List the datasets that have a newer commit on the Hub.
 
-    Of what came from the Hub; what is stored under a commit never is. A line for each: dataset id, config
-    name, revision, state ("outdated", "gone" from the Hub, or "unknown"), its commit, the Hub's. To take
-    what is newer: hg-localize download --update.
+    Looks at datasets from the Hub that are stored under a branch or tag. Prints a line for each: dataset
+    id, config name, revision, state ("outdated", "gone" from the Hub, or "unknown"), stored commit, commit
+    on the Hub. To download the newer commits, use hg-localize download --update.
 
     Example: hg-localize outdated
     """

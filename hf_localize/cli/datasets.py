@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 @command()
 @ANY_DATASET_IDS
 @CONFIG_NAMES
-@click.option("--all-configs", is_flag=True, help="Every config of the repository.")
+@click.option("--all-configs", is_flag=True, help="Download every config of the repository.")
 @REVISION
 @click.option(
     "--from-file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="What a list names: lines of ID [CONFIG [REVISION]], # for comments; - is stdin.",
+    help="Read datasets from a file with lines of ID [CONFIG [REVISION]] and # comments; - is stdin.",
 )
 @click.option(
     "--locked",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Exactly what this lock file names, or of it each DATASET_ID; nothing is published.",
+    help="Download exactly what this lock file names, or each DATASET_ID of it; upload nothing.",
 )
 @click.option(
     "--update",
     is_flag=True,
-    help="Take the Hub's newest commit in place of an older one; of all that is outdated, if none is named.",
+    help="Replace older commits by the newest on the Hub; without DATASET_ID, of all outdated datasets.",
 )
 @TRUST_REMOTE_CODE
 @MAKE_PUBLIC
@@ -69,12 +69,12 @@ def download(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Bring datasets into the local store, and publish them to the bucket.
+    """Download datasets into the local store and upload them to the bucket.
 
-    Asked in order for each DATASET_ID: local store, private bucket, public ZIPs, Hub. With
-    credentials, the bucket gets a copy if it lacks one. Prints the path of the local copy. Of several
-    datasets or configs some are downloaded at a time, and one that fails does not stop the others.
-    The same command again goes on with what is missing.
+    Each DATASET_ID is looked for in the local store, the private bucket, the public ZIPs and the Hub, in
+    this order. With credentials, it is also uploaded to the bucket, unless the bucket has it. Prints the
+    path of the local copy. Several datasets or configs are downloaded in parallel, and a failure does not
+    stop the others. Run the same command again to resume.
 
     Example: hg-localize download openai/gsm8k --name main --make-public
     """
@@ -176,10 +176,10 @@ def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str
 @NO_UPLOAD
 @KEEP_FILES
 def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
-    """Make a folder of your own data a dataset, and publish it.
+    """Add a folder of your own data as a dataset, and upload it to the bucket.
 
-    PATH is what save_to_disk wrote, or a folder of data files (parquet, csv, json, text, images). It
-    is copied, and DATASET_ID names it from then on. Prints the path of the local copy.
+    PATH is a folder that save_to_disk wrote, or a folder of data files (parquet, csv, json, text, images).
+    The data is copied, and from then on DATASET_ID is its name. Prints the path of the local copy.
 
     Example: hg-localize register ./my_corpus team/corpus --revision v2
     """
@@ -194,16 +194,17 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 
 @command("sync-local-to-s3")
 @ANY_DATASET_ID
-@click.option("--all", "-a", "is_all", is_flag=True, help="Everything that the local store has.")
+@click.option("--all", "-a", "is_all", is_flag=True, help="Upload everything in the local store.")
 @NAME
 @REVISION
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
 def sync_local_to_s3(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
-    """Bring what the local store has to the bucket.
+    """Upload datasets from the local store to the bucket.
 
-    Nothing is sent of DATASET_ID if the bucket has the same; what differs is replaced. With --all several
-    are sent at a time, and one that fails does not stop the others; the same command again goes on.
+    A dataset that the bucket has with the same content is skipped; other content is replaced. With --all,
+    several are uploaded in parallel, and a failure does not stop the others. Run the same command again to
+    resume.
 
     Example: hg-localize sync-local-to-s3 team/corpus --make-public
     """

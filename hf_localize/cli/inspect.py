@@ -34,10 +34,11 @@ _MOST_SHOWN = 300
 @NAME
 @REVISION
 def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
-    """Ask each source for a dataset, and say what a load would do.
+    """Show which source a load would use, and what each source answers.
 
-    Shows, in the order in which a load asks: the answer of each source, how long it took, and why.
-    A load stops at the first that has it. Nothing is fetched. The exit status is 0 if one has it.
+    Asks the sources in the order of a load, and shows the answer of each, how long it took, and why. A load
+    stops at the first source that has the dataset. Nothing is downloaded. The exit status is 0 if a source
+    has it.
 
     Example: hg-localize explain openai/gsm8k --name main
     """
@@ -75,10 +76,10 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
 @NAME
 @REVISION
 def info(dataset_id: str, as_json: bool, **options: Any) -> None:
-    """Show what a dataset is: features, splits, licence, and where it lies.
+    """Show a dataset's features, splits, license and location.
 
-    What the first source that has it tells, and which others have it. The Hub is asked if none of
-    them has it. Nothing is fetched.
+    The facts come from the first source that has the dataset. Other sources that have it are listed too.
+    The Hub is asked only if no other source has it. Nothing is downloaded.
 
     Example: hg-localize info openai/gsm8k --name main
     """
@@ -147,14 +148,14 @@ def _feature_line(name: str, feature: Any) -> str:
 @DATASET_ID
 @NAME
 @REVISION
-@click.option("--split", metavar="TEXT", help="Default: the first one.")
-@click.option("--rows", type=click.IntRange(1, 1000), default=5, help="How many. Default: 5.")
+@click.option("--split", metavar="TEXT", help="Split to show. Default: the first one.")
+@click.option("--rows", type=click.IntRange(1, 1000), default=5, help="Number of rows. Default: 5.")
 def preview(dataset_id: str, as_json: bool, **options: Any) -> None:
     """Show the first rows of a dataset.
 
-    They are streamed from the first source that has it: little more than these rows is fetched, and
-    nothing is stored. Images and sounds are shown by name and size. Where no person reads, a line for
-    each row, divided by tabs.
+    The rows are streamed from the first source that has the dataset. Little more than these rows is read,
+    and nothing is stored. Images and audio are shown by name and size. If stdout is not a terminal, each
+    row is a line of tab-separated values.
 
     Example: hg-localize preview openai/gsm8k --name main --split test --rows 3
     """

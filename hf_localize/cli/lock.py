@@ -19,23 +19,23 @@ from hf_localize.cli.output import say, show, show_json
     "--from-record",
     type=click.Path(exists=True),
     metavar="PATH",
-    help="What was loaded while HGLOC_RECORD named this file or folder. Default, if no dataset is named: "
+    help="Lock what was loaded while HGLOC_RECORD named this file or folder. Default, without DATASET_ID: "
     "the one that it names now.",
 )
 @click.option(
     "--from-file",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="What a list names: lines of ID [CONFIG [REVISION]].",
+    help="Read datasets from a file with lines of ID [CONFIG [REVISION]].",
 )
-@click.option("--by-commit", is_flag=True, help="Have the commit on the Hub decide, where there is one.")
+@click.option("--by-commit", is_flag=True, help="Pin the commit on the Hub, if there is one.")
 @click.option(
     "--output",
     "-o",
     type=click.Path(dir_okay=False),
     default="datasets.lock",
     metavar="FILE",
-    help="Default: datasets.lock; - is stdout.",
+    help="File to write. Default: datasets.lock; - is stdout.",
 )
 def lock(
     dataset_ids: tuple[str, ...],
@@ -46,10 +46,11 @@ def lock(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write down exactly which content of datasets is used.
+    """Write a lock file that pins the exact content of datasets.
 
-    Of those that were loaded, or are named: id, config, revision, commit and digest. hg-localize
-    download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE give exactly these, or fail.
+    The file names, for each dataset that was loaded or is given, its id, config, revision, commit and
+    digest. hg-localize download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this
+    content, or fail.
 
     Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
     """

@@ -56,7 +56,7 @@ CONFIG_NAMES = click.option(
     "config_names",
     multiple=True,
     metavar="TEXT",
-    help="Config name; may be given several times. Default: the default config.",
+    help="Config name; can be given several times. Default: the default config.",
 )
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
 MAKE_PUBLIC = click.option(
@@ -68,32 +68,32 @@ SHARE_RESTRICTED = click.option(
     "--share-restricted",
     multiple=True,
     metavar="DATASET_ID",
-    help="Let --make-public share this dataset though it is, or may be, gated or private on the Hub.",
+    help="Let --make-public share this dataset even if it is, or may be, gated or private on the Hub.",
 )
 TRUST_REMOTE_CODE = click.option(
     "--trust-remote-code/--no-trust-remote-code",
     default=False,
-    help="Run the dataset's loading script (datasets < 4).",
+    help="Run the loading script of the dataset (datasets < 4).",
 )
 KEEP_FILES = click.option(
     "--keep-files/--no-keep-files",
     default=False,
-    help="Also keep the original files, for loads with data_files=, data_dir=, features= and the like.",
+    help="Also store the original files, for loads with data_files=, data_dir=, features= and the like.",
 )
 NO_CHECKS = click.option(
     "--no-checks",
     "verification_mode",
     flag_value="no_checks",
     default=None,
-    help="Take a dataset from the Hub though its card records other sizes than its files have.",
+    help="Do not compare a Hub dataset with the sizes on its card, as verification_mode="no_checks".",
 )
 NO_UPLOAD = click.option(
     "--no-s3-upload/--s3-upload",
     "skip_s3_upload",
     default=False,
-    help="Do not publish anything. Wins over --make-public.",
+    help="Upload nothing. Overrides --make-public.",
 )
-YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
 def command(
@@ -207,7 +207,7 @@ _VERBOSE = click.option(
     count=True,
     expose_value=False,
     callback=_louder,
-    help="Also say what each source answered.",
+    help="Also show what each source answers.",
 )
 _QUIET = click.option(
     "--quiet",

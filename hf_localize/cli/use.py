@@ -14,7 +14,7 @@ from hf_localize.cli.output import show
 @command(has_json=False, has_bars=False, context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
 def run(words: tuple[str, ...]) -> None:
-    """Run COMMAND with hf_localize activated in every Python that it starts.
+    """Run COMMAND with hf_localize active in every Python process that it starts.
 
     COMMAND is any program of an environment that has hf_localize: python, torchrun, accelerate,
     pytest, jupyter, ... Its arguments are left as they are, and its exit status is that of this
@@ -48,7 +48,7 @@ def run(words: tuple[str, ...]) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script by which a shell completes commands and dataset ids.
+    """Print a shell script that completes commands and dataset ids.
 
     \b
     bash: add to ~/.bashrc     eval "$(hg-localize completion bash)"
