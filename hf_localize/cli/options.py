@@ -85,7 +85,7 @@ NO_CHECKS = click.option(
     "verification_mode",
     flag_value="no_checks",
     default=None,
-    help="Do not compare a Hub dataset with the sizes on its card, as verification_mode="no_checks".",
+    help="Do not compare a Hub dataset with the sizes on its card, as verification_mode=no_checks does.",
 )
 NO_UPLOAD = click.option(
     "--no-s3-upload/--s3-upload",
