@@ -288,8 +288,8 @@ def _under_another_name(request: BuilderRequest, resolver: Resolver) -> datasets
     known = resolver.repository(ref)
     _raise_for_config(ref, known)
     name = None if known is None or known.files else known.repository_default_config
-    if ref.config_name is not None or name in (None, "default"):
-        return None
+    if ref.config_name is not None or name in (None, "default") or resolver.lock is not None:
+        return None  # A lock file names each config that may be loaded.
     return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
 
 
