@@ -16,6 +16,7 @@ from typing import Any
 from hf_localize.errors import IntegrityError
 from hf_localize.format.index import Placed, folder_of
 from hf_localize.format.manifest import FileRecord
+from hf_localize.format.manifest_json import declared
 from hf_localize.format.public_records import PublicRecord, described, read_record, record_ref
 from hf_localize.format.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.http.public_files import PublicFiles
@@ -182,8 +183,12 @@ def _record_damages(entry: ZipEntry, value: Mapping[str, Any]) -> Iterator[Damag
     members = entry.contents.members or {}
     told = described(entry.manifest)
     told["tail_bytes"] = (entry.record.size_bytes or 0) - members[MANIFEST_NAME].offset
+    is_from_hub = entry.manifest.origin == "hub"
     for name, what in told.items():
-        if value.get(name, "nothing") != what:
+        recorded = value.get(name, "nothing")
+        if name in ("gated", "private") and isinstance(recorded, bool):
+            recorded = declared(recorded, is_from_hub=is_from_hub)
+        if recorded != what:
             yield Damage(PUBLIC_RECORDS_KEY, f"has another {name} of {entry.record.ref} than its ZIP")
 
 
