@@ -37,7 +37,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     trust = {"--trust-remote-code", "--no-trust-remote-code"}
     keep = {"--keep-files", "--no-keep-files"}
     many = {"dataset_ids", "--all-configs"}
-    others = {"--from-file", "--locked", "--update"}
+    others = {"--from-file", "--locked", "--update", "--no-checks"}
     assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep | others
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public | {"--all", "-a"}
