@@ -156,7 +156,7 @@ def test_no_local_variable_in_a_traceback_holds_the_token_of_a_load(
     with pytest.raises(Exception) as caught:  # noqa: PT011  # Stock's kinds of it differ by release.
         getattr(datasets, name)("org/none", token=HUB_TOKEN)
     text = with_locals(caught.value)
-    assert "shim.py" in text
+    assert "patch.py" in text
     assert not leaks(text)
 
 
@@ -196,7 +196,7 @@ def test_no_local_variable_in_a_traceback_of_refused_settings_holds_a_secret(
         with pytest.raises(hf_localize.errors.HfLocalizeError) as caught:
             install(**ours, **wrong)
         text = with_locals(caught.value)
-        assert "shim.py" in text
+        assert "patch.py" in text
         assert not leaks(text)
 
 
