@@ -505,6 +505,7 @@ def test_no_code_of_a_dataset_is_ever_run(source: str, desk: Desk) -> None:
 # --- redirects ---
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
     "target", ["other host", "file:///etc/passwd", "ftp://127.0.0.1/x", "https://127.0.0.1:1/x"]

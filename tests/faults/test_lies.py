@@ -162,7 +162,7 @@ SOURCES = ("local", "s3", "public")
 
 def lies_of(source: str) -> list[tuple[str, Callable[[Document], None]]]:
     """Return the lies to try from a source; a sample, unless all faults are tried."""
-    return list(LIES.items()) if IS_ALL else list(LIES.items())[SOURCES.index(source) :: 18]
+    return list(LIES.items()) if IS_ALL else list(LIES.items())[SOURCES.index(source) :: 60]
 
 
 @dataclass
@@ -394,7 +394,7 @@ def test_a_shard_that_is_not_what_its_manifest_says_is_corrupt(source: str, desk
     path = good.document["splits"][0]["shards"][0]["path"]
     assert good.document["splits"][0]["shards"][0]["rows"] == TABLE.num_rows
     truth = (good.folder / path).read_bytes()
-    kinds = list(SHARDS) if IS_ALL else list(SHARDS)[("s3", "public").index(source) :: 5]
+    kinds = list(SHARDS) if IS_ALL else list(SHARDS)[("s3", "public").index(source) :: 12]
     for kind in kinds:
         data = SHARDS[kind]()
         document = copy.deepcopy(good.document)
