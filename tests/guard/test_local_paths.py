@@ -1,4 +1,4 @@
-"Paths of the publisher's machine: in no byte of what is stored, sent or shared."
+"""Paths of the publisher's machine: in no byte of what is stored, sent or shared."""
 
 from __future__ import annotations
 
