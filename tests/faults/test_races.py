@@ -98,12 +98,6 @@ def test_a_process_that_ends_while_it_fetches_gives_way_to_the_others(
     assert sum(asked.values()) <= 6 + 16, asked
 
 
-def test_the_lock_is_released_by_the_system() -> None:
-    import filelock
-
-    assert filelock.FileLock in (filelock.UnixFileLock, filelock.WindowsFileLock)
-
-
 @pytest.mark.parametrize("heeds_conditions", [True, False])
 @pytest.mark.parametrize("is_same", [True, False])
 def test_of_many_publishers_at_once_every_record_is_there(

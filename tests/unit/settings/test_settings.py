@@ -161,3 +161,13 @@ def test_the_readme_lists_every_setting() -> None:
         "HGLOC_AWS_ENVIRONMENT",
     }
     assert names | {"HGLOC_AUTO_INSTALL"} <= table
+
+
+def test_they_share_what_the_settings_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_localize import settings
+
+    monkeypatch.setenv("HGLOC_MAX_BANDWIDTH", "12MB/s")
+    monkeypatch.setattr(settings, "_overrides", {"timeout_seconds": 3.0})
+    settings.take_part(6)
+    here = settings.current()
+    assert (here.max_concurrency, here.max_bandwidth, here.timeout_seconds) == (10, 2_000_000, 3.0)
