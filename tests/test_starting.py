@@ -93,7 +93,7 @@ def test_a_pth_file_that_was_left_behind_never_stops_python(machine: Machine) ->
 
 def test_an_activation_that_fails_later_is_told_and_the_program_goes_on(machine: Machine) -> None:
     (machine.folder / "datasets.py").write_text("works = True")
-    (machine.site / "hf_localize" / "shim.py").write_text("raise ImportError('broken on purpose')")
+    (machine.site / "hf_localize" / "shim" / "patch.py").write_text("raise ImportError('broken on purpose')")
     ran = machine.run("-c", "import datasets; print(datasets.works)", HGLOC_AUTO_INSTALL="1")
     assert (ran.returncode, ran.stdout) == (0, "True\n")
     assert "hf_localize could not be activated" in ran.stderr
