@@ -17,7 +17,7 @@ DATASETS_TESTS ?=
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo newcomer docs test test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo newcomer docs test test-unit test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: .venv-datasets-%/.ready .venv-datasets-tests-%/.ready
 
 help: ## Show the targets
@@ -41,15 +41,22 @@ demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 # What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
 ELSEWHERE := activation child_processes rig_push stream_cache
 
+# What other releases of datasets may make a difference to.
+LOADS := tests/loads tests/fidelity tests/unit/shim tests/unit/hf
+
 # Compiled here, since hundreds of processes import the modules, and may not be let write bytecode.
 test: ## All checks and tests, most of the loads on two releases of datasets
 	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
 	$(BIN)/python -m compileall -q hf_localize tests
-	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
+	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) $(LOADS) $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
 	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 
+# Two processes: each more would spend as long on its imports as it saves.
+test-unit: $(BIN)/.ready ## The quick tests of each part of the package, in seconds
+	$(BIN)/python -m pytest -n 2 tests/unit
+
 test-loads-%: .venv-datasets-%/.ready
-	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) tests/loads tests/fidelity
+	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) $(LOADS)
 
 test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
 test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
@@ -106,7 +113,7 @@ test-datasets-%: .venv-datasets-tests-%/.ready
 test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself, offline, without and with activation
 
 test-faults: $(BIN)/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
-	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults
+	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/guard
 
 test-browser: $(BIN)/.ready ## The catalogue in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.harness import ROOT, Line, timed_python
 from benchmarks.made import copy_entry, make_entry, write_saved
 from benchmarks.servers import Desk, seaweed_desk
-from hf_localize import layout
+from hf_localize.format import save_to_disk
 from tests.rig.s3_proxy import RecordingProxy
 
 SECTION = "1 moving"
@@ -113,8 +113,8 @@ def _saved(folder: Path, changed: int | None) -> Path:
     if changed is not None:
         other = folder.with_name(f"{folder.name}-other")
         write_saved(other, {"train": (1, 8 << 10)}, kind="text")
-        shard = folder / "train" / layout.shard_name(changed, 1000)
-        (other / "train" / layout.shard_name(0, 1)).replace(shard)
+        shard = folder / "train" / save_to_disk.shard_name(changed, 1000)
+        (other / "train" / save_to_disk.shard_name(0, 1)).replace(shard)
     return folder
 
 

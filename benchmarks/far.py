@@ -13,7 +13,7 @@ from benchmarks.made import TEXTS, make_entry
 from benchmarks.moving import FEWER, LARGE, SMALL, Moved, in_words
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 from benchmarks.workers import Worker
-from hf_localize.refs import DatasetRef
+from hf_localize.format.refs import DatasetRef
 
 SECTION = "far"
 _link = functools.partial(Link, bytes_per_second=125e6, round_trip_seconds=0.02)

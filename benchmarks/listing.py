@@ -13,7 +13,7 @@ from benchmarks.harness import ROOT, Line, clean_environment, in_turns, ratio_li
 from benchmarks.made import ROW_BYTES, make_entries, write_saved
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 from benchmarks.workers import Worker
-from hf_localize.refs import DatasetRef
+from hf_localize.format.refs import DatasetRef
 from tests.rig.s3_proxy import RecordingProxy
 
 SECTION = "6 listing"
@@ -26,8 +26,8 @@ _COMMAND = (sys.executable, "-m", "hf_localize")
 _FIND = """
 import hf_localize
 from hf_localize.errors import DatasetNotFoundError
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
 def find(name):
     try:
         return current_session().resolver(only=("s3",)).find(DatasetRef(name))

@@ -37,7 +37,7 @@ _SEND = "import hf_localize; hf_localize.download_dataset({arguments})"
 _SHARE = """
 import hf_localize
 from hf_localize import sharing
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 bucket = current_session().bucket
 with bucket.connection.asking("") as client:
     client.put_bucket_policy(Bucket={bucket!r}, Policy=sharing.public_policy(bucket))

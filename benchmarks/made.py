@@ -12,13 +12,13 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
-from hf_localize import layout
-from hf_localize.manifest import Shard, Split
-from hf_localize.manifestjson import manifest_bytes
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.shards import link_or_copy
+from hf_localize.format import save_to_disk
+from hf_localize.format.arrow.shards import link_or_copy
+from hf_localize.format.manifest import Shard, Split
+from hf_localize.format.manifest_json import manifest_bytes
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.store.entry import LocalEntry
-from hf_localize.store.finding import Store
+from hf_localize.store.store import Store
 
 ROW_BYTES = 4 << 10
 #: Of a text: so many words, from a vocabulary of so many. It deflates to two fifths, as prose does.
@@ -47,7 +47,7 @@ def make_entry(
         shard_bytes: size of each, roughly: rows with a number and a text.
         kind: ``noise``, which does not compress, or ``text``, which does, as prose does.
     """
-    from hf_localize.registering import register
+    from hf_localize.hf.register import register
 
     saved = store.parent / f".saved-{name.replace('/', '-')}"
     write_saved(saved, {"train": (shards, shard_bytes)}, kind=kind, like=like)
@@ -77,16 +77,16 @@ def write_saved(
     made = []
     for split, (count, size) in splits.items():
         (folder / split).mkdir(parents=True)
-        names = [layout.shard_name(i, count) for i in range(count)]
+        names = [save_to_disk.shard_name(i, count) for i in range(count)]
         rows = max(1, size // like.row_bytes)
         for number, shard in enumerate(names):
             _write_shard(folder / split / shard, features.arrow_schema, rows, kind, number * rows, like)
         info = {"features": datasets.utils.py_utils.asdict(features)}
-        layout.write_split_json(folder / split, split, names, f"made-{count}-{size}", info)
+        save_to_disk.write_split_json(folder / split, split, names, f"made-{count}-{size}", info)
         made.append(
             Split(split, rows * count, size * count, tuple(Shard(f"{split}/{name}", rows) for name in names))
         )
-    layout.write_dict_json(folder, list(splits))
+    save_to_disk.write_dict_json(folder, list(splits))
     return made
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.harness import ROOT, Line, Run, in_turns, ratio_line, timed_process, timed_python
 from benchmarks.made import make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from hf_localize.refs import DatasetRef
+from hf_localize.format.refs import DatasetRef
 
 SECTION = "4 public ZIPs"
 #: Number of shards, bytes of each.

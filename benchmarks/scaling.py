@@ -22,13 +22,13 @@ from pathlib import Path
 from benchmarks.harness import ROOT, clean_environment, machine, timed_process, timed_python
 from benchmarks.made import copy_entry, make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from hf_localize.manifest import FileRecord
-from hf_localize.manifestjson import read_manifest
-from hf_localize.refs import MANIFEST_NAME
-from hf_localize.shards import link_or_copy
-from hf_localize.store.committing import commit
-from hf_localize.store.finding import Store
+from hf_localize.format.arrow.shards import link_or_copy
+from hf_localize.format.manifest import FileRecord
+from hf_localize.format.manifest_json import read_manifest
+from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.store.commit import commit
 from hf_localize.store.staging import staging_folder
+from hf_localize.store.store import Store
 
 OUTPUT = ROOT / "benchmarks" / "scaling"
 _FETCH = "import hf_localize; hf_localize.download_dataset({name!r}, skip_s3_upload=True)"

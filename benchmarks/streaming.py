@@ -20,13 +20,13 @@ from benchmarks.harness import ROOT, Line, Run, in_turns, ratio_line, timed_pyth
 from benchmarks.made import TEXTS, make_entry
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 from benchmarks.workers import Worker
-from hf_localize import layout
-from hf_localize.batches import packed, seek_points
-from hf_localize.hashing import hash_file
-from hf_localize.index import Placed
-from hf_localize.manifest import FileRecord, Manifest, Shard
-from hf_localize.manifestjson import manifest_bytes, read_manifest
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.format import save_to_disk
+from hf_localize.format.arrow.seek import packed, seek_points
+from hf_localize.format.files import hash_file
+from hf_localize.format.index import Placed
+from hf_localize.format.manifest import FileRecord, Manifest, Shard
+from hf_localize.format.manifest_json import manifest_bytes, read_manifest
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from tests.rig.s3_proxy import RecordingProxy
 
 SECTION = "3 streaming"
@@ -182,7 +182,7 @@ def _loader(desk: Desk, runs: int) -> list[Line]:
 def _open_public_places(desk: Desk) -> None:
     """Let everybody read what is shared: SeaweedFS has no ACLs."""
     code = (
-        "from hf_localize import sharing\nfrom hf_localize.session import current_session\n"
+        "from hf_localize import sharing\nfrom hf_localize.sources.session import current_session\n"
         "print(sharing.public_policy(current_session().bucket))"
     )
     env = {**desk.environment(), "PYTHONPATH": str(ROOT)}
@@ -220,7 +220,7 @@ class _Grown:
 def _grown(folder: Path, ref: DatasetRef, shards: int) -> _Grown:
     manifest = read_manifest((folder / MANIFEST_NAME).read_bytes(), str(folder))
     ((split, (shard,)),) = ((split, split.shards) for split in manifest.splits)
-    names = tuple(f"train/{layout.shard_name(i, shards)}" for i in range(shards))
+    names = tuple(f"train/{save_to_disk.shard_name(i, shards)}" for i in range(shards))
     points = packed(seek_points(folder / shard.path, shards=shards))
     record = manifest.file(shard.path)
     grown = replace(
@@ -269,15 +269,15 @@ def _publish_zip(desk: Desk, folder: Path, name: str, shards: int) -> None:
             hole.truncate(size)
     info = {"features": dict(grown.manifest.features)}
     names = [path.split("/")[1] for path in grown.names]
-    layout.write_split_json(target / "train", "train", names, "made", info)
-    layout.write_dict_json(target, ["train"])
+    save_to_disk.write_split_json(target / "train", "train", names, "made", info)
+    save_to_disk.write_dict_json(target, ["train"])
     zeros = hash_file(target / grown.names[-1], "").sha256
     files = tuple(_as_it_is(target, file, zeros, grown.names[1:]) for file in grown.manifest.files)
     manifest = replace(grown.manifest, files=tuple(file for file in files if file is not None))
     (target / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
     code = (
-        "from hf_localize.session import current_session\nfrom hf_localize import sharing\n"
-        "from hf_localize.refs import DatasetRef\nsession = current_session()\n"
+        "from hf_localize.sources.session import current_session\nfrom hf_localize import sharing\n"
+        "from hf_localize.format.refs import DatasetRef\nsession = current_session()\n"
         f"entry = session.store.find(DatasetRef({name!r}))\n"
         "sharing.make_public(entry, session.bucket, session.outside, workers=8)"
     )

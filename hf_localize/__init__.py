@@ -17,30 +17,30 @@ TYPE_CHECKING = False  # Activation imports this when a Python starts, and typin
 if TYPE_CHECKING:
     from typing import Any
 
-    from hf_localize.api import (
+    from hf_localize.api.batch import Download, download_datasets, sync_local_datasets_to_s3
+    from hf_localize.api.compare import diff_datasets, list_outdated
+    from hf_localize.api.datasets import (
         DATASETS_STORE_PATH,
         download_dataset,
         load_local_dataset,
         register_dataset,
         sync_local_dataset_to_s3,
     )
-    from hf_localize.asking import describe_dataset, explain_dataset
-    from hf_localize.cataloguing.catalog import Catalog, publish_catalog, write_catalog
-    from hf_localize.comparing import diff_datasets, list_outdated
-    from hf_localize.doctor import diagnose
-    from hf_localize.errors import HfLocalizeError
-    from hf_localize.listing import list_local_datasets, list_public_datasets, list_s3_datasets
-    from hf_localize.locking import download_locked, lock_datasets
-    from hf_localize.many import Download, download_datasets, sync_local_datasets_to_s3
-    from hf_localize.previewing import preview_dataset
-    from hf_localize.shim import install, installed, is_installed, uninstall
-    from hf_localize.upkeep import (
+    from hf_localize.api.inspect import describe_dataset, explain_dataset
+    from hf_localize.api.listing import list_local_datasets, list_public_datasets, list_s3_datasets
+    from hf_localize.api.lock import download_locked, lock_datasets
+    from hf_localize.api.preview import preview_dataset
+    from hf_localize.api.upkeep import (
         prune_datasets,
         remove_dataset,
         repair_dataset,
         verify_dataset,
         withdraw_dataset,
     )
+    from hf_localize.catalog.catalog import Catalog, publish_catalog, write_catalog
+    from hf_localize.errors import HfLocalizeError
+    from hf_localize.shim.patch import install, installed, is_installed, uninstall
+    from hf_localize.upkeep.doctor import diagnose
 
 __all__ = [
     "DATASETS_STORE_PATH",
@@ -80,17 +80,18 @@ __all__ = [
 _HOMES = {
     "HfLocalizeError": "errors",
     **dict.fromkeys(
-        ("prune_datasets", "remove_dataset", "repair_dataset", "verify_dataset", "withdraw_dataset"), "upkeep"
+        ("prune_datasets", "remove_dataset", "repair_dataset", "verify_dataset", "withdraw_dataset"),
+        "api.upkeep",
     ),
-    **dict.fromkeys(("describe_dataset", "explain_dataset"), "asking"),
-    "preview_dataset": "previewing",
-    **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "listing"),
-    **dict.fromkeys(("diff_datasets", "list_outdated"), "comparing"),
-    "diagnose": "doctor",
-    **dict.fromkeys(("download_locked", "lock_datasets"), "locking"),
-    **dict.fromkeys(("Download", "download_datasets", "sync_local_datasets_to_s3"), "many"),
-    **dict.fromkeys(("Catalog", "publish_catalog", "write_catalog"), "cataloguing.catalog"),
-    **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim"),
+    **dict.fromkeys(("describe_dataset", "explain_dataset"), "api.inspect"),
+    "preview_dataset": "api.preview",
+    **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "api.listing"),
+    **dict.fromkeys(("diff_datasets", "list_outdated"), "api.compare"),
+    "diagnose": "upkeep.doctor",
+    **dict.fromkeys(("download_locked", "lock_datasets"), "api.lock"),
+    **dict.fromkeys(("Download", "download_datasets", "sync_local_datasets_to_s3"), "api.batch"),
+    **dict.fromkeys(("Catalog", "publish_catalog", "write_catalog"), "catalog.catalog"),
+    **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), "shim.patch"),
 }
 
 
@@ -101,9 +102,9 @@ if not TYPE_CHECKING:  # For mypy only the names above are there: a misspelt one
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         import importlib
 
-        if _HOMES.get(name) == "shim" and "hf_localize.activation" in sys.modules:
-            sys.modules["hf_localize.activation"].settle()  # So that they say, and undo, what is so.
-        module = importlib.import_module(f"hf_localize.{_HOMES.get(name, 'api')}")
+        if _HOMES.get(name) == "shim.patch" and "hf_localize.shim.activation" in sys.modules:
+            sys.modules["hf_localize.shim.activation"].settle()  # So that they say, and undo, what is so.
+        module = importlib.import_module(f"hf_localize.{_HOMES.get(name, 'api.datasets')}")
         return getattr(module, name)
 
 

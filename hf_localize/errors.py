@@ -6,9 +6,13 @@ Each one also inherits the builtin that callers already catch for that situation
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 import unicodedata
+from collections.abc import Iterator
 
+_log = logging.getLogger(__name__)
 _QUERY = re.compile(r"""(https?://[^\s?'"<>]+)\?[^\s'"<>)]+""")
 
 
@@ -205,3 +209,16 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, (PublishError, PreparationError)) and isinstance(error.__cause__, Exception):
         return kind_of(error.__cause__)
     return "failed"
+
+
+@contextlib.contextmanager
+def bookkeeping(failed: str) -> Iterator[None]:
+    """Log what goes wrong meanwhile, after the words *failed*, and go on.
+
+    It may go wrong in any way: builders are classes of other people, and of releases to come.
+    """
+    try:
+        yield
+    except Exception as exc:  # noqa: BLE001  # See above.
+        _log.warning("%s: %s: %s", failed, type(exc).__name__, without_queries(str(exc)))
+        _log.debug("where that happened:", exc_info=True)

@@ -9,7 +9,7 @@ import sys
 
 def _activate() -> None:
     try:
-        from hf_localize.activation import auto_install
+        from hf_localize.shim.activation import auto_install
 
         auto_install()
     except Exception as exc:  # noqa: BLE001  # A program must always start.

@@ -37,6 +37,8 @@ os.environ.update(
     HF_DATASETS_DISABLE_PROGRESS_BARS="1",
 )
 
+#: `make test-faults` tries everything; `make test` a few of each kind.
+IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
 SECRET = "SECRET-canary-0b9d1f"
 
 
@@ -132,10 +134,10 @@ class Desk:
     def open_public_places(self) -> None:
         """Have the server honour ``--make-public``: by a policy, where it has no ACLs."""
         if not self.server.supports_acl:
-            from hf_localize import sharing
-            from hf_localize.session import current_session
+            from hf_localize.publish import public
+            from hf_localize.sources.session import current_session
 
-            policy = sharing.public_policy(current_session().bucket)
+            policy = public.public_policy(current_session().bucket)
             self.client().put_bucket_policy(Bucket=self.bucket, Policy=policy)
 
 
@@ -165,8 +167,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _uninstalled() -> Iterator[None]:
     yield
-    if "hf_localize.shim" in sys.modules:
-        sys.modules["hf_localize.shim"].uninstall()
+    if "hf_localize.shim.patch" in sys.modules:
+        sys.modules["hf_localize.shim.patch"].uninstall()
 
 
 def run_python(code: str, *, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -193,10 +195,30 @@ def run_cli(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker("s3")
+    if not IS_ALL:
+        left_out = _left_out(items)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases of tests marked ``sampled`` that are not run: those between an even sample."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") is not None:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out: set[pytest.Item] = set()
+    for same in cases.values():
+        marker = same[0].get_closest_marker("sampled")
+        assert marker is not None
+        count = min(marker.args[0], len(same))
+        kept = {same[number * len(same) // count].nodeid for number in range(count)}
+        left_out |= {item for item in same if item.nodeid not in kept}
+    return left_out
 
 
 def tree(folder: Path) -> dict[str, bytes]:

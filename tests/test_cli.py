@@ -6,63 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner
 
-from hf_localize.cli import COMMANDS, main
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 
 GSM8K = "openai/gsm8k"
-ALL = {name: command for name in COMMANDS if (command := main.get_command(click.Context(main), name))}
-
-
-def test_each_command_has_help_with_an_example() -> None:
-    for name, command in ALL.items():
-        assert command.help, name
-        assert f"hg-localize {name}" in command.help, name
-        assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
-
-
-def test_the_options_are_those_of_the_specification() -> None:
-    options = {name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in ALL.items()}
-    loud = {"--verbose", "-v", "--quiet", "-q"}
-    assert all(loud <= found for found in options.values())
-    assert {name for name, found in options.items() if "--json" not in found} == {"run", "completion"}
-    options = {name: found - loud - {"--json"} for name, found in options.items()}
-    public = {"--make-public", "--no-make-public", "--share-restricted"}
-    ref = {"dataset_id", "--name", "-n", "--revision", "-r"}
-    upload = {"--no-s3-upload", "--s3-upload"}
-    trust = {"--trust-remote-code", "--no-trust-remote-code"}
-    keep = {"--keep-files", "--no-keep-files"}
-    many = {"dataset_ids", "--all-configs"}
-    others = {"--from-file", "--locked", "--update", "--no-checks"}
-    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep | others
-    assert options["register"] == ref | public | upload | keep | {"path"}
-    assert options["sync-local-to-s3"] == ref | public | {"--all", "-a"}
-    assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
-    assert options["outdated"] == ref | {"--all", "-a", "--s3"}
-    assert options["lock"] == (ref - {"dataset_id"}) | trust | {
-        *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o")
-    }
-    assert options["doctor"] == set()
-    assert options["verify"] == ref | {"--deep", "--s3", "--public"}
-    assert options["repair"] == ref
-    assert options["remove"] == ref | {"--s3", "--yes", "-y"}
-    assert options["withdraw"] == ref | {"--yes", "-y"}
-    assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
-    listed = {"pattern", "--long", "-l", "--sort", "--reverse"}
-    assert options["list-local"] == options["list-public"] == listed
-    assert options["list-s3"] == listed | {"--all-folders"}
-    assert options["info"] == options["explain"] == ref
-    assert options["preview"] == ref | {"--split", "--rows"}
-    assert options["catalog"] == {"--output", "-o", "--publish", "--public", "--title", "--contact", "--rows"}
-    assert set(options) >= {
-        *("download", "register", "sync-local-to-s3", "list-local", "list-s3", "list-public", "run"),
-        *("info", "preview", "explain", "completion"),
-        *("verify", "repair", "remove", "withdraw", "prune"),
-    }
 
 
 def test_download_prints_the_path_and_lists_print_the_true_names(hub: LoopbackHub, desk: Desk) -> None:
@@ -95,13 +44,6 @@ def test_a_setting_that_can_not_be_used_is_named(desk: Desk) -> None:
     ran = run_cli("list-local", HGLOC_SOURCES="ftp")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "HGLOC_SOURCES" in ran.stderr
-
-
-def test_the_console_script_is_installed() -> None:
-    script = Path(sys.executable).parent / "hg-localize"
-    assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout.startswith(
-        "hg-localize"
-    )
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "json", "text", "imagefolder", "save_to_disk"])

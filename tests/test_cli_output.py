@@ -14,19 +14,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import datasets
 import pytest
 from click.testing import CliRunner, Result
 
 import hf_localize
-from hf_localize.cli import COMMANDS, main
-from hf_localize.cli.completing import dataset_ids
+from hf_localize.cli import main
+from hf_localize.cli.dataset_ids import dataset_ids
 from hf_localize.cli.options import log_to_stderr
-from hf_localize.errors import PublishError, StoreError, UnreachableError, kind_of, printable
-from hf_localize.manifestjson import manifest_bytes, read_manifest
+from hf_localize.errors import PublishError, UnreachableError, printable
+from hf_localize.format.manifest_json import manifest_bytes, read_manifest
 from tests.conftest import Desk
-from tests.json_docs import assert_documented, documented
+from tests.json_docs import assert_documented
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import BlackHole, Rule, Status
 
@@ -82,13 +81,6 @@ def three(desk: Desk) -> Desk:
 
 
 # --- JSON ---
-
-
-def test_each_command_that_prints_json_is_documented() -> None:
-    commands = {name: main.get_command(click.Context(main), name) for name in COMMANDS}
-    with_json = {name for name, c in commands.items() if c and "as_json" in {p.name for p in c.params}}
-    assert {name for name in documented() if name != "Exit status"} == with_json
-    assert set(COMMANDS) - with_json == {"run", "completion"}
 
 
 def test_json_is_as_it_is_documented(three: Desk, tmp_path: Path) -> None:
@@ -161,13 +153,6 @@ def test_the_exit_status_tells_what_kind_of_failure_it_was(
     assert run("list-local", "--help").exit_code == 0, "help needs no settings"
 
 
-def test_what_could_not_be_published_is_of_the_kind_of_its_cause() -> None:
-    failure = PublishError("not sent")
-    assert kind_of(failure) == kind_of(StoreError("full")) == kind_of(OSError()) == "failed"
-    failure.__cause__ = UnreachableError("away")
-    assert kind_of(failure) == "unreachable"
-
-
 def test_quiet_leaves_results_and_errors_and_verbose_adds_answers(three: Desk) -> None:
     three.teammate()
     usual = run("download", "org/b")
@@ -180,15 +165,6 @@ def test_quiet_leaves_results_and_errors_and_verbose_adds_answers(three: Desk) -
     assert "local store: not in" in run("download", "-v", "org/a", "-n", "cfg", "-r", "v1").stderr
     failed = run("download", "-qq", "org/none")
     assert failed.stderr.startswith("Error: Dataset org/none could not be found")
-
-
-def test_run_passes_on_how_loud_it_is_to_be() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "hf_localize", "run", "-v", "printenv", "HGLOC_LOG_LEVEL"],
-        capture_output=True,
-        text=True,
-    )
-    assert shown.stdout == "DEBUG\n", shown.stderr
 
 
 # --- lists ---
@@ -526,9 +502,3 @@ def test_completion_waits_for_no_bucket_and_says_nothing_of_it(three: Desk, tmp_
 def test_an_outsider_completes_what_is_public(three: Desk, tmp_path: Path) -> None:
     three.outsider().set(XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert dataset_ids("o") == ["org/a"]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_has_a_script(shell: str) -> None:
-    script = run("completion", shell).stdout
-    assert f"_HG_LOCALIZE_COMPLETE={shell}_complete" in script

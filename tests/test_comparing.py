@@ -9,9 +9,6 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.errors import InvalidRefError
-from hf_localize.listfile import parse_list
-from hf_localize.refs import DatasetRef
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import Rule, Status
@@ -129,10 +126,3 @@ def test_a_list_is_downloaded_and_gone_on_with(moving: Moving, desk: Desk, hub: 
     assert hub.requests == []
     lines("download", MADE, "--from-file", "datasets.txt", status=2)
     lines("download", status=2)
-
-
-def test_a_line_that_is_no_dataset_is_named_by_its_number() -> None:
-    assert parse_list(["a 'b c' -", " ", "#x"], "f") == [DatasetRef("a", "b c")]
-    for line in ("a b c d", "a//b", "a 'b"):
-        with pytest.raises(InvalidRefError, match="f, line 2"):
-            parse_list(["a", line], "f")

@@ -13,9 +13,11 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, publishing, sharing
+from hf_localize import errors
+from hf_localize.publish import public
+from hf_localize.publish.bucket import upload
 from hf_localize.s3.bucket import Bucket
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.rig.s3_proxy import IgnoreConditions, Rule, Status
 
@@ -123,8 +125,8 @@ def test_of_publishers_at_once_every_record_and_line_is_there(odd_desk: Desk) ->
 
     def publish(entry: object) -> None:
         bucket = Bucket(session.settings)
-        publishing.upload(entry, bucket, replace=True, workers=2)  # type: ignore[arg-type]
-        sharing.make_public(entry, bucket, session.outside, workers=2)  # type: ignore[arg-type]
+        upload(entry, bucket, replace=True, workers=2)  # type: ignore[arg-type]
+        public.make_public(entry, bucket, session.outside, workers=2)  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(publish, entries))

@@ -90,11 +90,8 @@ def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
     wanted = [sorted(line.split(" | ")) for line in re.findall(r'"(.+)"', layers.group(1))]
     assert [row for row in table if row != ["datasets"]] == wanted
     named = {name for layer in wanted for name in layer}
-    package = ROOT / "hf_localize"
-    paths = [path.relative_to(package) for path in package.rglob("*.py") if not path.stem.startswith("__")]
-    modules = {".".join(path.with_suffix("").parts) for path in paths if path.parts[0] != "on_pythonpath"}
-    whole_packages = {name for name in named if (package / name / "__init__.py").exists()}
-    assert {name.split(".")[0] if name.split(".")[0] in whole_packages else name for name in modules} == named
+    rooms = {path.stem for path in (ROOT / "hf_localize").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms - {"__init__", "__main__", "__pycache__", "on_pythonpath"} == named
 
 
 def test_the_rights_of_the_readme_are_those_of_the_policies() -> None:
@@ -116,7 +113,7 @@ def test_a_local_hit_loads_no_network_library_of_ours(reader: Desk) -> None:
     run([sys.executable, "-m", "hf_localize", "register", "my_corpus", "team/corpus", "--no-s3-upload"])
     code = (
         "import sys, hf_localize; hf_localize.load_local_dataset('team/corpus')\n"
-        "print('botocore' in sys.modules, 'hf_localize.http.web' in sys.modules)"
+        "print('botocore' in sys.modules, 'hf_localize.http.public_files' in sys.modules)"
     )
     assert run([sys.executable, "-c", code]) == "False False\n"
 

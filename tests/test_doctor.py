@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hf_localize
-from hf_localize.findings import Finding
+from hf_localize.upkeep.findings import Finding
 from tests.conftest import SECRET, Desk, tree
 from tests.policies.servers import EnforcingMoto, documented, without
 from tests.rig.hub import LoopbackHub

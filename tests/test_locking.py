@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import uuid
 from pathlib import Path
 
@@ -12,9 +11,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.lockfile import Lock, Locked, lock_of, parse_lock, read_lock, read_record
-from hf_localize.recording import record
-from hf_localize.refs import DatasetRef
+from hf_localize.format.lockfile import Lock, Locked, parse_lock, read_lock
+from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub, Repository, make_repository
 from tests.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
@@ -249,47 +247,6 @@ def test_a_lock_file_that_can_not_be_read_lets_nothing_pass(desk: Desk, hub: Loo
     for bad in (b'"digest": "1"', b'"digest": null', b'"digest": 3'):
         with pytest.raises(errors.LockError):
             parse_lock(good.to_bytes().replace(b'"digest": "' + b"0" * 64 + b'"', bad), "x")
-
-
-def _note(path: Path, number: int, start: object) -> None:
-    start.wait()  # type: ignore[attr-defined]
-    for of in range(50):
-        item = Locked(DatasetRef(f"org/d{number}-{of}" + "x" * 60), "0" * 64)
-        record(path, item.ref, lambda item=item: item, "local store")  # type: ignore[misc]
-
-
-def test_many_processes_share_a_record_and_it_never_stops_a_load(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "loads.jsonl"
-    context = multiprocessing.get_context("fork")
-    start = context.Barrier(6)
-    processes = [context.Process(target=_note, args=(path, number, start)) for number in range(6)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert len(path.read_text().splitlines()) == len(read_record(path)) == 300
-    with path.open("a") as file:
-        file.write('{"dataset_id": "cut')
-    assert len(read_record(path)) == 300
-    record(tmp_path / "no" / "folder", DatasetRef("a"), lambda: Locked(DatasetRef("a"), "0" * 64), "x")
-    assert "could not be recorded" in caplog.text
-    with pytest.raises(errors.LockError, match="can't be read"):
-        read_record(tmp_path / "no" / "folder")
-
-
-def test_two_contents_of_one_dataset_are_no_lock() -> None:
-    one, other = (Locked(DatasetRef("a"), digit * 64, "c" * 40) for digit in "01")
-    with pytest.raises(errors.ConflictError, match="two contents: digest 000000000000…"):
-        lock_of([one, other])
-    assert lock_of([one, one.by_commit()]).datasets == (one,)
-    assert lock_of([item.by_commit() for item in (one, other)]).datasets[0].digest is None
-    with pytest.raises(errors.LockError, match="neither its digest nor its commit"):
-        lock_of([Locked(DatasetRef("a"))])
-    ran = run("lock")
-    assert ran.exit_code == 2
-    assert "say what" in ran.stderr
 
 
 def test_data_files_that_a_person_put_into_the_store_are_locked_by_their_bytes(desk: Desk) -> None:

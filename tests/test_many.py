@@ -132,16 +132,6 @@ def _children(of: int) -> list[int]:
     return [int(number) for path in found for number in path.read_text().split()]
 
 
-def test_they_share_what_the_settings_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hf_localize import settings
-
-    monkeypatch.setenv("HGLOC_MAX_BANDWIDTH", "12MB/s")
-    monkeypatch.setattr(settings, "_overrides", {"timeout_seconds": 3.0})
-    settings.take_part(6)
-    here = settings.current()
-    assert (here.max_concurrency, here.max_bandwidth, here.timeout_seconds) == (10, 2_000_000, 3.0)
-
-
 def test_what_is_wrong_with_the_call_is_said_before_anything_is_done(
     desk: Desk, hub: LoopbackHub, many: str
 ) -> None:

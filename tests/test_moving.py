@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import re
 import signal
 import subprocess
 import sys
@@ -17,10 +15,6 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.pace import Pace
-from hf_localize.parts import PART_BYTES, most_at_once
-from hf_localize.s3.signing import Keys, Signer
-from hf_localize.secret import Secret
 from tests.conftest import Desk, run_python
 from tests.rig.s3_proxy import Request, Stall
 
@@ -124,7 +118,7 @@ def test_moving_takes_a_bounded_amount_of_memory(large: Desk) -> None:
     code = (
         "import resource, json, hf_localize, botocore.session, datasets\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "from hf_localize.session import current_session; current_session().bucket.list_folder('')\n"
+        "from hf_localize.sources.session import current_session; current_session().bucket.list_folder('')\n"
         "before = peak()\n{}\nprint(json.dumps((peak() - before) * 1024))"
     )
     for step in (SEND, FETCH):
@@ -141,62 +135,3 @@ def test_a_cap_on_the_bandwidth_holds(large: Desk) -> None:
     begun = time.monotonic()
     hf_localize.load_local_dataset(NAME)
     assert time.monotonic() - begun >= SIZE / 80e6
-
-
-def test_requests_for_data_are_signed_as_botocore_signs_them() -> None:
-    from botocore.auth import S3SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.config import Config
-    from botocore.credentials import Credentials
-
-    key, secret, token = "AKIAEXAMPLE", "secret/example", "token=="
-    keys = Keys(Secret(key), Secret(secret), Secret(token))
-    target = "/bucket/a%20folder/na%CC%88me%2B?partNumber=2&uploadId=x-y"
-    sent = {"Host": "127.0.0.1:9000", "Range": "bytes=0-9", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
-    ours = Signer(lambda: keys, "eu-west-1")("GET", target, sent)
-    request = AWSRequest("GET", f"http://127.0.0.1:9000{target}", headers={"Range": "bytes=0-9"})
-    request.context = {"client_config": Config(s3={"payload_signing_enabled": False})}
-    signer = S3SigV4Auth(Credentials(key, secret, token), "s3", "eu-west-1")
-    signer.add_auth(request)
-    if request.headers["X-Amz-Date"] != ours["x-amz-date"]:
-        pytest.skip("the second changed between the two signatures")
-
-    def parts(header: str) -> tuple[set[str], str]:
-        found = re.search(r"SignedHeaders=([^,]*), Signature=(\w+)", header)
-        assert found is not None
-        return set(found[1].split(";")), found[2]
-
-    assert parts(ours["Authorization"]) == parts(request.headers["Authorization"])
-    assert secret not in repr(keys)
-
-
-#: What so many threads move together: where each waits for a distant server; where the link is full with
-#: twenty, or with five; and where more than eight get in each other's way.
-LINKS: dict[str, Callable[[int], float]] = {
-    "far": lambda threads: threads,
-    "full with 20": lambda threads: min(threads, 20),
-    "full with 5": lambda threads: min(threads, 5),
-    "crowded beyond 8": lambda threads: threads if threads <= 8 else 8 - (threads - 8) * 0.2,
-}
-
-
-@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
-def test_the_number_of_threads_comes_near_what_moves_most(link: Callable[[int], float]) -> None:
-    noise, pace, rates = random.Random(1), Pace(8, 64), []
-    for _ in range(80):  # Twenty seconds.
-        rates.append(link(pace.limit))
-        pace.judge(rates[-1] * noise.gauss(1, 0.03))
-    assert sum(rates[20:]) / len(rates[20:]) >= 0.9 * max(map(link, range(1, 65)))
-
-
-def test_a_server_that_asks_for_it_is_left_half_the_threads() -> None:
-    pace = Pace(8, 64)
-    pace.slow_down()
-    assert pace.limit == 4
-
-
-def test_small_files_move_more_at_once_than_large_ones() -> None:
-    assert most_at_once(64, 64 << 10) == 64
-    assert most_at_once(64, PART_BYTES) == 16
-    assert most_at_once(4, PART_BYTES) == 4
-    assert most_at_once(64, 1 << 40) == 1

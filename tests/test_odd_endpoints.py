@@ -16,9 +16,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.http.wire import Wire
 from hf_localize.s3.errors import MissingKeyError, NotS3Error
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.faults.killer import NAME, rows, save
 from tests.rig.anywhere import Anywhere, Seen, response
@@ -116,27 +115,6 @@ def test_the_addressing_style_can_be_set(
     monkeypatch.setenv("HGLOC_S3_ADDRESSING_STYLE", "dns")
     with pytest.raises(errors.SettingsError, match="auto, path, virtual"):
         current_session()
-
-
-def test_a_request_names_its_client_and_a_range_may_come_in_chunks() -> None:
-    heads: list[bytes] = []
-
-    def serve(listener: socket.socket) -> None:
-        client, _ = listener.accept()
-        with client:
-            heads.append(client.recv(64 << 10))
-            client.sendall(
-                b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-6/10\r\n"
-                b"Transfer-Encoding: chunked\r\n\r\n3\r\n234\r\n2\r\n56\r\n0\r\n\r\n"
-            )
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=5)
-        assert wire.get("key", 2, 7).read_all() == b"23456"
-        thread.join()
-    assert f"user-agent: hf_localize/{hf_localize.__version__}".encode() in heads[0].lower()
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):

@@ -505,8 +505,8 @@ def test_the_card_of_the_original_tool_is_the_card(desk: Desk) -> None:
     hf_localize.sync_local_dataset_to_s3("org/own", "en")
     entry = hf_localize.register_dataset(desk.store / f"org_own/en/{REVISION}", "org/registered")
     assert (Path(entry.message_or_path) / "README.md").read_text() == "# The card\n"
-    from hf_localize.cataloguing.gathering import BucketShelf
-    from hf_localize.session import current_session
+    from hf_localize.catalog.gathering import BucketShelf
+    from hf_localize.sources.session import current_session
 
     shelf = BucketShelf(current_session().bucket, 4)
     assert {ref.dataset_id for ref in shelf.refs()} == {"org/old", "org/own", "org/registered"}

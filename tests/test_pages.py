@@ -17,11 +17,11 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from dotenv import dotenv_values
 
-from hf_localize import sharing
 from hf_localize.cli.options import EXIT_CODES
 from hf_localize.errors import kind_of
-from hf_localize.session import current_session
+from hf_localize.publish import public
 from hf_localize.settings import Settings
+from hf_localize.sources.session import current_session
 from tests.conftest import ROOT, Desk
 from tests.pages import BIN, PAGES, Block, Reader, blocks_of, check_command
 from tests.rig.hub import LoopbackHub
@@ -117,7 +117,7 @@ def test_the_policy_is_the_one_that_make_public_prints(desk: Desk) -> None:
     desk.publisher()
     desk.set(HGLOC_S3_BUCKET_NAME="team-datasets")
     (block,) = named("json", "guides/publishing")
-    assert json.loads(block.text) == json.loads(sharing.public_policy(current_session().bucket))
+    assert json.loads(block.text) == json.loads(public.public_policy(current_session().bucket))
 
 
 def test_every_error_has_a_cure() -> None:

@@ -11,12 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_localize.errors import InvalidRefError
-from hf_localize.refs import DEFAULT_CONFIG, DEFAULT_REVISION, DatasetRef, ref_of_index_key
 from tests.fuzz.targets import (
     TARGETS,
     catalog,
-    inside,
     manifest,
     paths,
     placed,
@@ -109,38 +106,3 @@ def test_a_zip_of_which_some_bytes_are_anything_is_refused_or_safe(data: st.Data
 @given(path=st.lists(words | st.text("ab/.\\:~ü", max_size=8), max_size=4).map("\n".join))
 def test_a_path_that_passes_stays_inside(path: str) -> None:
     run(paths, path.encode("utf-8", "surrogatepass"))
-
-
-part = words | st.text("ab/_~ .@ü", min_size=1, max_size=6)
-
-
-@often
-@given(dataset_id=part, config=st.none() | part, revision=st.none() | part)
-def test_every_ref_has_places_of_its_own_inside_store_and_bucket(
-    dataset_id: str, config: str | None, revision: str | None
-) -> None:
-    try:
-        ref = DatasetRef(dataset_id, config, revision)
-    except InvalidRefError:
-        return
-    inside(ref)
-    # The names of the defaults stand for the defaults.
-    config = None if config == DEFAULT_CONFIG else config
-    revision = None if revision == DEFAULT_REVISION else revision
-    assert ref_of_index_key(ref.index_key) == DatasetRef(dataset_id, config, revision)
-
-
-small = st.text("ab/_", min_size=1, max_size=3)
-
-
-@often
-@given(one=st.tuples(small, small, small), other=st.tuples(small, small, small))
-def test_different_refs_share_neither_an_index_key_nor_their_last_folder(
-    one: tuple[str, str, str], other: tuple[str, str, str]
-) -> None:
-    try:
-        first, second = DatasetRef(*one), DatasetRef(*other)
-    except InvalidRefError:
-        return
-    assert (first == second) == (first.index_key == second.index_key)
-    assert (first == second) == (first.folders[-1] == second.folders[-1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import json
 import os
@@ -16,10 +14,10 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, publishing, sharing
-from hf_localize.index import Placed, read_placed
-from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.session import current_session
+from hf_localize import errors
+from hf_localize.publish import public
+from hf_localize.publish.bucket import upload
+from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
 from tests.rig.hub import LoopbackHub
@@ -110,7 +108,7 @@ def test_two_publishers_of_different_content_end_in_one_of_the_two_whole(desk: D
 
     def publish(entry: LocalEntry) -> object:
         try:
-            return publishing.upload(entry, bucket, replace=True, workers=2)
+            return upload(entry, bucket, replace=True, workers=2)
         except errors.ConflictError as exc:
             return exc
 
@@ -152,7 +150,7 @@ def test_eight_publishers_at_once_make_eight_records(desk: Desk) -> None:
     found = {e.manifest.dataset_id: e for e in session.store.entries()}
 
     def publish(name: str) -> bool:
-        return sharing.make_public(found[name], session.bucket, session.outside, workers=4)
+        return public.make_public(found[name], session.bucket, session.outside, workers=4)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(publish, entries))
@@ -329,7 +327,7 @@ def test_download_makes_public_also_when_the_private_copy_was_there(hub: Loopbac
 
 
 def test_the_same_entry_gives_the_same_zip(desk: Desk) -> None:
-    from hf_localize.packing import PackedZip
+    from hf_localize.format.zip.writer import PackedZip
 
     desk.publisher()
     words = datasets.Dataset.from_dict({"text": [f"the same words again, number {n}" for n in range(60_000)]})
@@ -359,19 +357,3 @@ def test_a_prefix_keeps_everything_under_it(desk: Desk) -> None:
     assert [found["dataset_id"] for found in hf_localize.list_s3_datasets()] == ["org/x"]
     desk.outsider()
     assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["x"]
-
-
-def test_a_commit_mark_of_many_shards_is_small_and_a_bomb_is_refused() -> None:
-    names = [f"train/data-{n:05d}-of-04000.arrow" for n in range(4000)]
-    files = tuple(FileRecord(n, 2_500_000, hashlib.sha256(n.encode()).hexdigest()) for n in names)
-    shards = tuple(Shard(n, 1000, "500:1250000 750:1875000") for n in names)
-    split = Split("train", 4_000_000, 10**10, shards)
-    placed = Placed(
-        Manifest(dataset_id="org/x", splits=(split,), files=files), "org_x/default_config/default_revision"
-    )
-    data = placed.to_bytes()
-    assert len(data) <= 400_000
-    assert read_placed(data, "here") == placed
-    for damaged in (data[:-100], data[:1000] + b"0" + data[1001:], gzip.compress(bytes(65 << 20))):
-        with pytest.raises(errors.IntegrityError):
-            read_placed(damaged, "here")

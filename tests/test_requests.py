@@ -14,8 +14,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import Rule, Status

@@ -14,7 +14,7 @@ import pytest
 
 from hf_localize.errors import HfLocalizeError
 from hf_localize.s3.errors import MissingKeyError
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from tests.rig.anywhere import Anywhere, Seen
 
 REGIONS = {

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, run_cli
 
 EXAMPLE = ROOT / "sitecustomize_example"
 PACKAGED = ROOT / "hf_localize" / "on_pythonpath"
-ACTIVE = "import sys; print('hf_localize.activation' in sys.modules)"
+ACTIVE = "import sys; print('hf_localize.shim.activation' in sys.modules)"
 #: Where this environment's packages lie. On PYTHONPATH, Python does not read the .pth files there.
 PACKAGES = next(p for p in sys.path if (Path(p) / "datasets").is_dir())
 
@@ -93,7 +93,7 @@ def test_a_pth_file_that_was_left_behind_never_stops_python(machine: Machine) ->
 
 def test_an_activation_that_fails_later_is_told_and_the_program_goes_on(machine: Machine) -> None:
     (machine.folder / "datasets.py").write_text("works = True")
-    (machine.site / "hf_localize" / "shim.py").write_text("raise ImportError('broken on purpose')")
+    (machine.site / "hf_localize" / "shim" / "patch.py").write_text("raise ImportError('broken on purpose')")
     ran = machine.run("-c", "import datasets; print(datasets.works)", HGLOC_AUTO_INSTALL="1")
     assert (ran.returncode, ran.stdout) == (0, "True\n")
     assert "hf_localize could not be activated" in ran.stderr
@@ -108,7 +108,7 @@ def test_a_sitecustomize_of_the_user_runs_once_in_every_case(
     own = machine.folder / "own"
     own.mkdir()
     (own / "sitecustomize.py").write_text("print('own', __name__, __file__)")
-    code = "import sys, sitecustomize; print(sitecustomize.__file__, [type(f).__module__ for f in sys.meta_path].count('hf_localize.activation'))"
+    code = "import sys, sitecustomize; print(sitecustomize.__file__, [type(f).__module__ for f in sys.meta_path].count('hf_localize.shim.activation'))"
     shown = machine.says("-c", code, path=(*ours, own), HGLOC_AUTO_INSTALL=value)
     file = own / "sitecustomize.py"
     assert shown == f"own sitecustomize {file}\n{file} {value}"  # Activated twice is activated once.

@@ -11,10 +11,10 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.cataloguing.catalog import write_catalog
+from hf_localize.catalog.catalog import write_catalog
 from hf_localize.errors import DatasetNotFoundError, IntegrityError
-from hf_localize.jsonformat import sealed
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.format.sealed_json import sealed
 from tests.conftest import Desk
 
 BAD, GOOD = DatasetRef("team/bad"), DatasetRef("team/good")

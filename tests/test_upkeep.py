@@ -16,10 +16,11 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, publishing
-from hf_localize.listing import list_partial_datasets
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize import errors
+from hf_localize.api.listing import list_partial_datasets
+from hf_localize.format.refs import DatasetRef
+from hf_localize.publish.bucket import upload
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, tree
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import Rule, Stall, Status
@@ -209,18 +210,18 @@ def test_a_publisher_and_a_remover_at_the_same_time_end_in_one_of_two_states(des
     entry = session.store.find(ref)
     assert entry is not None
     bucket = session.bucket
-    from hf_localize import removing
+    from hf_localize.publish.remove import remove_from_bucket
 
     for delay in (0.0, 0.01, 0.03, 0.06):
-        publishing.upload(entry, bucket, replace=False, workers=4)
+        upload(entry, bucket, replace=False, workers=4)
 
         def publish(delay: float = delay) -> None:
             time.sleep(delay)
-            publishing.upload(entry, bucket, replace=False, workers=4)
+            upload(entry, bucket, replace=False, workers=4)
 
         thread = threading.Thread(target=publish)
         thread.start()
-        removing.remove_from_bucket(bucket, ref, 4)
+        remove_from_bucket(bucket, ref, 4)
         thread.join()
         desk.teammate()
         is_listed = hf_localize.list_s3_datasets() != []
@@ -236,9 +237,7 @@ def test_a_publisher_whose_data_was_removed_meanwhile_sends_it_again(desk: Desk)
     entry = session.store.find(ref)
     assert entry is not None
     desk.s3.fail(Rule("PUT", "/.hgloc/index/", Stall(1.0), times=1))
-    thread = threading.Thread(
-        target=lambda: publishing.upload(entry, session.bucket, replace=False, workers=4)
-    )
+    thread = threading.Thread(target=lambda: upload(entry, session.bucket, replace=False, workers=4))
     thread.start()
     while not any(key.endswith("dataset_dict.json") for key in desk.bucket_keys()):
         time.sleep(0.01)

@@ -15,23 +15,23 @@ import click
 
 from hf_localize._version import __version__
 from hf_localize.cli.options import EXIT_HELP, log_to_stderr
-from hf_localize.interrupts import ended_by_signals
+from hf_localize.cli.signals import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
 #: name, with ``_`` for ``-``.
 FAMILIES: dict[str, dict[str, str]] = {
     "Bring and publish": {
-        "download": "moving",
-        "register": "moving",
-        "sync-local-to-s3": "moving",
+        "download": "datasets",
+        "register": "datasets",
+        "sync-local-to-s3": "datasets",
     },
     "Look": {
         "list-local": "listing",
         "list-s3": "listing",
         "list-public": "listing",
-        "info": "asking",
-        "preview": "asking",
-        "explain": "asking",
+        "info": "inspect",
+        "preview": "inspect",
+        "explain": "inspect",
         "catalog": "catalog",
     },
     "Take care": {
@@ -40,14 +40,14 @@ FAMILIES: dict[str, dict[str, str]] = {
         "remove": "upkeep",
         "withdraw": "upkeep",
         "prune": "upkeep",
-        "diff": "comparing",
-        "outdated": "comparing",
-        "lock": "locking",
+        "diff": "compare",
+        "outdated": "compare",
+        "lock": "lock",
         "doctor": "doctor",
     },
     "Use": {
-        "run": "running",
-        "completion": "completing",
+        "run": "use",
+        "completion": "use",
     },
 }
 COMMANDS = {name: module for family in FAMILIES.values() for name, module in family.items()}

@@ -10,18 +10,24 @@ from hf_localize.cli.output import show, show_json
 
 @command()
 @click.option(
-    "--output", "-o", metavar="DIR", type=click.Path(file_okay=False), help="Write it into this folder."
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Write the catalog into this folder.",
 )
-@click.option("--publish", is_flag=True, help="Upload it to the bucket, into a place of its own.")
-@click.option("--public", is_flag=True, help="Of what is shared publicly, as outsiders see it.")
-@click.option("--title", metavar="TEXT", help="Default: after the bucket.")
-@click.option("--contact", metavar="TEXT", help="Whom to ask for access: a mail address, a URL or words.")
+@click.option("--publish", is_flag=True, help="Upload the catalog to the bucket, under a prefix of its own.")
+@click.option(
+    "--public", is_flag=True, help="Describe what is shared publicly, as people without credentials see it."
+)
+@click.option("--title", metavar="TEXT", help="Title of the catalog. Default: the name of the bucket.")
+@click.option("--contact", metavar="TEXT", help="Contact for access: an email address, a URL or text.")
 @click.option(
     "--rows",
     type=click.IntRange(0, 100),
     default=5,
     show_default=True,
-    help="Rows that are shown of each of a dataset's first splits; 0: none.",
+    help="Number of rows to show of each of a dataset's first splits.",
 )
 def catalog(
     output: str | None,
@@ -32,16 +38,16 @@ def catalog(
     rows: int,
     as_json: bool,
 ) -> None:
-    """Make a catalogue to look at: pages for browsers that need no server.
+    """Write a catalog of datasets: web pages that need no server.
 
-    Of what is in the bucket; without credentials, or with --public, of what is shared publicly. With
-    --publish a public catalogue lies where everybody can read it, the other where only people with
-    credentials can. Prints where it begins. A dataset that can't be read has a page that says why, and
-    the exit status is 1 then.
+    The catalog describes the datasets in the bucket or, without credentials or with --public, those that
+    are shared publicly. With --publish, a public catalog is readable by everybody, and a private one only
+    with credentials. Prints the location of the first page. A dataset that can't be read has a page that
+    says why, and the exit status is then 1.
 
     Example: hg-localize catalog --output ./catalog
     """
-    from hf_localize.cataloguing.catalog import publish_catalog, write_catalog
+    from hf_localize.catalog.catalog import publish_catalog, write_catalog
 
     if publish == (output is not None):
         raise click.UsageError("say where it goes: --output DIR or --publish")

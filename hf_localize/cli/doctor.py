@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hf_localize.cli.options import command, fail, is_quiet
-from hf_localize.cli.output import is_terminal, paint, say, show, show_json, show_lines
+from hf_localize.cli.options import command, fail
+from hf_localize.cli.output import is_quiet, is_terminal, paint, say, show, show_json, show_lines
 
 if TYPE_CHECKING:
-    from hf_localize.findings import Finding
+    from hf_localize.upkeep.findings import Finding
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @command()
 def doctor(as_json: bool) -> None:
-    """Look at settings, store, bucket, Hub, versions and activation.
+    """Check settings, store, bucket, Hub, versions and activation.
 
-    Each is tried: a file is written into the store, an object into the bucket, and removed again; each
-    right of docs/permissions.md is used once. Shows for each ok, warn or fail, and what to do. With
-    --quiet, only what is not ok. The exit status is 1 if anything fails.
+    Tries each of them: writes a file to the store and an object to the bucket and removes them again, and
+    uses each right of docs/permissions.md once. Shows ok, warn or fail for each, and what to do. With
+    --quiet, shows only what is not ok. The exit status is 1 if anything fails.
 
     Example: hg-localize doctor
     """
-    from hf_localize.doctor import diagnose
+    from hf_localize.upkeep.doctor import diagnose
 
     found = diagnose()
     shown = [finding for finding in found if not is_quiet() or finding.state != "ok"]

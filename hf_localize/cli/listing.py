@@ -52,10 +52,12 @@ _SORT = click.option(
     "--sort",
     type=click.Choice([*_SORTS]),
     default="id",
-    help="rows and size: largest first; age: newest first. Default: id.",
+    help="Sort by this column: rows and size with the largest first, age with the newest first. Default: id.",
 )
-_REVERSE = click.option("--reverse", is_flag=True, help="The other way round.")
-_LONG = click.option("--long", "-l", "is_long", is_flag=True, help="All columns, also where no person reads.")
+_REVERSE = click.option("--reverse", is_flag=True, help="Reverse the order.")
+_LONG = click.option(
+    "--long", "-l", "is_long", is_flag=True, help="Show all columns, also if stdout is not a terminal."
+)
 
 
 @command("list-local")
@@ -64,23 +66,23 @@ _LONG = click.option("--long", "-l", "is_long", is_flag=True, help="All columns,
 @_SORT
 @_REVERSE
 def list_local(pattern: str | None, **options: Any) -> None:
-    """List the datasets of the local store.
+    """List the datasets in the local store.
 
-    With PATTERN, such as 'openai/*', those whose id is like it. On a terminal it is a table. Else a
-    line each, divided by tabs: dataset id, config name, revision; with --long also commit, splits,
-    rows, bytes, time (UTC), whether it is public, and the bucket from which the copy came.
+    PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. Otherwise, each
+    line has tab-separated columns: dataset id, config name, revision; with --long also commit, splits,
+    rows, bytes, time (UTC), whether it is public, and the bucket that the copy came from.
 
-    Those of which loads have brought only a part are no datasets for other commands: they are
-    named on stderr, with what is here and the command that brings the rest.
+    Datasets that are only partly here are not listed, because other commands can't use them. They are named
+    on stderr, with the command that downloads the rest.
 
     Example: hg-localize list-local 'openai/*' --sort size
     """
-    from hf_localize.entries import download_command
-    from hf_localize.listing import (
+    from hf_localize.api.listing import (
         list_datasets_of_other_buckets,
         list_local_datasets,
         list_partial_datasets,
     )
+    from hf_localize.sources.base import download_command
 
     _show(lambda details: list_local_datasets(pattern, details), **options)
     for ref, summary in list_partial_datasets():
@@ -97,18 +99,18 @@ def list_local(pattern: str | None, **options: Any) -> None:
 @click.option(
     "--all-folders",
     is_flag=True,
-    help="Where there is an index: look for data without one in all folders, not in 1,000.",
+    help="Look for datasets without an index entry in all folders, not in the first 1,000.",
 )
 def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
-    """List the datasets of the bucket.
+    """List the datasets in the bucket.
 
-    Without credentials, those that are shared publicly. Columns are as for list-local. All but the
-    names cost a request for each dataset: --long and --sort make them, and so does the table of up
-    to 200 datasets on a terminal. Without --long, --json has null for what the names don't tell.
+    Without credentials, lists the datasets that are shared publicly. The columns are those of list-local.
+    Columns other than the names cost one request for each dataset: --long and --sort need them, and so does
+    the table of up to 200 datasets on a terminal. Without --long, --json has null for them.
 
     Example: hg-localize list-s3 'openai/*' --long
     """
-    from hf_localize.listing import list_s3_datasets
+    from hf_localize.api.listing import list_s3_datasets
 
     def find(details: bool) -> list[dict[str, Any]]:
         return list_s3_datasets(all_folders, pattern, details)
@@ -124,11 +126,12 @@ def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
 def list_public(pattern: str | None, **options: Any) -> None:
     """List the datasets that are shared publicly.
 
-    It is what people without credentials see. Columns are as for list-local; the size is the ZIP's.
+    This is what people without credentials see. The columns are those of list-local; the size is that of
+    the ZIP.
 
     Example: hg-localize list-public --json
     """
-    from hf_localize.listing import list_public_datasets
+    from hf_localize.api.listing import list_public_datasets
 
     _show(lambda details: list_public_datasets(pattern, details), **options)
 

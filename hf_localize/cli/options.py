@@ -32,7 +32,7 @@ LEVEL = "hf_localize.level"
 
 
 def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
-    from hf_localize.cli.completing import dataset_ids
+    from hf_localize.cli.dataset_ids import dataset_ids
 
     return dataset_ids(incomplete)
 
@@ -56,7 +56,7 @@ CONFIG_NAMES = click.option(
     "config_names",
     multiple=True,
     metavar="TEXT",
-    help="Config name; may be given several times. Default: the default config.",
+    help="Config name; can be given several times. Default: the default config.",
 )
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
 MAKE_PUBLIC = click.option(
@@ -68,32 +68,32 @@ SHARE_RESTRICTED = click.option(
     "--share-restricted",
     multiple=True,
     metavar="DATASET_ID",
-    help="Let --make-public share this dataset though it is, or may be, gated or private on the Hub.",
+    help="Let --make-public share this dataset even if it is, or may be, gated or private on the Hub.",
 )
 TRUST_REMOTE_CODE = click.option(
     "--trust-remote-code/--no-trust-remote-code",
     default=False,
-    help="Run the dataset's loading script (datasets < 4).",
+    help="Run the loading script of the dataset (datasets < 4).",
 )
 KEEP_FILES = click.option(
     "--keep-files/--no-keep-files",
     default=False,
-    help="Also keep the original files, for loads with data_files=, data_dir=, features= and the like.",
+    help="Also store the original files, for loads with data_files=, data_dir=, features= and the like.",
 )
 NO_CHECKS = click.option(
     "--no-checks",
     "verification_mode",
     flag_value="no_checks",
     default=None,
-    help="Take a dataset from the Hub though its card records other sizes than its files have.",
+    help="Do not compare a Hub dataset with the sizes on its card, as verification_mode=no_checks does.",
 )
 NO_UPLOAD = click.option(
     "--no-s3-upload/--s3-upload",
     "skip_s3_upload",
     default=False,
-    help="Do not publish anything. Wins over --make-public.",
+    help="Upload nothing. Overrides --make-public.",
 )
-YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
 def command(
@@ -142,9 +142,9 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
 def _showing(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
-        from hf_localize.cli import bars
+        from hf_localize.cli import progress
 
-        with bars.shown():
+        with progress.shown():
             function(*args, **kwargs)
 
     return run
@@ -154,13 +154,6 @@ def fail(message: str, kind: str = "failed") -> NoReturn:
     """End the command with *message* on stderr and the exit status for *kind*."""
     show(message, err=True)
     sys.exit(EXIT_CODES[kind])
-
-
-def is_quiet() -> bool:
-    """Tell whether only results, warnings and errors are wanted."""
-    import logging
-
-    return not logging.getLogger("hf_localize").isEnabledFor(logging.INFO)
 
 
 def log_to_stderr() -> None:
@@ -176,9 +169,9 @@ def log_to_stderr() -> None:
 
     class Handler(logging.StreamHandler):  # type: ignore[type-arg]  # Generic since Python 3.11 only.
         def emit(self, record: logging.LogRecord) -> None:
-            from hf_localize.cli import bars
+            from hf_localize.cli import progress
 
-            if not bars.print_above(self.format(record)):
+            if not progress.print_above(self.format(record)):
                 super().emit(record)
 
     handler = Handler()
@@ -214,7 +207,7 @@ _VERBOSE = click.option(
     count=True,
     expose_value=False,
     callback=_louder,
-    help="Also say what each source answered.",
+    help="Also show what each source answers.",
 )
 _QUIET = click.option(
     "--quiet",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from hf_localize import words
+from hf_localize import text
 from hf_localize.errors import printable
 
 _IN_ONE_LINE = str.maketrans("\t\n\v\f\r", " " * 5)
@@ -85,10 +85,15 @@ def show(*parts: str, err: bool = False) -> None:
     click.echo("".join([p if isinstance(p, Painted) else printable(p) for p in parts]), err=err)
 
 
+def is_quiet() -> bool:
+    """Tell whether only results, warnings and errors are wanted."""
+    import logging
+
+    return not logging.getLogger("hf_localize").isEnabledFor(logging.INFO)
+
+
 def say(message: str) -> None:
     """Say on stderr what a person may want to know; not with ``--quiet``."""
-    from hf_localize.cli.options import is_quiet
-
     if not is_quiet():
         show(message, err=True)
 
@@ -105,7 +110,7 @@ def named(dataset_id: str, config_name: str | None, revision: str | None, **_: A
 
 def size(size_bytes: float | None) -> str | None:
     """Return a number of bytes as people read it, or None where it is not known."""
-    return None if size_bytes is None else words.size(size_bytes)
+    return None if size_bytes is None else text.size(size_bytes)
 
 
 def duration(seconds: float | None) -> str | None:

@@ -15,18 +15,20 @@ from hf_localize.cli.output import named, names, show, show_json, show_lines
 @ANY_DATASET_ID
 @NAME
 @REVISION
-@click.option("--deep", is_flag=True, help="Read all bytes and compare their sha256, not sizes only.")
+@click.option("--deep", is_flag=True, help="Compare the sha256 of all bytes, not only sizes.")
 @click.option("--s3", is_flag=True, help="Check the bucket, not the local store.")
-@click.option("--public", is_flag=True, help="Check the public ZIPs, as outsiders read them.")
+@click.option(
+    "--public", is_flag=True, help="Check the public ZIPs, as people without credentials read them."
+)
 def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
-    """Check whether what is stored is still what was stored.
+    """Check that stored files are complete and undamaged.
 
-    Of DATASET_ID, or of all. Prints a line for each entry: dataset id, config name, revision, "ok" or
-    "damaged", place. Each damaged file is named on stderr, and the exit status is 6 then.
+    Checks DATASET_ID, or everything. Prints a line for each entry: dataset id, config name, revision, "ok"
+    or "damaged", location. Damaged files are named on stderr, and the exit status is then 6.
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """
-    from hf_localize.upkeep import verify_dataset
+    from hf_localize.api.upkeep import verify_dataset
 
     found = verify_dataset(dataset_id, **options)
     if as_json:
@@ -52,14 +54,14 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 @NAME
 @REVISION
 def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
-    """Mend what is damaged in the local store.
+    """Replace damaged files in the local store.
 
-    Of DATASET_ID, or of all. Damaged files, and no others, come from the next source that has the
-    same content. Prints a line for each that was mended: dataset id, config name, revision, file, source.
+    Repairs DATASET_ID, or everything. Only damaged files are replaced, from the next source that has the
+    same content. Prints a line for each: dataset id, config name, revision, file, source.
 
     Example: hg-localize repair openai/gsm8k --name main
     """
-    from hf_localize.upkeep import repair_dataset
+    from hf_localize.api.upkeep import repair_dataset
 
     mended = repair_dataset(dataset_id, **options)
     if as_json:
@@ -75,14 +77,15 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 @click.option("--s3", is_flag=True, help="Remove it from the bucket, not from the local store.")
 @YES
 def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) -> None:
-    """Remove a dataset from the local store, or from the bucket.
+    """Remove a dataset from the local store or from the bucket.
 
-    Asks first if nobody else is known to have it: it did not come from the Hub, and store, bucket and
-    public ZIPs have no other copy. What is public stays so: hg-localize withdraw.
+    Asks for confirmation if this is the last known copy: the dataset is not from the Hub, and neither the
+    store, the bucket nor the public ZIPs have another one. A public copy stays; to remove it, use
+    hg-localize withdraw.
 
     Example: hg-localize remove openai/gsm8k --name main --s3
     """
-    from hf_localize.upkeep import remove_dataset
+    from hf_localize.api.upkeep import remove_dataset
 
     _confirm(yes, dataset_id, place="s3" if s3 else "local", **options)
     _show_done(remove_dataset(dataset_id, s3=s3, **options).message_or_path, as_json, dataset_id, **options)
@@ -94,38 +97,44 @@ def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) 
 @REVISION
 @YES
 def withdraw(dataset_id: str, yes: bool, as_json: bool, **options: Any) -> None:
-    """Take a dataset out of what is public.
+    """Stop sharing a dataset publicly.
 
-    Its record goes first, then its ZIP. Asks before that if nobody else is known to have it. The
-    bucket's private copy stays.
+    Removes its public record, then its ZIP. Asks for confirmation if this is the last known copy. The
+    private copy in the bucket stays.
 
     Example: hg-localize withdraw openai/gsm8k --name socratic
     """
-    from hf_localize.upkeep import withdraw_dataset
+    from hf_localize.api.upkeep import withdraw_dataset
 
     _confirm(yes, dataset_id, place="public", **options)
     _show_done(withdraw_dataset(dataset_id, **options).message_or_path, as_json, dataset_id, **options)
 
 
 @command()
-@click.option("--max-size", metavar="SIZE", help="Remove until the store has no more, such as 50GB.")
-@click.option("--older-than", metavar="TIME", help="Remove what was not used for so long, such as 30d.")
-@click.option("--keep", multiple=True, metavar="PATTERN", help="Dataset ids that stay, such as 'openai/*'.")
+@click.option(
+    "--max-size", metavar="SIZE", help="Remove datasets until the store has at most this size, such as 50GB."
+)
+@click.option(
+    "--older-than", metavar="TIME", help="Remove datasets that were not used for this time, such as 30d."
+)
+@click.option(
+    "--keep", multiple=True, metavar="PATTERN", help="Keep datasets with these ids, such as 'openai/*'."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be removed.")
 def prune(
     max_size: str | None, older_than: str | None, keep: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
-    """Remove from the local store what was used longest ago.
+    """Remove the least recently used datasets from the local store.
 
-    Only what came from the Hub, or is in the bucket or public too; never what a process has open or
-    what was used less than an hour ago. When a dataset was used last is as exact as the file system
-    records accesses (relatime: to a day). Prints a line for each: dataset id, config name, revision,
+    Removes only datasets that came from the Hub, or that are in the bucket or public. Datasets that a
+    process has open, or that were used within the last hour, stay. The time of last use is as exact as the
+    file system records it (relatime: one day). Prints a line for each: dataset id, config name, revision,
     bytes.
 
     Example: hg-localize prune --older-than 30d --keep 'team/*' --dry-run
     """
+    from hf_localize.api.upkeep import prune_datasets
     from hf_localize.settings import parse_bytes, parse_seconds
-    from hf_localize.upkeep import prune_datasets
 
     if max_size is None and older_than is None:
         raise click.UsageError("say what is too much: --max-size, --older-than, or both")
@@ -150,7 +159,7 @@ def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> 
 
 def _confirm(yes: bool, dataset_id: str, **where: Any) -> None:
     """Ask whether the only copy that is known of a dataset shall go; where nobody can answer, it stays."""
-    from hf_localize.upkeep import is_last_copy
+    from hf_localize.api.upkeep import is_last_copy
 
     if yes or not is_last_copy(dataset_id, **where):
         return

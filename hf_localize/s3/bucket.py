@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_localize.crew import trying
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -21,8 +20,9 @@ from hf_localize.errors import (
     RefusedError,
     SettingsError,
 )
-from hf_localize.http.wire import Body
-from hf_localize.jsonformat import MAX_JSON_BYTES
+from hf_localize.format.sealed_json import MAX_JSON_BYTES
+from hf_localize.http.client import Body
+from hf_localize.http.retry import trying
 from hf_localize.s3.address import BucketAddress, address_of
 from hf_localize.s3.connection import Connection, content_md5, time_of
 from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError, NotS3Error, not_s3

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from hf_localize.errors import IntegrityError
-from hf_localize.jsonformat import parse_json
+from hf_localize.format.sealed_json import parse_json
 
 #: A line of the object: of the object itself, or of the one in its field ``entries``.
 Slot: TypeAlias = "tuple[str, ...]"

@@ -21,7 +21,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from hf_localize.deadline import Patience
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -31,8 +30,9 @@ from hf_localize.errors import (
     UnreachableError,
     without_frames,
 )
+from hf_localize.http.client import Wire
+from hf_localize.http.deadline import Patience
 from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
-from hf_localize.http.wire import Wire
 from hf_localize.s3.address import BucketAddress
 from hf_localize.s3.errors import error_of, not_s3
 from hf_localize.s3.signing import Keys, Signer
@@ -65,9 +65,9 @@ class Connection:
         self._keys = _static_keys(settings)
         self._credentials: Credentials | None = None
         if self._keys is None and settings.may_have_aws_credentials:
-            from hf_localize.s3 import aws
+            from hf_localize.s3 import client
 
-            self._credentials = aws.chained_credentials(settings)
+            self._credentials = client.chained_credentials(settings)
 
     @property
     def has_credentials(self) -> bool:
@@ -92,7 +92,7 @@ class Connection:
     @contextlib.contextmanager
     def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
         """Lend botocore's client, and translate what it raises; *with_acl*: the request sets an ACL."""
-        from hf_localize.s3 import aws
+        from hf_localize.s3 import client
 
         try:
             yield self._client()
@@ -100,7 +100,7 @@ class Connection:
             # Out of a hook, through frames of botocore that hold signed requests; contextlib would restore
             # those of the same object.
             raise copy.copy(without_frames(exc)) from exc.__cause__
-        except aws.ERRORS as exc:
+        except client.ERRORS as exc:
             error = self._translate(exc, key, with_acl=with_acl)
             exc.args = (self._without_keys(f"{exc}"),)  # A traceback shows the cause, too.
             raise error from without_frames(exc)
@@ -113,9 +113,9 @@ class Connection:
             return self._clients[os.getpid()]
 
     def _connect(self, *, is_anonymous: bool = False) -> S3Client:
-        from hf_localize.s3 import aws
+        from hf_localize.s3.client import address_virtually_where_needed, connect, refuse_other_servers
 
-        client = aws.connect(
+        client = connect(
             self._settings,
             self._credentials,
             address=self.address,
@@ -123,9 +123,9 @@ class Connection:
             is_anonymous=is_anonymous,
         )
         if self.address.endpoint_url is not None:
-            aws.refuse_other_servers(client, self.address.endpoint_url)
+            refuse_other_servers(client, self.address.endpoint_url)
         if self._may_learn_style:
-            aws.address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
+            address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
         return client
 
     @property
@@ -218,38 +218,38 @@ class Connection:
         return plain or self._ask_for_target(lambda: self._connect(is_anonymous=True))
 
     def _ask_for_target(self, connect: Callable[[], S3Client]) -> Target:
-        from hf_localize.s3 import aws
+        from hf_localize.s3 import client
 
         with self.asking(""):
-            return aws.target_of(connect(), self.address.name)
+            return client.target_of(connect(), self.address.name)
 
     def _current_keys(self) -> Keys:
         if self._keys is not None:
             return self._keys
         if self._credentials is None:
             raise AccessDeniedError(f"{self.address}: {self.missing_credentials}")
-        from hf_localize.s3 import aws
+        from hf_localize.s3 import client
 
         try:
-            return aws.keys_of(self._credentials)
+            return client.keys_of(self._credentials)
         except HfLocalizeError:
             raise
-        except aws.ERRORS as exc:
+        except client.ERRORS as exc:
             raise self._translate(exc, "") from without_frames(exc)
 
     def _translate(
         self, exc: BaseException, key: str, *, with_acl: bool = False
     ) -> HfLocalizeError | FileNotFoundError:
-        from hf_localize.s3 import aws
+        from hf_localize.s3 import client
 
         where = self._where(key)
-        if answer := aws.answer_of(exc):
+        if answer := client.answer_of(exc):
             status, code, message, operation = answer
             return self._error_of(key, status, code, message, operation, with_acl=with_acl)
-        if aws.is_about_credentials(exc):
+        if client.is_about_credentials(exc):
             return AccessDeniedError(f"no usable credentials for {where}: {exc}")
-        kind = UnreachableError if aws.may_pass(exc) else RefusedError
-        return kind(f"{where}: {aws.problem_of(exc)}")
+        kind = UnreachableError if client.may_pass(exc) else RefusedError
+        return kind(f"{where}: {client.problem_of(exc)}")
 
     def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""

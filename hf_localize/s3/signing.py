@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hf_localize.secret import Secret
+from hf_localize.settings.secret import Secret
 
 #: What is signed in place of a payload's sha256 where nobody has computed it.
 UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from hf_localize import profiles
 from hf_localize.s3.address import BucketAddress
+from hf_localize.settings import aws_files
 
 #: Variables of AWS' own tools that say nothing of where S3 is but what the settings have taken from them.
-_PLAIN_VARIABLES = profiles.WITHOUT_CREDENTIALS | {
+_PLAIN_VARIABLES = aws_files.WITHOUT_CREDENTIALS | {
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -54,7 +54,7 @@ def route_to(url: str, environment: Mapping[str, str]) -> Route:
         from botocore.utils import get_environ_proxies
 
         proxy = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    return Route(proxy, profiles.ca_bundle_of(environment))
+    return Route(proxy, aws_files.ca_bundle_of(environment))
 
 
 def plain_target(address: BucketAddress, environment: Mapping[str, str]) -> Target | None:
@@ -62,7 +62,7 @@ def plain_target(address: BucketAddress, environment: Mapping[str, str]) -> Targ
 
     botocore takes 0.2 to 0.3 s to load and to ask. A test compares its answers with these.
     """
-    if environment.keys() - _PLAIN_VARIABLES or profiles.has_config(environment):
+    if environment.keys() - _PLAIN_VARIABLES or aws_files.has_config(environment):
         return None
     endpoint, region = address.endpoint_url, address.region or "us-east-1"
     is_host_name = _HOST_NAME.fullmatch(address.name) is not None

@@ -6,13 +6,13 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.entries import Entry, NotHere, Wanted, instead
-from hf_localize.manifest import Manifest, repository_of
-from hf_localize.refs import DatasetRef
+from hf_localize.format.manifest import Manifest, repository_of
+from hf_localize.format.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
+from hf_localize.sources.base import Entry, NotHere, Wanted, instead
 from hf_localize.store.entry import LocalEntry
-from hf_localize.store.finding import Store, reading
 from hf_localize.store.origins import Origin
+from hf_localize.store.store import Store, reading
 
 _log = logging.getLogger(__name__)
 _warned: set[tuple[Path, Origin, Origin]] = set()

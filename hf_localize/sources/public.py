@@ -7,26 +7,28 @@ import functools
 import hashlib
 import io
 import shutil
+import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from hf_localize import archive, layout
-from hf_localize.crew import once_more, trying
-from hf_localize.entries import Entry, NotHere, instead
-from hf_localize.equivalence import is_same_id
-from hf_localize.errors import AccessDeniedError, IntegrityError
-from hf_localize.fetching import OpenRange, fetch_files
-from hf_localize.hashing import hash_file
-from hf_localize.http.web import PublicFiles
-from hf_localize.manifest import Manifest, repository_of
+from hf_localize.errors import AccessDeniedError, IntegrityError, UnsafeArchiveError
+from hf_localize.format import save_to_disk
+from hf_localize.format.equivalence import is_same_id
+from hf_localize.format.files import hash_file
+from hf_localize.format.manifest import FileRecord, Manifest, repository_of
+from hf_localize.format.public_records import PublicRecord, read_records, usable_records
+from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
+from hf_localize.format.zip import reader
+from hf_localize.http.public_files import PublicFiles
+from hf_localize.http.retry import once_more, trying
 from hf_localize.progress import Item, counter, moving
-from hf_localize.publicrecords import PublicRecord, read_records, usable_records
-from hf_localize.reading import RemoteFile, range_reader
-from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
-from hf_localize.room import require_room
 from hf_localize.settings import SOURCE_NAMES
+from hf_localize.sources.base import Entry, NotHere, instead
+from hf_localize.transfer.disk_space import require_room
+from hf_localize.transfer.fetch import OpenRange, fetch_files
+from hf_localize.transfer.remote_file import RemoteFile, range_reader
 
 NAME = SOURCE_NAMES["public"]
 _MAX_RECORDS_BYTES = 64 << 20
@@ -55,14 +57,14 @@ class ZipFetch:
         path = folder / ".download.zip"
         _download(self.files, self.record, path)
         try:
-            manifest = archive.manifest_of(path, self.record.zip_key)
+            manifest = reader.manifest_of(path, self.record.zip_key)
             if manifest is not None:
                 _of_record(manifest, self.record)
             records = None if manifest is None else manifest.files
             limit = path.stat().st_size * _MAX_EXPANSION if manifest is None else manifest.size_bytes
-            archive.unpack(path, folder, records, limit_bytes=limit, workers=self.workers)
+            unpack(path, folder, records, limit_bytes=limit, workers=self.workers)
             if manifest is None:
-                manifest = layout.describe_folder(folder, self.record.ref, hashed=True)
+                manifest = save_to_disk.describe_folder(folder, self.record.ref, hashed=True)
         except IntegrityError:
             shutil.rmtree(folder)  # Nothing of it is of use to another try.
             folder.mkdir()
@@ -75,7 +77,7 @@ class ZipFetch:
 class ZipEntry(ZipFetch):
     """A public ZIP that was packed by us: its files are read by ranges."""
 
-    contents: archive.Contents = dataclasses.field(kw_only=True)
+    contents: reader.Contents = dataclasses.field(kw_only=True)
 
     @property
     def manifest(self) -> Manifest:
@@ -104,7 +106,7 @@ class ZipEntry(ZipFetch):
         assert self.contents.members is not None
         member = self.contents.members[path]
         open_range = functools.partial(self.files.open_range, self.record.zip_key)
-        return archive.open_member(member, open_range, start, member.size_bytes if stop is None else stop)
+        return reader.open_member(member, open_range, start, member.size_bytes if stop is None else stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +175,9 @@ class PublicSource:
         data = self.files.get(PUBLIC_RECORDS_KEY, limit_bytes=_MAX_RECORDS_BYTES)
         return None if data is None else read_records(data, self.files.url(PUBLIC_RECORDS_KEY))
 
-    def _contents(self, record: PublicRecord) -> archive.Contents:
+    def _contents(self, record: PublicRecord) -> reader.Contents:
         where = self.files.url(record.zip_key)
-        contents = archive.read_contents(_remote_zip(self.files, record), where)
+        contents = reader.read_contents(_remote_zip(self.files, record), where)
         if contents is None or contents.manifest.digest != record.digest:
             raise IntegrityError(f"{where} is not what its record describes")
         _of_record(contents.manifest, record)
@@ -188,9 +190,9 @@ def _of_record(manifest: Manifest, record: PublicRecord) -> Manifest:
     return manifest
 
 
-def _remote_zip(files: PublicFiles, record: PublicRecord) -> archive.TailedFile:
+def _remote_zip(files: PublicFiles, record: PublicRecord) -> reader.TailedFile:
     read_range = functools.partial(_read, files.open_range, record.zip_key)
-    return archive.TailedFile(record.size_bytes or 0, record.tail_bytes, read_range)
+    return reader.TailedFile(record.size_bytes or 0, record.tail_bytes, read_range)
 
 
 def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview:
@@ -225,3 +227,32 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     if record.sha256 is not None and hash_file(path, record.zip_key).sha256 != record.sha256:
         path.unlink()
         raise IntegrityError(f"{files.url(record.zip_key)} does not have the sha256 of its record")
+
+
+def unpack(
+    path: Path, folder: Path, records: tuple[FileRecord, ...] | None, *, limit_bytes: int, workers: int
+) -> list[FileRecord]:
+    """Unpack the ZIP at *path* into *folder* and return the files' records with hashes.
+
+    Args:
+        records: what the manifest names; None unpacks every member as it is.
+        limit_bytes: bytes that all members together may have.
+
+    Raises:
+        UnsafeArchiveError: a member is refused, or all together are larger than *limit_bytes*.
+        IntegrityError: a file differs from its record, or the ZIP is damaged.
+    """
+    where = path.name
+    with open(path, "rb") as file, reader.open_zip(file, where) as archive:
+        members = reader.members_of(archive, where)
+        wanted = records or tuple(FileRecord(name, info.file_size) for name, info in members.items())
+        if sum(record.size_bytes for record in wanted) > limit_bytes:
+            raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
+        with moving("Unpacking", where, wanted):
+            return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
+
+
+def _open_foreign(archive: zipfile.ZipFile, name: str, start: int, _stop: int | None) -> io.RawIOBase:
+    member = archive.open(name)
+    member.seek(start)
+    return cast("io.RawIOBase", member)  # ZipExtFile reads like one.

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from hf_localize import layout
 from hf_localize.errors import IntegrityError
-from hf_localize.hashing import verify_folder
-from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.manifestjson import manifest_bytes
-from hf_localize.media import require_bytes
+from hf_localize.format import save_to_disk
+from hf_localize.format.arrow.media import require_bytes
+from hf_localize.format.arrow.shards import link_or_copy
+from hf_localize.format.manifest import FileRecord, Manifest
+from hf_localize.format.manifest_json import manifest_bytes
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.shards import link_or_copy
+from hf_localize.store.integrity import verify_folder
 from hf_localize.store.origins import Name
 from hf_localize.store.places import identity_of
 
@@ -59,7 +59,7 @@ class LocalEntry:
         """Return the manifest's digest, or one by sizes and times where there is no manifest."""
         if self.has_manifest:
             return self.manifest.digest
-        return layout.stat_signature(self.folder, self.manifest)
+        return save_to_disk.stat_signature(self.folder, self.manifest)
 
     @property
     def content_digest(self) -> str | None:
@@ -154,4 +154,4 @@ class LocalEntry:
         """Return the manifest; it is computed, which reads all data, where there is none."""
         if self.has_manifest:
             return self.manifest
-        return layout.describe_folder(self.folder, self.manifest.ref, hashed=True)
+        return save_to_disk.describe_folder(self.folder, self.manifest.ref, hashed=True)

@@ -16,11 +16,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
-from hf_localize.hashing import problem_with
-from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.room import file_system_of, require_room
+from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.integrity import problem_with
 from hf_localize.store.places import Places
+from hf_localize.transfer.disk_space import file_system_of, require_room
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.jsonformat import parse_json
-from hf_localize.manifest import Manifest
-from hf_localize.refs import DatasetRef, safe_part
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef, safe_part
+from hf_localize.format.sealed_json import parse_json
 
 #: What the original tool writes into each dataset's folder since mid-2025.
 METADATA_FILE = ".hg_localization_bucket_metadata.json"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 
 _WORK = ".hgloc"
 #: How often what others replace meanwhile is looked at again.

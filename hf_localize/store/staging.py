@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError
-from hf_localize.manifest import Manifest
-from hf_localize.manifestjson import read_manifest_in
-from hf_localize.refs import MANIFEST_NAME
-from hf_localize.room import NO_ROOM
-from hf_localize.store.finding import Store
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.manifest_json import read_manifest_in
+from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.store.owners import Owner, holder_of
+from hf_localize.store.store import Store
+from hf_localize.transfer.disk_space import NO_ROOM
 
 if TYPE_CHECKING:
     from filelock import FileLock

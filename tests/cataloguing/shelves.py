@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import struct
 import wave
 from dataclasses import dataclass, field
@@ -123,6 +124,17 @@ def register_evil(folder: Path, dataset_id: str = "team/evil") -> None:
     labelled.save_to_disk(str(folder))
     (folder / "README.md").write_text(EVIL_CARD)
     hf_localize.register_dataset(str(folder), dataset_id, "<script>alert(8)<", '"><svg onload=alert(9)>')
+
+
+#: All that a page has of elements: of a dataset's card none but Markdown's.
+TAGS = set(
+    re.findall(
+        r"\w+",
+        "html head meta title link style body a header div span main nav section aside footer h1 h2 h3 h4 h5 h6 p ul ol li"
+        " dl dt dd table thead tbody tr th td small code pre button form label input select option details summary b svg"
+        " rect img audio script strong em blockquote hr br s",
+    )
+)
 
 
 @dataclass

@@ -13,21 +13,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import datasets
-import pyarrow as pa
 import pytest
 import requests
 from PIL import Image
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.cataloguing.cards import read_card
-from hf_localize.cataloguing.catalog import page_names
-from hf_localize.cataloguing.peeking import first_rows
-from hf_localize.cataloguing.showing import Shower
-from hf_localize.refs import DatasetRef
+from hf_localize.catalog.showing import Shower
+from hf_localize.format.refs import DatasetRef
 from tests.cataloguing.shelves import (
     EVIL,
-    EVIL_CARD,
+    TAGS,
     Page,
     register_evil,
     register_pictures,
@@ -39,15 +35,6 @@ from tests.json_docs import assert_documented
 from tests.rig.hub import LoopbackHub
 
 GSM8K = "openai/gsm8k"
-#: All that a page has of elements: of a dataset's card none but Markdown's.
-TAGS = set(
-    re.findall(
-        r"\w+",
-        "html head meta title link style body a header div span main nav section aside footer h1 h2 h3 h4 h5 h6 p ul ol li"
-        " dl dt dd table thead tbody tr th td small code pre button form label input select option details summary b svg"
-        " rect img audio script strong em blockquote hr br s",
-    )
-)
 
 
 def pages_in(folder: Path) -> dict[str, Page]:
@@ -142,8 +129,8 @@ def test_a_catalogue_tells_what_the_bucket_has_and_no_secret(shop: Desk) -> None
 
 
 def _commit(dataset_id: str) -> str:
-    from hf_localize.session import current_session
-    from hf_localize.sources.private import find_indexed
+    from hf_localize.sources.bucket import find_indexed
+    from hf_localize.sources.session import current_session
 
     entry = find_indexed(current_session().bucket, DatasetRef(dataset_id, "main"), 1)
     assert entry
@@ -257,17 +244,6 @@ def test_a_dataset_that_cannot_be_read_has_a_page_that_says_why(desk: Desk) -> N
     assert "org/z" in pages["datasets/org--z--default.html"].shown
 
 
-def test_pages_have_names_of_their_own() -> None:
-    refs = [
-        *(DatasetRef("a/b"), DatasetRef("A/B"), DatasetRef("a--b"), DatasetRef("a/b", "default")),
-        *(DatasetRef("a/b", 'x"<y'), DatasetRef("a/b", "x", "v 1"), DatasetRef("é/ü", "c" * 200)),
-    ]
-    names = page_names(refs)
-    assert len({name.lower() for name in names.values()}) == len(refs)
-    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,150}\.html", name) for name in names.values())
-    assert names[refs[5]] == "a--b--x--v_1.html"
-
-
 def test_the_first_rows_of_a_large_batch_take_few_bytes_of_it(desk: Desk) -> None:
     desk.publisher()
     noise = [bytes([n]) * 200_000 for n in range(100)]
@@ -280,88 +256,6 @@ def test_the_first_rows_of_a_large_batch_take_few_bytes_of_it(desk: Desk) -> Non
     assert {"0", "1", "2", "(200,000 bytes)"} <= set(page.shown)
     read = sum(r.response_bytes for r in desk.s3.requests if r.path.endswith(".arrow"))
     assert 600_000 < read < 1_500_000
-
-
-NESTED = pa.table(
-    {
-        "n": range(60),
-        "image": [{"bytes": bytes([n]) * 9_000, "path": f"{n}.png"} for n in range(60)],
-        "tags": [["a" * n, "b"] for n in range(60)],
-        "flag": [n % 2 == 0 for n in range(60)],
-        "pairs": pa.array([[("k", n)] for n in range(60)], pa.map_(pa.string(), pa.int64())),
-        "fixed": pa.array([[n, n + 1] for n in range(60)], pa.list_(pa.int32(), 2)),
-        "nothing": pa.nulls(60),
-        "text": [None if n % 3 else "x" * n for n in range(60)],
-        "deep": [[{"a": n, "b": ["z"] * n}] for n in range(60)],
-    }
-)
-
-
-def arrow(table: pa.Table, rows: int = 60, **options: object) -> bytes:
-    made = io.BytesIO()
-    with pa.ipc.new_stream(made, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
-        writer.write_table(table, max_chunksize=rows)
-    return made.getvalue()
-
-
-def peek(data: bytes, count: int = 5, most_bytes: int = 1 << 20) -> list[tuple[object, ...]]:
-    return list(first_rows(lambda: io.BytesIO(data), len(data), count, most_bytes).rows)
-
-
-@pytest.mark.parametrize("rows", [60, 7, 1])
-def test_first_rows_are_those_that_arrow_reads(rows: int) -> None:
-    wanted = [tuple(row.values()) for row in NESTED.slice(0, 9).to_pylist()]
-    assert peek(arrow(NESTED, rows), 9) == wanted
-    assert peek(arrow(NESTED.select(["text"]).combine_chunks(), rows), 9) == [(row[7],) for row in wanted]
-
-
-def test_of_rows_that_are_too_large_fewer_are_shown_or_columns_left_out() -> None:
-    data = arrow(NESTED)
-    found = first_rows(lambda: io.BytesIO(data), len(data), 5, 30_000)
-    assert (len(found.rows), found.skipped) == (2, frozenset())
-    found = first_rows(lambda: io.BytesIO(data), len(data), 5, 5_000)
-    assert (found.rows[0][0], found.rows[0][1], found.skipped) == (0, None, frozenset({"image"}))
-
-
-def test_a_stream_that_can_only_be_read_whole_is_read_if_it_is_small() -> None:
-    words = pa.table({"word": pa.array(["a", "b", "a"]).dictionary_encode()})
-    assert peek(arrow(words)) == [("a",), ("b",), ("a",)]
-    with pytest.raises(errors.IntegrityError, match="as a whole"):
-        peek(arrow(words), most_bytes=10)
-    with pytest.raises(errors.IntegrityError, match="compressed"):
-        peek(arrow(NESTED, compression="lz4"))
-
-
-def test_damaged_streams_are_refused_and_harm_nobody() -> None:
-    data = arrow(NESTED.slice(0, 40), 40)
-    end = data.index(b"\x01" * 100)  # Before the first large values: schema, metadata and offsets.
-    refused = 0
-    for position in [*range(0, end, 41), len(data) - 9]:
-        for value in (0x00, 0x7F, 0xFF):
-            damaged = data[:position] + bytes([value]) + data[position + 1 :]
-            try:
-                peek(damaged, 8, 200_000)
-            except errors.IntegrityError:
-                refused += 1
-    assert refused > 20
-    for length in range(0, len(data), len(data) // 20):
-        with pytest.raises(errors.IntegrityError):
-            peek(data[:length], 40)
-
-
-def test_a_card_is_shown_without_what_could_run() -> None:
-    card = read_card(EVIL_CARD.encode())
-    page = Page(card.text)
-    assert page.tags <= TAGS - {"script", "style", "img", "svg", "iframe"}
-    assert [target for _, target in page.links] == ["https://good.example/page"]
-    assert card.told["license"] == ('"><script>alert(2)</script>',)
-    assert read_card(b"---\n- [\n---\nText").told == {}
-    assert read_card(b"\xff\xfe---").text
-    assert read_card(
-        b"[a](#b)\n\n# B\n\n## Dataset Description\n\nWhat it is, in a few more words."
-    ).summary == ("What it is, in a few more words.")
-    nested = read_card(b"> " * 5000 + b"x" + b"[" * 5000)
-    assert nested.text
 
 
 def test_images_are_made_small_sounds_cut_and_other_files_named() -> None:
@@ -398,27 +292,3 @@ def test_images_are_made_small_sounds_cut_and_other_files_named() -> None:
     assert Page(Shower(10).cell({"bytes": whole, "path": None}, {"_type": "Audio"}, "")).links == []
     nested = {"_type": "Sequence", "feature": {"picture": {"_type": "Image"}}}
     assert "picture" in Shower(10).cell({"picture": [{"bytes": b"x", "path": "a"}]}, nested, "")
-
-
-def test_each_colour_can_be_read_on_its_ground() -> None:
-    css = (Path(hf_localize.__file__).parent / "cataloguing/templates/catalog.css").read_text()
-    light, dark = (
-        dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", part)) for part in css.split("@media", 2)[:2]
-    )
-    pairs = [(text, ground) for text in ("text", "quiet", "accent") for ground in ("ground", "sheet", "code")]
-    pairs += [(name, f"{name}-ground") for name in ("good", "warn", "accent")]
-    for colours in (light, dark):
-        for text, ground in pairs:
-            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
-
-
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio ."""
-
-    def luminance(colour: str) -> float:
-        parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.conftest import IS_ALL as IS_ALL
 from tests.faults.runner import Runner
-
-#: `make test-faults` tries every point; `make test` a few of each kind.
-IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:

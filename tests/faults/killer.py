@@ -29,9 +29,10 @@ import huggingface_hub
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.hashing import hash_file, verify_folder
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.files import hash_file
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
+from hf_localize.store.integrity import verify_folder
 from tests.conftest import Desk
 from tests.faults.runner import Ran, Runner
 from tests.rig.hub import LoopbackHub

@@ -123,16 +123,6 @@ def _serve() -> None:
     import botocore.session  # noqa: F401  # It is warm then.
     import datasets  # noqa: F401
 
-    import hf_localize.cli
-    import hf_localize.loading
-    import hf_localize.publishing
-    import hf_localize.registering
-    import hf_localize.s3.aws
-    import hf_localize.sharing
-    import hf_localize.sources.private
-    import hf_localize.sources.public
-    import hf_localize.upkeep  # noqa: F401
-
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

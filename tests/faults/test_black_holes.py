@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ import trustme
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.http.wire import Wire
 from tests.conftest import Desk, run_python
 from tests.faults.killer import NAME, rows, save
 from tests.rig.hub import Fault, LoopbackHub
@@ -110,35 +107,3 @@ def test_an_unknown_certificate_authority_is_named_and_a_known_one_taken(
     code = f"import hf_localize; print(len(hf_localize.load_local_dataset({NAME!r})['train']))"
     ran = run_python(code, cwd=published.folder, AWS_CA_BUNDLE=str(bundle))
     assert ran.stdout.strip() == str(len(rows("new")["train"])), ran.stderr
-
-
-#: What a server says before it falls silent.
-SILENCES = {
-    "before the head": b"",
-    "in the head": b"HTTP/1.1 200 OK\r\nContent-Le",
-    "in the body": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345",
-}
-
-
-@pytest.mark.parametrize("said", SILENCES.values(), ids=SILENCES)
-def test_a_transfer_is_given_up_where_the_server_falls_silent(said: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.3)
-        threading.Thread(target=_say, args=(listener, said), daemon=True).start()
-        with pytest.raises(errors.UnreachableError, match="TimeoutError: timed out"):
-            wire.get("key").read_all()
-
-
-def test_a_transfer_is_given_up_where_the_server_takes_no_more() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.3)
-        with pytest.raises(errors.UnreachableError, match="TimeoutError: timed out"):
-            wire.put("key", bytes(64 << 20), {})
-
-
-def _say(listener: socket.socket, said: bytes) -> None:
-    client, _ = listener.accept()
-    with client:
-        client.recv(64 << 10)
-        client.sendall(said)
-        client.recv(1)  # Until the other side has given up.

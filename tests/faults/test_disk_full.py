@@ -16,8 +16,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, tree
 from tests.rig.hub import LoopbackHub
 
@@ -183,6 +183,7 @@ def no_file_larger_than(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("source", ["s3", "public"])
 @pytest.mark.parametrize("limit", [1, 100, 700, 5_000, 100_000, 500_000, 900_000, 1_000_000])
 def test_whatever_byte_can_not_be_written_the_old_stays_and_the_next_run_goes_on(

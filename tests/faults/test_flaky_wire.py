@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
 import re
@@ -14,10 +13,8 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.crew import trying
-from hf_localize.errors import RefusedError, UnreachableError
-from hf_localize.hashing import verify_folder
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
+from hf_localize.store.integrity import verify_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
 from tests.faults.killer import NAME, rows, save
@@ -138,30 +135,6 @@ def test_retry_after_is_honoured(who: str, many_files: Desk) -> None:
     assert twice
     first, second = (moment for moment, path in came if path == twice[0])
     assert second - first >= 2  # What the server asked for; no upper bound is asserted.
-
-
-def test_retries_are_bounded_and_jittered() -> None:
-    tries: list[float] = []
-
-    def fail() -> None:
-        tries.append(time.monotonic())
-        raise UnreachableError("away")
-
-    for _ in range(2):
-        with pytest.raises(UnreachableError):
-            trying("it", fail)
-    assert len(tries) == 8
-    pauses = [b - a for a, b in itertools.pairwise(tries)]
-    assert pauses[:3] != pauses[4:7]
-    tries.clear()
-
-    def refuse() -> None:
-        tries.append(0)
-        raise RefusedError("never")
-
-    with pytest.raises(RefusedError):
-        trying("it", refuse)
-    assert len(tries) == 1
 
 
 def test_what_is_tried_again_is_told_once_a_file_and_once_a_load(

@@ -52,8 +52,8 @@ print(texts(NAME), texts(OTHER))
 """
 PRELUDE = f"""
 import os, pathlib, datasets, hf_localize, hf_localize.errors
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
 from hf_localize.store.staging import staging_folder
 NAME, OTHER = {NAME!r}, {OTHER!r}
 store = pathlib.Path(os.environ["HGLOC_DATASETS_STORE_PATH"])

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import hf_localize
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
 from hf_localize.store import staging
 from tests.conftest import Desk, tree
 from tests.faults.conftest import IS_ALL
@@ -24,7 +24,7 @@ from tests.faults.killer import NAME, rows, save
 #: Holds a lock of the store that its arguments name, and keeps its process number on stdout.
 HOLD = """
 import pathlib, sys, time
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from hf_localize.store.staging import changing, lock, staging_folder
 kind, key = sys.argv[1:]
 store = current_session().store

@@ -20,12 +20,11 @@ from click.testing import CliRunner
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.cataloguing.peeking import first_rows
 from hf_localize.cli import main
-from hf_localize.manifestjson import manifest_bytes, read_manifest
-from hf_localize.packing import PackedZip
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.manifest_json import manifest_bytes, read_manifest
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.format.zip.writer import PackedZip
+from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
@@ -162,7 +161,7 @@ SOURCES = ("local", "s3", "public")
 
 def lies_of(source: str) -> list[tuple[str, Callable[[Document], None]]]:
     """Return the lies to try from a source; a sample, unless all faults are tried."""
-    return list(LIES.items()) if IS_ALL else list(LIES.items())[SOURCES.index(source) :: 18]
+    return list(LIES.items()) if IS_ALL else list(LIES.items())[SOURCES.index(source) :: 60]
 
 
 @dataclass
@@ -394,7 +393,7 @@ def test_a_shard_that_is_not_what_its_manifest_says_is_corrupt(source: str, desk
     path = good.document["splits"][0]["shards"][0]["path"]
     assert good.document["splits"][0]["shards"][0]["rows"] == TABLE.num_rows
     truth = (good.folder / path).read_bytes()
-    kinds = list(SHARDS) if IS_ALL else list(SHARDS)[("s3", "public").index(source) :: 5]
+    kinds = list(SHARDS) if IS_ALL else list(SHARDS)[("s3", "public").index(source) :: 12]
     for kind in kinds:
         data = SHARDS[kind]()
         document = copy.deepcopy(good.document)
@@ -425,16 +424,6 @@ def test_a_shard_that_is_not_what_its_manifest_says_is_corrupt(source: str, desk
                 if answer != TRUTH and not is_streamed_as_it_is(what, kind):
                     raw[f"{kind}: {what} from {sources}"] = answer
     assert not raw, "\n".join(f"{name}: {found!r:.300}" for name, found in raw.items())
-
-
-@pytest.mark.parametrize("codec", ["zstd", "lz4"])
-def test_a_catalog_does_not_inflate_record_batches(codec: str) -> None:
-    data = stream_of(pa.table({"n": [0] * 1_000_000}), compression=codec)
-    with pytest.raises(errors.IntegrityError, match="compressed"):
-        first_rows(lambda: io.BytesIO(data), len(data), 3, 1 << 20)
-    words = pa.table({"n": pa.array(["a"] * 1000).dictionary_encode()})
-    with pytest.raises(errors.IntegrityError, match="compressed"):
-        first_rows(lambda: io.BytesIO(stream_of(words, compression=codec)), 10_000, 3, 1 << 20)
 
 
 def is_streamed_as_it_is(what: str, kind: str) -> bool:

@@ -16,7 +16,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, tree
 from tests.faults.killer import TWO_DAYS
 from tests.faults.test_stores import AS_ANY_USER

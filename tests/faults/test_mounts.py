@@ -17,8 +17,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.sources.session import current_session
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.conftest import wait_until

@@ -21,12 +21,14 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, publishing, sharing
-from hf_localize.hashing import verify_folder
-from hf_localize.manifest import Manifest
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
-from hf_localize.store.committing import commit
+from hf_localize import errors
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.publish import public
+from hf_localize.publish.bucket import upload
+from hf_localize.sources.session import current_session
+from hf_localize.store.commit import commit
+from hf_localize.store.integrity import verify_folder
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL, wait_until
@@ -96,12 +98,6 @@ def test_a_process_that_ends_while_it_fetches_gives_way_to_the_others(
     assert sum(asked.values()) <= 6 + 16, asked
 
 
-def test_the_lock_is_released_by_the_system() -> None:
-    import filelock
-
-    assert filelock.FileLock in (filelock.UnixFileLock, filelock.WindowsFileLock)
-
-
 @pytest.mark.parametrize("heeds_conditions", [True, False])
 @pytest.mark.parametrize("is_same", [True, False])
 def test_of_many_publishers_at_once_every_record_is_there(
@@ -125,8 +121,8 @@ def test_of_many_publishers_at_once_every_record_is_there(
                 from hf_localize.s3.bucket import Bucket
 
                 bucket = Bucket(session.settings)
-                publishing.upload(found[key], bucket, replace=True, workers=2)
-                sharing.make_public(found[key], bucket, session.outside, workers=2)
+                upload(found[key], bucket, replace=True, workers=2)
+                public.make_public(found[key], bucket, session.outside, workers=2)
 
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         list(pool.map(publish, names))
@@ -156,8 +152,8 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
         session = current_session()
         entry = next(e for e in session.store.entries() if e.manifest.dataset_id == NAME)
 
-        withdraw = functools.partial(sharing.withdraw, entry.manifest.ref, session.bucket, session.outside)
-        publish = functools.partial(sharing.make_public, entry, session.bucket, session.outside, workers=2)
+        withdraw = functools.partial(public.withdraw, entry.manifest.ref, session.bucket, session.outside)
+        publish = functools.partial(public.make_public, entry, session.bucket, session.outside, workers=2)
         with ThreadPoolExecutor(2) as pool:
             actions = [withdraw, publish] if n % 2 else [publish, withdraw]
             for outcome in [pool.submit(action) for action in actions]:

@@ -14,13 +14,11 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.index import Placed, read_placed
-from hf_localize.jsonformat import is_as_written
-from hf_localize.manifest import FileRecord, Manifest
-from hf_localize.manifestjson import manifest_document, read_manifest
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
+from hf_localize.format.manifest_json import manifest_document, read_manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.format.sealed_json import is_as_written
 from hf_localize.sources.public import PublicSource
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, tree
 from tests.faults.conftest import IS_ALL
 from tests.rig.hub import LoopbackHub, make_repository
@@ -256,7 +254,7 @@ def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str,
 def zip_places(desk: Desk) -> Callable[[str, bytes], list[int]]:
     """Return offsets: for the ZIP, of each member's first, middle and last byte and of much else.
 
-    `make test` tries one in ten of them.
+    `make test` tries one in thirty of them.
     """
 
     def at(key: str, data: bytes) -> list[int]:
@@ -275,7 +273,7 @@ def zip_places(desk: Desk) -> Callable[[str, bytes], list[int]]:
 
 
 def sampled(offsets: list[int]) -> list[int]:
-    return offsets if IS_ALL else offsets[::10]
+    return offsets if IS_ALL else offsets[::30]
 
 
 def test_a_rotten_byte_of_a_public_zip_or_record_is_never_served_and_is_named(
@@ -300,7 +298,7 @@ def test_a_rotten_byte_of_a_public_zip_or_record_is_never_served_and_is_named(
             assert rows() in (ROWS, None)
             assert rows(commit) in (ROWS, None)
         count += 1
-    assert count > (50 if IS_ALL else 8)
+    assert count > (50 if IS_ALL else 3)
     (item,) = hf_localize.verify_dataset(NAME, deep=True, public=True)
     assert item["damaged"] == []
 
@@ -345,16 +343,3 @@ def test_a_quick_check_of_the_bucket_reads_no_data(commit: str, desk: Desk) -> N
     desk.client().delete_object(Bucket=desk.bucket, Key=key)
     (found,) = hf_localize.verify_dataset(NAME, s3=True)
     assert found["damaged"] == [f"{key} is missing"]
-
-
-def test_a_compressed_commit_mark_is_watched_too() -> None:
-    files = tuple(FileRecord(f"train/data-{n:05d}.arrow", n, f"{n:064x}") for n in range(3000))
-    placed = Placed(Manifest(dataset_id=NAME, files=files), DatasetRef(NAME).folders[0])
-    data = placed.to_bytes()
-    assert data.startswith(b"\x1f\x8b")
-    assert read_placed(data, "m") == placed
-    for at in {*range(0, len(data), 997), *range(20), *range(len(data) - 20, len(data))}:
-        try:
-            assert read_placed(flipped(data, at), "m") == placed, at
-        except errors.IntegrityError:
-            continue

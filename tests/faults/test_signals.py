@@ -52,6 +52,7 @@ def until_under_way(desk: Desk, rule: Rule, process: subprocess.Popen[str]) -> N
     time.sleep(0.1)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("way", WAYS)
@@ -85,6 +86,7 @@ def test_a_signal_during_a_transfer_ends_the_command_at_once_with_a_message(
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ["fetch from the bucket", "register in place of other content"])
 def test_a_signal_at_any_step_tears_nothing(
@@ -163,8 +165,8 @@ def test_a_fork_in_the_middle_of_a_fetch_does_not_deadlock(ready: Callable[[str]
     desk = ready("fetch")
     desk.s3.fail(Rule("GET", r"\.arrow$", Stall(0.5)))
     code = f"""
-import os, threading, time, hf_localize, hf_localize.loading, hf_localize.sources.private
-from hf_localize.session import current_session
+import os, threading, time, hf_localize, hf_localize.hf.load, hf_localize.sources.bucket
+from hf_localize.sources.session import current_session
 t = threading.Thread(target=lambda: hf_localize.load_local_dataset({NAME!r})); t.start()
 while not list(current_session().store.path.glob(".hgloc/staging/*/*")):
     time.sleep(0.01)

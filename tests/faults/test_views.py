@@ -18,7 +18,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL, wait_until

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk
 from tests.fidelity import calls, report
 from tests.fidelity.calls import CALLS, CAUGHT, GROUPS, GSM8K

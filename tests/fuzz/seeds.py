@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hf_localize.hashing import hash_file
-from hf_localize.manifest import FileRecord
+from hf_localize.format.files import hash_file
+from hf_localize.format.manifest import FileRecord
 
 
 def entry_folder() -> tuple[Path, tuple[FileRecord, ...]]:

@@ -16,26 +16,28 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from hf_localize import archive, batches, layout, zipformat
-from hf_localize.batches import packed
-from hf_localize.cataloguing.cards import read_card
-from hf_localize.cataloguing.detail import detail
-from hf_localize.cataloguing.frame import About
-from hf_localize.cataloguing.gathering import Listing
-from hf_localize.cataloguing.overview import overview, summary_of
-from hf_localize.cataloguing.peeking import first_rows
+from hf_localize.catalog.cards import read_card
+from hf_localize.catalog.detail import detail
+from hf_localize.catalog.frame import About
+from hf_localize.catalog.gathering import Listing
+from hf_localize.catalog.overview import overview, summary_of
+from hf_localize.catalog.peeking import first_rows
 from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
-from hf_localize.features import missing_types, portable, with_large_list_item
-from hf_localize.index import Placed, enter, leave, read_catalog, read_placed
-from hf_localize.jsonformat import is_as_written, parse_json
-from hf_localize.lockfile import Lock, locked, parse_lock
-from hf_localize.manifest import FileRecord, Manifest, Shard, Split
-from hf_localize.manifestjson import manifest_bytes, manifest_document, read_manifest, ref_at_head
-from hf_localize.paths import check_paths
-from hf_localize.publicrecords import read_records, usable_records
-from hf_localize.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_index_key, safe_part
+from hf_localize.format import save_to_disk
+from hf_localize.format.arrow import seek
+from hf_localize.format.arrow.seek import packed
+from hf_localize.format.features import missing_types, portable, with_large_list_item
+from hf_localize.format.files import check_paths
+from hf_localize.format.index import Placed, enter, leave, read_catalog, read_placed
+from hf_localize.format.lockfile import Lock, locked, parse_lock
+from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
+from hf_localize.format.manifest_json import manifest_bytes, manifest_document, read_manifest, ref_at_head
+from hf_localize.format.public_records import read_records, usable_records
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_index_key, safe_part
+from hf_localize.format.sealed_json import is_as_written, parse_json
+from hf_localize.format.zip import layout, reader
 from hf_localize.s3 import changes
-from hf_localize.store.pointers import read_pointer
+from hf_localize.store.aliases import read_pointer
 
 REF = DatasetRef("org/x")
 ABOUT = About(title="x", made="2026-01-01", is_public=True)
@@ -152,10 +154,12 @@ def saved(data: bytes) -> None:
     if isinstance(documents, list):
         files = dict(
             zip(
-                (layout.DICT_FILE, layout.STATE_FILE, layout.INFO_FILE), map(_dumped, documents), strict=False
+                (save_to_disk.DICT_FILE, save_to_disk.STATE_FILE, save_to_disk.INFO_FILE),
+                map(_dumped, documents),
+                strict=False,
             )
         )
-        found = layout.describe(lambda path: files.get(path.rsplit("/", 1)[-1]), REF, "s")
+        found = save_to_disk.describe(lambda path: files.get(path.rsplit("/", 1)[-1]), REF, "s")
         for file in found.files:
             within(file.path)
 
@@ -165,14 +169,14 @@ def _dumped(document: Any) -> bytes:
 
 
 def zipped(data: bytes) -> None:
-    tail = archive.TailedFile(len(data), max(1, len(data) // 2), lambda start, stop: data[start:stop])
-    contents = archive.read_contents(tail, "z")
+    tail = reader.TailedFile(len(data), max(1, len(data) // 2), lambda start, stop: data[start:stop])
+    contents = reader.read_contents(tail, "z")
     if contents is None or contents.members is None:
         return
     use(contents.manifest)
     for file in contents.manifest.files:
         member = contents.members[file.path]
-        opened = archive.open_member(
+        opened = reader.open_member(
             member, lambda start, stop: io.BytesIO(data[start:stop]), 0, member.size_bytes
         )  # type: ignore[arg-type,return-value]
         if member.size_bytes < 1 << 20:
@@ -186,7 +190,7 @@ def extra(data: bytes) -> None:
     info.compress_type = zipfile.ZIP_DEFLATED if data[10:11] > b"\x7f" else zipfile.ZIP_STORED
     info.extra, info.CRC, info.header_offset = data[11:], 0, 0
     try:
-        member = zipformat.member_of(info)
+        member = layout.member_of(info)
     except ValueError as exc:
         raise IntegrityError(str(exc)) from exc  # As its only caller does.
     if member is not None:
@@ -243,8 +247,8 @@ def rows(data: bytes) -> None:
 
 def shard(data: bytes) -> None:
     """An Arrow stream file, by its headers."""
-    rows = batches.check_shard(io.BytesIO(data))
-    assert rows == batches.check_shard(io.BytesIO(data), rows)
+    rows = seek.check_shard(io.BytesIO(data))
+    assert rows == seek.check_shard(io.BytesIO(data), rows)
 
 
 def change(data: bytes) -> None:
@@ -256,7 +260,7 @@ def change(data: bytes) -> None:
 
 def decoded(data: bytes) -> None:
     """A manifest as `datasets` takes it: what passes makes a builder."""
-    from hf_localize.infos import dataset_info
+    from hf_localize.hf.info import dataset_info
 
     manifest = read_manifest(data, "m")
     info = dataset_info(manifest, manifest.ref)
@@ -285,7 +289,7 @@ def run(target: Callable[[bytes], None], data: bytes) -> bool:
 @functools.lru_cache(maxsize=1)
 def seeds() -> dict[str, list[bytes]]:
     """Return inputs that are right, by the target's name."""
-    from hf_localize.packing import PackedZip
+    from hf_localize.format.zip.writer import PackedZip
     from tests.fuzz.seeds import entry_folder
 
     shard = Shard("train/data-00000-of-00001.arrow", 3, packed(((1, 100), (2, 200))))

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import hf_localize
 from hf_localize import errors
 from hf_localize.cli import main
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk, run_cli, run_python
 from tests.rig.hub import Fault, LoopbackHub, make_repository
@@ -154,6 +154,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_secret_is_in_what_an_error_says(fault: str, canaries: Desk) -> None:
     desk = canaries

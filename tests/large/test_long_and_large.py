@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from hf_localize import layout
-from hf_localize.hashing import hash_file
-from hf_localize.manifest import FileRecord, Shard, Split
-from hf_localize.refs import DatasetRef
-from hf_localize.store.committing import commit
-from hf_localize.store.finding import Store
+from hf_localize.format import save_to_disk
+from hf_localize.format.files import hash_file
+from hf_localize.format.manifest import FileRecord, Shard, Split
+from hf_localize.format.refs import DatasetRef
+from hf_localize.store.commit import commit
+from hf_localize.store.store import Store
 from tests.large.watched import Seen, run_watched
 from tests.rig.s3 import SeaweedServer
 
@@ -92,7 +92,7 @@ def put_linked(store: Path, name: str, count: int, shard_bytes: int) -> None:
     (folder / "train").mkdir(parents=True)
     rows = max(1, shard_bytes // 4096)
     features = datasets.Features({"number": datasets.Value("int64"), "value": datasets.Value("binary")})
-    names = [layout.shard_name(number, count) for number in range(count)]
+    names = [save_to_disk.shard_name(number, count) for number in range(count)]
     first = folder / "train" / names[0]
     with pa.OSFile(str(first), "wb") as sink, pa.ipc.new_stream(sink, features.arrow_schema) as writer:
         for start in range(0, rows, 256):
@@ -105,9 +105,9 @@ def put_linked(store: Path, name: str, count: int, shard_bytes: int) -> None:
     for other in names[1:]:
         os.link(first, folder / "train" / other)
     info = {"features": datasets.utils.py_utils.asdict(features)}
-    layout.write_split_json(folder / "train", "train", names, "large", info)
-    layout.write_dict_json(folder, ["train"])
-    manifest = layout.describe_folder(folder, DatasetRef(name), hashed=False)
+    save_to_disk.write_split_json(folder / "train", "train", names, "large", info)
+    save_to_disk.write_dict_json(folder, ["train"])
+    manifest = save_to_disk.describe_folder(folder, DatasetRef(name), hashed=False)
     one = hash_file(first, names[0])
     small = [f.path for f in manifest.files if not f.path.endswith(".arrow")]
     files = [FileRecord(f"train/{n}", one.size_bytes, one.sha256) for n in names]

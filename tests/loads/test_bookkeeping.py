@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.counting import count_source_rows
+from hf_localize.hf.source_rows import count_source_rows
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub, make_repository
 

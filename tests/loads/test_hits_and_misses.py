@@ -47,7 +47,7 @@ def test_many_shards_come_in_order_on_slow_and_on_fast_file_systems(
     data.save_to_disk(desk.folder / "saved", num_shards=150)
     desk.publisher()
     hf_localize.register_dataset(desk.folder / "saved", "org/many", skip_s3_upload=True)
-    monkeypatch.setattr("hf_localize.tables._SLOW_SECONDS", slow_seconds)
+    monkeypatch.setattr("hf_localize.hf.reader._SLOW_SECONDS", slow_seconds)
     with hf_localize.installed():
         loaded = datasets.load_dataset("org/many", split="train")
         assert loaded["number"][:] == list(range(300))
@@ -263,7 +263,7 @@ for name in ("urllib3", "botocore", "filelock", "fsspec"):
     logging.getLogger(name).setLevel("INFO")
 hf_localize.install()
 from datasets import load_dataset
-from hf_localize.session import current_session
+from hf_localize.sources.session import current_session
 session = current_session()
 seen = [repr(session), repr(session.bucket), str(vars(session.bucket))]
 for streaming in (False, True):
@@ -456,7 +456,7 @@ def test_a_private_dataset_is_loaded_with_its_token_and_kept_as_private(hub: Loo
         with pytest.raises(datasets.exceptions.DatasetNotFoundError):
             datasets.load_dataset("made/secret")
         assert datasets.load_dataset("made/secret", token="hf_token")["train"].to_list() == [{"a": 1}]
-    from hf_localize.session import current_session
+    from hf_localize.sources.session import current_session
 
     (entry,) = current_session().store.entries()
     assert entry.manifest.private

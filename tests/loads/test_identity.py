@@ -74,7 +74,7 @@ def test_odd_names_round_trip_through_store_bucket_zip_and_public_url(
     for who in everywhere(desk):
         sit(desk, who)
         assert texts("org/odd", config, revision) == ["odd"], who
-    from hf_localize.session import current_session
+    from hf_localize.sources.session import current_session
 
     outside = current_session().outside
     records = json.loads(outside.get("public_datasets.json", limit_bytes=1 << 20) or b"")

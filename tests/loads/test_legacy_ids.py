@@ -6,7 +6,6 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.moved import present_id
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub
 
@@ -65,9 +64,3 @@ def test_what_is_not_localized_is_stocks_to_answer(hub: LoopbackHub, desk: Desk)
         assert len(datasets.load_dataset("unheard_of", "main", split="test")) == 1319
         with pytest.raises(FileNotFoundError, match=r"as nyu-mll/glue: not in"):
             datasets.load_dataset("glue", "mrpc")
-
-
-def test_the_ids_that_are_known() -> None:
-    known = {"glue": "nyu-mll/glue", "squad": "rajpurkar/squad", "imdb": "stanfordnlp/imdb"}
-    assert {name: present_id(name) for name in known} == known
-    assert present_id("nyu-mll/glue") is None

@@ -15,7 +15,7 @@ import pytest
 
 import hf_localize
 from hf_localize.errors import IntegrityError
-from hf_localize.refs import DatasetRef
+from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
 from tests.fidelity.repositories import png
 from tests.rig.hub import LoopbackHub, make_repository

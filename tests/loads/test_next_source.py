@@ -63,7 +63,7 @@ def _set(rule: Rule, action: Action) -> Rule:
 
 @pytest.fixture
 def hub_with_rows(hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
-    monkeypatch.setattr("hf_localize.resolver._warned", set())
+    monkeypatch.setattr("hf_localize.sources.resolver._warned", set())
     lines = b"n\n" + b"".join(b"%d\n" % row["n"] for row in ROWS)
     hub.add(make_repository(desk.folder / "repositories", ID, "main", {"train.csv": lines}))
     return hub

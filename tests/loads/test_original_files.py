@@ -10,9 +10,9 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.refs import DatasetRef
-from hf_localize.session import current_session
-from hf_localize.sources.hub import HubFilesSource
+from hf_localize.format.refs import DatasetRef
+from hf_localize.hf.hub import HubFilesSource
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, run_python
 from tests.fidelity.repositories import SCRIPT, card, config
 from tests.fidelity.snapshots import snapshot

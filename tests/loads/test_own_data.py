@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.refs import DatasetRef
+from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
 from tests.fidelity.repositories import card, config, parquet, png
 from tests.fidelity.snapshots import shards

@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import datasets
 import pyarrow as pa
@@ -18,9 +17,6 @@ from datasets.distributed import split_dataset_by_node
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.ahead import InTurn
-from hf_localize.manifest import FileRecord
-from hf_localize.reading import RemoteFile
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 from tests.rig.s3_proxy import Rule, WrongBytes
@@ -274,28 +270,6 @@ def test_the_next_shard_begins_before_the_one_that_is_read_has_ended(parts: Desk
         for _ in range(4):  # Of six.
             next(tables)
         assert "data-00001-of-00004.arrow" in shards_asked_for(parts, 2)
-
-
-@pytest.mark.parametrize("size_bytes", [100_000, 3 << 20, 20 << 20])
-def test_what_is_under_way_ahead_of_a_reader_is_bounded(size_bytes: int) -> None:
-    asked: list[int] = []
-
-    def open_file(path: str) -> BinaryIO:
-        def read_range(_: int, buffer: memoryview) -> None:
-            asked.append(len(buffer))
-
-        return cast("BinaryIO", RemoteFile(FileRecord(path, size_bytes), read_range, "nowhere"))
-
-    paths, read = [str(number) for number in range(12)], 0
-    in_turn = InTurn(paths)
-    for path in paths:
-        with in_turn.open(path, open_file) as stream:
-            while got := len(stream.read(100_000)):
-                read += got
-                assert sum(asked) - read <= (16 << 20) + (24 << 20), (
-                    "what may be ahead, and one file begun then"
-                )
-    assert read == 12 * size_bytes
 
 
 @pytest.mark.parametrize("is_kept", ["", "1"])

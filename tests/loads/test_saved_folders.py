@@ -12,7 +12,7 @@ import pytest
 
 import hf_localize
 from hf_localize.errors import DatasetCorruptError, IntegrityError
-from hf_localize.refs import PUBLIC_RECORDS_KEY, DatasetRef
+from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from tests.conftest import Desk
 
 NAME = "team/saved"

@@ -12,11 +12,11 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize.counting import cut_at_files
-from hf_localize.loading import ask_hub
-from hf_localize.refs import DatasetRef
-from hf_localize.shards import count_rows
-from hf_localize.sources.hub import HubEntry
+from hf_localize.format.arrow.shards import count_rows
+from hf_localize.format.refs import DatasetRef
+from hf_localize.hf.hub import HubEntry
+from hf_localize.hf.load import ask_hub
+from hf_localize.hf.source_rows import cut_at_files
 from tests.conftest import Desk, tree
 from tests.fidelity.repositories import no_rows, parquet, png
 from tests.fidelity.snapshots import shards

@@ -11,7 +11,8 @@ import datasets
 import pytest
 
 import hf_localize
-from hf_localize import errors, keeping
+from hf_localize import errors
+from hf_localize.hf import stream_cache
 from tests.conftest import Desk
 from tests.loads.test_partial import NAME, ROWS, fetched, parts, shared, stream
 from tests.rig.s3_proxy import Rule, WrongBytes
@@ -24,7 +25,7 @@ TEST = list(range(100_000, 101_000))
 @pytest.fixture(autouse=True)
 def _switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HGLOC_STREAM_CACHE", "1")
-    monkeypatch.setattr(keeping, "_given_up", set())
+    monkeypatch.setattr(stream_cache, "_given_up", set())
 
 
 def read(split: str) -> list[int]:

@@ -13,7 +13,7 @@ import datasets
 import pyarrow as pa
 from datasets import Array2D, Array3D, Array4D, Array5D, Audio, ClassLabel, Image, Sequence, Value
 
-from hf_localize.features import has_media, types_in
+from hf_localize.format.features import has_media, types_in
 
 INSTALLED = tuple(int(part) for part in datasets.__version__.split(".")[:2])
 

@@ -91,7 +91,7 @@ def build(folder: Path) -> tuple[Path, Path]:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     places = {name.split("/")[0] for name in names}
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "hf_localize" / "__init__.py").read_text())
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "hf_localize" / "_version.py").read_text())
     assert version
     assert places == {
         "hf_localize",

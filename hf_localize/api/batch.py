@@ -1,0 +1,322 @@
+"""Many datasets at once, down or up, each in a process of its own.
+
+Not in threads: stock's file locks set the umask of the whole process for a moment, and what is
+slow about small datasets is Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from hf_localize import settings
+from hf_localize.api.datasets import download_dataset, sync_local_dataset_to_s3
+from hf_localize.errors import HfLocalizeError, kind_of, without_queries
+from hf_localize.format.refs import DatasetRef
+from hf_localize.progress import Item, counter, moving
+from hf_localize.sources.session import current_session
+from hf_localize.store.entry import LocalEntry
+
+_log = logging.getLogger(__name__)
+#: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
+_AT_ONCE = 6
+#: How long one that is told to end may take.
+_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of one of many: what its function returned, or the *error* in words.
+
+    With an error, *result* is the path of what came before it failed.
+    """
+
+    ref: DatasetRef
+    result: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+
+
+class _Outcome:
+    """What became of one of many."""
+
+    __slots__ = ()
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    error: str | None
+
+    def __str__(self) -> str:
+        return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
+
+    @property
+    def success(self) -> bool:
+        """Tell whether all was done that was asked for."""
+        return self.error is None
+
+
+@dataclass(frozen=True, slots=True)
+class Download(_Outcome):
+    """What became of one of many downloads: *path* of the entry in the local store, the *error*, or both.
+
+    Both: it is here, but could not be published. ``error_kind`` is what
+    :func:`~hf_localize.errors.kind_of` calls it.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    path: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sync(_Outcome):
+    """What became of one of many uploads: in words what was done, as *message*, or the *error*.
+
+    ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    message: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+
+
+def download_datasets(
+    dataset_ids: Iterable[str],
+    config_names: Iterable[str | None] = (None,),
+    revision: str | None = None,
+    *,
+    all_configs: bool = False,
+    trust_remote_code: bool = False,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+    keep_files: bool = False,
+    share_restricted: str | Collection[str] = (),
+    update: bool = False,
+    verification_mode: str | None = None,
+) -> list[Download]:
+    """Bring each of the configs of each of the datasets into the local store, several at a time.
+
+    One that fails does not stop the others. Each is downloaded by a process of its own; together
+    they keep to the settings for concurrency and bandwidth.
+
+    Args:
+        config_names: of each dataset; None is its default config.
+        all_configs: every config that the repository has, in place of *config_names*.
+
+    The other arguments are as for :func:`download_dataset`.
+
+    Returns:
+        A :class:`Download` for each, in the order asked.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: *make_public* without a bucket or credentials.
+    """
+    names = tuple(config_names)
+    wanted: dict[DatasetRef, _Done | None] = {}
+    for dataset_id in dataset_ids:
+        if all_configs:
+            wanted |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
+        else:
+            wanted |= {DatasetRef(dataset_id, name, revision): None for name in names}
+    options = {
+        "trust_remote_code": trust_remote_code,
+        "make_public": make_public,
+        "skip_s3_upload": skip_s3_upload,
+        "keep_files": keep_files,
+        "share_restricted": share_restricted,
+        "update": update,
+        "verification_mode": verification_mode,
+    }
+    todo = [ref for ref, known in wanted.items() if known is None]
+    done = dict(zip(todo, download_refs(todo, **options), strict=True))
+    return [done[ref] if known is None else _download_of(known) for ref, known in wanted.items()]
+
+
+def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
+    """Bring each of *refs* into the local store, several at a time, as :func:`download_datasets` does.
+
+    What is there already costs a look at it; so a call that was interrupted is gone on with by the
+    same call again.
+
+    Args:
+        options: as for :func:`download_dataset`.
+    """
+    if options.get("make_public") and not options.get("skip_s3_upload"):
+        current_session().require_publisher()
+    wanted = list(dict.fromkeys(refs))
+    with _counted("Downloading", wanted):
+        return [_download_of(done) for done in _run(wanted, _download, options)]
+
+
+def sync_local_datasets_to_s3(
+    *, make_public: bool = False, share_restricted: str | Collection[str] = ()
+) -> list[Sync]:
+    """Bring every dataset of the local store to the bucket, if the bucket lacks it or differs.
+
+    Several are sent at a time, and one that fails does not stop the others. Arguments are as for
+    :func:`sync_local_dataset_to_s3`.
+
+    Raises:
+        SettingsError: there is no bucket, or there are no credentials.
+    """
+    session = current_session()
+    session.require_publisher()
+    options = {"make_public": make_public, "share_restricted": share_restricted}
+    entries: dict[DatasetRef, LocalEntry] = {}
+    for entry in session.store.entries():
+        entries.setdefault(entry.manifest.ref, entry)
+    refs = [ref for ref, entry in entries.items() if entry.is_named]
+    with _counted("Uploading", refs):
+        return [
+            *(
+                Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
+                for done in _run(refs, _sync, options)
+            ),
+            *(Sync(*_names(r), message=_unnamed(e)) for r, e in entries.items() if not e.is_named),
+        ]
+
+
+def _unnamed(entry: LocalEntry) -> str:
+    """Return, in words, why a folder without manifest is not published with all others."""
+    return (
+        f"{entry.manifest.ref}: not sent, since its id is not known: _ may stand for / in the name of "
+        f"{entry.folder}. To send it: hg-localize sync-local-to-s3 ID"
+    )
+
+
+def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[object]:
+    """Show how many of *refs* are done meanwhile."""
+    return moving(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
+
+
+def _names(ref: DatasetRef) -> tuple[str, str | None, str | None]:
+    return ref.dataset_id, ref.config_name, ref.revision
+
+
+def _download_of(done: _Done) -> Download:
+    return Download(*_names(done.ref), path=done.result, error=done.error, error_kind=done.error_kind)
+
+
+def _download(ref: DatasetRef, **options: Any) -> str:
+    return download_dataset(*_names(ref), **options).message_or_path
+
+
+def _sync(ref: DatasetRef, **options: Any) -> str:
+    return sync_local_dataset_to_s3(*_names(ref), **options).message_or_path
+
+
+def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, _Done | None]:
+    """Return a ref for each config of the repository of *ref*; *ref* as failed where nobody knows them."""
+    from hf_localize.hf.load import ask_for_config_names
+
+    try:
+        names = ask_for_config_names(ref, trust_remote_code)
+    except Exception as exc:  # noqa: BLE001  # It does not stop the others.
+        _log.debug("the configs of %s are not known", ref, exc_info=True)
+        return {ref: _failed(ref, exc, f"its configs are not known: {exc}")}
+    return dict.fromkeys(DatasetRef(ref.dataset_id, name, ref.revision) for name in names)
+
+
+def _run(refs: Sequence[DatasetRef], work: Callable[..., str], options: dict[str, Any]) -> list[_Done]:
+    """Do *work* with each of *refs* in a process of its own, a few at a time; return what became of each."""
+    import hf_localize.hf.load  # noqa: F401  # Here `datasets` is imported once for all of them.
+
+    results: dict[DatasetRef, _Done] = {}
+    waiting = list(refs)[::-1]
+    running: dict[Connection, tuple[DatasetRef, BaseProcess]] = {}
+    parts = min(_AT_ONCE, len(refs))
+    try:
+        while waiting or running:
+            while waiting and len(running) < parts:
+                ref = waiting.pop()
+                running.update([_start(ref, work, options, parts)])
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)
+                results.update([_end(connection, *running.pop(connection))])
+    finally:
+        _stop([process for _, process in running.values()])  # There are some only if this was interrupted.
+    return [results[ref] for ref in refs]
+
+
+def _start(
+    ref: DatasetRef, work: Callable[..., str], options: dict[str, Any], parts: int
+) -> tuple[Connection, tuple[DatasetRef, BaseProcess]]:
+    # A forked process has `datasets` and the settings already; macOS' own libraries don't stand it.
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    answer, sink = context.Pipe(duplex=False)
+    given = (ref, work, options, parts, settings.current_overrides(), sink)
+    process = context.Process(target=_do, args=given, daemon=True)
+    process.start()
+    sink.close()  # Else the answer of a process that is killed would never end.
+    return answer, (ref, process)
+
+
+def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple[DatasetRef, _Done]:
+    with connection:
+        try:
+            result: _Done = connection.recv()
+        except EOFError:
+            process.join()
+            result = _failed(ref, RuntimeError(f"its process was ended (status {process.exitcode})"))
+    process.join()
+    counter(str(ref))(1)
+    return ref, result
+
+
+def _stop(processes: Sequence[BaseProcess]) -> None:
+    """End *processes* and wait until they are gone: in a container nobody else may take note of it."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_GRACE_SECONDS)
+        process.kill()
+        process.join()
+
+
+def _do(
+    ref: DatasetRef,
+    work: Callable[..., str],
+    options: dict[str, Any],
+    parts: int,
+    overrides: dict[str, Any],
+    sink: Connection,
+) -> None:
+    """Do *work* with *ref* in this process, made for that, and send what became of it into *sink*."""
+    from hf_localize.hf.load import without_progress_bars
+
+    settings.restore(overrides)  # A process that was not forked has none.
+    settings.take_part(parts)
+    without_progress_bars()
+    try:
+        sink.send(_Done(ref, result=work(ref, **options)))
+    except KeyboardInterrupt:  # The one who waits has it too, and says so.
+        return
+    except Exception as exc:  # noqa: BLE001  # It does not stop the others.
+        _log.debug("%s failed", ref, exc_info=True)
+        sink.send(_failed(ref, exc))
+
+
+def failed(ref: DatasetRef, error: Exception) -> Download:
+    """Return what became of the download of *ref*, which *error* has ended."""
+    return _download_of(_failed(ref, error))
+
+
+def _failed(ref: DatasetRef, error: Exception, why: str | None = None) -> _Done:
+    """Return what became of *ref*, which *error* has ended; *why* in other words."""
+    said = without_queries(why or str(error) or type(error).__name__)
+    path = error.path if isinstance(error, HfLocalizeError) else None
+    return _Done(ref, result=path, error=said, error_kind=kind_of(error))

@@ -1,0 +1,245 @@
+"""The public functions that compare what is stored: with the bucket, and with the Hub as it is now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hf_localize.errors import AccessDeniedError, DatasetNotFoundError
+from hf_localize.format.manifest import FileRecord, Manifest
+from hf_localize.format.refs import DatasetRef, is_commit
+from hf_localize.publish.inspect import wrong_objects
+from hf_localize.sources.bucket import BucketEntry, PrivateSource, find_indexed, list_refs
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
+from hf_localize.transfer.workers import run_all
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """One file that differs: its size on each side, None where it is not there."""
+
+    path: str
+    local_bytes: int | None
+    s3_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How the local copy of a dataset and the bucket's differ.
+
+    ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` where a side
+    has no sha256 of its files; ``files`` are those that differ, where both sides have the dataset.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    state: str
+    local_digest: str | None = None
+    s3_digest: str | None = None
+    local_commit: str | None = None
+    s3_commit: str | None = None
+    files: tuple[FileDifference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """Whether a dataset that came from the Hub is what the Hub has now.
+
+    ``state`` is ``current``, ``outdated``, ``pinned`` where it is stored under its commit, ``gone``
+    where the Hub has no such repository or revision any more, or ``unknown``. ``commit`` is that of
+    what is stored, ``hub_commit`` that of the same revision on the Hub now.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    state: str
+    commit: str | None = None
+    hub_commit: str | None = None
+    reason: str | None = None
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return what names the dataset."""
+        return DatasetRef(self.dataset_id, self.config_name, self.revision)
+
+
+def diff_datasets(
+    dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
+) -> list[Difference]:
+    """Compare the local store with the bucket: digests and files of manifests, and what a listing tells.
+
+    A copy in the bucket of which a file is missing or damaged is different. Data is read, where both are
+    the same, only of what was written to the bucket after the commit mark.
+
+    Args:
+        dataset_id: None compares all datasets of both.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: neither side has it.
+        AccessDeniedError, UnreachableError: the bucket can't be read.
+    """
+    session = current_session()
+    bucket, workers = session.require_publisher(), session.settings.max_concurrency
+    if dataset_id is not None:
+        ref = DatasetRef(dataset_id, config_name, revision)
+        local, there = session.store.find(ref), PrivateSource(bucket, workers).find(ref)
+        found = there if isinstance(there, BucketEntry) else None
+        if local is None and found is None:
+            raise DatasetNotFoundError(f"{ref} is neither in {session.store.path} nor in {bucket.address}")
+        return [_difference(ref, local, found)]
+    here = {entry.manifest.ref: entry for entry in session.store.entries()}
+    try:
+        listed = list_refs(bucket, workers, all_folders=False)
+    except AccessDeniedError as exc:
+        _log.warning("what only the bucket has is not known: %s", exc)
+        listed = list(here)
+    source = PrivateSource(bucket, workers)
+
+    def look(ref: DatasetRef) -> Difference:
+        entry = find_indexed(bucket, ref, workers)
+        if entry is None and ref not in here:  # Of the original tool: it is in no index.
+            found = source.find(ref)
+            entry = found if isinstance(found, BucketEntry) else None
+        return _difference(ref, here.get(ref), entry)
+
+    refs = sorted({*here, *listed}, key=str)
+    return list(run_all(look, refs, workers=workers))
+
+
+def list_outdated(
+    dataset_id: str | None = None,
+    config_name: str | None = None,
+    revision: str | None = None,
+    s3: bool = False,
+) -> list[Age]:
+    """Tell of each stored dataset that came from the Hub whether the Hub has another commit by now.
+
+    One request to the Hub for each repository and revision. What was registered is left out.
+
+    Args:
+        dataset_id: None looks at all datasets.
+        s3: look at the bucket's, not at those of the local store.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: the dataset is not stored.
+        UnreachableError: the Hub is out of reach.
+        AccessDeniedError: the bucket can't be read.
+    """
+    session = current_session()
+    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
+    manifests = _in_bucket(ref, session) if s3 else _in_store(ref, session)
+    if ref is not None and not manifests:
+        where = session.bucket.address if s3 else session.store.path
+        raise DatasetNotFoundError(f"{ref} is not in {where}")
+    from hf_localize.hf.hub import commit_now, require_hub
+
+    of_hub = [manifest for manifest in manifests if manifest.origin == "hub"]
+    asked = list(dict.fromkeys(_question(m) for m in of_hub if _is_to_be_asked(m)))
+    if asked:
+        require_hub(
+            session.settings.hub_offline or session.settings.offline, session.settings.timeout_seconds
+        )
+    told = dict(zip(asked, run_all(lambda q: commit_now(*q), asked, workers=8), strict=True))
+    return [_age_of(manifest, told.get(_question(manifest))) for manifest in of_hub]
+
+
+def _in_store(ref: DatasetRef | None, session: Session) -> list[Manifest]:
+    if ref is None:
+        return [entry.manifest for entry in session.store.entries()]
+    entry = session.store.find_unchecked(ref)
+    return [] if entry is None else [entry.manifest]
+
+
+def _in_bucket(ref: DatasetRef | None, session: Session) -> list[Manifest]:
+    bucket, workers = session.require_publisher(), session.settings.max_concurrency
+    if ref is not None:
+        found = PrivateSource(bucket, workers).find(ref)
+        return [found.manifest] if isinstance(found, BucketEntry) else []
+    refs = sorted(list_refs(bucket, workers, all_folders=False), key=str)
+    entries = run_all(lambda one: find_indexed(bucket, one, workers), refs, workers=workers)
+    return [entry.manifest for entry in entries if entry is not None]
+
+
+def _question(manifest: Manifest) -> tuple[str, str | None]:
+    return manifest.canonical_id or manifest.dataset_id, manifest.revision
+
+
+def _is_to_be_asked(manifest: Manifest) -> bool:
+    return manifest.commit is not None and not is_commit(manifest.revision, manifest.commit)
+
+
+def _age_of(manifest: Manifest, told: tuple[str | None, str] | None) -> Age:
+    names = manifest.dataset_id, manifest.config_name, manifest.revision
+    if manifest.commit is None:
+        return Age(*names, state="unknown", reason="its commit was not recorded")
+    if told is None:
+        return Age(*names, state="pinned", commit=manifest.commit)
+    newest, reason = told
+    if newest is None:
+        return Age(*names, state="gone", commit=manifest.commit, reason=reason)
+    state = "current" if newest == manifest.commit else "outdated"
+    return Age(*names, state=state, commit=manifest.commit, hub_commit=newest)
+
+
+def _damaged(local: LocalEntry, there: BucketEntry) -> Iterator[FileDifference]:
+    """Yield the files whose objects in the bucket are not what its manifest, the same as here, says."""
+    placed, bucket = there.placed, there.bucket
+    mark = bucket.get_with_headers(placed.manifest.ref.index_key)
+    if mark is None:
+        return
+    items = [(file, local.folder / file.path, placed.key(file.path)) for file in placed.manifest.files]
+    try:
+        wrong = wrong_objects(items, mark, bucket, reads=False, workers=there.workers)
+    except AccessDeniedError as exc:
+        _log.warning("whether what the bucket has of %s is whole is not known: %s", placed.manifest.ref, exc)
+        return
+    for file, _, key in items:
+        if key in wrong:
+            yield FileDifference(file.path, file.size_bytes, wrong[key])
+
+
+def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | None) -> Difference:
+    mine = None if local is None else local.manifest
+    its = None if there is None else there.manifest
+    digest = None if local is None else local.content_digest
+    knows_its = there is not None and there.is_indexed
+    files: tuple[FileDifference, ...] = ()
+    if mine is None or its is None:
+        state = "only local" if its is None else "only s3"
+    elif digest is None or not knows_its:
+        state = "unknown"
+    else:
+        if local is not None and local.has_manifest:
+            files = tuple(_differing(mine.files, its.files))
+        if local is not None and there is not None and digest == its.digest:
+            files = tuple(_damaged(local, there))
+        state = "different" if files or digest != its.digest else "same"
+    return Difference(
+        *(ref.dataset_id, ref.config_name, ref.revision),
+        state=state,
+        local_digest=digest,
+        s3_digest=its.digest if its is not None and knows_its else None,
+        local_commit=None if mine is None else mine.commit,
+        s3_commit=None if its is None else its.commit,
+        files=files,
+    )
+
+
+def _differing(mine: Iterable[FileRecord], its: Iterable[FileRecord]) -> list[FileDifference]:
+    here, there = ({file.path: file for file in files} for files in (mine, its))
+    paths = sorted(path for path in {*here, *there} if here.get(path) != there.get(path))
+
+    def size(files: dict[str, FileRecord], path: str) -> int | None:
+        return files[path].size_bytes if path in files else None
+
+    return [FileDifference(path, size(here, path), size(there, path)) for path in paths]

@@ -1,0 +1,378 @@
+"""The public functions. Each asks the same resolver as a load under the shim."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    IntegrityError,
+    PreparationError,
+    UnreachableError,
+)
+from hf_localize.format.manifest import Manifest, Terms
+from hf_localize.format.refs import DatasetRef, is_commit
+from hf_localize.http.retry import one_load
+from hf_localize.settings import SOURCE_NAMES, Settings
+from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.origins import record_name
+
+if TYPE_CHECKING:
+    import datasets
+
+_log = logging.getLogger(__name__)
+
+
+class Result(NamedTuple):
+    """What a command did: unpacks as ``success, message_or_path``.
+
+    ``success`` is always True: what could not be done raises an error that says why.
+    """
+
+    success: bool
+    message_or_path: str
+
+
+def download_dataset(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+    keep_files: bool = False,
+    share_restricted: str | Collection[str] = (),
+    update: bool = False,
+    verification_mode: str | None = None,
+) -> Result:
+    """Bring a dataset into the local store, and publish it.
+
+    Asked in order: local store, private bucket, public ZIPs, Hub. Then, with credentials, it is
+    uploaded to the bucket if the bucket lacks it.
+
+    Args:
+        dataset_id: as on the Hub, such as ``"openai/gsm8k"``.
+        config_name: None is the dataset's default config.
+        revision: a branch, tag or commit SHA; None is ``main``.
+        trust_remote_code: run the dataset's loading script, where `datasets` is below 4.
+        make_public: share it as a public ZIP too.
+        skip_s3_upload: only fetch; it wins over *make_public*.
+        keep_files: keep the repository's files as they are too, as an entry of its own, so that
+            loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub. They are
+            kept also where the dataset can't be prepared; the error says both.
+        share_restricted: the id, or ids, of datasets that may be shared publicly though they are
+            gated or private on the Hub, or though the Hub, which *make_public* asks, is out of reach
+            and nothing is known. Without it *make_public* refuses them.
+        update: where the Hub has another commit of that revision by now, take that one, here and in
+            the bucket. What is stored under a commit, or was registered, stays as it is.
+        verification_mode: as ``datasets.load_dataset`` takes it. ``"no_checks"`` takes a dataset from the
+            Hub whose card records other sizes than its files have.
+
+    Returns:
+        ``(True, path of the entry in the local store)``.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        UnreachableError: the Hub, which *update* asks, is out of reach.
+        SettingsError: *make_public* without a bucket or credentials.
+        DatasetNotFoundError: no source has it; the message lists what each answered.
+        PreparationError: stock `datasets` can't prepare what the Hub has.
+        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
+        PublishError, ConflictError: it is in the local store, as the error's ``path``, but could not
+            be published.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    publish_publicly = make_public and not skip_s3_upload
+    if publish_publicly:
+        session.require_publisher()
+    hub = PlainHub(trust_remote_code, verification_mode)
+    skip_s3_upload = skip_s3_upload or session.lock is not None  # It may be stored as another revision.
+
+    def bring(part: DatasetRef) -> str:
+        entry = session.resolver(hub, locked=True).localize(part)
+        newest = _commit_on_hub(entry, session) if update and session.lock is None else None
+        if newest is not None and newest != entry.manifest.commit:
+            entry = _of_commit(newest, entry.manifest.ref, session, hub)
+        how = _How(newest is not None, make_public, _ids(share_restricted))
+        _publish_if_possible(entry, session, skip_s3_upload, how)
+        return str(entry.folder)
+
+    return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
+
+
+def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> str:
+    """Return the path of *ref* once *bring* has brought it, and the original files of its repository.
+
+    Raises:
+        PreparationError: the files are here; what *ref* names could not be made of them.
+    """
+    path, problem = "", None
+    try:
+        path = bring(ref)
+    except Exception as exc:  # Whatever a builder raises: the files are kept all the same.
+        if isinstance(exc, UnreachableError) and exc.path is None:
+            raise  # They are out of reach as well.
+        problem = exc
+    try:
+        files = bring(ref.files)
+    except HfLocalizeError:
+        if problem is None:
+            raise
+        _log.warning("the original files of %s are not kept either", ref.dataset_id, exc_info=True)
+        raise problem from problem.__cause__
+    if problem is None:
+        return path
+    if getattr(problem, "path", None) is not None:  # It is here, and could not be published.
+        raise problem
+    said = [line for line in str(problem).splitlines() if "--keep-files" not in line]
+    kept = (
+        f"The original files of {ref.dataset_id} are kept, for loads with data_files= and the like: {files}"
+    )
+    error = PreparationError("\n".join([*said, kept]))
+    error.path = files
+    raise error from problem
+
+
+def load_local_dataset(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None
+) -> datasets.Dataset | datasets.DatasetDict:
+    """Load a localized dataset from the local store, the private bucket or the public ZIPs.
+
+    The Hub is never asked. Arguments are as for :func:`download_dataset`.
+
+    Returns:
+        A ``DatasetDict`` with every split, as ``datasets.load_dataset`` gives.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: no source has it; the subclass and the message tell why.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    from hf_localize.hf.load import load_localized
+
+    return load_localized(ref)
+
+
+def register_dataset(
+    path_or_dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict,
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+    keep_files: bool = False,
+    share_restricted: str | Collection[str] = (),
+) -> Result:
+    """Make own data a localized dataset, and publish it as :func:`download_dataset` does.
+
+    Args:
+        path_or_dataset: a folder that ``save_to_disk`` wrote, a folder of data files (parquet,
+            csv, json, text, images …), a ``Dataset`` or a ``DatasetDict``. It is copied.
+        keep_files: keep a folder's data files as they are too, as :func:`download_dataset` does.
+
+    Returns:
+        ``(True, path of the entry in the local store)``.
+
+    Raises:
+        InvalidRefError, SettingsError, RestrictedError, PublishError: as for :func:`download_dataset`.
+        TypeError: *path_or_dataset* is something else, such as a stream.
+        FileNotFoundError: there is no such folder, or it holds no data; with *keep_files*, it is not
+            a folder of data files.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    if make_public and not skip_s3_upload:
+        session.require_publisher()
+    from hf_localize.hf.register import register, register_files, require_data
+
+    require_data(path_or_dataset)
+    if keep_files and not isinstance(path_or_dataset, (str, os.PathLike)):
+        raise FileNotFoundError("a dataset in memory has no files that could be kept")
+    entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
+    entry = register(path_or_dataset, ref, session.store)
+    how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
+    for made in (entry, *entries):
+        _publish_if_possible(made, session, skip_s3_upload, how)
+    return Result(True, str(entry.folder))
+
+
+def sync_local_dataset_to_s3(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    make_public: bool = False,
+    share_restricted: str | Collection[str] = (),
+) -> Result:
+    """Bring a dataset of the local store to the bucket, if the bucket lacks it or differs.
+
+    What the bucket has of it that is missing or damaged is sent again: by size, time and ETag, or, where
+    ``HGLOC_VERIFY`` is ``always``, by reading it.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: the local store does not have it.
+        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
+        PublishError: something could not be uploaded.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    session.require_publisher()
+    entry = _only_local(ref, session)
+    if not entry.is_saved and not entry.has_manifest:
+        from hf_localize.hf.register import register
+
+        entry = register(entry.folder, ref, session.store)
+    how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
+    published = entry
+    if not entry.has_manifest:
+        published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)
+    done = _publish(published, session, how)
+    if not entry.has_manifest:
+        _keep_name(entry, published.manifest, session)
+    return Result(True, f"{entry.manifest.ref}: {'; '.join(done)}")
+
+
+if TYPE_CHECKING:
+    DATASETS_STORE_PATH: Path
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
+            return Path(current_session().settings.datasets_store_path)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def as_dict(ref: DatasetRef) -> dict[str, str | None]:
+    """Return what names a dataset, as the public functions return it."""
+    return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
+
+
+def _commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
+    """Return the commit that the Hub has now of what is stored; None: it is no copy that would follow it."""
+    manifest = entry.manifest
+    if manifest.origin != "hub" or manifest.commit is None or is_commit(manifest.revision, manifest.commit):
+        return None
+    from hf_localize.hf.hub import commit_now, require_hub
+
+    settings = session.settings
+    require_hub(settings.hub_offline or settings.offline, settings.timeout_seconds)
+    commit, why_not = commit_now(manifest.canonical_id or manifest.dataset_id, manifest.revision)
+    if commit is None:
+        _log.warning("%s stays as it is: %s", manifest.ref, why_not)
+    return commit
+
+
+def _of_commit(commit: str, ref: DatasetRef, session: Session, hub: PlainHub) -> LocalEntry:
+    """Return *ref* at *commit*, the Hub's newest, in the store: a colleague's copy, else the Hub's."""
+    resolver = session.resolver(hub, only=("s3", "public", "hub"))
+    for source in resolver.sources:
+        with contextlib.suppress(AccessDeniedError, UnreachableError, IntegrityError):
+            found = source.find(ref) if source.kind != "hub" else None
+            if isinstance(found, StoredEntry) and found.manifest.commit == commit:
+                return resolver.localize_entry(found, ref)
+    return session.resolver(hub, only=("hub",)).localize(ref, skip_local=True)
+
+
+def _keep_name(entry: LocalEntry, manifest: Manifest, session: Session) -> None:
+    """Record as what the folder of *entry*, which has no manifest and stays as it is, was published."""
+    store = session.store
+    try:
+        record_name(store.path, store.places.folder_of(entry.folder), manifest, entry.digest)
+    except OSError as exc:
+        _log.warning(
+            "%s is published, but %s is listed by its folder's name: %s", manifest.ref, entry.folder, exc
+        )
+
+
+def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
+    return session.resolver(only=("local",)).localize(ref)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHub:
+    """The Hub, asked without a caller's own arguments. `datasets` is loaded when it is asked."""
+
+    trust_remote_code: bool
+    verification_mode: str | None = None
+    kind: str = "hub"
+    name: str = SOURCE_NAMES["hub"]
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return what the Hub has for *ref*, or why it has nothing."""
+        from hf_localize.hf.load import ask_hub, ask_hub_for_files
+
+        if ref == ref.files:
+            return ask_hub_for_files(ref)
+        return ask_hub(ref, self.trust_remote_code, self.verification_mode)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How an entry is published."""
+
+    replace: bool
+    make_public: bool
+    share_restricted: tuple[str, ...]
+
+
+def _ids(named: str | Collection[str]) -> tuple[str, ...]:
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
+    ref = entry.manifest.ref
+    if skip or not session.can_publish():
+        why = "as asked, or under a lock file" if skip else "there is no bucket, or there are no credentials"
+        _log.info("%s is in %s only (%s)", ref, entry.folder, why)
+    else:
+        try:
+            _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))
+        except HfLocalizeError as exc:
+            exc.path = str(entry.folder)
+            raise
+
+
+def _terms_on_hub(settings: Settings) -> Callable[[str], Terms | None] | None:
+    """Return what asks the Hub for its terms, which needs huggingface_hub; None: it may not be asked."""
+    if settings.offline or settings.hub_offline:
+        return None
+
+    def ask(dataset_id: str) -> Terms | None:
+        from hf_localize.hf.hub_terms import terms_of
+
+        return terms_of(dataset_id, settings.timeout_seconds)
+
+    return ask
+
+
+def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
+    """Upload *entry* and, where asked, share it publicly; return what was done, in words."""
+    from hf_localize.publish.bucket import upload
+    from hf_localize.publish.public import check_may_share, make_public
+
+    bucket = session.require_publisher()
+    settings, workers = session.settings, session.settings.max_concurrency
+    reads = settings.verify == "always"
+    if how.make_public:  # Before anything is sent.
+        known = check_may_share(entry.manifest, how.share_restricted, _terms_on_hub(settings))
+        manifest = replace(entry.publishable_manifest(), gated=known.gated, private=known.private)
+        entry = replace(entry, manifest=manifest, has_manifest=True)
+    with one_load():
+        sent = upload(entry, bucket, replace=how.replace, workers=workers, reads=reads)
+    done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
+    if how.make_public:
+        with one_load():
+            shared = make_public(entry, bucket, session.outside, workers=workers, reads=reads)
+        done.append("shared publicly" if shared else "shared publicly already")
+    return done

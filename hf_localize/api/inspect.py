@@ -1,0 +1,355 @@
+"""The public functions that tell of one dataset: who has it, and what it is. They move no data."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hf_localize.api.datasets import PlainHub, as_dict
+from hf_localize.errors import (
+    DatasetNotFoundError,
+    NotLockedError,
+    kind_of,
+    without_queries,
+)
+from hf_localize.format.lockfile import Locked
+from hf_localize.format.manifest import Manifest, Split
+from hf_localize.format.refs import DatasetRef
+from hf_localize.http.deadline import within
+from hf_localize.settings import SOURCE_NAMES
+from hf_localize.sources.base import Entry, NotHere, Source, StoredEntry
+from hf_localize.sources.pinned import PinnedEntry, PinnedFetch, find_pinned
+from hf_localize.sources.resolver import Answer, find_by_either_id, not_found
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
+
+if TYPE_CHECKING:
+    from hf_localize.hf.hub import HubEntry
+
+HAS_IT, NOT_HERE, NOT_ASKED = "has it", "not here", "not asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one source answered about a dataset.
+
+    ``answer`` is ``has it``, ``not here``, ``not asked``, or the kind of failure (see
+    :func:`~hf_localize.errors.kind_of`); ``reason`` says why, or where it is.
+    """
+
+    kind: str
+    answer: str
+    reason: str
+    seconds: float = 0.0
+    entry: Entry | None = None
+    error: Exception | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the source's name as users read it."""
+        return SOURCE_NAMES[self.kind]
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Return the manifest of what it has, where there is one before anything is fetched."""
+        return self.entry.manifest if isinstance(self.entry, StoredEntry) else None
+
+
+def explain_dataset(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None
+) -> dict[str, Any]:
+    """Ask every source, in order, whether it has a dataset, and tell what a load would do. Moves no data.
+
+    A load stops at the first source that has it; here the others are asked too. Where a lock file is in
+    force (``HGLOC_LOCK``, ``install(lock=…)``), only what it names counts.
+
+    Returns:
+        ``dataset_id``, ``config_name``, ``revision``; ``sources``: for each ``source``, ``name``,
+        ``answer`` (``has it``, ``not here``, ``not asked``, or the kind of failure), ``reason``,
+        ``seconds``, ``commit``, ``digest``; ``takes``: the source that a load would take, or None;
+        ``transfer_bytes``, ``transfer_files`` (None: not known) and ``does``: what it would do, in
+        words.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        LockError: the lock file can't be read.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    lock = session.lock
+    locked, refused = None, ""
+    try:
+        locked = None if lock is None else lock.of(ref)
+    except NotLockedError as exc:
+        refused = str(exc)
+    asked = ask_all(ref, session, locked=locked, check=_check_as_a_load)
+    taken = None if refused else next((one for one in asked if one.entry is not None), None)
+    as_locked = None if lock is None or locked is None else lock.as_locked(locked)
+    does = f"fail: {refused or _failure(ref, asked, as_locked)}"
+    files, size_bytes = None, None
+    if taken is not None and taken.entry is not None:
+        does = _what_a_load_does(taken, session)
+        files, size_bytes = _to_fetch(taken.entry, session)
+    return {
+        **as_dict(ref),
+        "sources": [_shown(one) for one in asked],
+        "takes": None if taken is None else taken.kind,
+        "transfer_files": files,
+        "transfer_bytes": size_bytes,
+        "does": does,
+    }
+
+
+def describe_dataset(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None
+) -> dict[str, Any]:
+    """Return what a dataset is and where it lies. Moves no data.
+
+    The local store, the bucket and the public ZIPs are asked, and the Hub if none of them has it.
+
+    Returns:
+        What the first that has it tells: ``dataset_id``, ``config_name``, ``revision``,
+        ``canonical_id``, ``resolved_config``, ``is_default_config``, ``commit``, ``origin``,
+        ``created``, ``written_by``, ``license``, ``restriction``, ``configs``, ``features`` (JSON as
+        `datasets` writes it), ``splits`` (``name``, ``rows``, ``size_bytes``, ``shards``), ``files``,
+        ``size_bytes``, ``digest``; and ``places``: ``source``, ``place``, whether the content
+        ``is_same`` there, and of the local copy the bucket that it ``came_from``. None stands for
+        what is not known.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: nobody has it; the message lists what each answered.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    asked = ask_all(ref, session, stop=lambda found: any(one.entry for one in found))
+    having = [one for one in asked if one.entry is not None]
+    if not having:
+        raise _not_found(ref, asked)
+    first = having[0]
+    manifest = first.manifest or _manifest_of(first.entry, ref)
+    digests = [one.entry.digest if isinstance(one.entry, StoredEntry) else None for one in having]
+    places = [
+        {
+            "source": one.kind,
+            "place": place_of(one.entry),
+            "is_same": None if None in (digest, digests[0]) else digest == digests[0],
+            "came_from": _came_from(one.entry, session),
+        }
+        for one, digest in zip(having, digests, strict=True)
+    ]
+    return {**_told(manifest), "digest": digests[0], "places": places}
+
+
+def ask_all(
+    ref: DatasetRef,
+    session: Session,
+    stop: Callable[[list[Asked]], bool] = lambda _: False,
+    locked: Locked | None = None,
+    check: Callable[[Entry | NotHere], None] = lambda _: None,
+) -> list[Asked]:
+    """Ask each source for *ref*, in the order of a load, and return what they said.
+
+    Args:
+        stop: tells, by what the others said, whether the Hub need not be asked.
+        locked: what alone counts; None: whatever a source has.
+        check: raises where a load could not use an answer.
+    """
+    asked: list[Asked] = []
+    for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
+        if kind not in session.enabled:
+            variable = "HGLOC_OFFLINE is set" if session.settings.offline else "it is not in HGLOC_SOURCES"
+            asked.append(Asked(kind, NOT_ASKED, variable))
+        elif kind == "hub" and stop(asked):
+            continue
+        else:
+            asked.append(_ask(kind, ref, session, locked, check))
+    return asked
+
+
+def _check_as_a_load(found: Entry | NotHere) -> None:
+    """Raise IntegrityError or UnsupportedFeatureError where `datasets` can't read a manifest."""
+    if isinstance(found, StoredEntry) and found.manifest.splits:
+        from hf_localize.hf.info import dataset_info
+
+        dataset_info(found.manifest, found.manifest.ref)
+
+
+def _ask(
+    kind: str,
+    ref: DatasetRef,
+    session: Session,
+    locked: Locked | None,
+    check: Callable[[Entry | NotHere], None],
+) -> Asked:
+    hub = PlainHub(trust_remote_code=False) if kind == "hub" else None
+    sources = session.resolver(hub, only=(kind,)).sources
+    if not sources:
+        return Asked(kind, NOT_ASKED, "no bucket is configured: HGLOC_S3_BUCKET_NAME is not set")
+    if kind == "hub":
+        import hf_localize.hf.load  # noqa: F401  # `datasets` is there already where somebody loads.
+    started = time.monotonic()
+
+    def told(answer: str, reason: str, entry: Entry | None = None, error: Exception | None = None) -> Asked:
+        return Asked(kind, answer, without_queries(reason), time.monotonic() - started, entry, error)
+
+    try:
+        found = _find(sources[0], ref, session, locked)
+        check(found)
+    except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
+        failure = kind_of(exc)
+        return told(
+            NOT_HERE if failure == "not found" else failure, str(exc) or type(exc).__name__, error=exc
+        )
+    if isinstance(found, NotHere):
+        is_asked = not found.reason.startswith(("not asked", "left out"))
+        return told(NOT_HERE if is_asked else NOT_ASKED, found.reason, error=found.error)
+    place = place_of(found)
+    if origin := _came_from(found, session):
+        place += f", which came from {origin}"
+    if isinstance(found, PinnedFetch):
+        place += "; whether it is what is locked, only its bytes tell"
+    return told(HAS_IT, place, found)
+
+
+def _find(source: Source, ref: DatasetRef, session: Session, locked: Locked | None) -> Entry | NotHere:
+    def find(name: DatasetRef) -> Entry | NotHere:
+        question = functools.partial(find_pinned, source, name, locked, session.store)
+        if source.kind in ("s3", "public"):
+            return within(session.settings.timeout_seconds, question)
+        return question()
+
+    return find_by_either_id(source.kind, ref, find)[0]
+
+
+def place_of(entry: Entry | None) -> str:
+    """Return where an entry lies, as users read it."""
+    entry = _bare(entry)
+    if isinstance(entry, LocalEntry):
+        return str(entry.folder)
+    from hf_localize.sources.bucket import BucketEntry
+    from hf_localize.sources.public import ZipFetch
+
+    if isinstance(entry, BucketEntry):
+        return f"{entry.placed.folder} in {entry.bucket.address}"
+    if isinstance(entry, ZipFetch):
+        return entry.files.url(entry.record.zip_key)
+    return str(getattr(entry, "place", ""))  # The Hub's, whose module loads `datasets`.
+
+
+def _came_from(entry: Entry | None, session: Session) -> str | None:
+    """Return the bucket from which the store's copy came; None: from none, or it is not known."""
+    entry = _bare(entry)
+    origin = session.store.origin_of(entry) if isinstance(entry, LocalEntry) else None
+    return None if origin is None else str(origin)
+
+
+def _bare(entry: Entry | None) -> Entry | None:
+    """Return the source's own entry, without what a lock file adds to it."""
+    return entry.entry if isinstance(entry, (PinnedEntry, PinnedFetch)) else entry
+
+
+def _shown(one: Asked) -> dict[str, Any]:
+    manifest = one.manifest
+    return {
+        "source": one.kind,
+        "name": one.name,
+        "answer": one.answer,
+        "reason": one.reason,
+        "seconds": round(one.seconds, 3),
+        "commit": None if manifest is None else manifest.commit,
+        "digest": one.entry.digest if isinstance(one.entry, StoredEntry) else None,
+    }
+
+
+def _to_fetch(entry: Entry, session: Session) -> tuple[int | None, int | None]:
+    """Return how many files and bytes a load of all of *entry* would transfer; None: not known."""
+    entry = _bare(entry) or entry
+    if isinstance(entry, LocalEntry):
+        return 0, 0
+    from hf_localize.sources.public import ZipEntry, ZipFetch
+
+    if not isinstance(entry, StoredEntry):
+        if isinstance(entry, ZipFetch):
+            return 1, entry.record.size_bytes
+        hub: HubEntry | Any = entry
+        return hub.to_download()
+    here = session.store.find_partial(entry.manifest.ref)
+    there = here.paths() if here is not None and here.digest == entry.digest else frozenset()
+    missing = [file for file in entry.manifest.files if file.path not in there]
+    if isinstance(entry, ZipEntry) and entry.contents.members is not None:
+        return len(missing), sum(entry.contents.members[file.path].packed_bytes for file in missing)
+    return len(missing), sum(file.size_bytes for file in missing)
+
+
+def _what_a_load_does(taken: Asked, session: Session) -> str:
+    """Return, in words, what a load does with a dataset that *taken* has."""
+    store = session.settings.datasets_store_path
+    if taken.kind == "local":
+        return f"open {taken.reason}; nobody is asked, and nothing is fetched"
+    if taken.kind == "hub":
+        kept = {
+            "off": "nothing is kept in the store (HGLOC_WRITE_BACK=off)",
+            "local": f"a copy is kept in {store}",
+            "s3": f"a copy is kept in {store} and uploaded to the bucket",
+        }[session.settings.write_back]
+        return f"have stock datasets download and prepare it; {kept}"
+    return f"fetch it from {taken.name} into {store}; the next load is local"
+
+
+def _failure(ref: DatasetRef, asked: list[Asked], as_locked: str | None) -> str:
+    """Return, in words, why a load fails, and what to do."""
+    failed = [one.name for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
+    what = f"nobody could give it, and {', '.join(failed)} failed" if failed else "nobody has it"
+    *_, advice = str(_not_found(ref, asked, as_locked)).splitlines()
+    return f"{what}{as_locked or ''}. {advice}"
+
+
+def _not_found(ref: DatasetRef, asked: list[Asked], as_locked: str | None = None) -> DatasetNotFoundError:
+    """Return the error that a load raises."""
+    answers = [Answer(one.name, one.reason, one.error) for one in asked if one.answer != NOT_ASKED]
+    return not_found(ref, answers, as_locked)
+
+
+def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:
+    """Return what the Hub or a record tells of a dataset that has no manifest."""
+    described = getattr(entry, "described", None)
+    if described is not None:
+        return described()  # type: ignore[no-any-return]
+    return Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
+
+
+def _told(manifest: Manifest) -> dict[str, Any]:
+    splits = [
+        {
+            "name": split.name,
+            "rows": split.rows if split.rows or _knows_rows(split) else None,
+            "size_bytes": split.size_bytes or None,
+            "shards": len(split.shards) or None,
+        }
+        for split in manifest.splits
+    ]
+    return {
+        **as_dict(manifest.ref),
+        "canonical_id": manifest.canonical_id,
+        "resolved_config": manifest.resolved_config,
+        "is_default_config": manifest.is_default_config,
+        "commit": manifest.commit,
+        "origin": manifest.origin,
+        "created": manifest.created,
+        "written_by": dict(manifest.written_by),
+        "license": manifest.license,
+        "restriction": manifest.restriction,
+        "configs": list(manifest.repository_configs),
+        "features": dict(manifest.features),
+        "splits": splits,
+        "files": len(manifest.files) or None,
+        "size_bytes": manifest.size_bytes or None,
+    }
+
+
+def _knows_rows(split: Split) -> bool:
+    return all(shard.rows is not None for shard in split.shards)

@@ -1,0 +1,276 @@
+"""The public functions that list what the store, the bucket and the public files have."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hf_localize.api.datasets import as_dict
+from hf_localize.errors import HfLocalizeError, IntegrityError
+from hf_localize.format.manifest import UNKNOWN, Manifest, restriction_of
+from hf_localize.format.manifest_json import declared
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
+
+if TYPE_CHECKING:
+    from hf_localize.format.public_records import PublicRecord
+
+_log = logging.getLogger(__name__)
+#: How long a list waits for what others can read of its datasets, which is not what it was asked for.
+_PUBLIC_SECONDS = 3.0
+_WILDCARDS = "*?["
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A dataset of a list, with what is known of it there; None where that place does not tell.
+
+    ``created`` is when it was localized (UTC, ISO 8601). ``splits`` has the rows of each.
+    ``size_bytes`` is what its files have; in a list of public datasets, what their ZIP has.
+    """
+
+    ref: DatasetRef
+    place: str
+    canonical_id: str | None = None
+    commit: str | None = None
+    origin: str | None = None
+    created: str | None = None
+    license: str | None = None
+    restriction: str | None = UNKNOWN
+    splits: Mapping[str, int] | None = None
+    size_bytes: int | None = None
+    digest: str | None = None
+    is_public: bool | None = None
+    #: The bucket, or the public files, from which the store's copy came.
+    came_from: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as the public functions do."""
+        splits = None if self.splits is None else dict(self.splits)
+        return {
+            **as_dict(self.ref),
+            "canonical_id": self.canonical_id,
+            "commit": self.commit,
+            "origin": self.origin,
+            "created": self.created,
+            "license": self.license,
+            "restriction": self.restriction,
+            "splits": splits,
+            "rows": None if splits is None else sum(splits.values()),
+            "size_bytes": self.size_bytes,
+            "digest": self.digest,
+            "is_public": self.is_public,
+            "place": self.place,
+            "came_from": self.came_from,
+        }
+
+
+def list_local_datasets(pattern: str | None = None, details: bool = False) -> list[dict[str, Any]]:
+    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store.
+
+    Those of which loads have brought only a part are not among them.
+
+    Args:
+        pattern: of dataset ids, such as ``openai/*``; None: all.
+        details: also return, where it is known, ``canonical_id``, ``commit``, ``origin``, ``created``,
+            ``license``, ``restriction`` (on the Hub: ``gated``, ``private``, ``unknown``, None),
+            ``splits`` (the rows of each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and
+            ``came_from`` (the bucket from which the copy was fetched). Whether a dataset is public is asked,
+            where there are a bucket and a network, for 3 s at most.
+    """
+    session = current_session()
+    if not details:
+        return [as_dict(ref) for ref in session.store.refs() if _matches(ref, pattern)]
+    shared = _public_refs(session)
+    entries = [entry for entry in session.store.entries() if _matches(entry.manifest.ref, pattern)]
+    return [_of_entry(entry, shared, session).as_dict() for entry in entries]
+
+
+def list_datasets_of_other_buckets() -> list[tuple[DatasetRef, str]]:
+    """Return what the original tool keeps of other buckets than the configured one, and of which each is."""
+    store = current_session().store
+    return [(entry.manifest.ref, str(store.origin_of(entry))) for entry in store.of_other_buckets()]
+
+
+def list_partial_datasets() -> list[tuple[DatasetRef, str]]:
+    """Return the datasets of which loads have brought only a part, and in words what of each is here."""
+    return [(entry.manifest.ref, entry.summary()) for entry in current_session().store.partials()]
+
+
+def list_s3_datasets(
+    all_folders: bool = False, pattern: str | None = None, details: bool = False
+) -> list[dict[str, Any]]:
+    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the bucket.
+
+    Without credentials it is what is shared publicly. Where data has no index (the original
+    tool's), the id is the folder's name: the true one is not known.
+
+    Args:
+        all_folders: where there is an index, look for data without one among all folders of the
+            bucket, at a request for each 1,000, not among the first 1,000 only.
+        pattern: of dataset ids, such as ``openai/*``; None: all. Only what begins as it does is listed.
+        details: return more, as :func:`list_local_datasets` does, at a request for each dataset.
+
+    Raises:
+        SettingsError: no bucket is configured.
+        AccessDeniedError, UnreachableError: the bucket can't be listed.
+    """
+    session = current_session()
+    if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
+        return list_public_datasets(pattern, details)
+    from hf_localize.sources.bucket import list_refs
+
+    workers = session.settings.max_concurrency
+    beginning = pattern[: _first_wildcard(pattern)] if pattern else ""
+    found = list_refs(session.bucket, workers, all_folders=all_folders, beginning=beginning)
+    refs = sorted((ref for ref in found if _matches(ref, pattern)), key=str)
+    if not details:
+        return [as_dict(ref) for ref in refs]
+    from hf_localize.transfer.workers import run_all
+
+    shared = _public_refs(session)
+    described: list[Described] = run_all(
+        lambda ref: _of_bucket(ref, session, shared), refs, workers=min(workers, len(refs) or 1)
+    )
+    return [item.as_dict() for item in described]
+
+
+def list_public_datasets(pattern: str | None = None, details: bool = False) -> list[dict[str, Any]]:
+    """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset that is shared publicly.
+
+    Credentials are neither needed nor used: it is what outsiders see, by one request.
+
+    Args:
+        pattern: of dataset ids, such as ``openai/*``; None: all.
+        details: return more, as :func:`list_local_datasets` does.
+
+    Raises:
+        SettingsError: neither a bucket nor a public URL is configured.
+        AccessDeniedError, UnreachableError: the public records can't be read.
+    """
+    session = current_session()
+    found = sorted(
+        _public_records(session, lambda ref: _matches(ref, pattern)), key=lambda item: str(item.ref)
+    )
+    return [item.as_dict() if details else as_dict(item.ref) for item in found]
+
+
+def _matches(ref: DatasetRef, pattern: str | None) -> bool:
+    """Tell whether the id of *ref* is of the *pattern*; or would be as the name of its folder."""
+    if pattern is None:
+        return True
+    patterns = (pattern, pattern.replace("/", "_"))
+    return any(fnmatch.fnmatchcase(ref.dataset_id, one) for one in patterns)
+
+
+def _first_wildcard(pattern: str) -> int:
+    return min((pattern.find(c) for c in _WILDCARDS if c in pattern), default=len(pattern))
+
+
+def _of_manifest(manifest: Manifest, place: str, shared: Collection[DatasetRef] | None) -> Described:
+    return Described(
+        ref=manifest.ref,
+        place=place,
+        canonical_id=manifest.canonical_id,
+        commit=manifest.commit,
+        origin=manifest.origin,
+        created=manifest.created,
+        license=manifest.license,
+        restriction=manifest.restriction,
+        splits={split.name: split.rows for split in manifest.splits},
+        size_bytes=manifest.size_bytes,
+        digest=manifest.digest,
+        is_public=None if shared is None else manifest.ref in shared,
+    )
+
+
+def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None, session: Session) -> Described:
+    origin = session.store.origin_of(entry)
+    came_from = None if origin is None else str(origin)
+    if entry.has_manifest:
+        return replace(_of_manifest(entry.manifest, str(entry.folder), shared), came_from=came_from)
+    sizes = [0]
+    for file in entry.manifest.files:
+        with contextlib.suppress(OSError):
+            sizes.append((entry.folder / file.path).stat().st_size)
+    ref = entry.manifest.ref
+    splits = {split.name: split.rows for split in entry.manifest.splits}
+    return Described(
+        ref=ref,
+        place=str(entry.folder),
+        splits=splits if any(splits.values()) else None,  # Else nobody has recorded the rows.
+        size_bytes=sum(sizes),
+        is_public=None if shared is None else ref in shared,
+        came_from=came_from,
+    )
+
+
+def _of_bucket(ref: DatasetRef, session: Session, shared: Collection[DatasetRef] | None) -> Described:
+    from hf_localize.sources.bucket import find_indexed
+
+    place = str(session.bucket.address)
+    try:
+        entry = find_indexed(session.bucket, ref, 1)
+    except IntegrityError as exc:
+        _log.warning("%s: %s", ref, exc)
+        entry = None
+    if entry is None:  # The original tool's, damaged, or removed meanwhile.
+        return Described(ref=ref, place=place, is_public=None if shared is None else ref in shared)
+    return _of_manifest(entry.manifest, place, shared)
+
+
+def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -> list[Described]:
+    from hf_localize.format.public_records import read_record
+    from hf_localize.sources.public import PublicSource
+
+    document = PublicSource(session.outside, 1).document() or {}
+    records = [(read_record(value), value) for value in document.values()]
+    return [
+        _of_record(record, value, session.outside.url(record.zip_key))
+        for record, value in records
+        if record is not None and is_wanted(record.ref)
+    ]
+
+
+def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> Described:
+    splits = value.get("splits")
+    rows = splits.values() if isinstance(splits, dict) else [None]
+    if not all(isinstance(count, int) and 0 <= count < 1 << 63 for count in rows):
+        splits = None
+    said = value.get("license")
+    is_from_hub = record.commit is not None
+    gated, private = (declared(value.get(word), is_from_hub=is_from_hub) for word in ("gated", "private"))
+    return Described(
+        ref=record.ref,
+        place=url,
+        canonical_id=record.canonical_id,
+        commit=record.commit,
+        license=said if isinstance(said, str) else None,
+        restriction=restriction_of(gated, private),
+        splits=splits,
+        size_bytes=record.size_bytes,
+        digest=record.digest,
+        is_public=True,
+    )
+
+
+def _public_refs(session: Session) -> frozenset[DatasetRef] | None:
+    """Return the refs that are shared publicly; None where that can't be told, or may not be asked."""
+    settings = session.settings
+    if settings.offline or not (settings.s3_bucket_name or settings.public_url):
+        return None
+    from hf_localize.http.deadline import within
+    from hf_localize.sources.public import PublicSource
+
+    seconds = min(_PUBLIC_SECONDS, settings.timeout_seconds)
+    try:
+        records = within(seconds, PublicSource(session.outside, 1).records)
+    except HfLocalizeError as exc:
+        _log.debug("what is public is not known: %s", exc)
+        return None
+    return frozenset(record.ref for record in records or ())

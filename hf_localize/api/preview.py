@@ -1,0 +1,107 @@
+"""The public function that shows the first rows of a dataset: it streams them, and fetches little."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+from hf_localize.api.datasets import as_dict
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def preview_dataset(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    split: str | None = None,
+    rows: int = 5,
+) -> dict[str, Any]:
+    """Return the first rows of a split of a dataset, from the first source that has it.
+
+    They are streamed, so little more than they are is fetched, and nothing is stored.
+
+    Args:
+        split: None is the first one.
+        rows: how many.
+
+    Returns:
+        ``dataset_id``, ``config_name``, ``revision``, ``split``, ``splits`` (all names), ``columns``
+        and ``rows``: a dict for each, with what JSON can hold. Images, sounds and other binary data
+        are not decoded: in their place is a dict of ``path`` and ``size_bytes``.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: no source has it.
+        FileNotFoundError: it has no such split.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    from hf_localize.hf.load import BuilderRequest, open_builder, stock_function
+
+    stock = stock_function()
+    request = BuilderRequest(
+        ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
+    )
+    builder = open_builder(request, with_hub=current_session().hub_enabled())
+    streams = builder.as_streaming_dataset()
+    if split is not None and split not in streams:
+        raise FileNotFoundError(f"{ref} has no split {split!r}. It has {', '.join(streams)}")
+    name = split or next(iter(streams))
+    stream = _undecoded(streams[name])
+    found = [{key: _plain(value) for key, value in row.items()} for row in itertools.islice(stream, rows)]
+    columns = list(stream.features or (found[0] if found else ()))
+    return {
+        **as_dict(ref),
+        "split": name,
+        "splits": list(streams),
+        "columns": columns,
+        "rows": found,
+    }
+
+
+def _undecoded(stream: datasets.IterableDataset) -> datasets.IterableDataset:
+    """Return *stream* with images, sounds and the like as they are stored."""
+    features = stream.features
+    if features is None or not _decoding(features):
+        return stream
+    plain = copy.deepcopy(features)
+    for feature in _decoding(plain):
+        feature.decode = False
+    return stream.cast(plain)
+
+
+def _decoding(feature: Any) -> list[Any]:
+    """Return the parts of *feature* that decode what is stored."""
+    if isinstance(feature, dict):
+        return [found for part in feature.values() for found in _decoding(part)]
+    if isinstance(feature, (list, tuple)):
+        return [found for part in feature for found in _decoding(part)]
+    if getattr(feature, "decode", False) is True:
+        return [feature]
+    return _decoding(getattr(feature, "feature", None) or ())
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* as JSON can hold it."""
+    if isinstance(value, dict):
+        if value.keys() == {"bytes", "path"} and isinstance(value["bytes"], (bytes, type(None))):
+            size = None if value["bytes"] is None else len(value["bytes"])
+            return {"path": value["path"], "size_bytes": size}
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"path": None, "size_bytes": len(value)}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)

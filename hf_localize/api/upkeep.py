@@ -1,0 +1,273 @@
+"""The public functions that take care of what is stored: check, mend, remove, withdraw, make room."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_localize.api.datasets import PlainHub, Result, as_dict
+from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.commit import remove
+from hf_localize.store.verify import Checked, check_store
+
+if TYPE_CHECKING:
+    from hf_localize.upkeep.repair import Repaired
+
+
+def verify_dataset(
+    dataset_id: str | None = None,
+    config_name: str | None = None,
+    revision: str | None = None,
+    deep: bool = False,
+    s3: bool = False,
+    public: bool = False,
+) -> list[dict[str, Any]]:
+    """Check whether a stored dataset is still what was stored. What is here in part is checked too.
+
+    Args:
+        dataset_id: None checks all datasets.
+        deep: read all bytes and compare their sha256, not only the sizes of the files.
+        s3: check the bucket, not the local store.
+        public: check the shared ZIPs, read without credentials, not the local store.
+
+    Returns:
+        For each entry ``dataset_id``, ``config_name``, ``revision``, ``place``, ``files``,
+        ``size_bytes``, ``is_hashed`` (the sha256 of all files was compared), ``is_partial`` and
+        ``damaged``: in words, which files are damaged, and how.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: no bucket is configured.
+        DatasetNotFoundError: the dataset is not there.
+        AccessDeniedError, UnreachableError: the bucket or the public files can't be read.
+    """
+    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    found: list[Checked] = []
+    places = []
+    if not s3 and not public:
+        places.append(str(session.store.path))
+        found += check_store(session.store, ref, deep=deep)
+    if s3 or public:
+        from hf_localize.upkeep.audit import check_bucket, check_public
+
+        workers = session.settings.max_concurrency
+    if s3:
+        places.append(str(session.bucket.address))
+        found += check_bucket(session.require_publisher(), ref, deep=deep, workers=workers)
+    if public:
+        outside, name = session.outside, session.settings.s3_bucket_name
+        places.append(outside.base_url)
+        found += check_public(outside, ref, bucket_name=name, deep=deep, workers=workers)
+    if ref is not None and not found:
+        raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} that could be checked")
+    return [as_dict(checked.ref) | _result_of(checked) for checked in found]
+
+
+def repair_dataset(
+    dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
+) -> list[dict[str, Any]]:
+    """Mend what is damaged in the local store from the next source that has the same content.
+
+    Only damaged files are fetched. From the Hub a dataset comes as a whole.
+
+    Args:
+        dataset_id: None mends all datasets.
+
+    Returns:
+        For each entry that was damaged ``dataset_id``, ``config_name``, ``revision``, ``place``,
+        ``mended`` (paths of files) and ``source``.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: the local store does not have it.
+        IntegrityError: something could not be mended. What could be is.
+    """
+    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    if ref is not None and not session.store.places_of(ref):
+        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be mended")
+    from hf_localize.upkeep.repair import repair
+
+    sources = [s for s in session.resolver().sources if s.kind != "local"]
+    done = [_or_from_hub(item, session) for item in repair(session.store, sources, ref)]
+    if failed := [item for item in done if item.source is None]:
+        told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
+        raise IntegrityError(
+            f"what follows is damaged, and could not be mended:\n{told}\nTo take what a source has, whole or "
+            "other: hg-localize remove it, then hg-localize download it"
+        )
+    return [
+        {**as_dict(item.ref), "place": item.place, "mended": list(item.mended), "source": item.source}
+        for item in done
+    ]
+
+
+def remove_dataset(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None, s3: bool = False
+) -> Result:
+    """Remove a dataset from the local store, what is here in part too.
+
+    A process that has it loaded keeps it. What is shared publicly stays: :func:`withdraw_dataset`.
+
+    Args:
+        s3: remove it from the bucket, not from the local store.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: it is not there.
+        StoreError, AccessDeniedError, UnreachableError: it could not be removed.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    if s3:
+        from hf_localize.publish.remove import find_in_bucket, remove_from_bucket
+
+        bucket, workers = session.require_publisher(), session.settings.max_concurrency
+        own = find_in_bucket(bucket, ref, workers) or ref
+        count = remove_from_bucket(bucket, own, workers)
+        kept = (
+            "; the bucket keeps versions, so they can be had back from there" if bucket.keeps_versions else ""
+        )
+        return Result(True, f"{own}: removed from {bucket.address}, {count} objects{kept}")
+    places = session.store.places_of(ref)
+    if not places:
+        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be removed")
+    for place in places:
+        remove(session.store, place)
+    return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
+
+
+def withdraw_dataset(dataset_id: str, config_name: str | None = None, revision: str | None = None) -> Result:
+    """Take a dataset out of what everybody may read: its public record, then its ZIP.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: it is not shared.
+        PublishError: outsiders can still read it: from a cache before the bucket, or as a former version.
+        AccessDeniedError, UnreachableError: it could not be removed.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    bucket = session.require_publisher()
+    from hf_localize.publish import public
+
+    if not public.withdraw(ref, bucket, session.outside, session.bucket_from_outside):
+        raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
+    return Result(True, f"{ref}: nobody can read it without credentials any more")
+
+
+def prune_datasets(
+    max_bytes: int | None = None,
+    older_than_seconds: float | None = None,
+    keep: Iterable[str] = (),
+    dry_run: bool = False,
+) -> list[dict[str, Any]]:
+    """Remove from the local store what was used longest ago, as far as it can be had again.
+
+    Never removed are datasets that a process of this machine has open, those used less than an hour
+    ago, and those that neither came from the Hub nor are in the bucket or public with the same content.
+
+    Args:
+        max_bytes: go on until the store has no more than this.
+        older_than_seconds: remove all that nobody has used for so long.
+        keep: patterns of dataset ids that stay, such as ``openai/*``.
+        dry_run: remove nothing; return what would be removed.
+
+    Returns:
+        For each removed entry ``dataset_id``, ``config_name``, ``revision``, ``place``,
+        ``size_bytes`` and ``last_used`` (seconds since the epoch).
+    """
+    session = current_session()
+    from hf_localize.store.prune import prune
+
+    pruned = prune(
+        session.store,
+        most_bytes=max_bytes,
+        unused_seconds=older_than_seconds,
+        keep=tuple(keep),
+        can_be_had_again=lambda entry: _can_be_had_again(entry, session, ("s3", "public")),
+        dry_run=dry_run,
+    )
+    return [
+        {
+            **as_dict(item.entry.manifest.ref),
+            "place": str(item.entry.folder),
+            "size_bytes": item.size_bytes,
+            "last_used": item.last_used,
+        }
+        for item in pruned
+    ]
+
+
+def is_last_copy(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None, place: str = "local"
+) -> bool:
+    """Tell whether nobody else is known to have the very content of a dataset.
+
+    Args:
+        place: where it is: ``local``, ``s3`` or ``public``.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    session = current_session()
+    others = tuple(kind for kind in ("local", "s3", "public") if kind != place)
+    try:
+        if place == "local":
+            entry: Entry | NotHere | None = session.store.find_unchecked(ref) or session.store.find_partial(
+                ref
+            )
+        else:
+            (source,) = session.resolver(only=(place,)).sources
+            entry = source.find(ref)
+    except IntegrityError:
+        return False  # It is of no use as it is.
+    if isinstance(entry, StoredEntry):
+        return not _can_be_had_again(entry, session, others)
+    return entry is not None and not isinstance(entry, NotHere)
+
+
+def _can_be_had_again(entry: StoredEntry, session: Session, kinds: tuple[str, ...]) -> bool:
+    """Tell whether a dataset came from the Hub, or a source of *kinds* has the same content."""
+    if entry.manifest.origin == "hub":
+        return True
+    for source in session.resolver(only=kinds).sources:
+        with contextlib.suppress(AccessDeniedError, UnreachableError, IntegrityError):
+            found = source.find(entry.manifest.ref)
+            if isinstance(found, StoredEntry) and found.digest == entry.digest:
+                return True
+    return False
+
+
+def _result_of(checked: Checked) -> dict[str, Any]:
+    result = dataclasses.asdict(checked)
+    damages = result.pop("damages")
+    del result["ref"]
+    return result | {"damaged": [f"{damage['path']} {damage['problem']}" for damage in damages]}
+
+
+def _or_from_hub(item: Repaired, session: Session) -> Repaired:
+    """Fetch an entry as a whole from the Hub where no store could mend it."""
+    store = dataclasses.replace(session.store, is_wary=True)  # Else the damaged one would be taken for whole.
+    if item.source is not None or not session.hub_enabled() or store.places.is_partial(Path(item.place)):
+        return item
+    hub = PlainHub(trust_remote_code=False)
+    try:
+        with contextlib.suppress(IntegrityError):
+            entry = store.open_place(Path(item.place))
+            if entry is None or entry.manifest.origin != "hub":
+                return item
+        found = session.resolver(hub, only=("hub",))
+        home = dataclasses.replace(found, store=store).localize(item.ref, skip_local=True)
+    except DatasetNotFoundError as exc:
+        return dataclasses.replace(item, reason=f"{item.reason}; {exc}")
+    return dataclasses.replace(
+        item, mended=tuple(sorted(home.paths())), source=hub.name, place=str(home.folder)
+    )

@@ -1,0 +1,156 @@
+"""The public functions: a catalogue into a folder, or into the bucket."""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_localize.catalog.detail import detail
+from hf_localize.catalog.frame import About
+from hf_localize.catalog.gathering import BucketShelf, PublicShelf, Shelf
+from hf_localize.catalog.overview import Summary, overview, summary_of
+from hf_localize.catalog.site import INDEX, PAGES, BucketSite, FolderSite, Site
+from hf_localize.errors import SettingsError
+from hf_localize.format.refs import FILES_CONFIG, DatasetRef
+from hf_localize.s3.address import address_of
+from hf_localize.settings import Settings
+from hf_localize.sources.session import Session, current_session
+from hf_localize.transfer.workers import run_all
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_MOST_LETTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A catalogue that was made: where it begins, what is in it, and what of that could not be read."""
+
+    place: str
+    is_public: bool
+    #: Ids, and pages of their configs and revisions.
+    datasets: int
+    pages: int
+    unread: tuple[DatasetRef, ...] = ()
+
+
+def write_catalog(
+    output: str | os.PathLike[str],
+    public: bool = False,
+    title: str | None = None,
+    contact: str | None = None,
+    rows: int = 5,
+) -> Catalog:
+    """Make a catalogue of the bucket's datasets as a folder of pages, for browsers.
+
+    Args:
+        output: a folder that is empty, does not exist, or holds a catalogue, which is replaced.
+        public: of what is shared publicly, as outsiders see it. So it is without credentials, anyway.
+        title: None: after the bucket.
+        contact: whom to ask for access: a mail address, a URL or words.
+        rows: so many rows are shown of each of a dataset's first splits; 0 shows none.
+
+    Raises:
+        SettingsError: no bucket is configured.
+        ConflictError: *output* has something else.
+        StoreError: it can't be written.
+        AccessDeniedError, UnreachableError: the bucket can't be listed.
+    """
+    session = current_session()
+    is_public = public or not session.can_publish()
+    site = FolderSite(Path(output))
+    shelf = _shelf(session, is_public)
+    refs = shelf.refs()
+    site.begin()
+    return _make(session, shelf, refs, site, _about(session.settings, is_public, title, contact), rows)
+
+
+def publish_catalog(
+    public: bool = False, title: str | None = None, contact: str | None = None, rows: int = 5
+) -> Catalog:
+    """Make a catalogue as :func:`write_catalog` does, in a place of its own in the bucket.
+
+    Everybody can read a public one, nobody the other without credentials.
+
+    Raises:
+        SettingsError: there is no bucket, or there are no credentials.
+        PublishError: it is a public one, and can't be read without credentials. The message has the
+            bucket policy that helps.
+        AccessDeniedError, UnreachableError: the bucket can't be listed or written.
+    """
+    session = current_session()
+    bucket = session.require_publisher()
+    site = BucketSite(bucket, session.outside if public else None)
+    shelf = _shelf(session, public)
+    return _make(session, shelf, shelf.refs(), site, _about(session.settings, public, title, contact), rows)
+
+
+def _shelf(session: Session, is_public: bool) -> Shelf:
+    workers = session.settings.max_concurrency
+    if is_public:
+        return PublicShelf(session.outside, workers)
+    return BucketShelf(session.bucket, workers)
+
+
+def _about(settings: Settings, is_public: bool, title: str | None, contact: str | None) -> About:
+    address = address_of(settings)
+    variables = {
+        "HGLOC_S3_BUCKET_NAME": address.name if address else None,
+        "HGLOC_S3_ENDPOINT_URL": address.endpoint_url if address else None,
+        "HGLOC_S3_DATA_PREFIX": (address.prefix or None) if address else None,
+        "HGLOC_AWS_DEFAULT_REGION": address.region if address else None,
+    }
+    if is_public and settings.public_url:
+        variables = {"HGLOC_PUBLIC_URL": settings.public_url}
+    elif is_public:
+        del variables["HGLOC_AWS_DEFAULT_REGION"]
+    if address is None and not settings.public_url:
+        raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
+    return About(
+        title=title or (f"Datasets of {address.name}" if address else "Public datasets"),
+        made=time.strftime("%Y-%m-%d", time.gmtime()),
+        is_public=is_public,
+        variables={name: value for name, value in variables.items() if value},
+        contact=contact,
+    )
+
+
+def _make(
+    session: Session, shelf: Shelf, refs: Sequence[DatasetRef], site: Site, about: About, rows: int
+) -> Catalog:
+    names = page_names(refs)
+    together: dict[str, list[tuple[DatasetRef, str]]] = collections.defaultdict(list)
+    for ref in sorted(refs, key=lambda ref: (ref.config_name == FILES_CONFIG, str(ref))):
+        together[ref.dataset_id].append((ref, names[ref]))
+
+    def make(ref: DatasetRef) -> Summary:
+        # Only the summary stays in memory.
+        listing, path = shelf.read(ref, rows), f"{PAGES}/{names[ref]}"
+        site.put(path, detail(about, listing, together[ref.dataset_id]))
+        return summary_of(listing, path)
+
+    summaries: list[Summary] = run_all(make, refs, workers=session.settings.max_concurrency)
+    site.put(INDEX, overview(about, summaries))
+    site.finish({INDEX, *(summary.path for summary in summaries)})
+    unread = tuple(summary.ref for summary in summaries if summary.has_problem)
+    return Catalog(site.place, about.is_public, len(together), len(summaries), unread)
+
+
+def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
+    """Return the file name of each dataset's page: readable, and another one for each ref."""
+    names = {ref: _readable(ref) for ref in refs}
+    counts = collections.Counter(name.lower() for name in names.values())
+    return {
+        ref: f"{name}{ref.suffix.replace('~', '-') if counts[name.lower()] > 1 else ''}.html"
+        for ref, name in names.items()
+    }
+
+
+def _readable(ref: DatasetRef) -> str:
+    parts = [ref.dataset_id.replace("/", "--"), ref.config_name or "default", ref.revision or ""]
+    safe = "--".join(_NO_NAME.sub("_", part) for part in parts if part)
+    return safe if len(safe) <= _MOST_LETTERS else f"{safe[:_MOST_LETTERS]}{ref.suffix.replace('~', '-')}"

@@ -1,0 +1,167 @@
+"""Where the pages of a catalogue go: a folder, or a place of their own in the bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hf_localize.errors import AccessDeniedError, ConflictError, HfLocalizeError, PublishError, StoreError
+from hf_localize.format.refs import PUBLIC_ZIP_FOLDER
+from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.public import public_policy
+from hf_localize.s3.bucket import Bucket
+
+#: Everybody may read what lies below the public place, and nobody without credentials what does not.
+PRIVATE_PLACE, PUBLIC_PLACE = ".hgloc/site", f"{PUBLIC_ZIP_FOLDER}/catalog"
+INDEX, PAGES = "index.html", "datasets"
+#: By this a catalogue's own page is known, so that nothing else is overwritten.
+GENERATOR = '<meta name="generator" content="hf_localize'
+_HEAD_BYTES = 4096
+_PART = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+class Site(Protocol):
+    """A place for pages. A page that was there is replaced as a whole."""
+
+    @property
+    def place(self) -> str:
+        """Return where a reader begins."""
+
+    def put(self, path: str, page: bytes) -> None:
+        """Write the page at *path*; may be called by several threads."""
+
+    def finish(self, paths: Collection[str]) -> None:
+        """Remove the pages of a former catalogue that are not among *paths*."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSite:
+    """A folder."""
+
+    folder: Path
+
+    @property
+    def place(self) -> str:
+        """Return the path of the first page."""
+        return str(self.folder / INDEX)
+
+    def begin(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConflictError: it has something else than a catalogue.
+            StoreError: it can't be made.
+        """
+        with _writing(self.folder):
+            (self.folder / PAGES).mkdir(parents=True, exist_ok=True)
+            names = {path.name for path in self.folder.iterdir() if not _is_part(path)}
+        pages = [self.folder / INDEX, *(page for page in self._pages() if not _is_part(page))]
+        if names - {INDEX, PAGES} or not all(map(_is_ours, pages)):
+            raise ConflictError(
+                f"{self.folder} has something else than a catalogue, and nothing was written; name an "
+                "empty folder, or one that does not exist"
+            )
+
+    def put(self, path: str, page: bytes) -> None:
+        """Write a page; raises StoreError where it can't be written."""
+        target = self.folder / path
+        part = target.with_name(f".{uuid.uuid4().hex}.part")
+        with _writing(target):
+            try:
+                part.write_bytes(page)
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def finish(self, paths: Collection[str]) -> None:
+        """Remove other pages."""
+        for page in self._pages():
+            if f"{PAGES}/{page.name}" not in paths:
+                with _writing(page):
+                    page.unlink(missing_ok=True)
+
+    def _pages(self) -> list[Path]:
+        return list((self.folder / PAGES).iterdir())
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSite:
+    """A place in the bucket that nothing else uses; *outside* tells whether it is public."""
+
+    bucket: Bucket
+    #: None: a private catalogue.
+    outside: PublicFiles | None
+
+    @property
+    def place(self) -> str:
+        """Return the first page's URL, or its address where it needs credentials."""
+        if self.outside is not None:
+            return self.outside.url(f"{PUBLIC_PLACE}/{INDEX}")
+        address = self.bucket.address
+        return f"s3://{address.name}/{address.key(f'{PRIVATE_PLACE}/{INDEX}')}"
+
+    def put(self, path: str, page: bytes) -> None:
+        """Upload a page.
+
+        Raises:
+            PublishError: it is for everybody, and can't be read without credentials.
+        """
+        key = f"{self._folder}/{path}"
+        extra: dict[str, Any] = {
+            "ContentType": "text/html; charset=utf-8",
+            "CacheControl": "max-age=60",
+        }
+        if self.outside is None:
+            self.bucket.put(key, page, **extra)
+            return
+        self.bucket.put(key, page, public=True, **extra)
+        if path == INDEX and not self.outside.is_readable(key):
+            raise PublishError(
+                f"{key} in {self.bucket.address} can't be read without credentials: the bucket does not "
+                "honour the public-read ACL, or the credentials lack s3:PutObjectAcl. Add this bucket "
+                "policy, allow public policies for the bucket (Block Public Access), and run the command "
+                f"again:\n{public_policy(self.bucket)}"
+            )
+
+    def finish(self, paths: Collection[str]) -> None:
+        """Remove other pages; they stay where that is not permitted."""
+        folder = f"{self._folder}/"
+        with contextlib.suppress(AccessDeniedError):
+            keys = [info.key for info in self.bucket.list_keys(folder)]
+            self.bucket.delete_all(key for key in keys if key.removeprefix(folder) not in paths)
+
+    @property
+    def _folder(self) -> str:
+        return PRIVATE_PLACE if self.outside is None else PUBLIC_PLACE
+
+
+def _is_part(path: Path) -> bool:
+    """Tell whether *path* is what a run that was cut off has left."""
+    return _PART.fullmatch(path.name) is not None
+
+
+def _is_ours(page: Path) -> bool:
+    """Tell whether *page* may be overwritten: there is none, or it is one of a catalogue."""
+    try:
+        with open(page, "rb") as file:
+            return GENERATOR.encode() in file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except HfLocalizeError:
+        raise
+    except OSError as exc:
+        raise StoreError(f"{path} can't be written: {exc.strerror or exc}") from exc

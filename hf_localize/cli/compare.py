@@ -1,0 +1,110 @@
+"""The commands that compare what is stored: with the bucket, and with the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_localize.cli.options import ANY_DATASET_ID, EXIT_CODES, NAME, REVISION, command
+from hf_localize.cli.output import is_terminal, names, say, show, show_json, show_lines, show_table
+
+if TYPE_CHECKING:
+    from hf_localize.api.compare import Difference
+
+_SHORT = 12
+_ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also list datasets without a difference.")
+
+
+@command()
+@ANY_DATASET_ID
+@NAME
+@REVISION
+@_ALL
+@click.option("--exit-code", is_flag=True, help="Exit with status 6 if anything differs.")
+@click.pass_context
+def diff(
+    ctx: click.Context,
+    /,
+    dataset_id: str | None,
+    is_all: bool,
+    exit_code: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Compare the local store with the bucket.
+
+    Compares all datasets, or DATASET_ID, by digests and files, without reading data. Prints a line for each
+    difference: dataset id, config name, revision, state ("different", "only local", "only s3", or "unknown"
+    if no sha256 is recorded), local digest, remote digest; and then the files that differ.
+
+    Example: hg-localize diff openai/gsm8k --name main
+    """
+    from hf_localize.api.compare import diff_datasets
+
+    found = diff_datasets(dataset_id, **options)
+    shown = [item for item in found if is_all or dataset_id is not None or item.state != "same"]
+    if as_json:
+        show_json(shown)
+    else:
+        _show_differences(shown)
+    say(f"{sum(item.state == 'same' for item in found)} of {len(found)} are the same here and in the bucket")
+    if exit_code and any(item.state != "same" for item in found):
+        ctx.exit(EXIT_CODES["conflict"])
+
+
+def _show_differences(found: Sequence[Difference]) -> None:
+    rows = [
+        [*names(asdict(item)), item.state, _short(item.local_digest), _short(item.s3_digest)]
+        for item in found
+    ]
+    if is_terminal():
+        show_table(("dataset", "config", "revision", "state", "digest here", "digest there"), rows)
+    else:
+        show_lines(rows)
+    for item in found:
+        for file in item.files:
+            sizes = (f"{'none' if n is None else n} {where}" for n, where in _sizes(file))
+            show(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
+
+
+def _sizes(file: Any) -> Sequence[tuple[int | None, str]]:
+    return (file.local_bytes, "here"), (file.s3_bytes, "there")
+
+
+@command()
+@ANY_DATASET_ID
+@NAME
+@REVISION
+@_ALL
+@click.option("--s3", is_flag=True, help="Look at the datasets in the bucket, not in the local store.")
+def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
+    """List the datasets that have a newer commit on the Hub.
+
+    Looks at datasets from the Hub that are stored under a branch or tag. Prints a line for each: dataset
+    id, config name, revision, state ("outdated", "gone" from the Hub, or "unknown"), stored commit, commit
+    on the Hub. To download the newer commits, use hg-localize download --update.
+
+    Example: hg-localize outdated
+    """
+    from hf_localize.api.compare import list_outdated
+
+    found = list_outdated(dataset_id, **options)
+    shown = [item for item in found if is_all or item.state not in ("current", "pinned")]
+    if as_json:
+        show_json(shown)
+        return
+    rows = [
+        [*names(asdict(item)), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown
+    ]
+    if is_terminal():
+        show_table(("dataset", "config", "revision", "state", "commit", "on the Hub"), rows)
+    else:
+        show_lines(rows)
+    say(f"{sum(item.state == 'outdated' for item in found)} of {len(found)} from the Hub are outdated")
+
+
+def _short(text: str | None) -> str | None:
+    return text and text[:_SHORT]

@@ -1,0 +1,228 @@
+"""The commands that bring datasets: from the Hub or a folder into the store, and from there to the bucket."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_localize.cli.options import (
+    ANY_DATASET_ID,
+    ANY_DATASET_IDS,
+    CONFIG_NAMES,
+    DATASET_ID,
+    KEEP_FILES,
+    MAKE_PUBLIC,
+    NAME,
+    NO_CHECKS,
+    NO_UPLOAD,
+    REVISION,
+    SHARE_RESTRICTED,
+    TRUST_REMOTE_CODE,
+    command,
+    fail,
+)
+from hf_localize.cli.output import named, say, show, show_json
+
+if TYPE_CHECKING:
+    from hf_localize.api.batch import Download, Sync
+    from hf_localize.format.refs import DatasetRef
+
+
+@command()
+@ANY_DATASET_IDS
+@CONFIG_NAMES
+@click.option("--all-configs", is_flag=True, help="Download every config of the repository.")
+@REVISION
+@click.option(
+    "--from-file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Read datasets from a file with lines of ID [CONFIG [REVISION]] and # comments; - is stdin.",
+)
+@click.option(
+    "--locked",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Download exactly what this lock file names, or each DATASET_ID of it; upload nothing.",
+)
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Replace older commits by the newest on the Hub; without DATASET_ID, of all outdated datasets.",
+)
+@TRUST_REMOTE_CODE
+@MAKE_PUBLIC
+@SHARE_RESTRICTED
+@NO_UPLOAD
+@KEEP_FILES
+@NO_CHECKS
+def download(
+    dataset_ids: tuple[str, ...],
+    config_names: tuple[str, ...],
+    all_configs: bool,
+    from_file: str | None,
+    locked: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Download datasets into the local store and upload them to the bucket.
+
+    Each DATASET_ID is looked for in the local store, the private bucket, the public ZIPs and the Hub, in
+    this order. With credentials, it is also uploaded to the bucket, unless the bucket has it. Prints the
+    path of the local copy. Several datasets or configs are downloaded in parallel, and a failure does not
+    stop the others. Run the same command again to resume.
+
+    Example: hg-localize download openai/gsm8k --name main --make-public
+    """
+    if all_configs and config_names:
+        raise click.UsageError("--all-configs and --name exclude each other.")
+    if locked is not None:
+        _refuse_with_locked(config_names or all_configs or from_file, **options)
+        from hf_localize.api.lock import download_locked
+
+        how = {name: options[name] for name in ("trust_remote_code", "verification_mode")}
+        _show(download_locked(locked, dataset_ids, **how), as_json)
+    elif from_file is not None or (options["update"] and not dataset_ids):
+        revision = options.pop("revision")
+        if dataset_ids or config_names or all_configs or revision:
+            raise click.UsageError("A list names configs and revisions itself.")
+        from hf_localize.api.batch import download_refs
+
+        _show(download_refs(_listed(from_file), **options), as_json)
+    elif not dataset_ids:
+        raise click.UsageError("say what: DATASET_ID..., --from-file FILE, --locked FILE, or --update")
+    elif all_configs or len(dataset_ids) > 1 or len(config_names) > 1:
+        from hf_localize.api.batch import download_datasets
+
+        names = config_names or (None,)
+        _show(download_datasets(dataset_ids, names, all_configs=all_configs, **options), as_json)
+    else:
+        _download_one(dataset_ids[0], config_names[0] if config_names else None, as_json, **options)
+
+
+def _refuse_with_locked(others: Any, **options: Any) -> None:
+    changing = ("revision", "update", "make_public", "share_restricted", "keep_files")
+    if others or any(options[name] for name in changing):
+        raise click.UsageError(
+            "--locked takes what the file names, as it is: only --trust-remote-code and --no-checks fit."
+        )
+
+
+def _listed(from_file: str | None) -> list[DatasetRef]:
+    """Return what a list names; None: all of the store that is outdated."""
+    if from_file is None:
+        from hf_localize.api.compare import list_outdated
+
+        return [item.ref for item in list_outdated() if item.state == "outdated"]
+    from hf_localize.format.listfile import parse_list, read_list
+
+    return parse_list(sys.stdin, "stdin") if from_file == "-" else read_list(Path(from_file))
+
+
+def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: Any) -> None:
+    from hf_localize.api.datasets import download_dataset
+
+    try:
+        path = download_dataset(dataset_id, name, **options).message_or_path
+    except Exception as exc:
+        if as_json:
+            from hf_localize.api.batch import failed
+            from hf_localize.format.refs import DatasetRef
+
+            show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
+        elif here := getattr(exc, "path", None):  # Only its publishing has failed.
+            show(str(here))
+        raise
+    if not as_json:
+        show(path)
+        return
+    from hf_localize.api.batch import Download
+
+    show_json([Download(dataset_id, name, options["revision"], path=path)])
+
+
+def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str = "downloads") -> None:
+    """Show what became of many; the exit status is that of the failures, where they have one."""
+    failed = [result for result in results if not result.success]
+    if as_json:
+        show_json(list(results))
+    else:
+        from hf_localize.api.batch import Sync
+
+        for result in results:
+            shown = result.message if isinstance(result, Sync) else result.path
+            if shown is not None:  # One that is here, but could not be published, has a path and an error.
+                show(shown)
+    for result in failed:
+        show(f"Error: {result}: {result.error}", err=True)
+    if not failed:
+        say(f"{len(results)} {what} done.")
+    else:
+        kinds = {result.error_kind or "failed" for result in failed}
+        fail(f"{len(failed)} of {len(results)} {what} failed.", kinds.pop() if len(kinds) == 1 else "failed")
+
+
+@command()
+@click.argument("path", type=click.Path(exists=True, file_okay=False))
+@DATASET_ID
+@NAME
+@REVISION
+@MAKE_PUBLIC
+@SHARE_RESTRICTED
+@NO_UPLOAD
+@KEEP_FILES
+def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
+    """Add a folder of your own data as a dataset, and upload it to the bucket.
+
+    PATH is a folder that save_to_disk wrote, or a folder of data files (parquet, csv, json, text, images).
+    The data is copied, and from then on DATASET_ID is its name. Prints the path of the local copy.
+
+    Example: hg-localize register ./my_corpus team/corpus --revision v2
+    """
+    from hf_localize.api.datasets import register_dataset
+
+    made = register_dataset(path, dataset_id, **options).message_or_path
+    if as_json:
+        show_json({**named(dataset_id, **options), "path": made})
+    else:
+        show(made)
+
+
+@command("sync-local-to-s3")
+@ANY_DATASET_ID
+@click.option("--all", "-a", "is_all", is_flag=True, help="Upload everything in the local store.")
+@NAME
+@REVISION
+@MAKE_PUBLIC
+@SHARE_RESTRICTED
+def sync_local_to_s3(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
+    """Upload datasets from the local store to the bucket.
+
+    A dataset that the bucket has with the same content is skipped; other content is replaced. With --all,
+    several are uploaded in parallel, and a failure does not stop the others. Run the same command again to
+    resume.
+
+    Example: hg-localize sync-local-to-s3 team/corpus --make-public
+    """
+    if is_all == (dataset_id is not None):
+        raise click.UsageError("say what: DATASET_ID, or --all")
+    if dataset_id is None:
+        from hf_localize.api.batch import sync_local_datasets_to_s3
+
+        if options.pop("config_name") or options.pop("revision"):
+            raise click.UsageError("--all is every config and revision that is here")
+        _show(sync_local_datasets_to_s3(**options), as_json, "uploads")
+        return
+    from hf_localize.api.datasets import sync_local_dataset_to_s3
+
+    done = sync_local_dataset_to_s3(dataset_id, **options).message_or_path
+    if as_json:
+        from hf_localize.api.batch import Sync
+
+        show_json([Sync(dataset_id, options["config_name"], options["revision"], message=done)])
+    else:
+        show(done)

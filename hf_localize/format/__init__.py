@@ -1,0 +1,1 @@
+"""The bytes and values of everything that is stored. It opens no connection."""

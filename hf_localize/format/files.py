@@ -1,0 +1,109 @@
+"""The files of an entry: which relative paths are accepted, which files a folder has, and their sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from hf_localize.errors import IntegrityError, UnsafeArchiveError
+from hf_localize.format.manifest import FileRecord
+from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.progress import counter
+
+_CHUNK_BYTES = 1 << 20
+#: Common file systems take names of 255 bytes; S3 takes keys of 1,024, the entry's folder with them.
+_MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 900
+#: Characters of a path that has no more bytes than a name may have, in any script.
+_SHORT = 63
+#: What most paths look like; others are looked at more closely.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+
+
+def check_paths(paths: Iterable[str], where: str) -> set[str]:
+    """Return *paths* as a set when each is a plain relative path inside an entry.
+
+    Raises:
+        UnsafeArchiveError: a path is absolute, has ``..``, a backslash, a drive or a control
+            character, is too long, is the manifest's own, or stands twice (also when only case differs).
+    """
+    checked: set[str] = set()
+    folded: set[str] = {MANIFEST_NAME}
+    for path in paths:
+        if not _PLAIN_PATH.fullmatch(path) and not _is_plain(path):
+            raise UnsafeArchiveError(f"{where} names a path that is refused: {path[:200]!r}")
+        if len(path) > _SHORT and _is_too_long(path):
+            raise UnsafeArchiveError(f"{where} names a path that is too long: {path[:200]!r}…")
+        name = path.casefold()
+        if name in folded:
+            raise UnsafeArchiveError(f"{where} names {path!r} twice, or in place of the manifest")
+        folded.add(name)
+        checked.add(path)
+    return checked
+
+
+def check_tree(paths: Iterable[str], where: str) -> set[str]:
+    """Return *paths* as :func:`check_paths` does when they can all be files of one folder.
+
+    Raises:
+        UnsafeArchiveError: also where a path is a folder of another.
+    """
+    checked = check_paths(paths, where)
+    folded = {path.casefold() for path in checked}
+    for path in folded:
+        end = path.find("/")
+        while end >= 0:
+            if path[:end] in folded:
+                raise UnsafeArchiveError(f"{where} names {path[:end][:200]!r} as a file and as a folder")
+            end = path.find("/", end + 1)
+    return checked
+
+
+def _is_too_long(path: str) -> bool:
+    return len(path.encode()) > _MOST_PATH_BYTES or any(
+        len(part.encode()) > _MOST_NAME_BYTES for part in path.split("/")
+    )
+
+
+def _is_plain(path: str) -> bool:
+    pure = PurePosixPath(path)
+    plain = path == str(pure) and not pure.is_absolute() and path != "."
+    return plain and ".." not in pure.parts and not any(c in path for c in "\\:") and path.isprintable()
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the relative path of each file in *folder*, sorted, without dotfiles."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            yield relative.as_posix()
+
+
+def hash_file(path: Path, name: str) -> FileRecord:
+    """Return the record (size, sha256) of the file at *path*, under the name *name*.
+
+    The time of its last access stays as it is where the system permits that: it tells when the
+    dataset was used last.
+
+    Raises:
+        IntegrityError: there is no such file.
+    """
+    digest, size, note = hashlib.sha256(), 0, counter(name)
+    try:
+        with open(path, "rb", opener=_open_unnoticed) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                note(size)
+    except FileNotFoundError as exc:
+        raise IntegrityError(f"{path} is missing") from exc
+    return FileRecord(name, size, digest.hexdigest())
+
+
+def _open_unnoticed(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:  # The system grants it to the file's owner alone.
+        return os.open(path, flags)

@@ -1,0 +1,247 @@
+"""The lock file and the record of loads, as values: which content of which dataset a run has, or may have."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, LockError, NotLockedError
+from hf_localize.format.equivalence import answers
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.format.renamed_ids import present_ref
+from hf_localize.format.sealed_json import parse_json
+
+FORMAT_VERSION = 1
+_DIGEST = re.compile("[0-9a-f]{64}")
+_COMMIT = re.compile("[0-9a-f]{40}")
+_NAMES = ("dataset_id", "config_name", "revision")
+_TEXTS = ("commit", "digest", "canonical_id", "resolved_config")
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """Exactly one content of a dataset: by its digest or, where that is None, by its commit on the Hub.
+
+    The other fields tell which refs it answers, as those of a manifest do.
+    """
+
+    ref: DatasetRef
+    digest: str | None = None
+    commit: str | None = None
+    canonical_id: str | None = None
+    resolved_config: str | None = None
+    is_default_config: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.ref} ({self.content})"
+
+    @property
+    def content(self) -> str:
+        """Return, in words, which content it is."""
+        return content_in_words(self.digest, self.commit)
+
+    def answers(self, ref: DatasetRef) -> bool:
+        """Tell whether this is what *ref* names, as a manifest would."""
+        return answers(self, ref)
+
+    def is_met_by(self, manifest: Manifest) -> bool:
+        """Tell whether an entry with *manifest*, which has the sha256 of every file, is this content."""
+        if self.digest is not None:
+            return manifest.digest == self.digest
+        return self.commit is not None and manifest.commit == self.commit
+
+    def by_commit(self) -> Locked:
+        """Return the same without the digest, where there is a commit: any capture of that commit is it."""
+        return self if self.commit is None else replace(self, digest=None)
+
+
+def locked(ref: DatasetRef, manifest: Manifest) -> Locked:
+    """Return the content of the entry with *manifest* as *ref*; no digest where it lacks a sha256."""
+    return Locked(
+        ref,
+        digest=manifest.digest if all(file.sha256 for file in manifest.files) else None,
+        commit=manifest.commit,
+        canonical_id=manifest.canonical_id,
+        resolved_config=manifest.resolved_config,
+        is_default_config=manifest.is_default_config,
+    )
+
+
+def content_in_words(digest: str | None, commit: str | None) -> str:
+    """Return, in words, the first figures of what tells a content."""
+    told = {"digest": digest, "commit": commit}
+    return ", ".join(f"{name} {value[:12]}…" for name, value in told.items() if value) or "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """All that a lock file names; ``where`` is its path."""
+
+    datasets: tuple[Locked, ...]
+    where: str = ""
+
+    def of(self, ref: DatasetRef) -> Locked:
+        """Return what the lock file has for *ref*, or for it by the dataset's present id.
+
+        Raises:
+            NotLockedError: it does not name the dataset.
+        """
+        for name in filter(None, (ref, present_ref(ref))):
+            found = [item for item in self.datasets if item.answers(name)]
+            if found:
+                return min(found, key=lambda item: item.ref != name)
+        others = [str(item.ref) for item in self.datasets if item.ref.dataset_id == ref.dataset_id]
+        has = f" (it has {', '.join(others)})" if others else ""
+        raise NotLockedError(
+            f"{ref} is not in the lock file {self.where}{has}, so it is not loaded. To take it in, write "
+            "the lock file anew by: hg-localize lock; to load without one, unset HGLOC_LOCK"
+        )
+
+    def as_locked(self, item: Locked) -> str:
+        """Return what to say after the name of a dataset of which only *item* is looked for."""
+        return f" as {self.where} has it ({item.content})"
+
+    def to_bytes(self) -> bytes:
+        """Return the lock file: JSON, the same for the same content, a line for each field."""
+        document = {"format_version": FORMAT_VERSION, "datasets": [as_json(item) for item in self.datasets]}
+        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the lock file to *path* by one rename."""
+        path = Path(path)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(self.to_bytes())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def lock_of(items: Iterable[Locked], where: str = "") -> Lock:
+    """Return a lock of *items*, sorted, each ref once.
+
+    Raises:
+        ConflictError: one ref has two contents.
+        LockError: nothing tells the content of one.
+    """
+    found: dict[DatasetRef, Locked] = {}
+    for item in items:
+        before = found.setdefault(item.ref, item)
+        merged = _merged(before, item)
+        if merged is None:
+            raise ConflictError(
+                f"{item.ref} was loaded with two contents: {before.content}, then {item.content}. Remove the "
+                f"record and run again, or lock what is there now: hg-localize lock {item.ref.dataset_id}"
+            )
+        if merged.digest is None and merged.commit is None:
+            raise LockError(
+                f"{item.ref} can't be locked: neither its digest nor its commit is known. What the original "
+                f"tool wrote is written anew by: hg-localize sync-local-to-s3 {item.ref.dataset_id}"
+            )
+        found[item.ref] = merged
+    return Lock(tuple(sorted(found.values(), key=lambda item: _sort_key(item.ref))), where)
+
+
+def _merged(one: Locked, other: Locked) -> Locked | None:
+    """Return what two notes of one ref tell together: a stream from the Hub has a commit only."""
+    if one.digest and other.digest:
+        return one if one.digest == other.digest else None
+    if one.commit != other.commit:
+        return None
+    return one if one.digest else other
+
+
+def _sort_key(ref: DatasetRef) -> tuple[str, str, str]:
+    return ref.dataset_id, ref.config_name or "", ref.revision or ""
+
+
+def read_lock(path: Path) -> Lock:
+    """Return what the lock file *path* names; it is read again when it has changed.
+
+    Raises:
+        LockError: there is none, or it can't be understood.
+    """
+    try:
+        stat = path.stat()
+        return _read_lock(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as exc:
+        raise LockError(f"the lock file {path} can't be read: {exc.strerror or exc}") from exc
+
+
+@functools.lru_cache(maxsize=4)
+def _read_lock(path: Path, _changed: int, _size: int) -> Lock:
+    return parse_lock(path.read_bytes(), str(path))
+
+
+def parse_lock(data: bytes, where: str) -> Lock:
+    """Return the lock that *data* holds; *where* names its place in errors.
+
+    Raises:
+        LockError: it can't be understood, or is of a format version that is not known here.
+    """
+    try:
+        document = parse_json(data, where)
+        version = document["format_version"]
+        if version != FORMAT_VERSION:
+            raise LockError(
+                f"{where} has format version {version!r}; this version of hf_localize reads version "
+                f"{FORMAT_VERSION}. Upgrade hf_localize."
+            )
+        return lock_of([from_json(item) for item in document["datasets"]], where)
+    except (TypeError, KeyError, AttributeError, InvalidRefError, IntegrityError, ConflictError) as exc:
+        raise LockError(f"{where} is not a lock file: {exc}") from exc
+
+
+def read_record(path: Path) -> list[Locked]:
+    """Return what loads have appended to *path*, a file or a folder of such files, each content once.
+
+    A line that was cut off, as by a machine that went down, is left out.
+
+    Raises:
+        LockError: there is nothing.
+    """
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    try:
+        lines = [line for file in files for line in file.read_bytes().splitlines()]
+    except OSError as exc:
+        raise LockError(f"the record {path} can't be read: {exc.strerror or exc}") from exc
+    found: dict[Locked, None] = {}
+    for line in lines:
+        try:
+            found[from_json(parse_json(line, str(path)))] = None
+        except (TypeError, KeyError, AttributeError, InvalidRefError, IntegrityError, LockError):
+            continue
+    if not found:
+        raise LockError(f"the record {path} names no load. Run the program with HGLOC_RECORD={path}")
+    return list(found)
+
+
+def as_json(item: Locked) -> dict[str, Any]:
+    """Return one dataset as the lock file and the record have it."""
+    names = {name: getattr(item.ref, name) for name in _NAMES}
+    texts = {name: getattr(item, name) for name in _TEXTS}
+    return {**names, **texts, "is_default_config": item.is_default_config}
+
+
+def from_json(value: Mapping[str, Any]) -> Locked:
+    """Return what a dataset of a lock file, or a line of a record, says."""
+    texts = {name: _text(value, name) for name in _TEXTS}
+    for name, form in (("digest", _DIGEST), ("commit", _COMMIT)):
+        if texts[name] is not None and not form.fullmatch(texts[name] or ""):
+            raise LockError(f"{value['dataset_id']!r:.200} has a {name} that is none: {texts[name]!r:.100}")
+    ref = DatasetRef(value["dataset_id"], _text(value, "config_name"), _text(value, "revision"))
+    return Locked(ref, **texts, is_default_config=value.get("is_default_config") is True)
+
+
+def _text(value: Mapping[str, Any], name: str) -> str | None:
+    text = value.get(name)
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"{name} {text!r:.100} is no text")
+    return text

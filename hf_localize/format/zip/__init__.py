@@ -1,0 +1,1 @@
+"""ZIP archives: their layout, read by ranges, written at once by several threads."""

@@ -1,0 +1,48 @@
+"""Our errors as errors that callers of stock `datasets` catch."""
+
+from __future__ import annotations
+
+import datasets
+
+from hf_localize.errors import (
+    DatasetConflictError,
+    DatasetCorruptError,
+    DatasetDeniedError,
+    DatasetNotFoundError,
+    DatasetUnreachableError,
+    NotLockedError,
+)
+from hf_localize.sources.resolver import Answer
+
+
+def as_stock_raises(exc: DatasetNotFoundError) -> Exception:
+    """Return *exc* as an error that callers of stock `datasets` catch.
+
+    It is a ``datasets`` ``DatasetNotFoundError`` too, and a ``ConnectionError`` where a source
+    was out of reach. Where the Hub has answered, its message comes first.
+    """
+    said = [a.error for a in exc.answers if isinstance(a, Answer) and isinstance(a.error, _STOCK)]
+    first = f"{said[-1]}\n" if said else ""
+    error = _AS_STOCK[type(exc)](f"{first}{exc}")
+    error.answers = exc.answers
+    return error
+
+
+_STOCK = datasets.exceptions.DatasetNotFoundError
+
+
+def _also_stock(kind: type[DatasetNotFoundError]) -> type[DatasetNotFoundError]:
+    """Return *kind* as a class that is stock's error too, and that pickle finds by name."""
+    qualified = f"Stock{kind.__name__}"
+    made = type(kind.__name__, (kind, _STOCK), {"__module__": __name__, "__qualname__": qualified})
+    globals()[qualified] = made
+    return made
+
+
+_AS_STOCK = {
+    kind: _also_stock(kind)
+    for kind in (
+        *(DatasetNotFoundError, DatasetDeniedError, DatasetUnreachableError, DatasetCorruptError),
+        *(DatasetConflictError, NotLockedError),
+    )
+}

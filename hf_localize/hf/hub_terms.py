@@ -1,0 +1,97 @@
+"""What the Hub answers about who may have a dataset. Neither `datasets` nor its cache is needed for that."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import build_hf_headers, validate_repo_id
+
+from hf_localize.errors import RefusedError, UnreachableError
+from hf_localize.format.manifest import Terms
+from hf_localize.http.deadline import within
+from hf_localize.http.retry import trying
+
+_MOST_SECONDS = 10.0
+
+
+def terms_of(dataset_id: str, timeout_seconds: float) -> Terms | None:
+    """Return the Hub's terms for *dataset_id*; None: it has no such dataset.
+
+    It is asked with the Hub token in force: of a private dataset that the token may not see it says
+    the same as of one that does not exist. A redirect from an old id, or from another letter case,
+    is followed. An id that no dataset of the Hub can have is not asked for.
+
+    Raises:
+        UnreachableError: the Hub did not answer, or not as the Hub does.
+    """
+    try:
+        validate_repo_id(dataset_id)
+    except HFValidationError:
+        return None
+    url = f"{constants.ENDPOINT}/api/datasets/{quote(dataset_id)}"
+    answers: list[requests.Response] = []
+
+    def ask() -> None:
+        try:
+            answers.append(asked("GET", url, timeout_seconds, headers=build_hf_headers()))
+        except requests.RequestException as exc:
+            raise UnreachableError(f"couldn't reach {constants.ENDPOINT} ({type(exc).__name__})") from exc
+        if answers[-1].status_code >= 500:
+            raise UnreachableError(f"{constants.ENDPOINT} answers {answers[-1].status_code}")
+
+    within(_seconds(timeout_seconds), lambda: trying(url, ask))
+    answer = answers[-1]
+    code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
+    if answer.ok:
+        return _terms(answer)
+    # Without a token 401 stands for what is not there; with one it says that the token is not valid.
+    if code == "RepoNotFound" or (answer.status_code == 401 and message and "credentials" not in message):
+        return None
+    raise RefusedError(f"{constants.ENDPOINT} answers {answer.status_code} {message or code}".rstrip())
+
+
+def _terms(answer: requests.Response) -> Terms:
+    try:
+        document = answer.json()
+        return Terms(str(document["id"]), *(known(document.get(name)) for name in ("gated", "private")))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not") from exc
+
+
+def known(value: object) -> bool | None:
+    """Return a fact of the Hub's JSON (``gated`` is false or a word) as a bool; None: it is not told."""
+    return None if value is None else bool(value)
+
+
+def asked(method: str, url: str, timeout_seconds: float, **options: Any) -> requests.Response:
+    """Return the answer to one request.
+
+    Raises:
+        requests.RequestException, UnreachableError: there was none in time.
+    """
+    seconds = _seconds(timeout_seconds)
+
+    def ask() -> requests.Response:
+        with _Session() as session:
+            # Any auth keeps requests from taking one out of ~/.netrc in place of the token.
+            return session.request(method, url, timeout=seconds, auth=lambda request: request, **options)
+
+    return within(seconds, ask)
+
+
+def _seconds(timeout_seconds: float) -> float:
+    return min(_MOST_SECONDS, timeout_seconds)
+
+
+class _Session(requests.Session):
+    """A session that sends a token to the host that it is meant for, and nothing out of ``~/.netrc``."""
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take the token out of a request that is redirected to another host."""
+        before, after = str(response.request.url), str(prepared_request.url)
+        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)

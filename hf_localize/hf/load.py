@@ -1,0 +1,474 @@
+"""Answering a load: the resolver's entry as a builder, or stock's own builder from the Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datasets
+import huggingface_hub
+
+from hf_localize.errors import (
+    DatasetNotFoundError,
+    HfLocalizeError,
+    NotAnswerableError,
+    ScriptDatasetError,
+    bookkeeping,
+    without_queries,
+)
+from hf_localize.format.lockfile import Locked, locked
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.hf import bars
+from hf_localize.hf.builder import LocalizedDataset
+from hf_localize.hf.data_files import linked_files, stock_builder
+from hf_localize.hf.errors import as_stock_raises
+from hf_localize.hf.hub import (
+    HubEntry,
+    HubFilesSource,
+    HubSource,
+    canonical_id,
+    is_unreachable,
+    stock_cached,
+    unreachable,
+)
+from hf_localize.hf.info import check_entry
+from hf_localize.hf.recording import record
+from hf_localize.hf.splits import WantedSplit
+from hf_localize.settings.secret import Secret, revealed
+from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.pinned import PinnedFetch, hashed_manifest
+from hf_localize.sources.resolver import Answer, Resolver
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.commit import commit
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.staging import staging_folder
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+OpenBuilder = Callable[..., datasets.DatasetBuilder]
+
+
+#: Arguments of a load that leave the dataset as it is.
+_PLAIN_ARGUMENTS = frozenset(
+    {"name", "cache_dir", "download_config", "download_mode", "token", "trust_remote_code"}
+)
+#: What the Hub answered during the ``load_dataset`` under way, to be captured after it.
+_hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
+    "hf_localize_hits", default=None
+)
+
+
+#: The ``split`` of the ``load_dataset`` under way.
+_wanted: contextvars.ContextVar[WantedSplit | None] = contextvars.ContextVar(
+    "hf_localize_wanted", default=None
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderRequest:
+    """A call of ``load_dataset_builder`` that an entry may answer.
+
+    ``call_stock`` calls stock's ``load_dataset_builder`` with exactly the caller's arguments, but for
+    the revision where one is given.
+    """
+
+    ref: DatasetRef
+    call_stock: Callable[[str | None], datasets.DatasetBuilder]
+    cache_dir: str | None = None
+    token: bool | Secret[str] | None = None
+    force: bool = False
+
+
+@bars.shown()
+def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.DatasetBuilder:
+    """Return a builder for the first source that has the dataset. No data is moved.
+
+    Raises:
+        DatasetNotFoundError: no source has it. Where the Hub has said so itself, its error has
+            the type and the first line of stock's.
+    """
+    session = current_session()
+    hub = HubSource(
+        lambda: request.call_stock(_locked_commit(request.ref, session)),
+        request.token,
+        session.settings.hub_offline,
+        session.settings.timeout_seconds,
+        request.cache_dir,
+    )
+    wanted = None if request.force else _wanted.get()
+    resolver = session.resolver(hub if with_hub else None, wanted=wanted, locked=True)
+    resolver = replace(resolver, check=check_entry)
+
+    def opened(entry: Entry) -> Entry | LocalizedDataset:
+        if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
+            return entry
+        return LocalizedDataset(
+            entry,
+            request.ref,
+            resolver,
+            cache_dir=request.cache_dir,
+            token=request.token,
+            force=request.force,
+            wanted=wanted,
+            keeps_streamed=session.settings.stream_cache,
+            record_path=session.settings.record,
+        )
+
+    try:
+        entry = resolver.find(request.ref, opened, skip_local=request.force)
+        if isinstance(entry, PinnedFetch):  # Only its bytes tell whether it is what is locked.
+            entry = opened(resolver.localize(request.ref, skip_local=request.force, is_checked=False))
+    except DatasetNotFoundError as exc:
+        found = _under_another_name(request, resolver)
+        if found is None:
+            raise as_stock_raises(exc) from _cause(exc)
+        return found
+    if isinstance(entry, HubEntry):
+        hits = _hits.get()
+        if hits is not None:
+            hits.append(entry)
+        else:
+            _record_commit(entry, session)
+        return entry.builder
+    if not isinstance(entry, LocalizedDataset):
+        # A ZIP without manifest tells nothing before it is unpacked; data files are for stock to read.
+        entry = opened(resolver.localize_entry(entry, request.ref, is_checked=False))
+    if isinstance(entry, LocalEntry) and not entry.is_saved:
+        _refuse_script(entry)
+        _record(entry, request.ref, session)
+        return stock_builder(
+            open_folder(entry.folder, request.ref.config_name, cache_dir=request.cache_dir), request.ref
+        )
+    assert isinstance(entry, LocalizedDataset)
+    return entry
+
+
+def _locked_commit(ref: DatasetRef, session: Session) -> str | None:
+    """Return the commit at which stock is to be asked; None: the caller's own revision."""
+    return None if session.lock is None else session.lock.of(ref).commit
+
+
+def _refuse_script(entry: LocalEntry) -> None:
+    """Raise ScriptDatasetError where stock would take a file of what was fetched for a loading script.
+
+    That is one with the name of its folder. What a person has put there without a manifest is his own.
+    """
+    script = entry.folder / f"{entry.folder.name}.py"
+    if entry.has_manifest and script.is_file():
+        raise ScriptDatasetError(
+            f"{entry.manifest.ref} has the loading script {script.name}, which is not run"
+        )
+
+
+@bars.shown()
+def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
+    """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
+    stock = stock_function()
+    request = BuilderRequest(
+        ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
+    )
+    builder = open_builder(request, with_hub=False)
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def ask_hub(
+    ref: DatasetRef, trust_remote_code: bool, verification_mode: str | None = None
+) -> Entry | NotHere:
+    """Return what the Hub has for *ref*, with no other arguments than these."""
+    stock = stock_function()
+    arguments: dict[str, object] = {"revision": ref.revision}
+    if "trust_remote_code" in inspect.signature(stock).parameters:  # datasets < 4
+        arguments["trust_remote_code"] = trust_remote_code
+    settings = current_session().settings
+    return HubSource(
+        lambda: stock(canonical_id(ref.dataset_id, settings.timeout_seconds), ref.config_name, **arguments),
+        offline=settings.hub_offline,
+        timeout_seconds=settings.timeout_seconds,
+        verification_mode=verification_mode,
+    ).find(ref)
+
+
+def ask_for_config_names(ref: DatasetRef, trust_remote_code: bool) -> list[str]:
+    """Return the names of all configs of the repository of *ref*, from a store, else from the Hub."""
+
+    def call_stock() -> list[str]:
+        stock = inspect.unwrap(datasets.inspect.get_dataset_config_names)
+        arguments: dict[str, object] = {"revision": ref.revision}
+        if "trust_remote_code" in inspect.signature(stock_function()).parameters:  # datasets < 4
+            arguments["trust_remote_code"] = trust_remote_code
+        names: list[str] = stock(
+            canonical_id(ref.dataset_id, current_session().settings.timeout_seconds), **arguments
+        )
+        return names
+
+    return config_names(ref, call_stock)
+
+
+def without_progress_bars() -> None:
+    """Have `datasets` and huggingface_hub draw none in this process."""
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+
+
+def cache_folder() -> Path:
+    """Return the folder in which `datasets` keeps what it has prepared."""
+    return Path(datasets.config.HF_DATASETS_CACHE).expanduser().absolute()
+
+
+def ask_hub_for_files(ref: DatasetRef) -> Entry | NotHere:
+    """Return the original files that the Hub has in the repository of *ref*."""
+    settings = current_session().settings
+    return HubFilesSource(settings.hub_offline, settings.timeout_seconds).find(ref)
+
+
+def open_folder(folder: Path, config_name: str | None, **arguments: object) -> datasets.DatasetBuilder:
+    """Return stock's builder for a folder of data files.
+
+    Args:
+        config_name: chooses among the configs that the folder's card declares; where it declares
+            none, it is only a name.
+    """
+    declared = datasets.get_dataset_config_names(str(folder))
+    name = config_name if config_name in declared or len(declared) > 1 else None
+    return stock_function()(str(folder), name, **arguments)
+
+
+def stock_function() -> OpenBuilder:
+    """Return stock's ``load_dataset_builder``, also where wrappers lie around it."""
+    stock: OpenBuilder = inspect.unwrap(datasets.load.load_dataset_builder)
+    return stock
+
+
+def config_names(ref: DatasetRef, call_stock: Callable[[], list[str]]) -> list[str]:
+    """Return the names of all configs of the repository of *ref*, from a store, else from stock."""
+    if (own := _own_folder(ref)) is not None:
+        return list(datasets.get_dataset_config_names(own))
+    known = current_session().resolver().repository(ref)
+    return list(known.repository_configs) if known else only_stock(call_stock, ref, ["config names"])
+
+
+def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -> str | None:
+    """Return the name of the default config of the repository of *ref*, or None."""
+    if (own := _own_folder(ref)) is not None:
+        name: str | None = datasets.get_dataset_default_config_name(own)
+        return name
+    known = current_session().resolver().repository(ref)
+    if known:
+        return known.repository_default_config
+    return only_stock(call_stock, ref, ["default config name"])
+
+
+def _own_folder(ref: DatasetRef) -> str | None:
+    """Return the folder of data files that a person has put into the store as *ref*, whatever its config."""
+    session = current_session()
+    if "local" in session.enabled and session.lock is None:
+        with contextlib.suppress(HfLocalizeError, OSError):  # The source says so, where it is asked.
+            entry = session.store.find(replace(ref, config_name=None))
+            if entry is not None and not entry.is_saved and not entry.has_manifest:
+                return str(entry.folder)
+    return None
+
+
+def _under_another_name(request: BuilderRequest, resolver: Resolver) -> datasets.DatasetBuilder | None:
+    """Return a builder for what no source has under the very ref, as stock would find it; else None.
+
+    That is a config which the card of a person's own folder declares, or the only config of own data.
+    """
+    ref, own = request.ref, None if request.force else _own_folder(request.ref)
+    if own is not None and ref.config_name in datasets.get_dataset_config_names(own):
+        return stock_builder(open_folder(Path(own), ref.config_name, cache_dir=request.cache_dir), ref)
+    known = resolver.repository(ref)
+    _raise_for_config(ref, known)
+    name = None if known is None or known.files else known.repository_default_config
+    if ref.config_name is not None or name in (None, "default") or resolver.lock is not None:
+        return None  # A lock file names each config that may be loaded.
+    return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
+
+
+def _raise_for_config(ref: DatasetRef, known: Manifest | None) -> None:
+    """Raise what stock raises for a config that the repository does not have, as *known* tells it."""
+    if known is None or not known.files or ref.config_name in known.repository_configs:
+        return  # What is told without files may not be all: other sources may have been out of reach.
+    configs = list(known.repository_configs)
+    if ref.config_name is not None:
+        raise ValueError(f"BuilderConfig '{ref.config_name}' not found. Available: {configs}")
+    if known.repository_default_config is None:
+        usage = f"load_dataset('{known.canonical_id or ref.dataset_id}', '{configs[0]}')"
+        raise ValueError(
+            f"Config name is missing.\nPlease pick one among the available configs: {configs}"
+            f"\nExample of usage:\n\t`{usage}`"
+        )
+
+
+@bars.shown()
+def open_original_files(
+    ref: DatasetRef,
+    arguments: Mapping[str, Any],
+    call_stock: Callable[[], datasets.DatasetBuilder],
+    *,
+    force: bool = False,
+) -> datasets.DatasetBuilder:
+    """Return stock's builder over the kept original files of the repository of *ref*; else the Hub's.
+
+    Args:
+        arguments: the caller's, but the id and the revision. Among them are some that ask for
+            something else than the dataset as it is, such as ``data_files``.
+        force: pass over the local store, and replace what it has.
+
+    Raises:
+        NotAnswerableError: the files are not kept anywhere, and the Hub is out of reach.
+    """
+    given = [name for name, value in arguments.items() if value and not name.startswith("_")]
+    asked = [name for name in given if name not in _PLAIN_ARGUMENTS]
+
+    def cached() -> datasets.DatasetBuilder | None:
+        # What stock has cached may be of another revision.
+        return stock_cached(ref, arguments) if ref.revision is None else None
+
+    session = current_session()
+    try:
+        entry = session.resolver(locked=True).localize(ref.files, skip_local=force)
+    except DatasetNotFoundError as exc:
+        if session.lock is not None:
+            raise as_stock_raises(exc) from _cause(exc)
+        return _recorded(only_stock(call_stock, ref, asked, exc, cached), ref, session)
+    if entry.is_saved or _has_script(entry):  # A config of that name; or code, for stock to run.
+        if session.lock is not None:
+            raise NotAnswerableError(
+                f"{', '.join(asked)} of {ref} can't be answered from {session.lock.where}: there is "
+                "no lock for what a loading script makes"
+            )
+        return _recorded(only_stock(call_stock, ref, asked, cached=cached), ref, session)
+    _record(entry, ref.files, session)
+    plain = {name: revealed(value) for name, value in arguments.items()}
+    builder = stock_function()(str(linked_files(entry, session.store, arguments.get("cache_dir"))), **plain)
+    return stock_builder(builder, DatasetRef(ref.dataset_id))
+
+
+def _recorded(builder: datasets.DatasetBuilder, ref: DatasetRef, session: Session) -> datasets.DatasetBuilder:
+    """Return *builder*, which stock made of the files on the Hub, after their commit was recorded."""
+    _record_commit(HubEntry(builder, ref.files), session)
+    return builder
+
+
+def _record(entry: LocalEntry, ref: DatasetRef, session: Session) -> None:
+    """Record that *entry* was loaded as *ref*."""
+    record(session.settings.record, ref, lambda: locked(ref, hashed_manifest(entry)), entry.source)
+
+
+def _record_commit(entry: HubEntry, session: Session) -> None:
+    """Record what stock answers from the Hub and nobody captures; its cache may be of any commit."""
+    with bookkeeping(f"{entry.ref} was loaded, but not recorded"):
+        if entry.commit is not None and not entry.is_from_stock_cache:
+            loaded = Locked(entry.ref, commit=entry.commit)
+            record(session.settings.record, entry.ref, lambda: loaded, entry.source)
+
+
+def _has_script(files: LocalEntry) -> bool:
+    """Tell whether original files have the loading script by which stock would read them."""
+    ids = (files.manifest.dataset_id, files.manifest.canonical_id or files.manifest.dataset_id)
+    return any((files.folder / f"{dataset_id.rsplit('/', 1)[-1]}.py").is_file() for dataset_id in ids)
+
+
+def only_stock(
+    call_stock: Callable[[], _T],
+    ref: DatasetRef,
+    asked: list[str],
+    missing: DatasetNotFoundError | None = None,
+    cached: Callable[[], _T | None] = lambda: None,
+) -> _T:
+    """Return stock's answer to a call that no entry can answer.
+
+    Args:
+        asked: the arguments, or what else of the repository of *ref*, that call for the Hub.
+        missing: what the sources said that were asked for the repository's original files.
+        cached: gives stock's answer from its own cache, where the Hub is out of reach.
+
+    Raises:
+        NotAnswerableError: the Hub is out of reach.
+    """
+    session = current_session()
+    problem: Exception | str | None = "it is not among the enabled sources"
+    if session.hub_enabled():
+        problem = None if session.settings.hub_offline else unreachable(session.settings.timeout_seconds)
+        if problem is not None and (answer := cached()) is not None:
+            return answer
+        if problem is None:
+            try:
+                return call_stock()
+            except Exception as exc:
+                if not is_unreachable(exc):
+                    raise
+                problem = exc
+    advice = ""
+    if missing is not None:
+        where = "; ".join(map(str, missing.answers))
+        advice = (
+            f" The repository's original files, which would answer it, are not kept ({where}). To keep "
+            f"them, run where the Hub is in reach: hg-localize download {ref.dataset_id} --keep-files"
+        )
+    raise NotAnswerableError(
+        f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "
+        f"asked: {without_queries(str(problem))}.{advice}"
+    ) from (problem if isinstance(problem, Exception) else None)
+
+
+@contextlib.contextmanager
+def load_of(split: Any) -> Iterator[None]:
+    """Have the builders that are opened meanwhile bring only what *split* needs (None: all).
+
+    What the Hub answers, and stock prepares meanwhile, is captured into the local store. That
+    never fails the caller's load: what can't be captured is logged.
+    """
+    hits: list[HubEntry] = []
+    token = _hits.set(hits)
+    token_of_wanted = _wanted.set(None if split is None else WantedSplit(split))
+    with bars.shown():
+        try:
+            yield
+        finally:
+            _hits.reset(token)
+            _wanted.reset(token_of_wanted)
+        for entry in hits:
+            with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
+                _keep(entry, current_session())
+
+
+def _keep(entry: HubEntry, session: Session) -> None:
+    """Keep what the Hub gave where that is wanted, and record it."""
+    # Stock names a format once it has prepared the data; a streamed dataset has none.
+    wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
+    is_prepared = wanted and getattr(entry.builder, "_file_format", None) == "arrow"
+    kept = _capture(entry, session) if is_prepared else None
+    if kept is None:
+        _record_commit(entry, session)
+    else:
+        _record(replace(kept, source=entry.source), entry.ref, session)
+
+
+def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
+    """Keep what the Hub gave in the store, and upload it where that is set; None: it could not be kept."""
+    home = None
+    with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
+        store = session.store
+        with staging_folder(store, f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
+            home = commit(store, folder, entry.capture_into(folder))
+        _log.info("%s ← %s, kept in %s", entry.ref, entry.source, home.folder)
+        if session.settings.write_back == "s3" and session.can_publish():
+            from hf_localize.publish.bucket import upload
+
+            upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
+    return home
+
+
+def _cause(exc: DatasetNotFoundError) -> BaseException | None:
+    errors = [a.error for a in exc.answers if isinstance(a, Answer) and a.error is not None]
+    return errors[-1] if errors else exc.__cause__

@@ -1,0 +1,130 @@
+"""Own data as an entry: a saved dataset, a folder of data files, or a dataset in memory."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+
+from hf_localize.format import save_to_disk
+from hf_localize.format.files import files_below
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import FILES_CONFIG, DatasetRef
+from hf_localize.hf.capture import capture_dataset, capture_files
+from hf_localize.hf.load import open_folder
+from hf_localize.hf.source_rows import count_source_rows, source_rows
+from hf_localize.hf.unprepared import telling_why
+from hf_localize.store.commit import commit
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.staging import staging_folder
+from hf_localize.store.store import Store
+from hf_localize.transfer.disk_space import require_room
+
+
+def require_data(given: object) -> None:
+    """Check that *given* is a folder, or a dataset that holds its data.
+
+    Raises:
+        TypeError: it is something else, such as a stream.
+    """
+    if isinstance(given, (str, os.PathLike, datasets.Dataset, datasets.DatasetDict)):
+        return
+    advice = ""
+    if isinstance(given, (datasets.IterableDataset, datasets.IterableDatasetDict)):
+        advice = (
+            ". A stream holds no data: load it without streaming=True, or make a Dataset of it "
+            "(Dataset.from_list(list(stream), features=stream.features))"
+        )
+    elif isinstance(given, dict):
+        advice = ". Make it a dataset: DatasetDict(…) of splits, Dataset.from_dict(…) of columns"
+    raise TypeError(
+        f"a folder, a Dataset or a DatasetDict can be registered, not {type(given).__name__}{advice}"
+    )
+
+
+def register(
+    path_or_dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict,
+    ref: DatasetRef,
+    store: Store,
+) -> LocalEntry:
+    """Copy own data into the store as the entry for *ref*, with the folder's card, if it has one.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
+    """
+    data, saved, card, source = path_or_dataset, None, None, None
+    if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
+        path = Path(data).expanduser()
+        card = path / (
+            save_to_disk.card_in([item.name for item in path.glob("*.md")]) or save_to_disk.CARD_FILE
+        )
+        _require_files(path)
+        saved, source = (path, None) if save_to_disk.is_saved_dataset(path) else (None, path)
+    with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
+        rows_of: Callable[[str], list[int] | None] = _unknown
+        if saved is not None:
+            data = datasets.load_from_disk(str(saved))
+        elif source is not None:
+            data, rows_of = _prepare(source, ref.config_name, folder / ".prepared")
+        require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
+        manifest = capture_dataset(data, folder, ref, saved, source, rows_of)
+        shutil.rmtree(folder / ".prepared", ignore_errors=True)  # There is none of a saved dataset.
+        if card is not None and card.is_file():
+            manifest = save_to_disk.with_card(manifest, folder, card)
+        return commit(store, folder, manifest)
+
+
+def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) -> LocalEntry:
+    """Copy a folder of data files into the store, as the original files of the repository of *ref*.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds no data files.
+    """
+    source = Path(path).expanduser()
+    if not source.is_dir() or save_to_disk.is_saved_dataset(source):
+        raise FileNotFoundError(f"{source} is not a folder of data files, whose originals could be kept")
+    manifest = Manifest(dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision)
+    with staging_folder(store, f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
+        require_room(folder, _size_of_folder(source))
+        return commit(store, folder, capture_files(source, folder, manifest, shutil.copyfile))
+
+
+def _size_of_folder(folder: Path) -> int:
+    return sum((folder / path).stat().st_size for path in files_below(folder))
+
+
+def _size_of(data: datasets.Dataset | datasets.DatasetDict) -> int:
+    """Return how many bytes *data* has at least, as far as that is known without reading it."""
+    splits = data.values() if isinstance(data, datasets.DatasetDict) else [data]
+    return sum(split.data.nbytes for split in splits if split._indices is None)
+
+
+def _require_files(path: Path) -> None:
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{path} is not a folder; give one that save_to_disk wrote, or one of data files"
+        )
+    if next(files_below(path), None) is None:
+        raise FileNotFoundError(f"{path} holds no data files")
+
+
+def _prepare(
+    source: Path, config_name: str | None, folder: Path
+) -> tuple[datasets.DatasetDict, Callable[[str], list[int] | None]]:
+    """Have stock prepare the data files of *source* in *folder*; return them, and the rows of each by split.
+
+    It is done there and not in the cache of `datasets`: of what lies there the files' rows are not known.
+    """
+    builder = open_folder(source.absolute(), config_name)
+    count_source_rows(builder)
+    with telling_why(builder, str(source)):
+        builder.download_and_prepare(str(folder))
+    return builder.as_dataset(), functools.partial(source_rows, builder)
+
+
+def _unknown(split: str) -> None:
+    """Return what is known of the rows of each file of data that was not read from files."""

@@ -1,0 +1,1 @@
+"""What goes up: to the bucket, as public ZIPs, and what is removed there."""

@@ -1,0 +1,420 @@
+"""Bringing entries to the team's bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    ConflictError,
+    IntegrityError,
+    PreconditionFailedError,
+    PublishError,
+    UnreachableError,
+)
+from hf_localize.format import save_to_disk
+from hf_localize.format.index import (
+    Placed,
+    catalog_keys,
+    content,
+    enter,
+    folder_of,
+    generation_of,
+    is_of_other_release,
+    read_catalog,
+    read_placed,
+    replacement_folder,
+)
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.manifest_json import manifest_bytes, read_manifest
+from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.progress import moving
+from hf_localize.publish.inspect import Mark, Sending, folders_of, mark_damages, wrong_objects
+from hf_localize.s3.bucket import Bucket, KeyInfo
+from hf_localize.s3.conditions import put_over
+from hf_localize.s3.errors import NotPermittedError
+from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
+from hf_localize.s3.shared_json import update_json
+from hf_localize.s3.upload import send_files
+from hf_localize.sources import original_index
+from hf_localize.store.entry import LocalEntry
+from hf_localize.transfer.parts import PART_BYTES
+from hf_localize.transfer.workers import run_all
+
+_log = logging.getLogger(__name__)
+#: Up to so many small files are sent without asking what of them other entries may have.
+_FEW_FILES = 16
+#: Returns the keys of those files whose objects are wrong, of those that a commit mark names.
+Look: TypeAlias = "Callable[[list[Sending], Mark], set[str]]"
+
+
+def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, reads: bool = False) -> bool:
+    """Bring *entry* to the team's bucket. Returns False where the same content is there already, whole.
+
+    No reader sees the dataset before the index key is written, the last of all; until then the
+    former content under this ref stays whole. What the bucket has already is not sent: files that
+    an interrupted upload left, those that the former content shares, and those that another config
+    or revision has, which the server copies. What is missing there or damaged is sent again.
+
+    Args:
+        replace: take the place of a copy of other content; else that is a conflict.
+        reads: read what the bucket has already, to compare its sha256. Else sizes, times and ETags tell
+            whether it is right.
+
+    Raises:
+        ConflictError: the bucket has other content under this ref, and *replace* is False; or
+            another publisher of other content was faster.
+        IntegrityError: nobody could read what would be written. Nothing was.
+        PublishError: something could not be uploaded; no reader sees it.
+    """
+    manifest = entry.publishable_manifest()
+    key = manifest.ref.index_key
+    found = bucket.get_with_headers(key)
+    present = _present(found[0], key) if found else None
+    look = functools.partial(_wrong_keys, bucket=bucket, reads=reads, workers=workers)
+    listed: list[KeyInfo] | None = []
+    wrong: set[str] = set()
+    replacements = f"{manifest.ref.folders[-1]}@"
+    if present is not None and found:
+        is_same = present.manifest.digest == manifest.digest
+        if not is_same and not replace:
+            raise ConflictError(
+                f"{manifest.ref} in {bucket.address} differs from the local copy "
+                f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
+                f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
+            )
+        listed = _listed(bucket, replacements, *folders_of(present.all_keys()))
+        if listed is not None:
+            wrong = look(_shared(entry, manifest, present, is_same=is_same), found, listed=listed)
+        if is_same:
+            return _mend(entry.folder, present, found, wrong, bucket, workers)
+    if manifest.gated or manifest.private:
+        _log.warning(
+            "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
+            manifest.ref,
+            manifest.restriction,
+            bucket.address,
+        )
+    with _as_publish_error(manifest, bucket):
+        placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest, wrong)
+        listed = _listed(bucket, replacements) if present is None else listed
+        begun = [info for info in listed or () if info.key.startswith(replacements)]
+        _send(entry.folder, placed, present, begun, bucket, workers, look)
+        if present is None:
+            original_index.mark_shared_id(bucket, manifest)
+            is_listed = original_index.enter(bucket, placed)
+            placed = dataclasses.replace(placed, is_in_original_index=is_listed)
+        _commit(bucket, placed, present, found[1].get("etag", "") if found else None)
+    if present is not None:
+        if present.is_in_original_index:
+            original_index.leave(bucket, manifest.ref)  # It does not look where the files are now.
+        try:
+            _remove_replaced(bucket, present, placed, begun)
+        except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
+            _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
+    elif bucket.get(f"{placed.folder}/{MANIFEST_NAME}") is None:
+        # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
+        bucket.delete(key)
+        return upload(entry, bucket, replace=replace, workers=workers, reads=reads)
+    else:
+        _remove_left_behind(bucket, placed)
+    return True
+
+
+def _mend(
+    source: Path,
+    placed: Placed,
+    mark: Mark,
+    wrong: set[str],
+    bucket: Bucket,
+    workers: int,
+) -> bool:
+    """Send again what of an entry is missing in the bucket or damaged there. False: it is whole.
+
+    No reader takes what lies at a damaged object's key, so what is right may take its place.
+    """
+    manifest, damages = placed.manifest, list(mark_damages(bucket, placed))
+    is_entered = not placed.is_in_original_index and original_index.enter(bucket, placed)
+    if is_entered:
+        placed = dataclasses.replace(placed, is_in_original_index=True)
+    if not wrong and not damages:
+        if is_entered:
+            with contextlib.suppress(PreconditionFailedError):  # Others have published meanwhile.
+                put_over(bucket, manifest.ref.index_key, placed.to_bytes(), mark[1].get("etag", ""))
+        _remove_left_behind(bucket, placed)
+        return False
+    told = ", ".join(sorted(wrong | {damage.path for damage in damages}))
+    _log.warning("%s is damaged in %s, and is mended: %.500s", manifest.ref, bucket.address, told)
+    with _as_publish_error(manifest, bucket):
+        for damage in damages:
+            if damage.path.endswith(f"/{MANIFEST_NAME}"):
+                bucket.put(damage.path, manifest_bytes(manifest))
+        items = [(file, source / file.path, placed.key(file.path)) for file in manifest.files]
+        _bring([item for item in items if item[2] in wrong], manifest, bucket, workers)
+        try:
+            _enter_catalogs(bucket, manifest)
+        except IntegrityError as exc:  # Readers do without it, and others' lines in it would be lost.
+            _log.warning("%s", exc)
+        # Also where it is right: what is written later than the mark would be compared again each time.
+        _write_mark(bucket, placed, mark[1].get("etag", ""))
+    return True
+
+
+@contextlib.contextmanager
+def _as_publish_error(manifest: Manifest, bucket: Bucket) -> Iterator[None]:
+    try:
+        yield
+    except (AccessDeniedError, UnreachableError) as exc:
+        raise PublishError(
+            f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
+            "run the command again to go on."
+        ) from exc
+
+
+def _present(mark: bytes, key: str) -> Placed | None:
+    """Return what the commit mark says is there; None: it is damaged, and is written anew.
+
+    Raises:
+        IntegrityError: a newer release has written it.
+    """
+    try:
+        return read_placed(mark, key)
+    except IntegrityError as exc:
+        if is_of_other_release(mark, key):
+            raise
+        _log.warning("%s, and is written anew", exc)
+        return None
+
+
+def _shared(entry: LocalEntry, manifest: Manifest, placed: Placed, *, is_same: bool) -> list[Sending]:
+    """Return those files of *entry* that *placed* names keys for, by their content."""
+    there = placed.by_content()
+    return [
+        (file, entry.folder / file.path, placed.key(file.path) if is_same else there[content(file)])
+        for file in manifest.files
+        if content(file) in there
+    ]
+
+
+def _wrong_keys(
+    items: list[Sending],
+    mark: Mark,
+    *,
+    bucket: Bucket,
+    reads: bool,
+    workers: int,
+    listed: list[KeyInfo] | None = None,
+) -> set[str]:
+    try:
+        return set(wrong_objects(items, mark, bucket, listed=listed, reads=reads, workers=workers))
+    except NotPermittedError as exc:
+        _log.debug("what %s has is not looked at: %s", bucket.address, exc)
+        return set()
+
+
+def _commit(bucket: Bucket, placed: Placed, present: Placed | None, etag: str | None) -> None:
+    """Have the catalogs list the entry, then write the index key, if it is still as it was read."""
+    listed: dict[str, Any] = {}
+    if present is not None:
+        enter(listed, present.manifest)
+    if enter(listed, placed.manifest):  # Else the catalogs say the same already.
+        _enter_catalogs(bucket, placed.manifest)
+    _write_mark(bucket, placed, etag)
+
+
+def _enter_catalogs(bucket: Bucket, manifest: Manifest) -> None:
+    for catalog in catalog_keys(manifest):
+        update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False)
+
+
+def _write_mark(bucket: Bucket, placed: Placed, etag: str | None) -> None:
+    manifest, key = placed.manifest, placed.manifest.ref.index_key
+    try:
+        put_over(bucket, key, placed.to_bytes(), etag)
+    except PreconditionFailedError as exc:
+        # Of the same content, or our own write whose answer was lost: that is success.
+        there = bucket.get(key)
+        if there is None or read_placed(there, key).manifest.digest != manifest.digest:
+            raise ConflictError(
+                f"another publisher changed {manifest.ref} meanwhile; run the command again"
+            ) from exc
+
+
+def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
+    """Return a place that is this entry's alone: its manifest is there, put before any data.
+
+    Raises:
+        ConflictError: every folder that it may have belongs to another entry.
+    """
+    data = manifest_bytes(manifest)
+    first = [Placed(manifest, folder) for folder in manifest.ref.folders]
+    for placed in (*first, Placed(manifest, replacement_folder(manifest, 1), generation=1)):
+        mark = f"{placed.folder}/{MANIFEST_NAME}"
+        with contextlib.suppress(PreconditionFailedError):
+            if bucket.get(mark) is None:
+                put_over(bucket, mark, data, None)
+        # An endpoint may ignore the condition, so what is there now decides.
+        there = bucket.get(mark) or b""
+        with contextlib.suppress(IntegrityError):  # A damaged one may be anybody's.
+            if there == data or read_manifest(there, mark).digest == manifest.digest:
+                return placed
+    raise ConflictError(
+        f"every folder that {manifest.ref} may have in {bucket.address} belongs to another entry"
+    )
+
+
+def _remove_replaced(bucket: Bucket, former: Placed, placed: Placed, listed: Iterable[KeyInfo]) -> None:
+    """Remove what no index names any more; the manifests that claim its folders go last."""
+    dead = (former.all_keys() - placed.all_keys()) | _dead(placed, listed)
+    bucket.delete_all(key for key in dead if not key.endswith(f"/{MANIFEST_NAME}"))
+    unused = {folder_of(key) for key in dead} - {folder_of(key) for key in placed.all_keys()}
+    bucket.delete_all(f"{folder}/{MANIFEST_NAME}" for folder in unused)
+
+
+def _remove_left_behind(bucket: Bucket, placed: Placed) -> None:
+    """Remove what interrupted uploads of the same ref have left, and parts of large files.
+
+    It costs one request where there is nothing and content was never replaced. Who may not list or
+    remove leaves it to others.
+    """
+    ref = placed.manifest.ref
+    try:
+        listed = _listed(bucket, f"{ref.folders[-1]}@") or []
+        for folder in ref.folders if placed.generation or placed.folder != ref.folders[0] else ():
+            mark = f"{folder}/{MANIFEST_NAME}"
+            claim = bucket.get(mark)
+            if claim is not None and read_manifest(claim, mark).ref == ref:
+                listed += _listed(bucket, f"{folder}/") or []
+        dead = _dead(placed, listed)
+        claims = {key for key in dead if key.endswith(f"/{MANIFEST_NAME}")}
+        bucket.delete_all(dead - claims)
+        bucket.delete_all(claims)
+        if any(file.size_bytes > PART_BYTES for file in placed.manifest.files):
+            abort_stale(bucket.connection, ref.id_folder_prefix)
+    except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
+        _log.debug("what interrupted uploads of %s may have left stays: %s", ref, exc)
+
+
+def _dead(placed: Placed, listed: Iterable[KeyInfo]) -> set[str]:
+    """Return those keys, of the ref's folders, that the commit mark *placed* does not name, nor a later will.
+
+    Whoever replaces it takes a folder of the next generation; if nothing has come there for a day,
+    nobody goes on with it.
+    """
+    folders: dict[str, list[KeyInfo]] = {}
+    for info in listed:
+        folders.setdefault(folder_of(info.key), []).append(info)
+    used = placed.all_keys()
+    used |= {f"{folder}/{MANIFEST_NAME}" for folder in {placed.folder, *map(folder_of, used)}}
+    dead: set[str] = set()
+    for folder, infos in folders.items():
+        if generation_of(folder) <= placed.generation or _idle_seconds(infos) > STALE_SECONDS:
+            dead |= {info.key for info in infos} - used
+    return dead
+
+
+def _idle_seconds(infos: Iterable[KeyInfo]) -> float:
+    return min(info.age_seconds for info in infos)
+
+
+def _send(
+    source: Path,
+    placed: Placed,
+    present: Placed | None,
+    listed: list[KeyInfo],
+    bucket: Bucket,
+    workers: int,
+    look: Look,
+) -> None:
+    """Bring the files to where they are placed, unless they are there."""
+    there = present.all_keys() if present is not None else frozenset()
+    todo = [(file, source / file.path, placed.key(file.path)) for file in placed.manifest.files]
+    todo = [item for item in todo if item[2] not in there]
+    if present is None:
+        listed = _listed(bucket, f"{placed.folder}/") or []
+    todo = _without_sent(todo, listed, bucket, workers)
+    if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
+        todo = _without_copied(todo, placed.manifest, bucket, workers, look)
+    _bring(todo, placed.manifest, bucket, workers)
+
+
+def _bring(todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int) -> None:
+    # The original tool finds a dataset by its marks, so they are written after the data.
+    with moving("Uploading", manifest.ref, [file for file, _, _ in todo]):
+        send_files([item for item in todo if item[0].path not in save_to_disk.MARKS], bucket, workers=workers)
+        send_files([item for item in todo if item[0].path in save_to_disk.MARKS], bucket, workers=workers)
+
+
+def _without_sent(
+    todo: Iterable[Sending], listed: Iterable[KeyInfo], bucket: Bucket, workers: int
+) -> list[Sending]:
+    """Leave out what an interrupted upload has brought, but what somebody may be about to remove."""
+    there = {info.key: info.size_bytes for info in listed if info.age_seconds < STALE_SECONDS / 2}
+
+    def is_missing(item: Sending) -> bool:
+        file, _, key = item
+        if there.get(key) != file.size_bytes:
+            return True
+        told = bucket.told_of(key)
+        return told is None or told.metadata.get("sha256") != file.sha256
+
+    return _only(todo, is_missing, workers)
+
+
+def _without_copied(
+    todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int, look: Look
+) -> list[Sending]:
+    """Leave out what the server could copy from other entries of the same dataset id."""
+    known = _known_content(todo, manifest, bucket, look) if todo else {}
+
+    def is_missing(item: Sending) -> bool:
+        file, _, key = item
+        copied = content(file) in known and file.path not in save_to_disk.MARKS
+        return not (copied and bucket.copy(known[content(file)], key))
+
+    return _only(todo, is_missing, workers) if known else todo
+
+
+def _known_content(
+    todo: list[Sending], manifest: Manifest, bucket: Bucket, look: Look
+) -> dict[tuple[int, str], str]:
+    """Return the keys of what other configs and revisions of the dataset have of *todo*, by content."""
+    known: dict[tuple[int, str], str] = {}
+    key = catalog_keys(manifest)[-1]
+    try:
+        data = bucket.get(key)
+        for other in read_catalog(data, key) if data else ():
+            index_key = other.ref.index_key
+            mark = bucket.get_with_headers(index_key) if other.ref != manifest.ref else None
+            there = read_placed(mark[0], index_key).by_content() if mark else {}
+            items = [
+                (file, path, there[content(file)])
+                for file, path, _ in todo
+                if content(file) in there.keys() - known.keys()
+            ]
+            if mark and items:
+                wrong = look(items, mark)
+                known |= {content(file): source for file, _, source in items if source not in wrong}
+    except (NotPermittedError, IntegrityError) as exc:
+        _log.warning("what %s has of %s already is sent again: %s", bucket.address, manifest.dataset_id, exc)
+    return known
+
+
+def _only(todo: Iterable[Sending], is_missing: Callable[[Sending], bool], workers: int) -> list[Sending]:
+    items = list(todo)
+    missing = run_all(is_missing, items, workers=workers)
+    return [item for item, is_wanted in zip(items, missing, strict=True) if is_wanted]
+
+
+def _listed(bucket: Bucket, *prefixes: str) -> list[KeyInfo] | None:
+    try:
+        return bucket.list_all(prefixes)
+    except NotPermittedError as exc:  # Then what is there is not looked at, and what is new is all sent.
+        _log.debug("what %s has is not looked at: %s", bucket.address, exc)
+        return None

@@ -1,0 +1,250 @@
+"""What botocore does for the bucket: its client, the credentials of AWS' own tools, its errors.
+
+It is what boto3 is made of, whose other half, transfers, is not needed here. It takes 0.3 s to import and to
+make a client, so only what needs it imports this.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore import UNSIGNED
+from botocore import exceptions as botoerrors
+from botocore.config import Config
+from botocore.credentials import CredentialResolver
+from botocore.handlers import add_expect_header
+from botocore.parsers import ResponseParserError
+
+from hf_localize._version import __version__
+from hf_localize.errors import AccessDeniedError, without_frames
+from hf_localize.http.client import UNKNOWN_AUTHORITY
+from hf_localize.http.status import wants_virtual_hosts
+from hf_localize.s3.address import BucketAddress
+from hf_localize.s3.errors import not_s3
+from hf_localize.s3.signing import Keys
+from hf_localize.s3.target import Target
+from hf_localize.settings import Settings
+from hf_localize.settings.aws_files import is_on_ec2
+from hf_localize.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+
+#: Everything that a call of botocore raises: its own errors, and what its parsers raise of an answer, a URL
+#: or a file that makes no sense. It follows a redirect that names no region until the recursion ends.
+ERRORS = (
+    *(botoerrors.ClientError, botoerrors.BotoCoreError, ResponseParserError),
+    *(ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError),
+)
+_CREDENTIAL_ERRORS = (
+    botoerrors.NoCredentialsError,
+    botoerrors.CredentialRetrievalError,
+    botoerrors.PartialCredentialsError,
+    botoerrors.ProfileNotFound,
+    botoerrors.TokenRetrievalError,
+    botoerrors.SSOError,
+)
+
+
+def connect(
+    settings: Settings,
+    credentials: Credentials | None,
+    *,
+    address: BucketAddress,
+    timeout_seconds: float,
+    is_anonymous: bool = False,
+) -> S3Client:
+    """Return a client that takes *credentials*, or the keys of *settings* where it has some.
+
+    Args:
+        timeout_seconds: how long it waits for the next bytes.
+        is_anonymous: it signs nothing.
+
+    Raises:
+        ERRORS: what is configured for AWS' own tools can't be used.
+    """
+    session = botocore.session.get_session()
+    if credentials is not None:
+        session._credentials = credentials  # type: ignore[attr-defined]  # No public way sets resolved ones.
+    elif settings.aws_access_key_id and settings.aws_secret_access_key:
+        token = settings.aws_session_token
+        session.set_credentials(
+            settings.aws_access_key_id.reveal(),
+            settings.aws_secret_access_key.reveal(),
+            token.reveal() if token else None,
+        )
+    else:  # botocore does not look for credentials that the settings keep from this endpoint.
+        session.register_component("credential_provider", CredentialResolver([]))
+    style = cast("Literal['auto', 'path', 'virtual']", address.addressing_style)
+    config = Config(
+        connect_timeout=min(5.0, settings.timeout_seconds),
+        read_timeout=timeout_seconds,
+        max_pool_connections=settings.max_concurrency,
+        retries={"mode": "standard", "max_attempts": 4},
+        s3={} if style == "auto" else {"addressing_style": style},
+        signature_version=UNSIGNED if is_anonymous else None,
+        user_agent_extra=f"hf_localize/{__version__}",
+        # Checksum trailers break several servers that are not AWS, and ours are sha256 anyway.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    region = address.region or session.get_config_variable("region") or "us-east-1"
+    client = session.create_client("s3", endpoint_url=address.endpoint_url, region_name=region, config=config)
+    # What is put here is small: not worth asking first whether the server will take it, which costs a round
+    # trip, and a second where it does not know that question.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    wanted = {
+        "ServerSideEncryption": settings.s3_sse,
+        "SSEKMSKeyId": settings.s3_sse_kms_key_id,
+        "RequestPayer": settings.s3_request_payer,
+    }
+    add: Any = functools.partial(_add_arguments, {name: value for name, value in wanted.items() if value})
+    client.meta.events.register("provide-client-params.s3", add)
+    return cast("S3Client", client)
+
+
+def target_of(client: S3Client, bucket: str) -> Target:
+    """Return where *client* sends the requests for *bucket*, and for which region it signs them.
+
+    It is asked by a request that is taken from it before it is sent.
+    """
+    client.meta.events.register("before-send.s3.HeadObject", _keep_request)
+    try:
+        client.head_object(Bucket=bucket, Key="k")
+    except _KeptRequestError as kept:
+        scope = re.search(r"Credential=[^/]+/[0-9]+/([^/]+)/", kept.authorization)
+        region = scope.group(1) if scope else client.meta.region_name
+        return Target(kept.url.removesuffix("/k"), region)
+    finally:
+        client.meta.events.unregister("before-send.s3.HeadObject", _keep_request)
+    raise AssertionError("botocore sent a request in spite of its hook")
+
+
+def _add_arguments(
+    wanted: Mapping[str, str], params: Mapping[str, Any], model: Any, **_: Any
+) -> dict[str, Any]:
+    """Return *params* with those of the *wanted* arguments that the operation takes."""
+    taken = model.input_shape.members
+    return {**{name: value for name, value in wanted.items() if name in taken}, **params}
+
+
+class _KeptRequestError(Exception):
+    """A request that was not sent."""
+
+    def __init__(self, url: str, authorization: str) -> None:
+        self.url = url
+        self.authorization = authorization
+
+
+def _keep_request(request: AWSPreparedRequest, **_: object) -> None:
+    signed = request.headers.get("Authorization", b"")
+    raise _KeptRequestError(request.url, signed.decode() if isinstance(signed, bytes) else signed)
+
+
+def refuse_other_servers(client: S3Client, endpoint_url: str) -> None:
+    """Have *client* raise NotS3Error for what no S3 server answers, which botocore takes for one's answer."""
+
+    def check(response_dict: Mapping[str, Any], **_: object) -> None:
+        headers = {name.lower(): value for name, value in response_dict["headers"].items()}
+        body = response_dict["body"] if isinstance(response_dict["body"], bytes) else b""
+        if problem := not_s3(endpoint_url, response_dict["status_code"], headers, body):
+            raise problem
+
+    client.meta.events.register("before-parse.s3", check)
+
+
+def address_virtually_where_needed(client: S3Client, bucket: str, note: Callable[[], None]) -> None:
+    """Have *client* put the name of *bucket* into the host name where the server refuses it in the path.
+
+    Args:
+        note: is called when that has happened.
+    """
+
+    def retry(request_dict: dict[str, Any], response: Any, **_: object) -> int | None:
+        error = response[1].get("Error", {}) if response else {}
+        parts = urlsplit(request_dict["url"])
+        is_in_path = f"{parts.path}/".startswith(f"/{bucket}/")
+        if not is_in_path or not wants_virtual_hosts(error.get("Code", ""), error.get("Message", "")):
+            return None
+        path = parts.path.removeprefix(f"/{bucket}") or "/"
+        request_dict["url"] = parts._replace(netloc=f"{bucket}.{parts.netloc}", path=path).geturl()
+        note()
+        return 0  # Seconds to wait before the retry.
+
+    client.meta.events.register("needs-retry.s3", cast("Any", retry))
+
+
+def chained_credentials(settings: Settings) -> Credentials | None:
+    """Return what AWS' chain finds (environment, profile, role, …), or None. Never waits for a network.
+
+    Raises:
+        AccessDeniedError: something is configured, and can't be used.
+    """
+    try:
+        resolver = botocore.session.get_session().get_component("credential_provider")
+        if settings.s3_endpoint_url or not is_on_ec2():
+            resolver.remove("iam-role")
+        found: Credentials | None = resolver.load_credentials()
+    except Exception as exc:  # noqa: BLE001  # The chain runs programs and parses files.
+        raise AccessDeniedError(f"AWS' credential chain failed: {_words_of(exc)}") from without_frames(exc)
+    return found
+
+
+def keys_of(credentials: Credentials) -> Keys:
+    """Return the keys that *credentials* have now.
+
+    Raises:
+        ERRORS: the server that gives them out can't be reached, or refuses.
+        AccessDeniedError: there are none for another reason.
+    """
+    try:
+        frozen = credentials.get_frozen_credentials()
+    except (botoerrors.ClientError, botoerrors.HTTPClientError):
+        raise
+    except Exception as exc:  # noqa: BLE001  # As in the chain.
+        said = f"AWS' credentials can't be refreshed: {_words_of(exc)}"
+        raise AccessDeniedError(said) from without_frames(exc)
+    key, secret, token = (Secret(text or "") for text in frozen[:3])
+    return Keys(key, secret, token if token.reveal() else None)
+
+
+def answer_of(exc: BaseException) -> tuple[int, str, str, str] | None:
+    """Return what the server answered: status, code, message, operation; None: nothing."""
+    if not isinstance(exc, botoerrors.ClientError):
+        return None
+    error = exc.response.get("Error", {})
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status, str(error.get("Code", "")), str(error.get("Message") or ""), exc.operation_name
+
+
+def is_about_credentials(exc: BaseException) -> bool:
+    """Tell whether *exc* says that there are no credentials, or none that can be used."""
+    return isinstance(exc, _CREDENTIAL_ERRORS)
+
+
+def may_pass(exc: BaseException) -> bool:
+    """Tell whether *exc* says that the server was out of reach, which another try may change."""
+    return isinstance(exc, botoerrors.HTTPClientError)
+
+
+def problem_of(exc: BaseException) -> str:
+    """Return what *exc* says and what helps, in words that can't hold a credential."""
+    if isinstance(exc, botoerrors.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
+        return UNKNOWN_AUTHORITY
+    if isinstance(exc, botoerrors.HTTPClientError):
+        return f"{type(exc).__name__}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
+    if isinstance(exc, botoerrors.BotoCoreError):
+        return str(exc)
+    return f"the answer is not one of S3 ({type(exc).__name__}). Is HGLOC_S3_ENDPOINT_URL right?"
+
+
+def _words_of(exc: Exception) -> str:
+    """Return what *exc* says, but not what others' parsers quote of files that hold credentials."""
+    return str(exc) if isinstance(exc, (botoerrors.BotoCoreError, OSError)) else type(exc).__name__

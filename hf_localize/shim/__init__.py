@@ -1,0 +1,1 @@
+"""Patching of `datasets`, and activation from outside the program."""

@@ -1,0 +1,74 @@
+"""Activation from outside the program, by ``HGLOC_AUTO_INSTALL=1``.
+
+Imported while Python starts, by the wheel's ``hf_localize.pth`` or ``.start``, or by a ``sitecustomize``.
+So it loads nothing: the shim is installed when the program looks for `datasets`, and never otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+
+def start() -> None:
+    """Do what ``hf_localize.pth`` does, for the ``hf_localize.start`` of Python 3.15 and newer.
+
+    https://peps.python.org/pep-0829/
+    """
+    if os.environ.get("HGLOC_AUTO_INSTALL", "0") not in ("", "0"):
+        auto_install()
+
+
+def auto_install() -> None:
+    """Install as soon as `datasets` is looked for, if ``HGLOC_AUTO_INSTALL`` says so then."""
+    if _finder not in sys.meta_path:
+        _finder.is_waiting = True
+        sys.meta_path.insert(0, _finder)
+    if "datasets" in sys.modules:
+        settle()
+
+
+def settle() -> None:
+    """Do now what :func:`auto_install` has put off. Never raises: a program must always run."""
+    if not _finder.is_waiting:
+        return
+    _finder.is_waiting = False
+    try:
+        from hf_localize import settings
+
+        if settings.auto_install_requested():
+            from hf_localize.shim.patch import install
+
+            install()
+    except Exception:
+        import logging
+
+        logging.getLogger(__name__).exception(
+            "hf_localize could not be activated; datasets loads from the Hub as usual"
+        )
+
+
+class _Finder:
+    """A finder of modules that finds none; it only notes who looks for `datasets`.
+
+    It stays in ``sys.meta_path``, which others are walking along while it is asked.
+    """
+
+    is_waiting = False
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> None:
+        if name == "datasets":
+            settle()
+
+
+_finder = _Finder()

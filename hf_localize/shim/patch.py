@@ -1,0 +1,386 @@
+"""Putting the resolver under `datasets`: install and uninstall."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import itertools
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hf_localize import settings
+from hf_localize.errors import printable
+from hf_localize.settings.secret import hidden, revealed
+
+_log = logging.getLogger(__name__)
+_lock = threading.RLock()
+#: The settings of each install in force; the last one counts. An open ``with`` block has its own.
+_layers: list[dict[str, Any]] = []
+#: {function: the wrappers around it}. More than one where somebody else has put another function
+#: there. Kept by uninstall(): what holds one elsewhere works again after install().
+_wrappers: dict[str, list[Any]] = {}
+#: Arguments that make a call ask for something else than the dataset as it is.
+_NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kwargs")
+
+
+def install(**overrides: Any) -> None:
+    """Have `datasets` ask the resolver first, in this process, until :func:`uninstall`.
+
+    Works before and after ``import datasets``, and for names that were imported from it before.
+    `datasets` is not imported by this. A second call only replaces the settings. The environment
+    is left alone. Processes that `multiprocessing` starts install too, with the same settings, however it
+    starts them (``fork``, ``spawn``, ``forkserver``).
+
+    Args:
+        overrides: settings that win over the environment, such as ``s3_bucket_name="team"``;
+            the names are those of the variables, without ``HGLOC_`` and in small letters.
+
+    Raises:
+        SettingsError: a name is not a setting, or a value can't be used.
+        LockError: ``lock``, the path of a lock file, leads to none.
+    """
+    overrides = settings.hide(overrides)
+    _put_in_place(overrides, is_context=False)
+
+
+def uninstall() -> None:
+    """Give every name in `datasets` and in loaded modules its original back."""
+    with _lock:
+        _layers.clear()
+        settings.restore({})
+        _rebind([(w, w.__wrapped__) for w in _all_wrappers()], sys.modules.values())
+
+
+def is_installed() -> bool:
+    """Tell whether loads ask the resolver now."""
+    return bool(_layers)
+
+
+@contextlib.contextmanager
+def installed(**overrides: Any) -> Iterator[None]:
+    """Install for the length of a ``with`` block, and restore what was before.
+
+    Blocks of several threads may overlap: loads ask the resolver until the last one ends. The
+    settings are the process's, those of the block that began last.
+    """
+    overrides = settings.hide(overrides)
+    mine = _put_in_place(overrides, is_context=True)
+    try:
+        yield
+    finally:
+        with _lock:
+            others = [layer for layer in _layers if layer is not mine]
+            if not others:
+                uninstall()
+            elif len(others) < len(_layers):  # Else somebody has uninstalled, and installed, meanwhile.
+                _layers[:] = others
+                settings.restore(others[-1])
+
+
+def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, Any]:
+    """Install with *overrides*, and return the layer that holds them."""
+    for name in filter(_is_being_imported, _SEAM):
+        importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
+    with _lock:
+        _check_lock(overrides.get("lock"))
+        values = settings.override(**overrides)
+        _set_up_logging(settings.current().log_level)
+        if is_context or not _layers:
+            _layers.append({})
+        layer = _layers[-1]
+        layer.clear()
+        layer.update(values)
+        _take_along()
+        for name in _SEAM:
+            if name in sys.modules and not _is_being_imported(name):
+                _wrap_module(sys.modules[name])
+        if _layers:  # The seam is whole, or not imported yet.
+            _rebind([(w.__wrapped__, w) for w in _all_wrappers()], sys.modules.values())
+    return layer
+
+
+def _take_along() -> None:
+    """Have processes that are started afresh install as this one has.
+
+    What `multiprocessing` sends to such a process has its authentication key, so what rebuilds the key there
+    may do this as well. `datasets` uses another package of the same kind, `multiprocess`.
+    """
+    for package in ("multiprocessing", "multiprocess"):
+        if package == "multiprocessing" or package in sys.modules:
+            reduction = importlib.import_module(f"{package}.reduction")
+            key_type = importlib.import_module(f"{package}.process").AuthenticationString
+            reduction.ForkingPickler.register(key_type, _reduce_key)
+
+
+def _reduce_key(key: Any) -> tuple[Any, ...]:
+    rebuild, arguments = key.__reduce__()
+    if not _layers:
+        return rebuild, arguments
+    return _rebuild_key_and_install, (rebuild, arguments, _layers[-1])
+
+
+def _rebuild_key_and_install(rebuild: Callable[..., Any], arguments: Any, values: dict[str, Any]) -> Any:
+    if not _layers:  # Else the program has installed by itself, at its top.
+        install(**values)
+    return rebuild(*arguments)
+
+
+def _check_lock(path: str | os.PathLike[str] | None) -> None:
+    if path is not None:
+        from hf_localize.format.lockfile import read_lock
+
+        read_lock(Path(path).expanduser())
+
+
+def _is_being_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
+
+
+def _wrap_module(module: ModuleType) -> None:
+    """Wrap the seam: ``load_dataset`` looks ``load_dataset_builder`` up in its module when called.
+
+    Where a part of it is missing, all is taken down again, and loads go to stock.
+    """
+    with _lock:
+        if not _layers:
+            return
+        functions = _SEAM[module.__name__]
+        missing = [name for name in functions if not callable(getattr(module, name, None))]
+        if missing:
+            _log.error(
+                "hf_localize is not in effect, and loads go to the Hub as usual: datasets %s has no %s.%s. "
+                "Install a release of datasets that hf_localize knows (2.20 to 5), or a newer hf_localize.",
+                getattr(sys.modules.get("datasets"), "__version__", "(unknown version)"),
+                module.__name__,
+                missing[0],
+            )
+            uninstall()
+            return
+        for name, behaviour in functions.items():
+            _wrap(module, name, behaviour)
+        _take_along()  # `datasets` has imported `multiprocess` by now.
+        _rebind([(w.__wrapped__, w) for w in _all_wrappers()], [module])
+
+
+def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
+    wrappers = _wrappers.setdefault(name, [])
+    current = getattr(module, name)
+    if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
+        wrappers.append(_wrapper(current, behaviour))
+        _say_if_hidden(current, f"{module.__name__}.{name}")
+
+
+def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
+    """Return a function with the name and the signature of *stock*, which also pickles as it does."""
+
+    @functools.wraps(stock)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not is_installed():
+            return stock(*args, **kwargs)
+        if "token" in kwargs:
+            kwargs = {**kwargs, "token": hidden("token", kwargs["token"])}
+        return behaviour(stock, args, kwargs)
+
+    return wrapper
+
+
+def _say_if_hidden(function: Callable[..., Any], name: str) -> None:
+    with contextlib.suppress(TypeError, ValueError):
+        if "path" in _signature(function).parameters:
+            return
+    _log.warning("%s was replaced by a function without a `path`: its calls go to the Hub as usual", name)
+
+
+def _leads_to(wrapper: object, function: Any) -> bool:
+    """Tell whether *function* is *wrapper*, or lies around it and says so."""
+    while function is not None and function is not wrapper:
+        function = getattr(function, "__wrapped__", None)
+    return function is wrapper
+
+
+def _all_wrappers() -> list[Any]:
+    return list(itertools.chain(*_wrappers.values()))
+
+
+def _rebind(changes: list[tuple[Any, Any]], modules: Iterable[object]) -> None:
+    """Replace the first of each pair by the second wherever *modules* have it as a global."""
+    by_identity = {id(old): new for old, new in changes}
+    for module in list(modules) if changes else ():
+        if isinstance(module, ModuleType):
+            try:  # Not vars(): that would load a module which is lazy.
+                names = object.__getattribute__(module, "__dict__")
+            except AttributeError:  # A library of cffi says that it is a module.
+                continue
+            for name, old in [item for item in list(names.items()) if id(item[1]) in by_identity]:
+                names[name] = by_identity[id(old)]
+
+
+def _ask_stock(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+    return stock(*args, **{name: revealed(value) for name, value in kwargs.items()})
+
+
+def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    call = _dataset_call(stock, args, kwargs)
+    if call is None:
+        return _ask_stock(stock, args, kwargs)
+    from hf_localize.hf.load import load_of
+
+    with load_of(call.get("split")):
+        return _ask_stock(stock, args, kwargs)
+
+
+def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    call = _dataset_call(stock, args, kwargs)
+    if call is None:
+        return _ask_stock(stock, args, kwargs)
+    from hf_localize.format.refs import DatasetRef
+    from hf_localize.hf.load import BuilderRequest, open_builder, open_original_files
+
+    revision = call.get("revision")
+    ref = DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None)
+    force = str(call.get("download_mode") or "").lower().endswith("force_redownload")
+    if any(call.get(name) for name in _NOT_OURS):
+        rest = {**call, **call.get("config_kwargs", {})}
+        for name in ("path", "revision", "config_kwargs"):
+            rest.pop(name, None)
+        return open_original_files(ref, rest, lambda: _ask_stock(stock, args, kwargs), force=force)
+
+    def call_stock(commit: str | None) -> Any:
+        if commit is None:
+            return _ask_stock(stock, args, kwargs)
+        rest = {name: value for name, value in call.items() if name != "config_kwargs"}
+        return _ask_stock(stock, (), {**rest, "revision": commit})
+
+    request = BuilderRequest(
+        ref,
+        call_stock=call_stock,
+        cache_dir=call.get("cache_dir"),
+        token=call.get("token"),
+        force=force,
+    )
+    return open_builder(request)
+
+
+def _config_names(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    return _ask_repository("config_names", stock, args, kwargs)
+
+
+def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    return _ask_repository("default_config_name", stock, args, kwargs)
+
+
+def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    call = _dataset_call(stock, args, kwargs)
+    if call is None or call.get("data_files"):
+        return _ask_stock(stock, args, kwargs)
+    from hf_localize.format.refs import DatasetRef
+    from hf_localize.hf import load
+
+    revision = call.get("revision")
+    ref = DatasetRef(call["path"], None, str(revision) if revision else None)
+    return getattr(load, question)(ref, lambda: _ask_stock(stock, args, kwargs))
+
+
+def _dataset_call(stock: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any] | None:
+    """Return the arguments of a call by name, or None if it is stock's alone to answer."""
+    try:
+        call = _signature(stock).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):  # Stock says what is wrong with them.
+        return None
+    return call if _names_a_dataset(call.get("path")) else None
+
+
+def _names_a_dataset(path: object) -> bool:
+    """Tell whether stock would look for *path* on the Hub: no packaged builder, no local path."""
+    from hf_localize.hf import packaged_builders
+
+    if not isinstance(path, str) or not path or path in packaged_builders():
+        return False
+    if "://" in path or path.startswith("buckets/") or path.endswith(".py") or Path(path).is_absolute():
+        return False
+    script = os.path.join(path, f"{os.path.basename(path)}.py")
+    return path.count("/") <= 1 and not os.path.isdir(path) and not os.path.isfile(script)
+
+
+#: What is wrapped, and by what.
+_SEAM: dict[str, dict[str, Callable[..., Any]]] = {
+    "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
+    "datasets.inspect": {
+        "get_dataset_config_names": _config_names,
+        "get_dataset_default_config_name": _default_config_name,
+    },
+}
+
+
+def missing_of_seam() -> list[str]:
+    """Return what the installed `datasets` lacks of that which is wrapped."""
+    return [
+        f"{name}.{function}"
+        for name, functions in _SEAM.items()
+        for function in functions
+        if not callable(getattr(importlib.import_module(name), function, None))
+    ]
+
+
+@functools.lru_cache(maxsize=16)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _set_up_logging(level: str | None) -> None:
+    """Show hf_localize's log on stderr where ``HGLOC_LOG_LEVEL`` asks for it and nobody listens."""
+    if level is None:
+        return
+    logger = logging.getLogger("hf_localize")
+    logger.setLevel(level)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))  # It may quote what others wrote.
+
+
+class _Hook:
+    """A finder of modules that wraps the seam when `datasets` is imported, each time it is."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _SEAM:
+            return None
+        finders = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # All that is asked of one.
+        return spec
+
+
+class _Loader:
+    """A module's own loader, and then the wrapping."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: Any) -> None:
+        module.__loader__ = module.__spec__.loader = self._loader  # Nobody else need know.
+        self._loader.exec_module(module)
+        _wrap_module(module)
+
+
+sys.meta_path.insert(0, _Hook())

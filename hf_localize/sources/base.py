@@ -1,0 +1,106 @@
+"""What a source answers: an entry, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+
+#: Which files of an entry a load needs, by its manifest; None: all.
+Wanted = Callable[[Manifest], "Collection[str] | None"]
+
+
+class Entry(Protocol):
+    """A found dataset that can be brought into the local store."""
+
+    @property
+    def source(self) -> str:
+        """Return the source's name as users read it, such as ``private S3``."""
+
+    def fetch_into(self, folder: Path) -> Manifest:
+        """Write every file of the entry into *folder*, verified, and return its manifest.
+
+        Files that are in *folder* already and match the manifest are kept.
+        """
+
+
+@runtime_checkable
+class StoredEntry(Entry, Protocol):
+    """An entry whose manifest is known and whose files can be read where they lie."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the entry's manifest."""
+
+    @property
+    def digest(self) -> str:
+        """Return a hex name of the content, the same for the same bytes."""
+
+    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
+        """Write the files *paths* of the entry into *folder*, as :meth:`fetch_into` writes all."""
+
+    def open(self, path: str) -> BinaryIO:
+        """Return a stream over the entry's file at *path*, for the caller to close."""
+
+
+@runtime_checkable
+class CommittedEntry(Entry, Protocol):
+    """An entry of which the commit on the Hub is known before anything is fetched."""
+
+    @property
+    def commit(self) -> str | None:
+        """Return the commit SHA; None: it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotHere:
+    """The answer of a source that does not have the dataset."""
+
+    reason: str
+    #: What stock `datasets` raised, where the source is the Hub; or that other content is here.
+    error: Exception | None = None
+    #: Some of its files are here.
+    is_partial: bool = False
+
+
+class Source(Protocol):
+    """A place that may have datasets."""
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of source, as in ``HGLOC_SOURCES``."""
+
+    @property
+    def name(self) -> str:
+        """Return the source's name as users read it."""
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return the entry for *ref*, or why it is not here.
+
+        Raises:
+            AccessDeniedError, UnreachableError, IntegrityError: the source can't tell.
+        """
+
+
+@runtime_checkable
+class RepositorySource(Source, Protocol):
+    """A source that also knows something of the repositories of its entries."""
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any entry's manifest that tells the configs of the repository of *ref*."""
+
+
+def download_command(ref: DatasetRef) -> str:
+    """Return the command that brings all of *ref* into the local store."""
+    name = f" --name '{ref.config_name}'" if ref.config_name else ""
+    revision = f" --revision '{ref.revision}'" if ref.revision else ""
+    return f"hg-localize download {ref.dataset_id}{name}{revision}"
+
+
+def instead(others: Sequence[str]) -> str:
+    """Return, in words for a reason, what a source has of a dataset in place of what was asked for."""
+    return f" (it has {', '.join(sorted(others))})" if others else ""

@@ -1,0 +1,131 @@
+"""The original tool's index of a bucket, ``private_datasets_index.json``: read for ids, kept up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    ConflictError,
+    IntegrityError,
+    InvalidRefError,
+    UnreachableError,
+)
+from hf_localize.format.index import Placed, catalog_keys, read_catalog
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef, original_mark
+from hf_localize.format.save_to_disk import ORIGINAL_CARD_FILE
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.errors import NotPermittedError
+from hf_localize.s3.shared_json import read_json, update_json
+
+_log = logging.getLogger(__name__)
+KEY = "private_datasets_index.json"
+_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError, ConflictError)
+
+
+def refs_by_folder(bucket: Bucket, key: str) -> dict[str, DatasetRef]:
+    """Return the refs of the datasets that the original tool lists at *key*, by their folders.
+
+    Args:
+        key: of its private index, or of the public records.
+    """
+    try:
+        document = read_json(bucket, key)
+    except NotPermittedError:  # So a missing key is answered where keys may not be listed.
+        return {}
+    except IntegrityError as exc:
+        _log.warning("ids that %s tells are not known: %s", key, exc)
+        return {}
+    return {ref.folders[0]: ref for _, ref in _refs(document)}
+
+
+def mark_shared_id(bucket: Bucket, manifest: Manifest) -> None:
+    """Leave a mark if the original tool has data of the id of *manifest*, which is about to be published.
+
+    Lists look among the folders of a marked id, and of no other of the index: each costs requests.
+    """
+    ref, name = manifest.ref, manifest.ref.id_folder_prefix
+    _, config, _ = ref.folders[0].split("/")
+    try:
+        there = {f"{name}/{other}" for other in bucket.list_folder(f"{name}/")[0] if other != config}
+        there |= {f"{name}/{config}/{other}" for other in bucket.list_folder(f"{name}/{config}/")[0]}
+        key = catalog_keys(manifest)[0]
+        data = bucket.get(key) if there - {ref.folders[0]} else None
+        listed = [] if data is None else read_catalog(data, key)
+        known = {ref.folders[0], *(other.ref.folders[0] for other in listed)}
+        known |= {folder.rpartition("/")[0] for folder in known}
+        if there - known:
+            bucket.put(original_mark(ref.dataset_id), b"")
+    except _FAILURES as exc:
+        _log.debug("whether the original tool has data of %s is not known: %s", ref.dataset_id, exc)
+
+
+def enter(bucket: Bucket, placed: Placed) -> bool:
+    """List an entry in the original tool's index, where there is one, and tell whether it is listed."""
+    manifest, folder = placed.manifest, placed.manifest.ref.folders[0]
+    ref = manifest.ref
+    if placed.folder != folder or placed.elsewhere:
+        return False
+    listed = {
+        "dataset_id": ref.dataset_id,
+        "config_name": ref.config_name,
+        "revision": ref.revision,
+        "s3_prefix": bucket.address.key(folder),
+        "s3_bucket": bucket.address.name,
+        "has_card": any(file.path == ORIGINAL_CARD_FILE for file in manifest.files),
+    }
+
+    def change(document: dict[str, Any]) -> bool:
+        present = document.get(ref.record_key)
+        if isinstance(present, dict) and present | listed == present:
+            return False
+        document[ref.record_key] = {**listed, "last_updated": str(time.time())}
+        return True
+
+    return _update(bucket, ref, change, mark=original_mark(ref.dataset_id))
+
+
+def leave(bucket: Bucket, ref: DatasetRef) -> None:
+    """Take what lies in the folder of *ref* out of the original tool's index, where the bucket has one."""
+
+    def change(document: dict[str, Any]) -> bool:
+        keys = [key for key, other in _refs(document) if other.folders[0] == ref.folders[0]]
+        for key in keys:
+            del document[key]
+        return bool(keys)
+
+    _update(bucket, ref, change)
+
+
+def _update(
+    bucket: Bucket, ref: DatasetRef, change: Callable[[dict[str, Any]], bool], mark: str | None = None
+) -> bool:
+    """Change the index, where there is one; return whether that was done, or was so already."""
+    try:
+        if not _is_there(bucket):
+            return False
+        update_json(bucket, KEY, change, public=False)
+        if mark is not None:  # The original tool may bring more of this id.
+            bucket.put(mark, b"")
+    except _FAILURES as exc:  # It is for users of the original tool only; our own readers have their index.
+        _log.warning("%s is as it was for users of the original tool: %s was not updated: %s", ref, KEY, exc)
+        return False
+    return True
+
+
+def _is_there(bucket: Bucket) -> bool:
+    try:
+        return bucket.get(KEY) is not None
+    except NotPermittedError:  # So a missing key is answered where keys may not be listed.
+        return False
+
+
+def _refs(document: Mapping[str, Any]) -> Iterator[tuple[str, DatasetRef]]:
+    for key, value in document.items():
+        with contextlib.suppress(TypeError, KeyError, AttributeError, InvalidRefError):
+            yield key, DatasetRef(value["dataset_id"], value.get("config_name"), value.get("revision"))

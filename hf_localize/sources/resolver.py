@@ -1,0 +1,473 @@
+"""The order in which sources are asked, and what each kind of answer leads to."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    ConflictError,
+    DatasetConflictError,
+    DatasetCorruptError,
+    DatasetDeniedError,
+    DatasetNotFoundError,
+    DatasetUnreachableError,
+    HfLocalizeError,
+    IntegrityError,
+    InvalidRefError,
+    LockError,
+    SettingsError,
+    StoreError,
+    UnreachableError,
+    UnsupportedFeatureError,
+    bookkeeping,
+    without_queries,
+)
+from hf_localize.format.arrow.shards import check_shards
+from hf_localize.format.lockfile import Lock, Locked
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.format.renamed_ids import present_ref
+from hf_localize.http.deadline import within
+from hf_localize.http.retry import one_load
+from hf_localize.settings import SOURCE_NAMES
+from hf_localize.sources.base import (
+    Entry,
+    NotHere,
+    RepositorySource,
+    Source,
+    StoredEntry,
+    Wanted,
+    download_command,
+)
+from hf_localize.sources.pinned import find_pinned
+from hf_localize.store.commit import commit, commit_part
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.origins import record_origin
+from hf_localize.store.staging import staging_folder
+from hf_localize.store.store import Store
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_SOURCE_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
+#: What another source can't mend: a mistake of the caller's, and a store that does not take what was found.
+_NO_ANSWER = (SettingsError, LockError, InvalidRefError, StoreError)
+_warned: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one source answered: why it could not give the dataset."""
+
+    source: str
+    reason: str
+    error: Exception | None = None
+    is_partial: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether the source could not answer at all."""
+        return isinstance(self.error, _SOURCE_FAILURES)
+
+    @property
+    def is_definite(self) -> bool:
+        """Tell whether another library's own error says that there is no such dataset."""
+        return self.error is not None and not self.has_failed
+
+
+def _check(folder: Path, manifest: Manifest, paths: Collection[str] | None) -> None:
+    check_shards(folder, manifest.splits, paths)
+
+
+def _as_it_is(entry: Entry) -> Any:
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Ask the sources in order; the first that has the dataset wins.
+
+    ``timeout_seconds`` bounds what all remote stores of one resolution may take to answer.
+    """
+
+    store: Store
+    sources: tuple[Source, ...]
+    timeout_seconds: float
+    #: What may be found; None: whatever there is.
+    lock: Lock | None = None
+    #: Raises IntegrityError where files of an entry (paths; None: all) in a folder are not what its
+    #: manifest says. What a source gives comes into the store only after that.
+    check: Callable[[Path, Manifest, Collection[str] | None], None] = _check
+
+    def find(
+        self, ref: DatasetRef, use: Callable[[Entry], _T] = _as_it_is, *, skip_local: bool = False
+    ) -> _T:
+        """Return the first source's entry for *ref*. No data is moved.
+
+        Args:
+            use: what to make of the entry and return. A source of whose entry it raises IntegrityError
+                has a damaged copy: the next one is asked.
+            skip_local: pass over the local store.
+
+        Raises:
+            DatasetNotFoundError: no source has it; the subclass tells why.
+        """
+        return self._first(ref, self._usable(skip_local), lambda entry, _: use(entry))
+
+    def localize(
+        self,
+        ref: DatasetRef,
+        *,
+        skip_local: bool = False,
+        wanted: Wanted | None = None,
+        is_checked: bool = True,
+    ) -> LocalEntry:
+        """Return the entry for *ref* in the local store, fetched there if need be.
+
+        A source that fails while its entry is fetched is passed over like one that fails to
+        answer.
+
+        Raises:
+            DatasetNotFoundError: no source could give it; the subclass tells why.
+        """
+        return self._first(
+            ref,
+            self._usable(skip_local),
+            functools.partial(self._bring_home, force=skip_local, wanted=wanted, is_checked=is_checked),
+        )
+
+    def localize_entry(
+        self,
+        entry: Entry,
+        ref: DatasetRef,
+        *,
+        force: bool = False,
+        wanted: Wanted | None = None,
+        is_checked: bool = True,
+    ) -> LocalEntry:
+        """Return *entry* in the local store; if it can't be fetched, another source's entry.
+
+        Args:
+            force: fetch it also where the store has the same content.
+            wanted: what of it is needed, where that is not all.
+            is_checked: what the store has is known to be what its manifest says.
+
+        Raises:
+            DatasetNotFoundError: no source could give it; the subclass tells why.
+        """
+        try:
+            with one_load():
+                return self._bring_home(entry, ref, force, wanted, is_checked)
+        except HfLocalizeError as exc:
+            if isinstance(exc, _NO_ANSWER):
+                raise
+            answer = Answer(entry.source, str(exc), exc)
+            self._report(answer, ref)
+        # What is damaged may have been replaced meanwhile. Otherwise the source is not tried again.
+        given = [] if isinstance(answer.error, IntegrityError) else [answer]
+        use = functools.partial(self._bring_home, force=False, wanted=wanted, is_checked=is_checked)
+        return self._first(ref, self.sources, use, given)
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return a manifest that tells all configs of the repository of *ref*, from any store."""
+        budget = _Budget(self.timeout_seconds)
+        for source in self.sources:
+            if isinstance(source, RepositorySource):
+                try:
+                    for name in filter(None, (ref, present_ref(ref))):
+                        known = budget.ask(source, functools.partial(source.repository, name))
+                        if known is not None:
+                            return known
+                except HfLocalizeError as exc:
+                    if isinstance(exc, _NO_ANSWER):
+                        raise
+                    self._report(Answer(source.name, str(exc), exc), ref)
+        return None
+
+    def without_hub(self) -> Resolver:
+        """Return the resolver that a pickle may hold: stock's call can't be repeated from one."""
+        return replace(self, sources=tuple(source for source in self.sources if source.kind != "hub"))
+
+    def _usable(self, skip_local: bool) -> Sequence[Source]:
+        return [source for source in self.sources if not (skip_local and source.kind == "local")]
+
+    @one_load()
+    def _first(
+        self,
+        ref: DatasetRef,
+        sources: Sequence[Source],
+        use: Callable[[Entry, DatasetRef], _T],
+        given: Sequence[Answer] = (),
+    ) -> _T:
+        """Return what *use* makes of the first entry; sources whose answers are *given* are not asked."""
+        answers: list[Answer] = []
+        said_by_stock: Exception | None = None
+        budget = _Budget(self.timeout_seconds)
+        locked = None if self.lock is None else self.lock.of(ref)
+        for source in sources:
+            if known := [answer for answer in given if answer.source == source.name]:
+                answers += known
+                continue
+            try:
+                found, name = self._ask(budget, source, ref, locked)
+                if not isinstance(found, NotHere):
+                    return self._use(source, name, locked, found, use)
+                answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
+                _log.debug("%s: %s: %s", ref, source.name, found.reason)
+            except Exception as exc:  # Raised again below unless it is an answer.
+                # Whatever stock raises is the Hub's answer. Any other error that is not ours is a defect.
+                is_answer = isinstance(exc, HfLocalizeError) or source.kind == "hub"
+                if isinstance(exc, _NO_ANSWER) or not is_answer:
+                    raise
+                answers.append(Answer(source.name, without_queries(str(exc)) or type(exc).__name__, exc))
+                if source.kind == "hub" and not isinstance(exc, (*_SOURCE_FAILURES, ConflictError)):
+                    said_by_stock = exc
+                is_raised = exc is said_by_stock and source is sources[-1]
+                if not is_raised and not isinstance(exc, ConflictError):  # Other content than is locked.
+                    self._report(answers[-1], ref)
+        for answer in answers:
+            if isinstance(answer.error, UnsupportedFeatureError):
+                raise answer.error  # It says what to do; that nobody else has the dataset does not.
+        if said_by_stock is not None:
+            raise said_by_stock
+        answers[:0] = [_passed_over(source, ref) for source in self.sources if source not in sources]
+        if self.lock is None or locked is None:
+            raise not_found(ref, answers)
+        raise not_found(ref, answers, self.lock.as_locked(locked))
+
+    def _ask(
+        self, budget: _Budget, source: Source, ref: DatasetRef, locked: Locked | None
+    ) -> tuple[Entry | NotHere, DatasetRef]:
+        def find(name: DatasetRef) -> Entry | NotHere:
+            return budget.ask(source, functools.partial(find_pinned, source, name, locked, self.store))
+
+        return find_by_either_id(source.kind, ref, find)
+
+    def _use(
+        self,
+        source: Source,
+        ref: DatasetRef,
+        locked: Locked | None,
+        found: Entry,
+        use: Callable[[Entry, DatasetRef], _T],
+    ) -> _T:
+        """Use what a source has; if that is gone or differs meanwhile, what it has in its place, once."""
+        try:
+            return use(found, ref)
+        except IntegrityError:
+            is_remote = source.kind in ("s3", "public")
+            newer = find_pinned(source, ref, locked, self.store) if is_remote else found
+            if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
+                raise
+            if newer.digest == found.digest:
+                raise
+            return use(newer, ref)
+
+    def _bring_home(
+        self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None, is_checked: bool
+    ) -> LocalEntry:
+        started = time.monotonic()
+        if isinstance(entry, LocalEntry):
+            if not is_checked:
+                self.check(entry.folder, entry.manifest, entry.paths())
+            _log_resolution(ref, entry.source, entry, "nothing to fetch")
+            return entry
+        key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
+        with staging_folder(self.store, key) as folder:
+            home = None if force else self._home_of(entry, ref)
+            if home is None and isinstance(entry, StoredEntry):
+                home = self._fetch(entry, folder, force, wanted)
+            if home is None:
+                manifest = entry.fetch_into(folder)
+                self._check_staged(folder, manifest, None)
+                home = commit(self.store, folder, manifest)
+            is_of_bucket = entry.source in (SOURCE_NAMES["s3"], SOURCE_NAMES["public"])
+            with bookkeeping(f"{ref} is stored, but where it came from could not be recorded"):
+                record_origin(self.store.path, home.manifest, self.store.bucket if is_of_bucket else None)
+        _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
+        return home
+
+    def _fetch(
+        self, entry: StoredEntry, folder: Path, force: bool, wanted: Wanted | None
+    ) -> LocalEntry | None:
+        """Fetch what is *wanted* of *entry*, to what is here of it already; None: all is needed."""
+        here = None if force else self.store.find_partial(entry.manifest.ref)
+        if here is not None and here.digest != entry.digest:
+            here = None
+        paths = wanted(entry.manifest) if wanted is not None else None
+        there = here.paths() if here is not None else frozenset()
+        if paths is not None and not entry.manifest.shard_paths() <= there | set(paths):
+            missing = sorted(set(paths) - there)
+            if not force:
+                self.store.lend_same_content(entry.manifest, missing, folder)
+            manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
+            self._check_staged(folder, manifest, missing)
+            return commit_part(self.store, folder, manifest, missing)
+        if not force:
+            self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
+        if here is None:
+            return None
+        here.lend(folder)  # Each was checked when it came, so only the others are looked at.
+        missing = sorted({file.path for file in entry.manifest.files} - there)
+        manifest = entry.fetch_some(folder, missing)
+        self._check_staged(folder, manifest, None)
+        return commit(self.store, folder, manifest)
+
+    def _check_staged(self, folder: Path, manifest: Manifest, paths: Collection[str] | None) -> None:
+        try:
+            self.check(folder, manifest, paths)
+        except HfLocalizeError:
+            shutil.rmtree(folder)  # Nothing of it is of use to another try.
+            raise
+
+    def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
+        """Return what another process has stored while this one waited for the staging folder."""
+        try:
+            present = present_ref(ref)
+            home = self.store.find(ref) or (self.store.find(present) if present is not None else None)
+        except IntegrityError:
+            return None
+        if home is None or not isinstance(entry, StoredEntry) or home.digest != entry.digest:
+            return None
+        return home if home.manifest.says_as(entry.manifest) else None
+
+    def _report(self, answer: Answer, ref: DatasetRef) -> None:
+        """Warn of a failing source once in a process; say it again at DEBUG."""
+        key = (answer.source, type(answer.error).__name__)
+        level = logging.DEBUG if key in _warned else logging.WARNING
+        _warned.add(key)
+        _log.log(level, "%s: %s failed and is passed over: %s", ref, answer.source, answer.reason)
+
+
+def find_by_either_id(
+    kind: str, ref: DatasetRef, find: Callable[[DatasetRef], Entry | NotHere]
+) -> tuple[Entry | NotHere, DatasetRef]:
+    """Return what a source has for *ref*, and the ref by which it has it: that of its present id, maybe.
+
+    The Hub knows that itself, and stock may refuse the old one; then that is the answer.
+
+    Args:
+        kind: of the source.
+        find: asks the source for a ref.
+    """
+    found = find(ref)
+    present = present_ref(ref)
+    if not isinstance(found, NotHere) or present is None or kind == "hub":
+        return found, ref
+    other = find(present)
+    if not isinstance(other, NotHere):
+        return other, present
+    reason = f"{found.reason}; as {present.dataset_id}: {other.reason}"
+    return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
+
+
+def _passed_over(source: Source, ref: DatasetRef) -> Answer:
+    """Return what the local store, which a forced load does not ask, has of *ref*."""
+    try:
+        found = source.find(ref)
+    except HfLocalizeError as exc:
+        return Answer(source.name, f"passed over, since a new copy is asked for: {exc}")
+    return Answer(source.name, found.reason if isinstance(found, NotHere) else _HERE_BUT_FORCED)
+
+
+def not_found(
+    ref: DatasetRef, answers: Sequence[Answer], as_locked: str | None = None
+) -> DatasetNotFoundError:
+    """Return the error for *ref*, of the class that the worst answer calls for.
+
+    Args:
+        as_locked: which content was looked for, in words, where a lock file names it.
+    """
+    errors = [answer.error for answer in answers]
+    kind: type[DatasetNotFoundError] = DatasetNotFoundError
+    for failure, wanted in (
+        (ConflictError, DatasetConflictError),
+        (UnreachableError, DatasetUnreachableError),
+        (AccessDeniedError, DatasetDeniedError),
+        (IntegrityError, DatasetCorruptError),
+    ):
+        if any(isinstance(error, failure) for error in errors):
+            kind = wanted
+    asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
+    error = kind(
+        f"Dataset {ref}{as_locked or ''} could not be found.\nAsked, in this order:\n{asked}\n"
+        f"{_advice(ref, answers) if as_locked is None else _ADVICE_ON_LOCKS}"
+    )
+    error.answers = tuple(answers)
+    return error
+
+
+_HERE_BUT_FORCED = "it is here, and passed over, since download_mode='force_redownload' asks for a new copy"
+_ADVICE_ON_LOCKS = (
+    "Nothing else is taken in its place. To take what there is now, write the lock file anew: "
+    "hg-localize lock. To have it back, publish it again from where it still is (hg-localize download "
+    "with --revision COMMIT, or hg-localize sync-local-to-s3)"
+)
+
+
+def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
+    """Return what to do next about a dataset that nobody could give."""
+    if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
+        return "No other source could give it. To load what is here, leave out force_redownload"
+    if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
+        return "The Hub has answered: check the id, the config and the revision."
+    command = download_command(ref)
+    if any(a.source == SOURCE_NAMES["hub"] and isinstance(a.error, IntegrityError) for a in answers):
+        return (
+            "The Hub has it, and what it has can't be kept: see above. Loads from the Hub still work."
+            f"\nTo keep its original files, for loads with data_files=: {command} --keep-files"
+        )
+    if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
+        if any(answer.is_partial for answer in answers):
+            return f"To bring the rest, run where the bucket or the Hub is in reach: {command}"
+        return (
+            "To see what is stored: hg-localize list-local. "
+            f"To add own data: hg-localize register PATH {ref.dataset_id}"
+        )
+    failed = (
+        "Mend what failed above, or publish it"
+        if any(a.has_failed for a in answers)
+        else "To publish it, run"
+    )
+    return f"{failed} where the Hub and the bucket are in reach: {command}"
+
+
+@dataclass(slots=True)
+class _Budget:
+    """The time that remote stores may take to answer. Fetching what they have is not counted."""
+
+    seconds: float
+
+    def ask(self, source: Source, question: Callable[[], _T]) -> _T:
+        """Return the answer of *source* to *question*.
+
+        Raises:
+            UnreachableError: it took more than what is left.
+        """
+        if source.kind not in ("s3", "public"):
+            return question()
+        started = time.monotonic()
+        try:
+            return within(self.seconds, question)
+        finally:
+            self.seconds -= time.monotonic() - started
+
+
+def _log_resolution(ref: DatasetRef, source: str, home: LocalEntry, how: str) -> None:
+    """Log, as one line at INFO, who answered for *ref*, what of it is here, and *how* it came."""
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    paths = home.paths()
+    size_mb = sum(file.size_bytes for file in home.manifest.files if file.path in paths) / 1e6
+    count = f"{len(paths)} of {len(home.manifest.files)}" if home.is_partial else str(len(paths))
+    _log.info("%s ← %s, %s files, %.1f MB, %s", ref, source, count, size_mb, how)

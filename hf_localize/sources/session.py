@@ -1,0 +1,201 @@
+"""From settings to working parts: the store, the bucket, the sources, the resolver."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hf_localize.errors import SettingsError
+from hf_localize.format.lockfile import Lock, read_lock
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.settings import SOURCE_NAMES, Settings, current
+from hf_localize.sources.base import Entry, NotHere, RepositorySource, Source, Wanted
+from hf_localize.sources.local import LocalSource
+from hf_localize.sources.resolver import Resolver
+from hf_localize.store.origins import Origin
+from hf_localize.store.store import Store
+
+if TYPE_CHECKING:
+    from hf_localize.http.public_files import PublicFiles
+    from hf_localize.s3.bucket import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The parts that one setting of everything calls for.
+
+    Parts that need a network library are made at first use, so that a local hit loads neither
+    botocore nor requests.
+    """
+
+    settings: Settings
+
+    @property
+    def store(self) -> Store:
+        """Return the local store."""
+        settings = self.settings
+        return Store(
+            settings.datasets_store_path, is_wary=settings.verify == "always", bucket=self.bucket_origin
+        )
+
+    @property
+    def bucket_origin(self) -> Origin | None:
+        """Return where what is fetched from the bucket, or from the public files, comes from."""
+        settings = self.settings
+        if settings.s3_bucket_name:
+            return Origin(settings.s3_bucket_name, settings.s3_endpoint_url, settings.s3_data_prefix)
+        return Origin(None, settings.public_url) if settings.public_url else None
+
+    @property
+    def bucket(self) -> Bucket:
+        """Return the team's bucket; raises SettingsError where none is configured."""
+        return _bucket(self.settings)
+
+    @property
+    def outside(self) -> PublicFiles:
+        """Return the public files, as somebody without credentials reads them."""
+        if self.settings.public_url is not None:
+            return self._public_files(self.settings.public_url)
+        if self.settings.s3_bucket_name is None:
+            raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
+        return self.bucket_from_outside
+
+    @property
+    def bucket_from_outside(self) -> PublicFiles:
+        """Return the bucket itself, as somebody without credentials reads it, past any CDN."""
+        return self._public_files(*self.bucket.public_urls)
+
+    def _public_files(self, url: str, other_url: str | None = None) -> PublicFiles:
+        from hf_localize.http.public_files import PublicFiles
+        from hf_localize.s3.target import route_to
+
+        settings = self.settings
+        route = route_to(url, settings.aws_environment.plain)
+        return PublicFiles(
+            url,
+            settings.timeout_seconds,
+            other_url=other_url,
+            proxy_url=route.proxy_url,
+            ca_bundle=route.ca_bundle,
+            bytes_per_second=settings.max_bandwidth,
+        )
+
+    def require_publisher(self) -> Bucket:
+        """Return the bucket where publishing to it can be tried.
+
+        Raises:
+            SettingsError: there is no bucket, or there are no credentials.
+        """
+        if not self.bucket.has_credentials:
+            advice = (
+                "set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or configure AWS' own "
+                "(profile, role, …)"
+            )
+            if self.settings.aws_environment.endpoint_file is not None:
+                advice = self.settings.missing_credentials
+            raise SettingsError(f"publishing to {self.bucket.address} needs credentials: {advice}")
+        return self.bucket
+
+    def can_publish(self) -> bool:
+        """Tell whether there are a bucket and credentials for it."""
+        return bool(self.settings.s3_bucket_name) and self.bucket.has_credentials
+
+    def resolver(
+        self,
+        hub: Source | None = None,
+        *,
+        only: tuple[str, ...] | None = None,
+        wanted: Wanted | None = None,
+        locked: bool = False,
+    ) -> Resolver:
+        """Return the resolver over the enabled sources.
+
+        Args:
+            locked: keep to the lock file, if one is in force.
+            hub: the Hub as a source, which only the caller can make; None leaves it out.
+            only: these kinds of sources, in place of the enabled ones.
+            wanted: what the load needs of an entry; None: all of it.
+
+        Raises:
+            LockError: the lock file can't be read.
+        """
+        kinds = self.enabled if only is None else only
+        sources = (hub if kind == "hub" else self._source(kind, wanted) for kind in kinds)
+        lock = self.lock if locked else None
+        return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds, lock)
+
+    @property
+    def lock(self) -> Lock | None:
+        """Return what the lock file names that is in force, or None; raises LockError if it can't be read."""
+        return None if self.settings.lock is None else read_lock(self.settings.lock)
+
+    def hub_enabled(self) -> bool:
+        """Tell whether the Hub may be asked."""
+        return "hub" in self.enabled
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """Return the kinds of sources that a load asks, in order."""
+        return ("local",) if self.settings.offline else self.settings.sources
+
+    def _source(self, kind: str, wanted: Wanted | None) -> Source | None:
+        if kind == "local":
+            return LocalSource(self.store, wanted)
+        if kind == "s3" and self.settings.s3_bucket_name:
+            return RemoteSource("s3", SOURCE_NAMES["s3"], self)
+        if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):
+            return RemoteSource("public", SOURCE_NAMES["public"], self)
+        return None
+
+
+class RemoteSource:
+    """A source whose network library is loaded when it is first asked.
+
+    A pickle of it holds no settings: the process that unpickles takes its own, so that no
+    credential travels with a dataset to a worker.
+    """
+
+    def __init__(self, kind: str, name: str, session: Session) -> None:
+        self.kind = kind
+        self.name = name
+        self._session = session
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.kind, self.name)
+
+    def find(self, ref: DatasetRef) -> Entry | NotHere:
+        """Return what the bucket, or the public records, have for *ref*."""
+        return self._source.find(ref)
+
+    def repository(self, ref: DatasetRef) -> Manifest | None:
+        """Return any manifest there that tells the configs of the repository of *ref*."""
+        return self._source.repository(ref)
+
+    @functools.cached_property
+    def _source(self) -> RepositorySource:
+        workers = self._session.settings.max_concurrency
+        if self.kind == "s3":
+            from hf_localize.sources.bucket import PrivateSource
+
+            return PrivateSource(self._session.bucket, workers)
+        from hf_localize.sources.public import PublicSource
+
+        return PublicSource(self._session.outside, workers)
+
+
+def _reopen(kind: str, name: str) -> RemoteSource:
+    return RemoteSource(kind, name, current_session())
+
+
+@functools.lru_cache(maxsize=8)
+def _bucket(settings: Settings) -> Bucket:
+    from hf_localize.s3.bucket import Bucket
+
+    return Bucket(settings)
+
+
+def current_session() -> Session:
+    """Return the session for the settings in force now."""
+    return Session(current())

@@ -1,0 +1,63 @@
+"""Pointers in the store: from other ids of a repository to the entry that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
+from hf_localize.format.sealed_json import parse_json
+
+
+def targets_of(store: Path, ref: DatasetRef) -> Iterator[DatasetRef]:
+    """Yield the refs to which pointers from *ref* lead.
+
+    Raises:
+        IntegrityError: a pointer is damaged.
+    """
+    for key in ref.alias_keys:
+        try:
+            data = (store / key).read_bytes()
+        except OSError:  # Also where its name, quoted, is longer than a file's may be.
+            continue
+        yield read_pointer(data, key)
+
+
+def point_at(store: Path, manifest: Manifest) -> None:
+    """Make an entry findable by other ids than the one by which it is stored."""
+    for ref in manifest.equivalents():
+        if ref.id_folder_prefix.lower() != manifest.ref.id_folder_prefix.lower():
+            path = store / ref.alias_key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+            part.write_bytes(_pointer_to(manifest.ref))
+            os.replace(part, path)
+
+
+def remove_pointers(store: Path, manifest: Manifest) -> None:
+    """Remove the pointers to an entry."""
+    for ref in manifest.equivalents():
+        pointer = store / ref.alias_key
+        with contextlib.suppress(OSError, IntegrityError):
+            if read_pointer(pointer.read_bytes(), "") == manifest.ref:
+                pointer.unlink()
+
+
+def read_pointer(data: bytes, where: str) -> DatasetRef:
+    """Return the ref to which a pointer leads; raises IntegrityError where it is damaged."""
+    document = parse_json(data, where)
+    try:
+        return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
+    except (TypeError, KeyError, InvalidRefError) as exc:
+        raise IntegrityError(f"{where} is not a pointer: {exc!r}") from exc
+
+
+def _pointer_to(ref: DatasetRef) -> bytes:
+    document = {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
+    return json.dumps(document).encode()

@@ -1,0 +1,58 @@
+"""How the files of a folder differ from what a manifest records of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_localize.errors import IntegrityError
+from hf_localize.format.files import hash_file
+from hf_localize.format.manifest import FileRecord, Manifest
+from hf_localize.progress import moving
+from hf_localize.transfer.workers import run_all
+
+
+def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
+    """Return, in words, how the file at *path* differs from *record*; None: it does not.
+
+    Args:
+        deep: compare the sha256 too, where one is recorded; it reads all bytes.
+    """
+    try:
+        size = os.stat(path).st_size
+        if size != record.size_bytes:
+            return f"has {size} bytes; its manifest says {record.size_bytes}"
+        if deep and record.sha256 and hash_file(path, record.path) != record:
+            return "differs from the entry's manifest: its sha256 is another"
+    except (FileNotFoundError, NotADirectoryError, IntegrityError):
+        return "is missing"
+    except OSError as exc:
+        return f"can't be read: {exc.strerror}"
+    return None
+
+
+def problems_in(folder: Path, files: Sequence[FileRecord], *, deep: bool) -> dict[str, str]:
+    """Return, by path, how those of *files* in *folder* that differ from their records do.
+
+    Args:
+        deep: compare the sha256 too; it reads all bytes, with as many threads as there are processors.
+    """
+
+    def look(file: FileRecord) -> str | None:
+        return problem_with(folder / file.path, file, deep=deep)
+
+    found = run_all(look, files, workers=os.cpu_count() or 1) if deep else map(look, files)
+    return {file.path: problem for file, problem in zip(files, found, strict=True) if problem}
+
+
+def verify_folder(folder: Path, manifest: Manifest) -> None:
+    """Check every file of *folder* against *manifest* by size and sha256.
+
+    Raises:
+        IntegrityError: a file is absent or differs.
+    """
+    with moving("Checking", manifest.ref, manifest.files):
+        problems = problems_in(folder, manifest.files, deep=True)
+    for path, problem in problems.items():
+        raise IntegrityError(f"{folder / path} {problem}")

@@ -1,0 +1,160 @@
+"""Making room in the local store: what was used longest ago goes first, and nothing that is in use.
+
+A load writes nothing to the store, so the file system's own times tell when a dataset was used: the
+newest access or change of its data files, to which loads through the cache of `datasets` count too.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import fnmatch
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.format.refs import DatasetRef
+from hf_localize.store.commit import remove
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.places import shelf_of
+from hf_localize.store.store import Store
+
+_log = logging.getLogger(__name__)
+#: What was used so short a time ago may be in use where it can't be seen: on another machine.
+_RECENT_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """An entry that was, or would be, removed."""
+
+    entry: LocalEntry
+    size_bytes: int
+    #: Seconds since the epoch.
+    last_used: float
+
+
+def prune(
+    store: Store,
+    *,
+    most_bytes: int | None = None,
+    unused_seconds: float | None = None,
+    keep: Collection[str] = (),
+    can_be_had_again: Callable[[LocalEntry], bool],
+    dry_run: bool = False,
+) -> list[Pruned]:
+    """Remove entries, those used longest ago first, and return them.
+
+    Args:
+        most_bytes: go on until the store's entries have no more than this together.
+        unused_seconds: remove all that nobody has used for so long.
+        keep: patterns of dataset ids that stay, as a shell has them (``openai/*``).
+        can_be_had_again: tells whether a source has what would be removed; else it stays.
+        dry_run: remove nothing.
+    """
+    if store.path.exists() and os.statvfs(store.path).f_flag & getattr(os, "ST_NOATIME", 0):
+        _log.warning("%s records no access: what counts is when a dataset was stored", store.path)
+    entries = sorted(
+        (found for entry in _entries(store) if (found := _looked_at(entry))), key=lambda item: item.last_used
+    )
+    held = collections.Counter(inode for item in entries for inode in item.inodes)
+    sizes = {inode: size for item in entries for inode, size in item.inodes.items()}
+    total, now = sum(sizes.values()), time.time()
+    in_use = _inodes_in_use()
+    removed: list[Pruned] = []
+    for item in entries:
+        is_old = unused_seconds is not None and now - item.last_used > unused_seconds
+        if not is_old and (most_bytes is None or total <= most_bytes):
+            continue
+        ref = item.entry.manifest.ref
+        if shelf_of(store.places.folder_of(item.entry.folder)):
+            _log.info("%s is kept: the original tool has put it there", ref)
+            continue
+        if why := _why_kept(item, ref, keep, now, in_use, can_be_had_again):
+            _log.info("%s is kept: %s", ref, why)
+            continue
+        freed = [inode for inode in item.inodes if held[inode] == 1]
+        held.subtract(item.inodes.keys())
+        total -= sum(sizes[inode] for inode in freed)
+        if not dry_run:
+            remove(store, item.entry.folder)
+        removed.append(Pruned(item.entry, sum(item.inodes.values()), item.last_used))
+    if most_bytes is not None and total > most_bytes:
+        _log.warning("what is kept has %d bytes, more than %d", total, most_bytes)
+    return removed
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An entry, its files by inode, and when it was used last."""
+
+    entry: LocalEntry
+    inodes: dict[tuple[int, int], int]
+    last_used: float
+
+
+def _entries(store: Store) -> Sequence[LocalEntry]:
+    found = []
+    for place in store.places.all():
+        with contextlib.suppress(IntegrityError, InvalidRefError, PermissionError):
+            if (entry := store.open_place(place)) is not None:
+                found.append(entry)
+    return found
+
+
+def _looked_at(entry: LocalEntry) -> _Item | None:
+    inodes: dict[tuple[int, int], int] = {}
+    times = [0.0]
+    shards = entry.manifest.shard_paths()
+    for path in entry.paths():
+        try:
+            stat = os.stat(entry.folder / path)
+        except OSError:
+            continue
+        inodes[stat.st_dev, stat.st_ino] = stat.st_size
+        if path in shards or not shards:  # Lists and checks read the others.
+            times += [stat.st_atime, stat.st_mtime]
+    with contextlib.suppress(OSError):  # Files that were linked from elsewhere may be older than it.
+        times.append(os.stat(entry.folder).st_mtime)
+        return _Item(entry, inodes, max(times))
+    return None
+
+
+def _why_kept(
+    item: _Item,
+    ref: DatasetRef,
+    keep: Collection[str],
+    now: float,
+    in_use: Collection[int],
+    can_be_had_again: Callable[[LocalEntry], bool],
+) -> str | None:
+    if any(fnmatch.fnmatchcase(ref.dataset_id, pattern) for pattern in keep):
+        return "as asked"
+    if now - item.last_used < _RECENT_SECONDS:
+        return "it was used less than an hour ago"
+    if any(inode in in_use for _, inode in item.inodes):
+        return "a process uses it"
+    if not can_be_had_again(item.entry):
+        return "nobody else is known to have it"
+    return None
+
+
+def _inodes_in_use() -> frozenset[int]:
+    """Return the inodes of files that processes of this machine have open or mapped, where Linux tells.
+
+    Of other users' processes it tells only root.
+    """
+    inodes: set[int] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            for line in (process / "maps").read_text(errors="replace").splitlines():
+                inodes.add(int(line.split(maxsplit=5)[4]))
+        with contextlib.suppress(OSError):
+            for handle in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inodes.add(handle.stat().st_ino)
+    return frozenset(inodes - {0})

@@ -1,0 +1,1 @@
+"""Many files at once, verified, to and from the disk."""

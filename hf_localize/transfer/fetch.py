@@ -1,0 +1,286 @@
+"""Bringing the files of an entry here, many at once, each checked against its record while it moves."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import io
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hf_localize.errors import IntegrityError, UnreachableError
+from hf_localize.format.manifest import FileRecord
+from hf_localize.progress import counter
+from hf_localize.transfer.disk_space import require_room
+from hf_localize.transfer.flushing import begin_flush
+from hf_localize.transfer.parts import PART_BYTES, Buffers, fill, most_at_once, views
+from hf_localize.transfer.workers import Crew
+
+#: How often a file is fetched that came whole and is not what its record says: it may be the way.
+_MOST_FETCHES = 3
+#: What is received, hashed and written at a time: it stays in the processor's cache meanwhile. (And ext4
+#: takes several times as long for the same bytes in writes of 8 MiB.)
+_CHUNK = 256 << 10
+
+#: Opens the bytes of a file from an offset to before another (None: its end) for one reading.
+OpenRange = Callable[[str, int, "int | None"], io.RawIOBase]
+
+
+def fetch_files(
+    files: Iterable[FileRecord], open_range: OpenRange, folder: Path, *, workers: int
+) -> list[FileRecord]:
+    """Write *files* into *folder*, several at a time, and return their records with hashes.
+
+    A file that is there already and matches is kept; what an interrupted run left of one is gone
+    on with. A file without a recorded sha256 is taken as it comes. When this returns, every file
+    is whole and right, and on its way to the disk; until then *folder* may hold parts of files.
+
+    Args:
+        open_range: is called from several threads.
+        workers: the most requests that are under way at the same time; fewer where files are large.
+
+    Raises:
+        StoreError: there is no room for what is missing. Nothing was asked for.
+        IntegrityError: a file does not have the size or sha256 of its record.
+        UnreachableError: a file could not be read to its end in several tries.
+    """
+    files = list(files)
+    # Of a file whose size nobody knows no more than a small chunk is held.
+    largest = max((record.size_bytes for record in files), default=0)
+    workers = most_at_once(workers, min(largest, PART_BYTES))
+    incoming = [_Incoming(record, os.path.join(folder, record.path)) for record in files]
+    require_room(folder, sum(file.missing_bytes() for file in incoming))
+    for inside in {record.path.rpartition("/")[0] for record in files}:
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    _Fetch(incoming, open_range, workers).run()
+    return [file.result() for file in incoming]
+
+
+def _open_or_create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
+
+
+class _Incoming:
+    """A file on its way here. Its parts may come in any order; they are hashed and written in theirs."""
+
+    def __init__(self, record: FileRecord, path: str) -> None:
+        self.record = record
+        self.path = path
+        self._hash = hashlib.sha256()
+        self._sink: io.FileIO | None = None
+        self._resumed = False
+        self._fetches = 0
+        self._flushed = 0
+        self._turn = threading.Condition()
+        self._note = counter(record.path)
+        #: Bytes that workers were told to fetch, and those that are hashed and written.
+        self.asked = self.done = 0
+        self.under_way = 0
+
+    @property
+    def is_asked(self) -> bool:
+        return self.asked >= self.record.size_bytes
+
+    def missing_bytes(self) -> int:
+        try:
+            return max(0, self.record.size_bytes - os.stat(self.path).st_size)
+        except OSError:
+            return self.record.size_bytes
+
+    def open(self, *, fresh: bool = False) -> bool:
+        """Go on with what is there; True: it is whole already."""
+        self._hash, self.done = hashlib.sha256(), 0
+        self._sink = io.FileIO(self.path, "r+", opener=_open_or_create)
+        if fresh or not self.record.sha256:
+            self._sink.truncate(0)
+        else:
+            self._read_what_is_there()
+        self._note(self.done)
+        self._resumed = self.done > 0
+        self.asked = self._flushed = self.done
+        if not self.record.sha256:
+            return False
+        return self.done == self.record.size_bytes and self.finish()
+
+    def _read_what_is_there(self) -> None:
+        assert self._sink is not None
+        there = os.fstat(self._sink.fileno()).st_size
+        if not there:
+            return
+        chunk = memoryview(bytearray(min(_CHUNK, there)))
+        while self.done < self.record.size_bytes and (got := self._sink.readinto(chunk)):
+            got = min(got, self.record.size_bytes - self.done)
+            self._hash.update(chunk[:got])
+            self.done += got
+        self._sink.truncate(self.done)
+        self._sink.seek(self.done)
+
+    def has_turn(self, start: int) -> bool:
+        return self.done == start
+
+    def wait_for_turn(self, start: int, is_stopped: Callable[[], bool]) -> bool:
+        """Wait until what begins at *start* comes next; False: everything was stopped."""
+        with self._turn:
+            while self.done != start and not is_stopped():
+                self._turn.wait(0.2)
+        return self.done == start
+
+    def write(self, view: memoryview) -> None:
+        """Hash and write what comes next."""
+        for start in range(0, len(view), _CHUNK):
+            self._write_chunk(view[start : start + _CHUNK])
+
+    def _write_chunk(self, view: memoryview) -> None:
+        assert self._sink is not None
+        self._hash.update(view)
+        rest = view
+        while rest:
+            rest = rest[self._sink.write(rest) :]
+        self._flushed = begin_flush(self._sink.fileno(), self._flushed, self.done + len(view))
+        with self._turn:
+            self.done += len(view)
+            self._note(self.done)
+            self._turn.notify_all()
+
+    def finish(self) -> bool:
+        """Check the whole file. False: it is not right, and is to be fetched again.
+
+        Raises:
+            IntegrityError: it differs from its record each time.
+        """
+        self.close()
+        got = self.result()
+        if self.record.sha256 and got != self.record:
+            os.unlink(self.path)
+            self._fetches += not self._resumed
+            if self._fetches < _MOST_FETCHES:
+                return False
+            raise IntegrityError(
+                f"{got.path} differs from its manifest: {got.size_bytes} bytes, sha256 {got.sha256[:12]}…; "
+                f"expected {self.record.size_bytes} bytes, sha256 {self.record.sha256[:12]}…"
+            )
+        return True
+
+    def result(self) -> FileRecord:
+        """Return the record of what was written."""
+        return FileRecord(self.record.path, self.done, self._hash.hexdigest())
+
+    def close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+
+
+class _Fetch:
+    """One run of :func:`fetch_files`: which part of which file is fetched next, and by whom."""
+
+    def __init__(self, files: list[_Incoming], open_range: OpenRange, workers: int) -> None:
+        self._files = files
+        self._open_range = open_range
+        self._waiting = collections.deque(files)
+        #: Files of which there are parts that nobody fetches yet.
+        self._open: list[_Incoming] = []
+        self._opening = 0
+        self._changed = threading.Condition()
+        self._workers = workers
+        self._crew = Crew(self._next_piece, workers)
+        self._buffers = Buffers()
+
+    def run(self) -> None:
+        try:
+            self._crew.run()
+        finally:
+            for file in self._files:
+                file.close()
+
+    def _next_piece(self) -> Callable[[], int] | None:
+        with self._changed:
+            while not self._crew.is_stopped():
+                # Whoever has a file alone waits for nobody; so a new file comes first, but no more
+                # are open than there are threads.
+                if self._waiting and len(self._open) + self._opening < self._workers:
+                    file = self._waiting.popleft()
+                    self._opening += 1
+                    return lambda: self._begin(file)
+                if self._open:
+                    file = min(self._open, key=lambda f: f.under_way)
+                    start, stop = self._hand_out(file)
+                    return lambda: self._fetch(file, start, stop)
+                if not self._opening:
+                    return None
+                self._changed.wait(0.2)
+        return None
+
+    def _hand_out(self, file: _Incoming) -> tuple[int, int]:
+        """Return the next part of an open *file*; the lock is held."""
+        start = file.asked
+        stop = min(file.record.size_bytes, (start // PART_BYTES + 1) * PART_BYTES)
+        file.asked = stop
+        file.under_way += 1
+        if file.is_asked:
+            self._open.remove(file)
+        return start, stop
+
+    def _begin(self, file: _Incoming, *, fresh: bool = False) -> int:
+        """Open *file* and fetch its first part; the others are then for everybody."""
+        try:
+            is_whole = file.open(fresh=fresh)
+        except BaseException:
+            self._opened()
+            raise
+        if is_whole or not file.record.sha256:
+            self._opened()
+            return 0 if is_whole else self._fetch_unknown(file)
+        with self._changed:
+            self._open.append(file)
+            start, stop = self._hand_out(file)
+        self._opened()
+        return self._fetch(file, start, stop)
+
+    def _opened(self) -> None:
+        with self._changed:
+            self._opening -= 1
+            self._changed.notify_all()
+
+    def _fetch(self, file: _Incoming, start: int, stop: int) -> int:
+        path = file.record.path
+        if file.has_turn(start):
+            self._crew.trying(path, lambda: self._stream(file, stop))
+        else:
+            buffer = self._buffers.get("part", PART_BYTES)[: stop - start]
+            self._crew.trying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
+            if not file.wait_for_turn(start, self._crew.is_stopped):
+                return 0
+            file.write(buffer)
+        with self._changed:
+            file.under_way -= 1
+        if stop == file.record.size_bytes and not file.finish():
+            with self._changed:
+                self._opening += 1
+            self._begin(file, fresh=True)
+        return stop - start
+
+    def _stream(self, file: _Incoming, stop: int) -> None:
+        """Write what comes of a part at once; a second try goes on where the first broke off."""
+        if file.done >= stop:
+            return
+        with self._open_range(file.record.path, file.done, stop) as body:
+            for view in views(body, self._buffers.get("chunk", _CHUNK)):
+                file.write(view[: stop - file.done])
+        if file.done < stop:
+            raise UnreachableError(f"{file.record.path}: ended {stop - file.done} bytes too early")
+
+    def _fetch_unknown(self, file: _Incoming) -> int:
+        """Fetch a file of which neither size nor sha256 is known."""
+
+        def read() -> None:
+            file.close()
+            file.open(fresh=True)
+            with self._open_range(file.record.path, 0, None) as body:
+                for view in views(body, self._buffers.get("chunk", _CHUNK)):
+                    file.write(view)
+
+        self._crew.trying(file.record.path, read)
+        file.finish()
+        return file.done

@@ -1,0 +1,379 @@
+"""What the bucket can do, and what the credentials may do there, by trying it.
+
+What is put there for that has keys of its own, and is removed again. If removing is not permitted,
+one object stays, always the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    RefusedError,
+    UnreachableError,
+)
+from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER
+from hf_localize.http.client import TooShortError
+from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.public import public_policy
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.conditions import try_conditions
+from hf_localize.s3.errors import NoSuchUploadError, NotPermittedError
+from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
+
+_log = logging.getLogger(__name__)
+_AREA = "bucket"
+_PROBES = ".hgloc/probe"
+_CONTENT = b"hg-localize doctor looks whether this can be written. It may be removed.\n"
+_PAGE = "docs/permissions.md"
+_MOST_SKEW_SECONDS = 300
+#: What is missing without a publisher's right.
+_WITHOUT = {
+    "s3:DeleteObject": "what a replaced dataset no longer names stays in the bucket; nothing can be removed",
+    "s3:ListBucketMultipartUploads": "an interrupted upload of a large file begins anew",
+    "s3:ListMultipartUploadParts": "an interrupted upload of a large file begins anew",
+    "s3:AbortMultipartUpload": "parts of an upload that failed stay until a lifecycle rule removes them",
+}
+
+
+def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
+    """Yield what is found about *bucket*.
+
+    Args:
+        anyone: reads the bucket itself as somebody without credentials does.
+    """
+    if not bucket.has_credentials:
+        yield Finding(
+            *(_AREA, "credentials", WARN),
+            told=f"none were found for {bucket.address}: only what is shared publicly can be read",
+            advice="set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or AWS' own (profile, role)",
+        )
+        return
+    started = time.monotonic()
+    try:
+        listed = bucket.connection.ask(lambda: _list(bucket))
+    except (HfLocalizeError, FileNotFoundError) as exc:
+        yield _not_usable(exc)
+        return
+    milliseconds = (time.monotonic() - started) * 1000
+    yield Finding(_AREA, "reachability", OK, f"{bucket.address} answers, in {milliseconds:.0f} ms")
+    yield Finding(_AREA, "credentials", OK, "they are taken")
+    yield from _place(bucket, listed.headers)
+    yield from _Trial(bucket, anyone, listed).findings()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What the first listing answered."""
+
+    may_list: bool
+    first_key: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def _list(bucket: Bucket) -> _Listed:
+    prefix = bucket.address.key("")
+    try:
+        with bucket.connection.asking("") as client:
+            found = client.list_objects_v2(Bucket=bucket.address.name, Prefix=prefix, MaxKeys=1)
+    except NotPermittedError:
+        return _Listed(may_list=False)
+    first = next((item["Key"] for item in found.get("Contents", [])), None)
+    headers = {str(k): str(v) for k, v in found["ResponseMetadata"]["HTTPHeaders"].items()}
+    return _Listed(True, first and first.removeprefix(prefix), headers)
+
+
+def _not_usable(exc: Exception) -> Finding:
+    if isinstance(exc, AccessDeniedError):
+        advice = (
+            "check the credentials: are they of this endpoint, whole, and not expired? Is the clock right?"
+        )
+        return Finding(_AREA, "credentials", FAIL, str(exc), advice)
+    if isinstance(exc, RefusedError):
+        return Finding(_AREA, "reachability", FAIL, str(exc), "check HGLOC_S3_BUCKET_NAME and the region")
+    advice = "check HGLOC_S3_ENDPOINT_URL, proxies (HTTPS_PROXY, NO_PROXY), AWS_CA_BUNDLE and the firewall"
+    return Finding(_AREA, "reachability", FAIL, str(exc), advice)
+
+
+def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
+    with bucket.connection.asking("") as client:
+        region = client.meta.region_name
+    real = headers.get("x-amz-bucket-region")
+    if real and real != region:
+        advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: each request is sent twice now"
+        yield Finding(
+            _AREA, "region", WARN, f"requests are signed for {region}; the bucket is in {real}", advice
+        )
+    else:
+        yield Finding(_AREA, "region", OK, region)
+    url, why = bucket.connection.target().url, bucket.connection.address.addressing_style
+    style = "path" if urlsplit(url).path.endswith(f"/{bucket.address.name}") else "virtual-host"
+    if bucket.address.addressing_style != "auto":
+        reason = "HGLOC_S3_ADDRESSING_STYLE"
+    else:
+        reason = "as AWS' tools choose it" if why == "auto" else "the server refuses the path style"
+    yield Finding(_AREA, "addressing", OK, f"{style} ({reason}): {url}")
+    with contextlib.suppress(ValueError, KeyError):
+        skew = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
+        told = f"{abs(skew):.0f} s from the server's"
+        if abs(skew) > _MOST_SKEW_SECONDS:
+            advice = "set the clock: signatures are refused from 15 minutes on"
+            yield Finding(_AREA, "clock", WARN, told, advice)
+        else:
+            yield Finding(_AREA, "clock", OK, told)
+
+
+class _Trial:
+    """Everything that is tried in one bucket."""
+
+    def __init__(self, bucket: Bucket, anyone: PublicFiles, listed: _Listed) -> None:
+        self._bucket = bucket
+        self._anyone = anyone
+        self._listed = listed
+        self._own = uuid.uuid4().hex
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is found; in the end all that was put is removed."""
+        bucket = self._bucket
+        may_delete = bool(_is_permitted(lambda: bucket.delete(f"{_PROBES}/{self._own}")))
+        # What can't be removed has one name, so that there is never more than one.
+        key = f"{_PROBES}/{self._own if may_delete else 'doctor'}"
+        metadata = {"probe": self._own}
+        may_put = _is_permitted(lambda: bucket.put(key, _CONTENT, Metadata=metadata))
+        try:
+            yield from self._reading(key if may_put else None)
+            if may_put is None:
+                advice = "see what it says: hg-localize doctor -v"
+                yield Finding(_AREA, "right s3:PutObject", WARN, "the server could not tell", advice)
+            elif not may_put:
+                yield Finding(
+                    *(_AREA, "publishing", OK),
+                    told="s3:PutObject is not granted: this machine loads, and does not publish",
+                    advice=f"needed to publish only: {_PAGE}",
+                )
+            if not may_put:
+                return
+            yield Finding(_AREA, "right s3:PutObject", OK, "granted")
+            yield from self._publishing(may_delete)
+            yield from self._abilities(key)
+            yield from self._versions()
+            yield from self._outsiders(key, may_delete)
+        finally:
+            if may_put and may_delete:
+                bucket.delete(key)
+
+    def _reading(self, put: str | None) -> Iterator[Finding]:
+        bucket, listed = self._bucket, self._listed
+        if put is not None:
+            granted = _is_permitted(lambda: bucket.get(put))
+        elif listed.first_key is not None:
+            first = listed.first_key
+            granted = _is_permitted(lambda: bucket.open_range(first, 0, 1).close())
+        else:
+            granted = _is_permitted(lambda: bucket.get(f"{_PROBES}/{self._own}"))
+        if granted:
+            yield Finding(_AREA, "right s3:GetObject", OK, "granted")
+        elif put is None and not listed.may_list:
+            told = "nothing can be read: it is not granted, or what was asked for is not there"
+            yield Finding(_AREA, "right s3:GetObject", WARN, told, f"compare with {_PAGE}")
+        else:
+            advice = f"nothing loads from the bucket without it: {_PAGE}, Consumer"
+            yield Finding(_AREA, "right s3:GetObject", FAIL, "not granted", advice)
+        if listed.may_list:
+            yield Finding(_AREA, "right s3:ListBucket", OK, "granted")
+        else:
+            advice = f"list-s3 needs it, and publishing where a missing key is answered by 403: {_PAGE}"
+            yield Finding(_AREA, "right s3:ListBucket", WARN, "not granted", advice)
+
+    def _publishing(self, may_delete: bool) -> Iterator[Finding]:
+        """Try the other rights of a publisher. No upload is begun for that: one of a made-up id is named."""
+        name, key = self._bucket.address.name, self._bucket.address.key(f"{_PROBES}/{self._own}")
+
+        def ask(operation: str, **arguments: Any) -> Callable[[], object]:
+            def call() -> None:
+                with self._bucket.connection.asking(_PROBES) as client:
+                    getattr(client, operation)(Bucket=name, **arguments)
+
+            return call
+
+        tried: dict[str, bool | None] = {
+            "s3:DeleteObject": may_delete,
+            "s3:ListBucketMultipartUploads": _is_permitted(ask("list_multipart_uploads", Prefix=key)),
+            "s3:ListMultipartUploadParts": _is_permitted(ask("list_parts", Key=key, UploadId=self._own)),
+            "s3:AbortMultipartUpload": _is_permitted(
+                ask("abort_multipart_upload", Key=key, UploadId=self._own)
+            ),
+        }
+        for right, granted in tried.items():
+            if granted is None:
+                yield Finding(_AREA, f"right {right}", WARN, "the server could not tell", _WITHOUT[right])
+            elif granted:
+                yield Finding(_AREA, f"right {right}", OK, "granted")
+            else:
+                advice = f"without it {_WITHOUT[right]}: {_PAGE}, Publisher"
+                yield Finding(_AREA, f"right {right}", WARN, "not granted", advice)
+
+    def _abilities(self, key: str) -> Iterator[Finding]:
+        bucket = self._bucket
+        if try_conditions(bucket, key):
+            yield Finding(_AREA, "conditional writes", OK, "If-Match and If-None-Match are heeded")
+        else:
+            told = "they are of no use: changes of what publishers share are announced and repaired instead"
+            advice = "publish from one machine at a time where you can, or use a newer server"
+            yield Finding(_AREA, "conditional writes", WARN, told, advice)
+        wrong = base64.b64encode(bytes(16)).decode()
+
+        def put_wrongly() -> None:
+            with bucket.connection.asking(key) as client:
+                client.put_object(
+                    Bucket=bucket.address.name, Key=bucket.address.key(key), Body=_CONTENT, ContentMD5=wrong
+                )
+
+        if _is_refused(put_wrongly):
+            yield Finding(_AREA, "checksums", OK, "what was changed on its way is refused (Content-MD5)")
+        elif bucket.connection.target().url.startswith("https://"):
+            yield Finding(
+                _AREA, "checksums", OK, "a wrong Content-MD5 is taken, but TLS notices changes itself"
+            )
+        else:
+            advice = "use https://, which notices it; readers check the sha256 in any case"
+            yield Finding(_AREA, "checksums", WARN, "a wrong Content-MD5 is taken", advice)
+        bucket.put(key, _CONTENT, Metadata={"probe": self._own})
+        told_of = bucket.told_of(key)
+        if told_of is not None and told_of.metadata.get("probe") == self._own:
+            yield Finding(_AREA, "metadata", OK, "is kept with objects")
+        else:
+            advice = "an interrupted upload begins anew"
+            yield Finding(_AREA, "metadata", WARN, "is not kept with objects", advice)
+
+    def _versions(self) -> Iterator[Finding]:
+        """Tell of a bucket that keeps versions, by what the writes before have told."""
+        if not self._bucket.keeps_versions:
+            return
+        told = "what is replaced or removed stays in the bucket as former versions"
+        if _is_permitted(lambda: next(self._bucket.list_versions(_PROBES), None)):
+            advice = (
+                "a lifecycle rule for noncurrent versions removes them; withdraw closes those of public ZIPs"
+            )
+            yield Finding(_AREA, "versions", OK, told, advice)
+        else:
+            advice = f"withdraw needs s3:ListBucketVersions, to close those of public ZIPs: {_PAGE}"
+            yield Finding(_AREA, "versions", WARN, told, advice)
+
+    def _outsiders(self, key: str, may_delete: bool) -> Iterator[Finding]:
+        """Look whether others can read what is private, and whether they could read what is shared."""
+        if self._can_anybody_read(key):
+            told = "everybody can read all of the bucket without credentials, not only what is shared"
+            yield Finding(_AREA, "private data", WARN, told, f"take back the policy that allows it: {_PAGE}")
+        else:
+            yield Finding(_AREA, "private data", OK, "can't be read without credentials")
+        if not may_delete:
+            told = "not tried: what is put there for that could not be removed"
+            yield Finding(_AREA, "ACLs", WARN, told, f"grant s3:DeleteObject: {_PAGE}")
+            return
+        probe = f"{PUBLIC_ZIP_FOLDER}/hgloc-probe-{self._own}.txt"
+        try:
+            how = self._put_publicly(probe)
+            is_readable = self._can_anybody_read(probe)
+        except (HfLocalizeError, OSError) as exc:
+            yield Finding(_AREA, "ACLs", WARN, f"could not be tried: {exc}", f"compare with {_PAGE}")
+            return
+        finally:
+            self._bucket.delete(probe)
+        if is_readable:
+            yield Finding(
+                _AREA, "ACLs", OK, f"{how}; what is shared by --make-public can be read by everybody"
+            )
+        else:
+            yield Finding(
+                *(_AREA, "ACLs", OK),
+                told=f"{how}; nobody else could read what --make-public shares",
+                advice="needed to share publicly only; have the bucket's owner add the policy\n"
+                + public_policy(self._bucket),
+            )
+
+    def _can_anybody_read(self, key: str) -> bool:
+        with contextlib.suppress(UnreachableError):  # What some servers say to who has no credentials.
+            return self._anyone.is_readable(key)
+        return False
+
+    def _put_publicly(self, key: str) -> str:
+        """Put *key* as `--make-public` puts a ZIP; return, in words, how that was taken."""
+        refusal = self._bucket.publicly(lambda acl: self._bucket.put(key, _CONTENT, **acl))
+        if refusal is None:
+            return "ACLs are taken"
+        is_right = isinstance(refusal, NotPermittedError)
+        return "s3:PutObjectAcl is not granted" if is_right else "ACLs are disabled"
+
+
+def probe_public(outside: PublicFiles, bucket: Bucket | None) -> Iterator[Finding]:
+    """Yield what somebody without credentials sees of what is shared.
+
+    Args:
+        bucket: the same by credentials, where there are some.
+    """
+    from hf_localize.sources.public import PublicSource
+
+    area, where = "public", outside.base_url
+    shared = None
+    with contextlib.suppress(HfLocalizeError):
+        shared = bucket.get(PUBLIC_RECORDS_KEY) if bucket is not None and bucket.has_credentials else None
+    try:
+        records = PublicSource(outside, 1).records()
+    except AccessDeniedError:
+        records = None
+    except UnreachableError as exc:
+        yield Finding(
+            area, "reachability", FAIL, str(exc), "check HGLOC_PUBLIC_URL, the endpoint and proxies"
+        )
+        return
+    except HfLocalizeError as exc:
+        yield Finding(area, "records", FAIL, str(exc), "mend or remove that file in the bucket")
+        return
+    if records is None and shared is not None:
+        told = f"{where}/{PUBLIC_RECORDS_KEY} is there, and can't be read without credentials"
+        advice = "share a dataset again by --make-public, which prints the bucket policy that helps"
+        yield Finding(area, "records", FAIL, told, advice)
+        return
+    if not records:
+        yield Finding(area, "records", OK, f"nothing is shared at {where}")
+        return
+    yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
+    if outside.is_readable(records[0].zip_key):
+        yield Finding(area, "ZIPs", OK, "the first one can be read")
+    else:
+        told = f"{outside.url(records[0].zip_key)} can't be read"
+        yield Finding(area, "ZIPs", FAIL, told, f"look at all of them: hg-localize verify --public; {_PAGE}")
+
+
+def _is_permitted(attempt: Callable[[], object]) -> bool | None:
+    """Tell whether *attempt* was permitted, also where there was nothing to do; None: it can't be told."""
+    try:
+        attempt()
+    except NotPermittedError:
+        return False
+    except (FileNotFoundError, NoSuchUploadError, TooShortError):
+        return True
+    except HfLocalizeError as exc:
+        _log.debug("the doctor was told: %s", exc)
+        return None
+    return True
+
+
+def _is_refused(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except HfLocalizeError:
+        return True
+    return False

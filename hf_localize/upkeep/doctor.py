@@ -1,0 +1,174 @@
+"""The public function that looks at everything on which loads depend."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import itertools
+import logging
+import platform
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hf_localize import settings
+from hf_localize._version import __version__
+from hf_localize.errors import HfLocalizeError, without_queries
+from hf_localize.sources.session import Session, current_session
+from hf_localize.transfer.workers import run_all
+from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
+
+#: Releases of `datasets` that are tested: from the first to before the last.
+_TESTED = ((2, 20), (6, 0))
+_PACKAGES = ("datasets", "huggingface_hub", "pyarrow", "botocore", "click", "filelock", "isal")
+
+
+def diagnose() -> list[Finding]:
+    """Look at settings, store, bucket, public files, Hub, versions and activation, by trying them.
+
+    What is put into the bucket or the store for that is removed again. No credential is in what is
+    returned. It takes a second or two, and longer where something is out of reach.
+    """
+    found = list(_settings())
+    if any(finding.state == FAIL for finding in found):
+        return [*found, *_versions(), *_activation()]
+    session = current_session()
+    areas: dict[str, Callable[[], Iterator[Finding]]] = {
+        "store": lambda: _store(session),
+        "bucket": lambda: _bucket(session),
+        "public": lambda: _public(session),
+        "hub": lambda: _hub(session),
+        "versions": _versions,
+        "activation": _activation,
+    }
+
+    def look_at(area: str) -> list[Finding]:
+        found: list[Finding] = []
+        try:
+            found.extend(areas[area]())
+        except (HfLocalizeError, OSError) as exc:
+            found.append(Finding(area, "all of it", FAIL, str(exc), "see the message"))
+        return found
+
+    found += look_at("store")
+    # Side by side, so that servers that do not answer are waited for at the same time.
+    found += itertools.chain(*run_all(look_at, ("bucket", "public", "hub"), workers=3))
+    found += [*look_at("versions"), *look_at("activation")]
+    return [dataclasses.replace(finding, told=without_queries(finding.told)) for finding in found]
+
+
+def _settings() -> Iterator[Finding]:
+    try:
+        found, notes = settings.explained()
+        for setting in found:
+            told = f"{setting.value or '(not set)'}  ← {setting.origin}"
+            yield Finding("settings", setting.variable, OK, told)
+        for note in notes:
+            state = WARN if note.level >= logging.WARNING else OK
+            yield Finding("settings", note.name, state, note.text, note.advice)
+    except HfLocalizeError as exc:
+        yield Finding(
+            "settings", "values", FAIL, str(exc), "correct that value in the environment or in .env"
+        )
+
+
+def _store(session: Session) -> Iterator[Finding]:
+    from hf_localize.hf.load import cache_folder
+    from hf_localize.upkeep.store_probe import probe_store
+
+    yield from probe_store(session.store, cache_folder())
+    if (lock := session.lock) is not None:
+        told = f"{session.settings.lock}: loads may have {len(lock.datasets)} datasets"
+        yield Finding("store", "lock file", OK, told)
+
+
+def _bucket(session: Session) -> Iterator[Finding]:
+    here = session.settings
+    if not here.s3_bucket_name:
+        state = OK if here.public_url else WARN
+        advice = None if here.public_url else "set HGLOC_S3_BUCKET_NAME, or HGLOC_PUBLIC_URL"
+        yield Finding("bucket", "name", state, "there is none: HGLOC_S3_BUCKET_NAME is not set", advice)
+        return
+    if "s3" not in session.enabled:
+        yield Finding("bucket", "use", OK, "loads don't ask it (HGLOC_SOURCES, HGLOC_OFFLINE)")
+    from hf_localize.upkeep.bucket_probe import probe_bucket
+
+    yield from probe_bucket(session.bucket, session.bucket_from_outside)
+
+
+def _public(session: Session) -> Iterator[Finding]:
+    here = session.settings
+    if here.s3_bucket_name or here.public_url:
+        from hf_localize.upkeep.bucket_probe import probe_public
+
+        yield from probe_public(session.outside, session.bucket if here.s3_bucket_name else None)
+
+
+def _hub(session: Session) -> Iterator[Finding]:
+    here = session.settings
+    if here.hub_offline or not session.hub_enabled():
+        why = (
+            "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE" if here.hub_offline else "HGLOC_SOURCES or HGLOC_OFFLINE"
+        )
+        yield Finding("hub", "use", OK, f"it is not asked ({why})")
+        return
+    from hf_localize.hf.hub import endpoint, token_owner, unreachable
+
+    if problem := unreachable(here.timeout_seconds):
+        advice = "where it is never in reach, HGLOC_SOURCES=local,s3,public spares asking it"
+        yield Finding("hub", "reachability", WARN, problem, advice)
+        return
+    yield Finding("hub", "reachability", OK, f"{endpoint()} answers")
+    state, told = token_owner()
+    mend = "make a new token, and set HF_TOKEN or run: hf auth login"
+    yield Finding("hub", "token", state, told, None if state == OK else mend)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("versions", "hf_localize", OK, f"{__version__} on Python {platform.python_version()}")
+    for name in _PACKAGES:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("versions", name, FAIL, "is not installed", f"pip install {name}")
+            continue
+        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+        if name == "datasets" and not _TESTED[0] <= numbers < _TESTED[1]:
+            yield Finding("versions", name, WARN, f"{version}, which is not tested", "use 2.20 to 5")
+        else:
+            yield Finding("versions", name, OK, version)
+
+
+def _activation() -> Iterator[Finding]:
+    area = "activation"
+    try:
+        is_asked = settings.auto_install_requested()
+    except HfLocalizeError as exc:
+        yield Finding(area, "HGLOC_AUTO_INSTALL", FAIL, str(exc), "set it to 1 or 0")
+        return
+    folders = {sysconfig.get_path("purelib"), *site.getsitepackages(), site.getusersitepackages()}
+    there = [folder for folder in sorted(folders) if Path(folder, "hf_localize.pth").exists()]
+    if there:
+        told = f"every Python of {sys.prefix} sees HGLOC_AUTO_INSTALL ({there[0]}/hf_localize.pth)"
+        yield Finding(area, "hf_localize.pth", OK, told)
+    else:
+        advice = (
+            "pip install hf_localize, or use hg-localize run, or a sitecustomize (sitecustomize_example/)"
+        )
+        state = WARN if is_asked else OK
+        yield Finding(area, "hf_localize.pth", state, f"is not in {sys.prefix}", advice)
+    if is_asked:
+        yield Finding(area, "HGLOC_AUTO_INSTALL", OK, "is on: programs need no change")
+    else:
+        told = "is off: programs call hf_localize.install(), or are run by hg-localize run"
+        yield Finding(area, "HGLOC_AUTO_INSTALL", OK, told)
+    from hf_localize.shim.patch import missing_of_seam
+
+    if missing := missing_of_seam():
+        advice = "install a release of datasets that is known (2.20 to 5), or a newer hf_localize"
+        yield Finding(area, "datasets", FAIL, f"it has no {', '.join(missing)}: loads go to the Hub", advice)
+    else:
+        yield Finding(area, "datasets", OK, "it has all that is wrapped")

@@ -1,0 +1,198 @@
+"""What the place of the local store can do, by trying it in a folder that is removed again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hf_localize.errors import HfLocalizeError
+from hf_localize.store.store import Store, reading
+from hf_localize.transfer.disk_space import SHARED, file_system_of
+from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
+
+_AREA = "store"
+_LITTLE_BYTES = 5 << 30
+_HELD = 7
+_TRY_LOCK = f"""
+import sys
+from filelock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1]).acquire(timeout=0)
+except Timeout:
+    sys.exit({_HELD})
+"""
+_ELSEWHERE = "set HGLOC_DATASETS_STORE_PATH to another place"
+
+
+def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
+    """Yield what is found about the place of *store*, and about *cache*, where `datasets` keeps its own."""
+    try:
+        with reading(store.path):
+            yield from _contents(store)
+    except HfLocalizeError as exc:
+        told = f"{exc}: loads ask the next source, and keep nothing"
+        yield Finding(
+            _AREA, "path", FAIL, told, f"mount it again, give permission to enter it, or {_ELSEWHERE}"
+        )
+        return
+    existing = next(path for path in (store.path, *store.path.parents) if path.exists())
+    yield from _space(existing)
+    kind = file_system_of(existing)
+    is_shared = kind in SHARED
+    yield Finding(
+        *(_AREA, "file system", OK),
+        told=f"{kind or 'of unknown kind'}{', shared by machines' if is_shared else ''}",
+        advice="jobs on several machines may share it; locks and renames must work, see below"
+        if is_shared
+        else None,
+    )
+    yield from _permissions(existing)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        yield Finding(
+            *(_AREA, "writing", WARN),
+            told=f"{existing} can't be written: what is there loads, but nothing new is kept",
+            advice=f"give write permission, or {_ELSEWHERE}",
+        )
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
+            yield Finding(_AREA, "writing", OK, f"{existing} can be written")
+            yield from _abilities(Path(folder), cache)
+    except OSError as exc:
+        advice = f"give it room and permission, or {_ELSEWHERE}"
+        yield Finding(_AREA, "writing", FAIL, f"{existing} can't be written: {exc}", advice)
+
+
+def _contents(store: Store) -> Iterator[Finding]:
+    if not store.path.is_dir():
+        if store.path.exists():
+            yield Finding(_AREA, "path", FAIL, f"{store.path} is no folder", _ELSEWHERE)
+        else:
+            yield Finding(_AREA, "path", OK, f"{store.path}, which the first download makes")
+        return
+    parts = len(store.partials())
+    partly = f", {parts} in part" if parts else ""
+    yield Finding(_AREA, "path", OK, f"{store.path}: {len(store.refs())} datasets{partly}")
+
+
+def _space(folder: Path) -> Iterator[Finding]:
+    usage = shutil.disk_usage(folder)
+    told = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB are free"
+    if usage.free < _LITTLE_BYTES:
+        yield Finding(_AREA, "space", WARN, told, f"make room: hg-localize prune; or {_ELSEWHERE}")
+    else:
+        yield Finding(_AREA, "space", OK, told)
+
+
+def _permissions(folder: Path) -> Iterator[Finding]:
+    mode = folder.stat().st_mode
+    told = f"{stat.filemode(mode)} {folder}"
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        advice = f"anybody on this machine may change what you load: chmod o-w {folder}"
+        yield Finding(_AREA, "permissions", WARN, told, advice)
+    else:
+        yield Finding(_AREA, "permissions", OK, told)
+
+
+def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
+    """Yield what can be done in *folder*, which is removed afterwards."""
+    file = folder / "file"
+    file.write_bytes(b"probe")
+    yield _of_error(
+        "renames", _replaces_folder(folder), FAIL, f"entries are put in place by them: {_ELSEWHERE}"
+    )
+    yield _of_error(
+        *("hard links", _links(file, folder / "link"), WARN),
+        advice="datasets are linked by name then, or copied, which takes time and room",
+    )
+    yield from _locks(folder / "lock")
+    if (folder / "FILE").exists():
+        yield Finding(_AREA, "letter case", OK, "of file names is not told apart here; it need not be")
+    yield from _links_to_cache(file, cache)
+
+
+def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
+    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        advice = "stock datasets needs it too: set HF_DATASETS_CACHE, or HF_HOME, to a folder of yours"
+        yield Finding(_AREA, "cache of datasets", FAIL, f"{cache} can't be written", advice)
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
+            problem = _links(file, Path(folder) / "link")
+            has_symlinks = _symlinks(file, Path(folder) / "symlink")
+    except OSError as exc:
+        problem, has_symlinks = exc, False
+    if problem is None:
+        yield Finding(_AREA, "cache of datasets", OK, f"{cache}: a load links the store's files into it")
+    else:
+        # What the store offers to symbolic links are hard links of its own.
+        how = (
+            "symbolic ones are made" if has_symlinks and _links(file, file.with_name("own")) is None else None
+        )
+        told = f"{cache} takes no hard link from the store ({problem.strerror}): {how or 'files are copied'}"
+        advice = "have both on one file system" + (
+            ", so that removing one leaves the other whole; what can't be offered to such links is copied"
+            if how
+            else " that has links: each load of a dataset that is not there yet takes its room once more"
+        )
+        yield Finding(_AREA, "cache of datasets", WARN, told, advice)
+
+
+def _of_error(name: str, problem: OSError | None, state: str, advice: str) -> Finding:
+    if problem is None:
+        return Finding(_AREA, name, OK, "they work here")
+    return Finding(_AREA, name, state, f"they don't work here: {problem.strerror or problem}", advice)
+
+
+def _replaces_folder(folder: Path) -> OSError | None:
+    (folder / "one").mkdir()
+    (folder / "one" / "file").write_bytes(b"")
+    try:
+        os.rename(folder / "one", folder / "two")
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _links(source: Path, target: Path) -> OSError | None:
+    try:
+        os.link(source, target)
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _symlinks(source: Path, target: Path) -> bool:
+    try:
+        target.symlink_to(source)
+    except OSError:
+        return False
+    return True
+
+
+def _locks(path: Path) -> Iterator[Finding]:
+    """Try whether another process of this machine is kept from a lock that this one has."""
+    from filelock import FileLock, Timeout
+
+    name = "locks (flock)"
+    try:
+        with FileLock(path).acquire(timeout=5):
+            command = [sys.executable, "-c", _TRY_LOCK, str(path)]
+            other = subprocess.run(command, check=False, timeout=60)  # noqa: S603  # It is our own.
+    except (OSError, Timeout, NotImplementedError, subprocess.SubprocessError) as exc:
+        yield _of_error(name, OSError(str(exc)), FAIL, f"writers need them: {_ELSEWHERE}")
+        return
+    if other.returncode == _HELD:
+        told = "a lock keeps out the other processes of this machine; between machines: not known"
+        yield Finding(_AREA, name, OK, told)
+    else:
+        told = "two processes of this machine have one lock at the same time; between machines: not known"
+        advice = "nothing is damaged by that, but each process fetches for itself what it misses"
+        yield Finding(_AREA, name, WARN, told, advice)

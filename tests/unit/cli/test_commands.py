@@ -1,0 +1,68 @@
+"""The commands: their names, options and help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from hf_localize.cli import COMMANDS, main
+
+ALL = {name: command for name in COMMANDS if (command := main.get_command(click.Context(main), name))}
+
+
+def test_each_command_has_help_with_an_example() -> None:
+    for name, command in ALL.items():
+        assert command.help, name
+        assert f"hg-localize {name}" in command.help, name
+        assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+
+
+def test_the_options_are_those_of_the_specification() -> None:
+    options = {name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in ALL.items()}
+    loud = {"--verbose", "-v", "--quiet", "-q"}
+    assert all(loud <= found for found in options.values())
+    assert {name for name, found in options.items() if "--json" not in found} == {"run", "completion"}
+    options = {name: found - loud - {"--json"} for name, found in options.items()}
+    public = {"--make-public", "--no-make-public", "--share-restricted"}
+    ref = {"dataset_id", "--name", "-n", "--revision", "-r"}
+    upload = {"--no-s3-upload", "--s3-upload"}
+    trust = {"--trust-remote-code", "--no-trust-remote-code"}
+    keep = {"--keep-files", "--no-keep-files"}
+    many = {"dataset_ids", "--all-configs"}
+    others = {"--from-file", "--locked", "--update", "--no-checks"}
+    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep | others
+    assert options["register"] == ref | public | upload | keep | {"path"}
+    assert options["sync-local-to-s3"] == ref | public | {"--all", "-a"}
+    assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
+    assert options["outdated"] == ref | {"--all", "-a", "--s3"}
+    assert options["lock"] == (ref - {"dataset_id"}) | trust | {
+        *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o")
+    }
+    assert options["doctor"] == set()
+    assert options["verify"] == ref | {"--deep", "--s3", "--public"}
+    assert options["repair"] == ref
+    assert options["remove"] == ref | {"--s3", "--yes", "-y"}
+    assert options["withdraw"] == ref | {"--yes", "-y"}
+    assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
+    listed = {"pattern", "--long", "-l", "--sort", "--reverse"}
+    assert options["list-local"] == options["list-public"] == listed
+    assert options["list-s3"] == listed | {"--all-folders"}
+    assert options["info"] == options["explain"] == ref
+    assert options["preview"] == ref | {"--split", "--rows"}
+    assert options["catalog"] == {"--output", "-o", "--publish", "--public", "--title", "--contact", "--rows"}
+    assert set(options) >= {
+        *("download", "register", "sync-local-to-s3", "list-local", "list-s3", "list-public", "run"),
+        *("info", "preview", "explain", "completion"),
+        *("verify", "repair", "remove", "withdraw", "prune"),
+    }
+
+
+def test_the_console_script_is_installed() -> None:
+    script = Path(sys.executable).parent / "hg-localize"
+    assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout.startswith(
+        "hg-localize"
+    )

@@ -1,0 +1,17 @@
+"""Files that list datasets, one on each line."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_localize.errors import InvalidRefError
+from hf_localize.format.listfile import parse_list
+from hf_localize.format.refs import DatasetRef
+from tests.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
+
+
+def test_a_line_that_is_no_dataset_is_named_by_its_number() -> None:
+    assert parse_list(["a 'b c' -", " ", "#x"], "f") == [DatasetRef("a", "b c")]
+    for line in ("a b c d", "a//b", "a 'b"):
+        with pytest.raises(InvalidRefError, match="f, line 2"):
+            parse_list(["a", line], "f")

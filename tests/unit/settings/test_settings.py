@@ -1,0 +1,173 @@
+"""Settings: where they come from, when they take effect, what is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import hf_localize
+from hf_localize import errors, settings
+from tests.conftest import ROOT, SECRET, run_python
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_arguments_win_over_environment_over_dotenv_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings.current().s3_bucket_name is None
+    (tmp_path / ".env").write_text("HGLOC_S3_BUCKET_NAME=from-dotenv\nHGLOC_WRITE_BACK=off\nPATH=/nowhere\n")
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert (settings.current().s3_bucket_name, settings.current().write_back) == ("from-dotenv", "off")
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "from-environment")
+    assert settings.current().s3_bucket_name == "from-environment"
+    with hf_localize.installed(s3_bucket_name="from-argument"):
+        assert settings.current().s3_bucket_name == "from-argument"
+    assert settings.current().s3_bucket_name == "from-environment"
+
+
+def test_dotenv_does_not_change_the_environment_of_the_process(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HGLOC_S3_BUCKET_NAME=team\nAWS_PROFILE=other\n")
+    code = (
+        "import os; from hf_localize.settings import current; assert current().s3_bucket_name == 'team'\n"
+        "print('AWS_PROFILE' in os.environ, 'HGLOC_S3_BUCKET_NAME' in os.environ)"
+    )
+    assert run_python(code, cwd=tmp_path).stdout == "False False\n"
+
+
+def test_settings_made_after_import_take_effect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        monkeypatch.setenv("HGLOC_DATASETS_STORE_PATH", str(tmp_path / name))
+        assert tmp_path / name == hf_localize.DATASETS_STORE_PATH
+
+
+def test_the_store_is_the_variable_else_the_folder_here_else_below_hf_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    assert settings.current().datasets_store_path == tmp_path / "hf" / "datasets_store"
+    (tmp_path / "datasets_store").mkdir()
+    assert settings.current().datasets_store_path == tmp_path / "datasets_store"
+    monkeypatch.setenv("HGLOC_DATASETS_STORE_PATH", "elsewhere")
+    assert settings.current().datasets_store_path == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOURCES", "local,ftp"),
+        ("WRITE_BACK", "everywhere"),
+        ("OFFLINE", "perhaps"),
+        ("LOG_LEVEL", "LOUD"),
+        ("TIMEOUT_SECONDS", "soon"),
+        ("TIMEOUT_SECONDS", "-1"),
+        ("MAX_CONCURRENCY", "0"),
+        ("S3_DATA_PREFIX", "a/../b"),
+        ("S3_ENDPOINT_URL", "minio:9000"),
+        ("PUBLIC_URL", "file:///etc"),
+        ("PUBLIC_URL", "https://user:password@host"),
+        ("S3_ENDPOINT_URL", "http://"),
+        ("S3_BUCKET_NAME", "s3://team"),
+        ("TIMEOUT_SECONDS", "inf"),
+    ],
+)
+def test_a_value_that_can_not_be_used_is_an_error_that_names_the_variable(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"HGLOC_{name}", value)
+    with pytest.raises(errors.SettingsError, match=f"HGLOC_{name}"):
+        settings.current()
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"sources": ["local", "ftp"]}, {"timeout_seconds": -1}, {"write_back": 3}, {"nonsense": 1}]
+)
+def test_install_refuses_what_can_not_be_used_and_leaves_nothing_behind(overrides: dict[str, object]) -> None:
+    with pytest.raises(errors.SettingsError):
+        hf_localize.install(s3_bucket_name="left-over", **overrides)
+    assert not hf_localize.is_installed()
+    assert settings.current().s3_bucket_name is None
+
+
+def test_a_dotenv_that_is_somebody_elses_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"# caf\xe9\nHGLOC_S3_BUCKET_NAME=team\n")
+    assert settings.current().s3_bucket_name is None
+
+
+def test_an_unknown_aws_profile_is_an_error_of_that_source_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "team")
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    from hf_localize.sources.session import current_session
+
+    with pytest.raises(errors.AccessDeniedError, match="nope"):
+        _ = current_session().bucket
+
+
+def test_aws_own_variables_serve_where_ours_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost:9000")
+    assert settings.current().s3_endpoint_url is None  # Without a bucket it is none of our business.
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "team")
+    with pytest.raises(errors.SettingsError, match="AWS_ENDPOINT_URL_S3"):
+        settings.current()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert settings.current().s3_endpoint_url == "http://127.0.0.1:9"
+    assert settings.current().aws_default_region == "eu-central-1"
+    monkeypatch.setenv("HGLOC_AWS_DEFAULT_REGION", "us-west-2")
+    assert settings.current().aws_default_region == "us-west-2"
+
+
+def test_credentials_come_from_ours_else_aws_chain_else_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from hf_localize.sources.session import current_session
+
+    def has_credentials() -> bool:
+        return current_session().bucket.has_credentials
+
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "one")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    assert not has_credentials()
+    (tmp_path / "credentials").write_text("[ml]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_PROFILE", "ml")
+    assert has_credentials()
+    monkeypatch.delenv("AWS_PROFILE")
+    assert not has_credentials()
+    monkeypatch.setenv("HGLOC_AWS_ACCESS_KEY_ID", "a")
+    with pytest.raises(errors.SettingsError, match="HGLOC_AWS_SECRET_ACCESS_KEY"):
+        has_credentials()
+    monkeypatch.setenv("HGLOC_AWS_SECRET_ACCESS_KEY", SECRET)
+    assert has_credentials()
+
+
+def test_no_repr_of_settings_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"):
+        monkeypatch.setenv(f"HGLOC_AWS_{name}", f"{SECRET}-{name}")
+    assert SECRET not in repr(settings.current())
+
+
+def test_the_readme_lists_every_setting() -> None:
+    table = set(re.findall(r"`(HGLOC_[A-Z0-9_]+)`", (ROOT / "README.md").read_text()))
+    names = {f"HGLOC_{item.name.upper()}" for item in fields(settings.Settings)} - {
+        "HGLOC_HUB_OFFLINE",
+        "HGLOC_AWS_ENVIRONMENT",
+    }
+    assert names | {"HGLOC_AUTO_INSTALL"} <= table
+
+
+def test_they_share_what_the_settings_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_localize import settings
+
+    monkeypatch.setenv("HGLOC_MAX_BANDWIDTH", "12MB/s")
+    monkeypatch.setattr(settings, "_overrides", {"timeout_seconds": 3.0})
+    settings.take_part(6)
+    here = settings.current()
+    assert (here.max_concurrency, here.max_bandwidth, here.timeout_seconds) == (10, 2_000_000, 3.0)

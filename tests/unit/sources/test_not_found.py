@@ -1,0 +1,33 @@
+"""The error for a dataset that no source has: its class is that of the worst answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_localize import errors
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.resolver import Answer, not_found
+
+MISSING = Answer("local store", "not there")
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        ([], errors.DatasetNotFoundError),
+        ([errors.ConflictError("other")], errors.DatasetConflictError),
+        ([errors.ConflictError("other"), errors.UnreachableError("away")], errors.DatasetUnreachableError),
+        ([errors.UnreachableError("away"), errors.AccessDeniedError("refused")], errors.DatasetDeniedError),
+        ([errors.AccessDeniedError("refused"), errors.IntegrityError("damaged")], errors.DatasetCorruptError),
+    ],
+    ids=["missing", "other content", "unreachable", "denied", "corrupt"],
+)
+def test_the_worst_answer_gives_the_error_its_class(
+    failures: list[errors.HfLocalizeError], expected: type[Exception]
+) -> None:
+    answers = [MISSING, *(Answer(f"source {n}", str(error), error) for n, error in enumerate(failures))]
+    for order in (answers, answers[::-1]):
+        error = not_found(DatasetRef("org/x", "c"), order)
+        assert type(error) is expected
+        said = [str(error).index(answer.reason) for answer in order]
+        assert said == sorted(said), "each source is named, in the order in which they were asked"
