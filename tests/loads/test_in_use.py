@@ -14,8 +14,8 @@ import pytest
 
 import hf_localize
 from tests.conftest import Desk, run_python
-from tests.fidelity.repositories import make_all
-from tests.fidelity.snapshots import snapshot
+from tests.loads.fidelity.repositories import make_all
+from tests.loads.fidelity.snapshots import snapshot
 from tests.rig.hub import LoopbackHub
 
 GSM8K = "openai/gsm8k"

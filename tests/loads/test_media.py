@@ -17,7 +17,7 @@ import hf_localize
 from hf_localize.errors import IntegrityError
 from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
-from tests.fidelity.repositories import png
+from tests.loads.fidelity.repositories import png
 from tests.rig.hub import LoopbackHub, make_repository
 
 NAME = "made/media"

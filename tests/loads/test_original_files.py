@@ -14,8 +14,8 @@ from hf_localize.format.refs import DatasetRef
 from hf_localize.hf.hub import HubFilesSource
 from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, run_python
-from tests.fidelity.repositories import SCRIPT, card, config
-from tests.fidelity.snapshots import snapshot
+from tests.loads.fidelity.repositories import SCRIPT, card, config
+from tests.loads.fidelity.snapshots import snapshot
 from tests.rig.hub import LoopbackHub, make_repository
 
 GSM8K, MBPP = "openai/gsm8k", "google-research-datasets/mbpp"

@@ -11,8 +11,8 @@ import pytest
 import hf_localize
 from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
-from tests.fidelity.repositories import card, config, parquet, png
-from tests.fidelity.snapshots import shards
+from tests.loads.fidelity.repositories import card, config, parquet, png
+from tests.loads.fidelity.snapshots import shards
 
 NAME = "team/own"
 Put = Callable[[Desk, Path, "str | None", "str | None"], None]

@@ -10,7 +10,7 @@ import pytest
 
 import hf_localize
 from tests.conftest import Desk
-from tests.fidelity.snapshots import info_snapshot, snapshot
+from tests.loads.fidelity.snapshots import info_snapshot, snapshot
 from tests.rig.hub import LoopbackHub
 
 GSM8K, MBPP = "openai/gsm8k", "google-research-datasets/mbpp"

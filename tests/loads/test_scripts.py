@@ -7,7 +7,7 @@ import pytest
 
 import hf_localize
 from tests.conftest import Desk, run_cli
-from tests.fidelity.repositories import SCRIPT
+from tests.loads.fidelity.repositories import SCRIPT
 from tests.rig.hub import LoopbackHub, make_repository
 
 

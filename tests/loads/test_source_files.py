@@ -18,8 +18,8 @@ from hf_localize.hf.hub import HubEntry
 from hf_localize.hf.load import ask_hub
 from hf_localize.hf.source_rows import cut_at_files
 from tests.conftest import Desk, tree
-from tests.fidelity.repositories import no_rows, parquet, png
-from tests.fidelity.snapshots import shards
+from tests.loads.fidelity.repositories import no_rows, parquet, png
+from tests.loads.fidelity.snapshots import shards
 from tests.rig.hub import LoopbackHub, make_repository
 
 FILES = {f"data/train-{n:05d}-of-00004.parquet": parquet(n=[2 * n, 2 * n + 1]) for n in range(4)}

@@ -11,7 +11,7 @@ import pytest
 import hf_localize
 from hf_localize.errors import DatasetCorruptError, PreparationError
 from tests.conftest import Desk, run_cli, tree
-from tests.fidelity.repositories import parquet
+from tests.loads.fidelity.repositories import parquet
 from tests.rig.hub import LoopbackHub, make_repository
 
 

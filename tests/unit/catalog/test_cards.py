@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hf_localize.catalog.cards import read_card
-from tests.cataloguing.shelves import (
+from tests.commands.catalog.shelves import (
     EVIL_CARD,
     TAGS,
     Page,

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hf_localize.cli import COMMANDS, main
-from tests.json_docs import documented
+from tests.commands.json_docs import documented
 
 
 def run(*arguments: str) -> Result:

@@ -7,7 +7,7 @@ import pytest
 from hf_localize.errors import InvalidRefError
 from hf_localize.format.listfile import parse_list
 from hf_localize.format.refs import DatasetRef
-from tests.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
+from tests.commands.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
 
 
 def test_a_line_that_is_no_dataset_is_named_by_its_number() -> None:

@@ -11,7 +11,7 @@ from hf_localize import errors
 from hf_localize.format.lockfile import Locked, lock_of, read_record
 from hf_localize.format.refs import DatasetRef
 from hf_localize.hf.recording import record
-from tests.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
+from tests.commands.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
 
 
 def _note(path: Path, number: int, start: object) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hf_localize.errors import InvalidRefError
 from hf_localize.format.refs import DEFAULT_CONFIG, DEFAULT_REVISION, DatasetRef, ref_of_index_key
-from tests.fuzz.targets import (
+from tests.security.fuzz.targets import (
     inside,
 )
 

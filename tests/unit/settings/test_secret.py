@@ -10,7 +10,7 @@ import pytest
 import hf_localize
 from hf_localize import settings
 from hf_localize.settings.secret import Secret, hidden
-from tests.guard.test_secrets import FAULTS, HUB_TOKEN, KEY, SECRET, TOKEN, canaries, leaks  # noqa: F401  # A fixture.
+from tests.security.test_secrets import FAULTS, HUB_TOKEN, KEY, SECRET, TOKEN, canaries, leaks  # noqa: F401  # A fixture.
 
 
 def test_a_secret_shows_nothing() -> None:

@@ -1,0 +1,294 @@
+"""What a catalogue tells, what it keeps to itself, and what of a dataset's content gets into it as markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import posixpath
+import re
+import shutil
+import wave
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import datasets
+import pytest
+import requests
+from PIL import Image
+
+import hf_localize
+from hf_localize import errors
+from hf_localize.catalog.showing import Shower
+from hf_localize.format.refs import DatasetRef
+from tests.commands.catalog.shelves import (
+    EVIL,
+    TAGS,
+    Page,
+    register_evil,
+    register_pictures,
+    register_sounds,
+    sound,
+)
+from tests.commands.json_docs import assert_documented
+from tests.conftest import Desk, run_cli, tree
+from tests.rig.hub import LoopbackHub
+
+GSM8K = "openai/gsm8k"
+
+
+def pages_in(folder: Path) -> dict[str, Page]:
+    return {path: Page(data.decode()) for path, data in tree(folder).items()}
+
+
+def check(pages: dict[str, Page], *secrets: str) -> None:
+    """Check what must be so of each page of every catalogue."""
+    for path, page in pages.items():
+        policy = page.metas["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert not re.search(r"https?:|'self'|unsafe|\*", policy)
+        for allowed, (text,) in (("style-src", page.styles), ("script-src", page.scripts)):
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            assert f"{allowed} 'sha256-{digest}'" in policy
+        assert page.tags <= TAGS, page.tags - TAGS
+        assert page.handlers == []
+        assert len(page.ids) == len(set(page.ids))
+        for where, target in page.links:
+            url = urlsplit(target)
+            if where in ("img src", "audio src", "link href"):
+                assert url.scheme == "data", (path, where, target)
+            elif url.scheme:
+                assert (where, url.scheme) in {("a href", "https"), ("a href", "mailto")}, (path, target)
+            else:
+                beside = posixpath.dirname(path)
+                place = posixpath.normpath(posixpath.join(beside, unquote(url.path))) if url.path else path
+                other = pages[place]
+                assert not url.fragment or url.fragment in other.ids, (path, target)
+        for secret in (*secrets, "X-Amz", "Signature=", "AWSAccessKeyId"):
+            assert secret not in page.text, (path, secret)
+
+
+@pytest.fixture
+def shop(hub: LoopbackHub, desk: Desk) -> Desk:
+    """Return a publisher's desk with a bucket of some datasets, of which two are public."""
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset(GSM8K, "main", make_public=True)
+    hf_localize.download_dataset(GSM8K, "socratic")
+    register_pictures(desk.folder, make_public=True)
+    register_sounds(desk.folder)
+    register_evil(desk.folder / "evil")
+    return desk
+
+
+def test_a_catalogue_tells_what_the_bucket_has_and_no_secret(shop: Desk) -> None:
+    shop.teammate()
+    made = hf_localize.write_catalog("catalog", contact="data@example.com")
+    assert (made.datasets, made.is_public, made.unread) == (4, False, ())
+    pages = pages_in(Path("catalog"))
+    server = shop.server
+    check(pages, server.secret_key, server.reader_secret_key or server.secret_key, server.access_key)
+    first = pages["index.html"]
+    assert made.place == str(Path("catalog/index.html"))
+    shown = "".join(first.shown)
+    for told in (GSM8K, "team/shapes", "team/tones", "4 datasets", "mit", "images", "audio", "10,111 rows"):
+        assert told in shown, told
+    page = pages["datasets/openai--gsm8k--main.html"]
+    shown = "".join(page.shown)
+    commit = _commit(GSM8K)
+    rows = datasets.load_dataset(GSM8K, "main", split="train[:5]")
+    for told in (
+        *(
+            rows["question"][0],
+            rows["answer"][4][:300],
+            "7,473",
+            "84.7 %",
+            "4.7 MB",
+            "mit",
+            commit,
+            "string",
+            "socratic",
+        ),
+        "import hf_localize; hf_localize.install()\nfrom datasets import load_dataset\n",
+        'dataset = load_dataset("openai/gsm8k", "main")',
+        f"export HGLOC_S3_BUCKET_NAME={shop.bucket}\nexport HGLOC_S3_ENDPOINT_URL={shop.s3.url}",
+        "Everybody may load this, without an account.",
+        "data@example.com",
+        "Built from github openai/grade-school-math",
+    ):
+        assert told in shown, told
+    assert ("a href", "openai--gsm8k--socratic.html") in page.links
+    shapes, tones = pages["datasets/team--shapes--default.html"], pages["datasets/team--tones--default.html"]
+    pictures = [target for where, target in shapes.links if where == "img src"]
+    assert len(pictures) == 7
+    assert all(target.startswith("data:image/png;base64,") for target in pictures)
+    assert {"golden", "class label, 4 names"} <= set(shapes.shown)
+    sounds = [target for where, target in tones.links if where == "audio src"]
+    assert len(sounds) == 3
+    assert base64.b64decode(sounds[0].partition(",")[2])[:4] == b"RIFF"
+    assert {"audio, 8 kHz", "list of string", '["E4", "fifth"]'} <= set(tones.shown)
+
+
+def _commit(dataset_id: str) -> str:
+    from hf_localize.sources.bucket import find_indexed
+    from hf_localize.sources.session import current_session
+
+    entry = find_indexed(current_session().bucket, DatasetRef(dataset_id, "main"), 1)
+    assert entry
+    assert entry.manifest.commit
+    return entry.manifest.commit
+
+
+def test_nothing_of_a_dataset_is_taken_for_markup(desk: Desk) -> None:
+    desk.publisher()
+    register_evil(desk.folder / "evil")
+    made = hf_localize.write_catalog("catalog", title=EVIL, contact=EVIL)
+    pages = pages_in(Path("catalog"))
+    check(
+        pages
+    )  # Of elements, handlers, links and scripts there are those of every catalogue, and no others.
+    (page,) = (page for path, page in pages.items() if path.startswith("datasets/"))
+    assert made.unread == ()
+    assert page.shown.count(EVIL) >= 5  # Title, contact, column, class label, value: as text.
+    assert ("a href", "https://good.example/page") in page.links
+    assert not any("evil.example" in target for _, target in page.links)
+    assert "[picture: badge]" in "".join(page.shown)
+
+
+def test_an_outsider_sees_what_is_public_and_nothing_else(shop: Desk) -> None:
+    shop.outsider()
+    made = hf_localize.write_catalog("catalog")
+    assert (made.datasets, made.is_public) == (2, True)
+    pages = pages_in(Path("catalog"))
+    check(pages)
+    assert set(pages) == {
+        "index.html",
+        "datasets/openai--gsm8k--main.html",
+        "datasets/team--shapes--default.html",
+    }
+    for private in ("team/tones", "team/evil", "gsm8k--socratic"):
+        assert [path for path, page in pages.items() if private in page.text] == []
+    assert "HGLOC_AWS" not in pages["index.html"].text
+    shop.publisher()
+    hf_localize.write_catalog("by-publisher", public=True)
+    assert tree(Path("by-publisher")) == tree(Path("catalog"))
+
+
+def test_a_published_catalogue_is_as_public_as_what_it_tells_of(shop: Desk) -> None:
+    before = hf_localize.list_s3_datasets()
+    ran = run_cli("catalog", "--publish", "--public")
+    assert ran.returncode == 0, ran.stderr
+    (url,) = ran.stdout.splitlines()
+    got = requests.get(url, timeout=10)
+    assert (got.status_code, got.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "team/shapes" in got.text
+    assert "team/tones" not in got.text
+    page = requests.get(url.replace("index.html", "datasets/team--shapes--default.html"), timeout=10)
+    assert page.status_code == 200
+    made = hf_localize.publish_catalog(rows=0)
+    assert made.place == f"s3://{shop.bucket}/.hgloc/site/index.html"
+    private = shop.bucket_keys(".hgloc/site/")
+    assert len(private) == 6
+    if shop.server.enforces_auth:
+        assert requests.get(f"{shop.s3.url}/{shop.bucket}/{private[0]}", timeout=10).status_code == 403
+    body = shop.client().get_object(Bucket=shop.bucket, Key=".hgloc/site/datasets/team--tones--default.html")
+    text = body["Body"].read().decode()
+    assert "data:audio" not in text
+    assert shop.server.secret_key not in text
+    assert hf_localize.list_s3_datasets() == before
+    hf_localize.withdraw_dataset("team/shapes")
+    hf_localize.publish_catalog(public=True)
+    assert requests.get(page.url, timeout=10).status_code in (403, 404)
+    assert "team/shapes" not in requests.get(url, timeout=10).text
+
+
+def test_a_catalogue_is_written_over_a_catalogue_only(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x")
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/y")
+    hf_localize.write_catalog("catalog")
+    Path("catalog/datasets/." + "0" * 32 + ".part").write_text("cut off")
+    hf_localize.remove_dataset("org/y", s3=True)
+    hf_localize.write_catalog("catalog")
+    assert set(tree(Path("catalog"))) == {"index.html", "datasets/org--x--default.html"}
+    for name in ("catalog/index.html", "catalog/notes.txt", "catalog/datasets/org--x--default.html"):
+        shutil.copytree("catalog", "other")
+        (Path("other") / Path(name).relative_to("catalog")).write_text("<html>mine</html>")
+        before = tree(Path("other"))
+        with pytest.raises(errors.ConflictError, match="something else than a catalogue"):
+            hf_localize.write_catalog("other")
+        assert tree(Path("other")) == before
+        shutil.rmtree("other")
+    ran = run_cli("catalog")
+    assert (ran.returncode, "--output DIR or --publish" in ran.stderr) == (2, True)
+    ran = run_cli("catalog", "--output", "catalog", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert assert_documented("catalog", ran.stdout)["pages"] == 1
+
+
+def test_a_dataset_that_cannot_be_read_has_a_page_that_says_why(desk: Desk) -> None:
+    desk.publisher()
+    for name in ("org/x", "org/y", "org/z"):
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [name]}), name)
+    (mark,) = desk.bucket_keys(".hgloc/index/org%2Fx")
+    desk.client().put_object(Bucket=desk.bucket, Key=mark, Body=b"{")
+    (shard,) = (key for key in desk.bucket_keys("org_y/") if key.endswith(".arrow"))
+    desk.client().put_object(Bucket=desk.bucket, Key=shard, Body=b"\xff" * 400)
+    ran = run_cli("catalog", "--output", "catalog", "--json")
+    assert (ran.returncode, "say why these could not be read: org/x" in ran.stderr) == (1, True)
+    told = assert_documented("catalog", ran.stdout)
+    assert (told["datasets"], [ref["dataset_id"] for ref in told["unread"]]) == (3, ["org/x"])
+    pages = pages_in(Path("catalog"))
+    check(pages)
+    assert "can't be read" in pages["datasets/org--x--default.html"].text.replace("&#x27;", "'")
+    assert "rows can't be read" in pages["datasets/org--y--default.html"].text.replace("&#x27;", "'")
+    assert "org/z" in pages["datasets/org--z--default.html"].shown
+
+
+def test_the_first_rows_of_a_large_batch_take_few_bytes_of_it(desk: Desk) -> None:
+    desk.publisher()
+    noise = [bytes([n]) * 200_000 for n in range(100)]
+    hf_localize.register_dataset(
+        datasets.Dataset.from_dict({"n": list(range(100)), "blob": noise}), "org/big"
+    )
+    desk.teammate().s3.clear()
+    hf_localize.write_catalog("catalog", rows=3)
+    (page,) = (page for path, page in pages_in(Path("catalog")).items() if path.startswith("datasets/"))
+    assert {"0", "1", "2", "(200,000 bytes)"} <= set(page.shown)
+    read = sum(r.response_bytes for r in desk.s3.requests if r.path.endswith(".arrow"))
+    assert 600_000 < read < 1_500_000
+
+
+def test_images_are_made_small_sounds_cut_and_other_files_named() -> None:
+    def shown(data: bytes | None, kind: str) -> str:
+        return Shower(1 << 20).cell({"bytes": data, "path": "/home/me/x.y"}, {"_type": kind}, "row <1>")
+
+    def decoded(cell: str) -> bytes:
+        return base64.b64decode(Page(cell).links[0][1].partition(",")[2])
+
+    noise = Image.effect_noise((1600, 900), 90)
+    for mode, suffix in (("RGB", "JPEG"), ("L", "PNG"), ("CMYK", "TIFF"), ("RGBA", "PNG")):
+        made = io.BytesIO()
+        noise.convert(mode).save(made, suffix)
+        small = Image.open(io.BytesIO(decoded(shown(made.getvalue(), "Image"))))
+        assert (small.size, small.format) == ((320, 180), "PNG" if mode == "RGBA" else "JPEG")
+    whole = sound(440.0, 60)
+    assert len(whole) > 900_000
+    with wave.open(io.BytesIO(decoded(shown(whole, "Audio")))) as part:
+        assert part.getnframes() == (384 << 10) // 2
+    assert "row &lt;1&gt;" in shown(whole, "Audio")
+    for data in (
+        b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+        b"<html>",
+        whole[:30] + whole,
+        b"",
+    ):
+        assert Page(shown(data, "Image")).links == []
+    bomb = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(bomb, "PNG")
+    with pytest.warns(Image.DecompressionBombWarning):
+        assert Page(shown(bomb.getvalue(), "Image")).links == []
+    assert shown(None, "Image") == '<span class="none">image x.y</span>'
+    assert "60 bytes" in shown(b"x" * 60, "Audio")
+    assert Page(Shower(10).cell({"bytes": whole, "path": None}, {"_type": "Audio"}, "")).links == []
+    nested = {"_type": "Sequence", "feature": {"picture": {"_type": "Image"}}}
+    assert "picture" in Shower(10).cell({"picture": [{"bytes": b"x", "path": "a"}]}, nested, "")

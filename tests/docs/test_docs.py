@@ -1,0 +1,125 @@
+"""What the documents claim is so: every command of the README runs, the module table is true."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Desk
+from tests.loads.fidelity import report
+from tests.loads.fidelity.calls import CAUGHT, GROUPS
+from tests.rig.hub import LoopbackHub
+from tests.security.policies.servers import documented
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def reader(hub: LoopbackHub, desk: Desk) -> Desk:
+    """Return a publisher's desk with the folder that the README's commands name."""
+    desk.publisher().open_public_places()
+    (Path.cwd() / "my_corpus").mkdir()
+    (Path.cwd() / "my_corpus" / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    return desk
+
+
+def run(command: list[str], **env: str) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=120)
+    assert ran.returncode == 0, (command, ran.stderr)
+    return ran.stdout
+
+
+def test_every_command_of_the_readme_runs(reader: Desk) -> None:
+    targets = re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    output = ""
+    (Path.cwd() / "train.py").write_text(
+        "import hf_localize; assert hf_localize.is_installed()\n"
+        "from datasets import load_dataset; load_dataset('openai/gsm8k', 'main', split='train')"
+    )
+    (Path.cwd() / "datasets.txt").write_text("openai/gsm8k socratic  # twice\nopenai/gsm8k socratic\n")
+    env: dict[str, str] = {}
+    for line in "".join(blocks("console")).splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        if words[0] == "make":  # The demo has a test of its own, and `make test` runs this one.
+            assert words[1] in targets
+        elif words[0] == "export":
+            assert all(word.startswith("HGLOC_") for word in words[1:])  # The desk has its own values.
+            env |= dict(
+                word.split("=") for word in words[1:] if word.startswith(("HGLOC_RECORD", "HGLOC_LOCK"))
+            )
+        else:
+            assert words[0] == "hg-localize"
+            path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+            output += run([sys.executable, "-m", "hf_localize", *words[1:]], PATH=path, **env)
+    assert "openai/gsm8k\tmain\t-" in output
+    assert "team/corpus\t-\tv1" in output
+
+
+def test_the_table_of_what_works_is_of_the_suite_as_it_is() -> None:
+    lines = README.split(report.BEGIN)[1].split(report.END)[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+    (versions,) = re.findall(r"^VERSIONS \?= (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert rows[0][2:] == versions.split()
+    numbers = {name: str(len(group)) for name, group in GROUPS.items()}
+    assert {row[0]: row[1] for row in rows[1:-1]} == numbers
+    assert rows[-1][1] == str(len(CAUGHT))
+    assert {cell for row in rows[1:] for cell in row[2:]} == {"all"}
+
+
+def test_every_python_block_of_the_readme_runs(reader: Desk) -> None:
+    for block in blocks("python"):
+        run([sys.executable, "-c", block])
+
+
+def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
+    rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.MULTILINE)
+    table = [sorted(re.findall(r"`([a-z0-9._]+)`", row)) for row in rows if re.match(r"`[a-z0-9._]+`", row)]
+    contract = (ROOT / "pyproject.toml").read_text()
+    layers = re.search(r"layers = \[\n(.*?)\]", contract, flags=re.DOTALL)
+    assert layers
+    wanted = [sorted(line.split(" | ")) for line in re.findall(r'"(.+)"', layers.group(1))]
+    assert [row for row in table if row != ["datasets"]] == wanted
+    named = {name for layer in wanted for name in layer}
+    rooms = {path.stem for path in (ROOT / "hf_localize").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms - {"__init__", "__main__", "__pycache__", "on_pythonpath"} == named
+
+
+def test_the_rights_of_the_readme_are_those_of_the_policies() -> None:
+    text = README.partition("- Rights ")[2].partition("Who may be")[0]
+    told = [set(re.findall(r"s3:\w+", part)) for part in text.split(";")]
+    wanted = []
+    for who in ("consumer", "publisher", "public publisher"):
+        statements = documented(who, "b")
+        wanted.append({name for s in statements for name in re.findall(r"s3:\w+", str(s["Action"]))})
+    assert told == [wanted[0], wanted[1] - wanted[0], wanted[2]]
+
+
+def test_import_loads_neither_datasets_nor_botocore() -> None:
+    code = "import sys, hf_localize; print({n.split('.')[0] for n in sys.modules} & {'datasets', 'botocore', 'pyarrow'})"
+    assert run([sys.executable, "-c", code]) == "set()\n"
+
+
+def test_a_local_hit_loads_no_network_library_of_ours(reader: Desk) -> None:
+    run([sys.executable, "-m", "hf_localize", "register", "my_corpus", "team/corpus", "--no-s3-upload"])
+    code = (
+        "import sys, hf_localize; hf_localize.load_local_dataset('team/corpus')\n"
+        "print('botocore' in sys.modules, 'hf_localize.http.public_files' in sys.modules)"
+    )
+    assert run([sys.executable, "-c", code]) == "False False\n"
+
+
+def test_the_version_is_in_one_place() -> None:
+    import hf_localize
+
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", hf_localize.__version__)

@@ -1,0 +1,183 @@
+"""The pages of the documentation: every block runs or is what its tool accepts, and none is missing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from dockerfile_parse import DockerfileParser
+from dotenv import dotenv_values
+
+from hf_localize.cli.options import EXIT_CODES
+from hf_localize.errors import kind_of
+from hf_localize.publish import public
+from hf_localize.settings import Settings
+from hf_localize.sources.session import current_session
+from tests.conftest import ROOT, Desk
+from tests.docs.pages import BIN, PAGES, Block, Reader, blocks_of, check_command
+from tests.docs.test_examples import VARIABLES
+from tests.rig.hub import LoopbackHub
+from website import generated, links, staging
+
+BLOCKS = [(page.relative_to(ROOT).as_posix(), block) for page in PAGES for block in blocks_of(page)]
+#: Blocks of other languages are run by a test that knows what they are.
+RUN = {"console", "python"}
+CHECKED = {"json", "yaml", "sh", "ini", "dockerfile"}
+TO_RUN = [page for page in PAGES if any(b.language in RUN and not b.mark("parsed") for b in blocks_of(page))]
+
+
+def named(language: str, page: str = "") -> list[Block]:
+    return [
+        block for where, block in BLOCKS if block.language == language and where.startswith(f"docs/{page}")
+    ]
+
+
+@pytest.fixture
+def reader(hub: LoopbackHub, desk: Desk) -> Iterator[Reader]:
+    """Return a reader in a folder with the files that pages name."""
+    desk.publisher().open_public_places()
+    Path("my_corpus").mkdir()
+    Path("my_corpus/rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    Path("train.py").write_text("import hf_localize; assert hf_localize.is_installed()")
+    log = logging.getLogger("hf_localize")
+    before = log.level, log.handlers[:]
+    yield Reader(desk)
+    log.level, log.handlers[:] = before
+
+
+@pytest.mark.parametrize("page", TO_RUN, ids=lambda page: page.stem)
+def test_what_a_page_shows_runs(page: Path, reader: Reader) -> None:
+    reader.read(page)
+
+
+def test_every_block_is_run_or_checked() -> None:
+    languages = {(where, block.language) for where, block in BLOCKS}
+    unknown = {(where, language) for where, language in languages if language not in RUN | CHECKED}
+    assert unknown == {("docs/format.md", "")}  # Layouts of folders.
+    text = {page: page.read_text() for page in PAGES}
+    assert sum(len(re.findall(r"^```", words, flags=re.MULTILINE)) for words in text.values()) == 2 * len(
+        BLOCKS
+    )
+
+
+def test_what_can_not_be_run_here_is_what_its_tool_accepts(tmp_path: Path) -> None:
+    scripts = []
+    for number, block in enumerate(named("sh")):
+        scripts.append(tmp_path / f"block-{number}.sh")
+        scripts[-1].write_text("#!/bin/bash\n" + block.text)
+        for line in block.text.replace("\\\n", "").splitlines():
+            words = shlex.split(line)
+            if words[0] == "hg-localize":
+                check_command(line)
+            named_files = [
+                word for word in words if word.split("/")[0] in ("sitecustomize_example", "examples")
+            ]
+            assert all((ROOT / word).exists() for word in named_files), line
+    ran = subprocess.run([f"{BIN}/shellcheck", "--exclude=SC2154", *scripts], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+    for block in named("python"):
+        ast.parse(block.text)
+    for block in named("console"):
+        if block.mark("parsed"):
+            for command, _ in block.commands:
+                check_command(command)
+    for block in named("ini"):
+        env = tmp_path / ".env"
+        env.write_text(block.text)
+        assert set(dotenv_values(env)) <= VARIABLES
+    for block in named("dockerfile"):
+        (tmp_path / "Dockerfile").write_text(block.text)
+        steps = [step["instruction"] for step in DockerfileParser(path=str(tmp_path)).structure]
+        assert steps[0] == "FROM"
+        assert set(steps) <= {"FROM", "COPY", "ENV", "RUN"}
+
+
+def test_the_workflow_for_ci_runs_what_there_is() -> None:
+    (block,) = named("yaml", "start/ci")
+    workflow = yaml.safe_load(block.text)
+    (job,) = workflow["jobs"].values()
+    assert job["env"].keys() <= VARIABLES
+    for step in job["steps"]:
+        assert ("uses" in step) != ("run" in step)
+        assert step.get("env", {}).keys() <= VARIABLES
+        if step.get("run", "").startswith("hg-localize"):
+            check_command(step["run"])
+
+
+def test_the_policy_is_the_one_that_make_public_prints(desk: Desk) -> None:
+    desk.publisher()
+    desk.set(HGLOC_S3_BUCKET_NAME="team-datasets")
+    (block,) = named("json", "guides/publishing")
+    assert json.loads(block.text) == json.loads(public.public_policy(current_session().bucket))
+
+
+def test_every_error_has_a_cure() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    sections = re.split(r"^### (\w+)$", page, flags=re.MULTILINE)[1:]
+    cures = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert generated.error_classes().keys() <= cures.keys()
+    assert all("\n- " in cure for cure in cures.values())
+
+
+def test_the_exit_statuses_of_the_page_are_those_of_commands() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    rows = re.findall(r"^\| (\d) \| (.+?) \| (.*?) ?\|$", page, flags=re.MULTILINE)
+    told = {kind: int(status) for status, kinds, _ in rows for kind in kinds.split(", ")}
+    assert told == {"done": 0, **EXIT_CODES}
+    classes = generated.error_classes()
+    for status, _, names in rows:
+        for name in set(re.findall(r"\w+Error", names)) & classes.keys():
+            assert EXIT_CODES[kind_of(classes[name]())] == int(status), name
+
+
+def test_every_setting_is_in_the_table_of_the_readme_and_no_other() -> None:
+    table = staging.readme_section("settings")
+    told = set(re.findall(r"`(HGLOC_\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, flags=re.MULTILINE))))
+    assert told == VARIABLES - {"HGLOC_HUB_OFFLINE", "HGLOC_AWS_ENVIRONMENT"}
+    assert {f"HGLOC_{item.name.upper()}" for item in fields(Settings)} <= VARIABLES
+
+
+def test_the_site_has_every_page_and_every_command(tmp_path: Path) -> None:
+    staging.stage(tmp_path)  # Raises where a link between files leads nowhere.
+    staged = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.md")}
+    navigation = set(
+        re.findall(r"^ +- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    )
+    assert navigation <= staged
+    assert staging.navigation(staged).count(".md") == len({page for page in staged if page[:6] != "files/"})
+    command_line = (tmp_path / "reference" / "cli.md").read_text()
+    assert re.findall(r"^## (\S+)$", command_line, flags=re.MULTILINE) == list(
+        generated.main.list_commands(None)
+    )
+    assert "Example:" in command_line
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('<a href="other.html#there">', None),
+        ('<a href="gone.html">', "leads nowhere"),
+        ('<a href="other.html#not-there">', "no such anchor"),
+        ('<script src="https://cdn.example.com/a.js">', "fetches https://cdn.example.com/a.js"),
+        ('<a href="https://example.com/elsewhere">', None),
+    ],
+)
+def test_a_broken_link_of_the_site_is_found(body: str, problem: str | None, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(body)
+    (tmp_path / "other.html").write_text('<h2 id="there">')
+    found = links.problems_of(tmp_path)
+    assert (found == []) if problem is None else (len(found) == 1 and problem in found[0])
+
+
+def test_a_link_to_a_heading_that_is_not_there_is_found() -> None:
+    with pytest.raises(staging.StagingError, match="no such heading"):
+        staging._check_anchors({"a.md": "[x](b.md#gone)", "b.md": "# Here"})

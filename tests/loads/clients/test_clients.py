@@ -1,0 +1,197 @@
+"""Libraries that call `datasets` inside run unchanged where the Hub is out of reach."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from lm_eval.models.dummy import DummyLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.conftest import DATA
+from tests.loads.clients.conftest import ACTIVATION, Bench
+from tests.loads.fidelity.repositories import card, jsonl, parquet
+
+
+def rows(path: str) -> list[dict[str, Any]]:
+    """Return the rows of a parquet file in ``tests/data``."""
+    return pq.read_table(DATA / path).to_pylist()
+
+
+def result_json(folder: Path) -> Any:
+    return json.loads((folder / "result.json").read_text())
+
+
+WORDS = ("what", "is", "how", "much", "one", "two", "three", "plus", "?")
+
+
+def tiny_model(folder: Path) -> None:
+    """Write a random language model of a few kilobytes and its tokenizer, a word a token."""
+    vocabulary = {word: number for number, word in enumerate(("<unk>", "<pad>", "</s>", *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="</s>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=len(vocabulary), pad_token_id=1, eos_token_id=2, **size)
+    ).save_pretrained(folder)
+
+
+def test_lm_eval_scores_gsm8k(bench: Bench) -> None:
+    def samples(folder: Path) -> Any:
+        (file,) = folder.rglob("samples_gsm8k_*.jsonl")
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    # For its report the dummy model wants a tokenizer of the Hub; a folder of that name does.
+    tiny_model(bench.given / DummyLM.tokenizer_name)
+    task = "--tasks gsm8k --num_fewshot 2 --limit 4"
+    found = bench.compare(
+        [("openai/gsm8k", "main")],
+        f"-m lm_eval --model dummy {task} --output_path out --log_samples".split(),
+        samples,
+    )
+    strict = [sample for sample in found if sample["filter"] == "strict-match"]
+    documents = rows("openai/gsm8k/main/main/test-00000-of-00001.parquet")[:4]
+    assert [sample["doc"] for sample in strict] == documents
+    assert [sample["target"] for sample in strict] == [document["answer"] for document in documents]
+    shown = [row["answer"] for row in rows("openai/gsm8k/main/main/train-00000-of-00001.parquet")]
+    prompt = strict[0]["arguments"]["gen_args_0"]["arg_0"]
+    assert sum(answer in prompt for answer in shown) == 2
+
+
+NANO_BEIR = """
+import json
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.evaluation import NanoBEIREvaluator
+from sentence_transformers.sentence_transformer.modules import BoW
+
+evaluator = NanoBEIREvaluator(dataset_names=["msmarco", "nq"])
+parts = {part.name: [part.queries, part.corpus] for part in evaluator.evaluators}
+words = {word for part in evaluator.evaluators for text in (*part.queries, *part.corpus) for word in text.split()}
+scores = evaluator(SentenceTransformer(modules=[BoW(sorted(words))], device="cpu"))
+json.dump({"parts": parts, "scores": scores}, open("result.json", "w"))
+"""
+
+
+NANO_QUERIES = {
+    "NanoMSMARCO": {"q1": "blue whale size", "q2": "red fox food"},
+    "NanoNQ": {"q1": "capital of france", "q2": "longest river"},
+}
+NANO_ANSWERS = {
+    "NanoMSMARCO": {"d1": "the blue whale size record", "d2": "the red fox food chain", "d3": "nothing"},
+    "NanoNQ": {"d1": "paris is capital of france", "d2": "the nile is longest river", "d3": "nothing"},
+}
+NANO_CONFIGS = ("corpus", "queries", "qrels")
+
+
+def nano_beir() -> dict[str, bytes]:
+    """Return the files of a made NanoBEIR repository."""
+    files = {}
+    for split in NANO_QUERIES:
+        for config, texts in (("queries", NANO_QUERIES[split]), ("corpus", NANO_ANSWERS[split])):
+            files[f"{config}/{split}.parquet"] = parquet(_id=list(texts), text=list(texts.values()))
+        files[f"qrels/{split}.parquet"] = parquet(**{"query-id": ["q1", "q2"], "corpus-id": ["d1", "d2"]})
+    files["README.md"] = card(
+        *(
+            f"- config_name: {config}\n  data_files:"
+            + "".join(f"\n  - split: {split}\n    path: {config}/{split}.parquet" for split in NANO_QUERIES)
+            for config in NANO_CONFIGS
+        )
+    )
+    return files
+
+
+def test_sentence_transformers_evaluates_on_nano_beir(bench: Bench) -> None:
+    dataset_id = "sentence-transformers/NanoBEIR-en"
+    bench.serve(dataset_id, nano_beir())
+    found = bench.compare([(dataset_id, config) for config in NANO_CONFIGS], ["-c", NANO_BEIR], result_json)
+    assert found["parts"] == {
+        split: [list(NANO_QUERIES[split].values()), list(NANO_ANSWERS[split].values())]
+        for split in NANO_QUERIES
+    }
+    assert found["scores"]["NanoBEIR_mean_cosine_accuracy@1"] == 1.0
+
+
+SETFIT = """
+import json
+from setfit import get_templated_dataset
+from setfit.utils import load_data_splits
+
+train, test = load_data_splits("toys", sample_sizes=[2])
+made = get_templated_dataset(reference_dataset="SetFit/toys", template="It is {}")
+shown = {"test": test.to_list(), "templated": made.to_list(), "train": {k: v.to_list() for k, v in train.items()}}
+json.dump(shown, open("result.json", "w"))
+"""
+
+
+def toys(numbers: range) -> list[dict[str, Any]]:
+    kinds = ("bad", "good")
+    return [{"text": f"toy {n}", "label": n % 2, "label_text": kinds[n % 2]} for n in numbers]
+
+
+TRAIN, TEST = toys(range(12)), toys(range(12, 16))
+
+
+def test_setfit_makes_its_few_shot_splits(bench: Bench) -> None:
+    bench.serve("SetFit/toys", {"train.jsonl": jsonl(*TRAIN), "test.jsonl": jsonl(*TEST)})
+    found = bench.compare([("SetFit/toys", None)], ["-c", SETFIT], result_json)
+    assert found["test"] == TEST
+    assert {row["text"] for row in found["templated"]} == {"It is bad", "It is good"}
+    drawn = [row for split in found["train"].values() for row in split]
+    assert drawn
+    assert all(row in TRAIN for row in drawn)
+
+
+QUESTIONS = [f"how much is {a} plus {b} ?" for a in WORDS[4:7] for b in WORDS[4:7]]
+
+
+def sums() -> dict[str, bytes]:
+    """Return the files of a made repository to fine-tune on."""
+    return {"train.jsonl": jsonl(*({"prompt": q, "completion": "three"} for q in QUESTIONS))}
+
+
+def test_trl_fine_tunes_for_one_step(bench: Bench) -> None:
+    bench.serve("made/sums", sums())
+
+    def logged(folder: Path) -> Any:
+        state = json.loads((folder / "out" / "checkpoint-1" / "trainer_state.json").read_text())
+        return [
+            {key: step.get(key) for key in ("loss", "num_tokens", "grad_norm")}
+            for step in state["log_history"]
+        ]
+
+    tiny_model(bench.given / "tiny")
+    model = "--model_name_or_path tiny --dtype float32"
+    steps = f"--max_steps 1 --logging_steps 1 --per_device_train_batch_size {len(QUESTIONS)}"
+    machine = "--use_cpu --bf16 false --report_to none --output_dir out"
+    found = bench.compare(
+        [("made/sums", None)],
+        f"-m trl.scripts.sft --dataset_name made/sums {model} {steps} {machine}".split(),
+        logged,
+    )
+    words = sum(len(question.split()) + len(["three", "</s>"]) for question in QUESTIONS)
+    assert found[0]["num_tokens"] == words
+    assert found[0]["loss"] > 0
+
+
+def test_without_activation_the_same_program_fails_at_the_hub(bench: Bench) -> None:
+    bench.serve("SetFit/toys", {"train.jsonl": jsonl(*TRAIN), "test.jsonl": jsonl(*TEST)})
+    bench.publish_and_stop_the_hub([("SetFit/toys", None)])
+    ran = bench.run("without", ["-c", SETFIT])
+    assert ran.status != 0
+    assert "Couldn't reach 'SetFit/toys' on the Hub" in ran.said
+    assert bench.hub.url in ran.met
+
+
+def test_the_guard_sees_and_refuses_whatever_leaves_the_machine(bench: Bench) -> None:
+    program = ["-c", "import socket; socket.create_connection(('192.0.2.1', 9))"]
+    ran = bench.run("leaving", program, **ACTIVATION)
+    assert "PermissionError" in ran.said
+    assert ran.met == {"http://192.0.2.1:9"}
