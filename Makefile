@@ -18,25 +18,37 @@ FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
 .PHONY: demo newcomer docs test test-unit test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
-.PRECIOUS: .venv-datasets-%/.ready .venv-datasets-tests-%/.ready
+.PRECIOUS: %/.ready
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-$(BIN)/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+# One rule makes each virtual environment: .venv-NAME has the package and the dependency group NAME of pyproject.toml.
+# These differ: .venv is for development; .venv-package lacks the package; .venv-datasets-NUMBER has that release of datasets.
+PIP = $*/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS)
+%/.ready: GROUP = $(*:.venv-%=%)
+%/.ready: PACKAGE = --editable .
+%/.ready: PIP_OPTIONS = --quiet
+.venv/.ready: GROUP = dev
+.venv-package/.ready: PACKAGE =
+.venv-datasets-%/.ready: GROUP = load-tests
+.venv-datasets-%/.ready: PACKAGE = --editable . 'datasets==$(lastword $(subst -, ,$*))'
+.venv-datasets-tests-%/.ready: GROUP = datasets-tests
+# Modules are compiled when they are first imported: most of them never are.
+.venv-demo/.ready: PIP_OPTIONS = --no-compile
+
+%/.ready: pyproject.toml
+	@echo "Making $*: the packages of the group $(GROUP) are downloaded and installed"
+	$(PYTHON) -m venv $*
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) $(PACKAGE) --group $(GROUP)
 	touch $@
 
-.venv-datasets-%/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-datasets-$*
-	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check 'datasets==$*' --editable . --group load-tests
-	touch $@
+# The demo runs in the environment for development where that is there already.
+DEMO := $(if $(wildcard .venv/.ready),.venv,.venv-demo)
 
-demo: $(BIN)/.ready ## The main job, end to end, on embedded servers
-	$(BIN)/python demo/run.py
+demo: $(DEMO)/.ready ## The main job, end to end, on embedded servers
+	$(DEMO)/bin/python demo/run.py
 
 # What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
 ELSEWHERE := activation child_processes rig_push stream_cache
@@ -52,40 +64,22 @@ test: ## All checks and tests, most of the loads on two releases of datasets
 	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
 
 # Two processes: each more would spend as long on its imports as it saves.
-test-unit: $(BIN)/.ready ## The quick tests of each part of the package, in seconds
+test-unit: .venv/.ready ## The quick tests of each part of the package, in seconds
 	$(BIN)/python -m pytest -n 2 tests/unit
 
 test-loads-%: .venv-datasets-%/.ready
 	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) $(LOADS)
 
 test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
-test-versions: $(BIN)/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
+test-versions: .venv/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
 	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/loads/matrix
 	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) README.md
-
-.venv-clients/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group clients
-	touch $@
 
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
 	.venv-clients/bin/python -m pytest -n $(JOBS) tests/loads/clients
 
-.venv-docs/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group docs
-	touch $@
-
 docs: .venv-docs/.ready ## The documentation as a site in build/site, every link of it checked
 	.venv-docs/bin/python -m website
-
-.venv-package/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-package
-	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check --group package
-	touch $@
 
 test-package: .venv-package/.ready ## Wheel and sdist in clean environments: each Python here, oldest and newest dependencies
 	.venv-package/bin/python -m tests.release.package $(MINORS)
@@ -93,66 +87,45 @@ test-package: .venv-package/.ready ## Wheel and sdist in clean environments: eac
 newcomer: ## What the README tells a newcomer, in a clean home and a clean clone, in five minutes
 	$(PYTHON) tests/release/newcomer.py
 
-lint: $(BIN)/.ready ## ruff, and the import layers of ARCHITECTURE.md
+sitecustomize_example/sitecustomize.py: hf_localize/on_pythonpath/sitecustomize.py
+	cp $< $@
+
+lint: .venv/.ready sitecustomize_example/sitecustomize.py ## ruff, and the import layers of ARCHITECTURE.md
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(BIN)/.ready ## mypy --strict
+types: .venv/.ready ## mypy --strict
 	$(BIN)/mypy
-
-.venv-datasets-tests-%/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-datasets-tests-$*
-	.venv-datasets-tests-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-datasets-tests-$*/bin/python -m pip install --quiet --disable-pip-version-check 'datasets==$*' --editable . --group datasets-tests
-	touch $@
 
 test-datasets-%: .venv-datasets-tests-%/.ready
 	.venv-datasets-tests-$*/bin/python -m tests.loads.stock $(abspath $(DATASETS_TESTS))
 
 test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself, offline, without and with activation
 
-test-faults: $(BIN)/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
+test-faults: .venv/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/security
 
-test-browser: $(BIN)/.ready ## The catalogue in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
+test-browser: .venv/.ready ## The catalogue in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
 	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/commands/catalog
 
-test-s3: $(BIN)/.ready ## The S3 tests on a second, independent server (SeaweedFS), and in buckets that keep versions
+test-s3: .venv/.ready ## The S3 tests on a second, independent server (SeaweedFS), and in buckets that keep versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3
 	HGLOC_TEST_S3=seaweedfs $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests
 	HGLOC_TEST_S3=seaweedfs HGLOC_TEST_S3_VERSIONED=1 $(BIN)/python -m pytest -n $(JOBS) -m 's3' tests/rig tests/publish tests/commands tests/docs --ignore=tests/commands/catalog tests/security/test_refusals.py
 
-test-policies: $(BIN)/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed), in a bucket that keeps versions too
+test-policies: .venv/.ready ## Each command with exactly the rights of docs/permissions.md, on Ceph's gateway (if it is installed), in a bucket that keeps versions too
 	HGLOC_TEST_POLICY_SERVER=ceph $(BIN)/python -m pytest -rs tests/security/policies
-
-.venv-audit/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group audit
-	touch $@
 
 audit: .venv-audit/.ready ## Known weaknesses: pip-audit on the dependencies, bandit on hf_localize
 	.venv-audit/bin/python tests/release/audit.py
 
-.venv-fuzz/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-fuzz
-	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group fuzz
-	touch $@
-
 fuzz: .venv-fuzz/.ready ## FUZZ_SECONDS of inputs that grow by coverage, into all parsers of what others wrote
 	.venv-fuzz/bin/python -m tests.security.fuzz --seconds $(FUZZ_SECONDS)
 
-test-large: $(BIN)/.ready ## Data of gigabytes and of 20,000 files, in some 20 minutes (needs 36 GB of disk, or scales down)
+test-large: .venv/.ready ## Data of gigabytes and of 20,000 files, in some 20 minutes (needs 36 GB of disk, or scales down)
 	$(BIN)/python -m pytest -s -m large tests
-
-.venv-bench/.ready: pyproject.toml
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group bench
-	touch $@
 
 bench: .venv-bench/.ready ## Every figure that has a goal, beside what it is compared with, into benchmarks/RESULTS.md
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks
@@ -161,4 +134,4 @@ bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/sc
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling
 
 clean: ## Remove the virtual environments and caches
-	rm -rf .venv .venv-try .venv-docs .venv-package .venv-bench .venv-clients .venv-audit .venv-fuzz .venv-datasets-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
