@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import inspect
@@ -11,11 +12,12 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
+
+import wrapt
 
 from hf_localize import settings
 from hf_localize.errors import printable
@@ -180,17 +182,30 @@ def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
 
 
 def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
-    """Return a function with the name and the signature of *stock*, which also pickles as it does."""
-
-    @functools.wraps(stock)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not is_installed():
-            return stock(*args, **kwargs)
+    def wrapper(wrapped: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
         if "token" in kwargs:
             kwargs = {**kwargs, "token": hidden("token", kwargs["token"])}
-        return behaviour(stock, args, kwargs)
+        return behaviour(wrapped, args, kwargs)
 
-    return wrapper
+    return _Wrapper(stock, wrapper, enabled=is_installed)
+
+
+class _Wrapper(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # wrapt 1 has no arguments there.
+    """A wrapper that is pickled, hashed, copied and looked up in a class as the function it wraps."""
+
+    def __reduce_ex__(self, _protocol: object) -> str | tuple[Any, ...]:
+        if getattr(sys.modules.get(self.__module__), self.__name__, None) is self:
+            return str(self.__name__)  # By reference, as any function.
+        return copy.copy, (self.__wrapped__,)  # Uninstalled, or replaced by another wrapper.
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Any:
+        return self
+
+    def __get__(self, instance: object, _owner: object = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
 
 
 def _say_if_hidden(function: Callable[..., Any], name: str) -> None:
@@ -353,34 +368,5 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record))  # It may quote what others wrote.
 
 
-class _Hook:
-    """A finder of modules that wraps the seam when `datasets` is imported, each time it is."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name not in _SEAM:
-            return None
-        finders = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
-        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # All that is asked of one.
-        return spec
-
-
-class _Loader:
-    """A module's own loader, and then the wrapping."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def exec_module(self, module: Any) -> None:
-        module.__loader__ = module.__spec__.loader = self._loader  # Nobody else need know.
-        self._loader.exec_module(module)
-        _wrap_module(module)
-
-
-sys.meta_path.insert(0, _Hook())
+for _name in _SEAM:  # Called at once for a module that is loaded; install() wraps that one.
+    wrapt.register_post_import_hook(_wrap_module, _name)

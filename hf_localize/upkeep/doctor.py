@@ -23,7 +23,7 @@ from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
 
 #: Releases of `datasets` that are tested: from the first to before the last.
 _TESTED = ((2, 20), (6, 0))
-_PACKAGES = ("datasets", "huggingface_hub", "pyarrow", "botocore", "click", "filelock", "isal")
+_PACKAGES = ("datasets", "huggingface_hub", "pyarrow", "boto3", "click", "filelock", "isal")
 
 
 def diagnose() -> list[Finding]:

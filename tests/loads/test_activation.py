@@ -96,7 +96,7 @@ def naive(name, function):
         return function(*args, **kwargs)
     return run
 def is_ours(function):
-    return "hf_localize" in getattr(function, "__globals__", {}).get("__name__", "")
+    return "hf_localize" in type(function).__module__
 load, stock, stock_builder = datasets.load, datasets.load_dataset, datasets.load.load_dataset_builder
 """
 
@@ -232,7 +232,7 @@ import datasets
 from hf_localize import settings
 hf_localize.uninstall()
 for module in (datasets, datasets.load, datasets.inspect):
-    assert not [n for n, v in vars(module).items() if "hf_localize" in getattr(v, "__globals__", {{}}).get("__name__", "")]
+    assert not [n for n, v in vars(module).items() if "hf_localize" in type(v).__module__]
 with hf_localize.installed():
     assert datasets.load_dataset("org/x", split="train")["text"][:] == ["x"]
 print(hf_localize.is_installed(), settings.current().offline)
@@ -240,16 +240,79 @@ print(hf_localize.is_installed(), settings.current().offline)
     assert printed(code, registered) == "False False"
 
 
-def test_a_function_that_names_load_dataset_can_be_hashed_and_pickled(registered: Desk) -> None:
-    code = """
-import hf_localize, pickle; hf_localize.install()
+HASHES = """
+import functools, datasets
 from datasets import load_dataset, Dataset
 from datasets.fingerprint import Hasher
 def work(row):
     return {"n": len(load_dataset.__name__)}
-print(Hasher.hash(work) == Hasher.hash(work), pickle.loads(pickle.dumps(load_dataset)) is load_dataset)
+def nested():
+    from datasets import load_dataset_builder
+    return lambda row: load_dataset_builder.__name__
+def through_the_module(row):
+    return {"n": datasets.get_dataset_config_names.__name__}
+values = [work, nested(), through_the_module, load_dataset, functools.partial(load_dataset, "org/x")]
+mapped = Dataset.from_dict({"a": [1]}).map(work)
+print([Hasher.hash(value) for value in values], mapped._fingerprint)
 """
-    assert printed(code, registered) == "True True"
+
+
+def test_functions_that_name_load_dataset_hash_as_without_us_in_every_process(registered: Desk) -> None:
+    plain = printed(HASHES, registered)
+    install = "import hf_localize; hf_localize.install()\n"
+    assert [printed(install + HASHES, registered) for _ in range(2)] == [plain, plain]
+    assert printed(HASHES, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE) == plain
+
+
+def test_map_with_a_function_that_loads_is_cached_across_processes(registered: Desk) -> None:
+    code = f"""
+import hf_localize; hf_localize.install()
+from datasets import load_dataset
+def work(row):
+    print("worked")
+    return {{"n": len({LOAD})}}
+rows = load_dataset("org/x", split="train").map(work)
+print(rows["n"][:])
+"""
+    assert printed(code, registered) == "worked\n[1]"
+    assert printed(code, registered) == "[1]"
+
+
+def test_a_patched_function_is_pickled_copied_and_inspected_as_the_stock_one(registered: Desk) -> None:
+    code = """
+import copy, dill, inspect, pickle
+import datasets
+of_stock = [datasets.load_dataset]  # No global, which install() would replace.
+import hf_localize; hf_localize.install()
+load_dataset = datasets.load_dataset
+assert load_dataset is not of_stock[0]
+for pickled in (pickle, dill):
+    assert pickled.dumps(load_dataset) == pickled.dumps(load_dataset)
+    assert pickled.loads(pickled.dumps(load_dataset)) is load_dataset
+assert copy.copy(load_dataset) is copy.deepcopy(load_dataset) is load_dataset
+assert inspect.isfunction(load_dataset)
+assert inspect.signature(load_dataset) == inspect.signature(of_stock[0])
+assert inspect.getsource(load_dataset) == inspect.getsource(of_stock[0])
+assert (load_dataset.__name__, load_dataset.__doc__) == (of_stock[0].__name__, of_stock[0].__doc__)
+held = (load_dataset,)
+hf_localize.uninstall()
+assert pickle.loads(pickle.dumps(held)) == tuple(of_stock)
+print(load_dataset is of_stock[0])
+"""
+    assert printed(code, registered) == "True"
+
+
+@pytest.mark.parametrize("value", ["load_dataset", "staticmethod(load_dataset)"])
+def test_a_patched_function_may_be_an_attribute_of_a_class(value: str, registered: Desk) -> None:
+    code = f"""
+import hf_localize; hf_localize.install()
+from datasets import load_dataset
+class Reader:
+    load = {value}
+assert Reader.load is load_dataset
+print(Reader.load("org/x", split="train")["text"][:])
+"""
+    assert printed(code, registered) == "['x']"
 
 
 def test_the_environment_alone_activates_a_program_that_knows_nothing_of_it(registered: Desk) -> None:
@@ -270,10 +333,10 @@ def test_activation_costs_nothing_when_unset(value: str, registered: Desk) -> No
 def test_activation_imports_next_to_nothing_before_the_program_looks_for_datasets(registered: Desk) -> None:
     code = """
 import sys
-heavy = {"datasets", "botocore", "typing", "dotenv", "logging", "hf_localize.shim.patch", "hf_localize.settings"}
+heavy = {"datasets", "boto3", "botocore", "wrapt", "typing", "dotenv", "logging", "hf_localize.shim.patch", "hf_localize.settings"}
 print(sorted(heavy & sys.modules.keys()), "hf_localize.shim.activation" in sys.modules)
 import datasets
-print(sorted({"botocore", "hf_localize.shim.patch", "hf_localize.hf.load"} & sys.modules.keys()))
+print(sorted({"boto3", "botocore", "hf_localize.shim.patch", "hf_localize.hf.load"} & sys.modules.keys()))
 """
     shown = printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE)
     assert shown == "[] True\n['hf_localize.shim.patch']"
@@ -362,7 +425,7 @@ except ImportError:
     pass  # Its own __init__ asks for the name: only a real newer release goes on from here.
 for name in ("datasets", "datasets.load", "datasets.inspect"):
     for value in vars(sys.modules.get(name, sys)).values():
-        assert "hf_localize" not in getattr(value, "__globals__", {{}}).get("__name__", ""), (name, value)
+        assert "hf_localize" not in type(value).__module__, (name, value)
 print(hf_localize.is_installed())
 """
     ran = run_python(code, cwd=registered.folder)
