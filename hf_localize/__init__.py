@@ -4,7 +4,7 @@
     from datasets import load_dataset
     load_dataset("openai/gsm8k", "main")   # local store → private S3 → public ZIPs → Hub
 
-Importing this package loads neither `datasets` nor `botocore`.
+Importing this package loads neither `datasets` nor `boto3`.
 """
 
 from __future__ import annotations

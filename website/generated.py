@@ -62,7 +62,7 @@ def command_line_page() -> str:
 def api_page() -> str:
     """Return the page of the Python API: every public name, its signature and its docstring."""
     parts = [
-        "# Python API\n\nThe names of `hf_localize`. Importing it loads neither `datasets` nor `botocore`.\n"
+        "# Python API\n\nThe names of `hf_localize`. Importing it loads neither `datasets` nor `boto3`.\n"
     ]
     for name in hf_localize.__all__:
         parts.append(f"## {name}\n")

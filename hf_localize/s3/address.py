@@ -17,7 +17,7 @@ class BucketAddress:
     endpoint_url: str | None = None
     region: str | None = None
     prefix: str = ""
-    #: ``path``, ``virtual``, or ``auto``: as botocore chooses, until the server refuses it.
+    #: ``path``, ``virtual``, or ``auto``: as boto3 chooses, until the server refuses it.
     addressing_style: str = "auto"
     #: The ``.env`` that names the endpoint: only its own keys go there.
     endpoint_file: Path | None = None

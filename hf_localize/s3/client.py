@@ -1,7 +1,6 @@
-"""What botocore does for the bucket: its client, the credentials of AWS' own tools, its errors.
+"""What boto3 does for the bucket: its session, its client, the credentials of AWS' own tools, its errors.
 
-It is what boto3 is made of, whose other half, transfers, is not needed here. It takes 0.3 s to import and to
-make a client, so only what needs it imports this.
+It takes 0.3 s to import and to make a client, so only what needs it imports this module.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
+import boto3
 import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as botoerrors
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
-#: Everything that a call of botocore raises: its own errors, and what its parsers raise of an answer, a URL
+#: Everything that a call of boto3 raises: botocore's errors, and what its parsers raise of an answer, a URL
 #: or a file that makes no sense. It follows a redirect that names no region until the recursion ends.
 ERRORS = (
     *(botoerrors.ClientError, botoerrors.BotoCoreError, ResponseParserError),
@@ -55,13 +55,13 @@ _CREDENTIAL_ERRORS = (
 
 def connect(
     settings: Settings,
-    credentials: Credentials | None,
+    session: boto3.Session,
     *,
     address: BucketAddress,
     timeout_seconds: float,
     is_anonymous: bool = False,
 ) -> S3Client:
-    """Return a client that takes *credentials*, or the keys of *settings* where it has some.
+    """Return a client of *session*.
 
     Args:
         timeout_seconds: how long it waits for the next bytes.
@@ -70,18 +70,6 @@ def connect(
     Raises:
         ERRORS: what is configured for AWS' own tools can't be used.
     """
-    session = botocore.session.get_session()
-    if credentials is not None:
-        session._credentials = credentials  # type: ignore[attr-defined]  # No public way sets resolved ones.
-    elif settings.aws_access_key_id and settings.aws_secret_access_key:
-        token = settings.aws_session_token
-        session.set_credentials(
-            settings.aws_access_key_id.reveal(),
-            settings.aws_secret_access_key.reveal(),
-            token.reveal() if token else None,
-        )
-    else:  # botocore does not look for credentials that the settings keep from this endpoint.
-        session.register_component("credential_provider", CredentialResolver([]))
     style = cast("Literal['auto', 'path', 'virtual']", address.addressing_style)
     config = Config(
         connect_timeout=min(5.0, settings.timeout_seconds),
@@ -95,8 +83,8 @@ def connect(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    region = address.region or session.get_config_variable("region") or "us-east-1"
-    client = session.create_client("s3", endpoint_url=address.endpoint_url, region_name=region, config=config)
+    region = address.region or session.region_name or "us-east-1"
+    client = session.client("s3", endpoint_url=address.endpoint_url, region_name=region, config=config)
     # What is put here is small: not worth asking first whether the server will take it, which costs a round
     # trip, and a second where it does not know that question.
     client.meta.events.unregister("before-call.s3", add_expect_header)
@@ -107,7 +95,7 @@ def connect(
     }
     add: Any = functools.partial(_add_arguments, {name: value for name, value in wanted.items() if value})
     client.meta.events.register("provide-client-params.s3", add)
-    return cast("S3Client", client)
+    return client
 
 
 def target_of(client: S3Client, bucket: str) -> Target:
@@ -124,7 +112,7 @@ def target_of(client: S3Client, bucket: str) -> Target:
         return Target(kept.url.removesuffix("/k"), region)
     finally:
         client.meta.events.unregister("before-send.s3.HeadObject", _keep_request)
-    raise AssertionError("botocore sent a request in spite of its hook")
+    raise AssertionError("boto3 sent a request in spite of its hook")
 
 
 def _add_arguments(
@@ -149,7 +137,7 @@ def _keep_request(request: AWSPreparedRequest, **_: object) -> None:
 
 
 def refuse_other_servers(client: S3Client, endpoint_url: str) -> None:
-    """Have *client* raise NotS3Error for what no S3 server answers, which botocore takes for one's answer."""
+    """Have *client* raise NotS3Error for what no S3 server answers, which boto3 takes for one's answer."""
 
     def check(response_dict: Mapping[str, Any], **_: object) -> None:
         headers = {name.lower(): value for name, value in response_dict["headers"].items()}
@@ -181,20 +169,38 @@ def address_virtually_where_needed(client: S3Client, bucket: str, note: Callable
     client.meta.events.register("needs-retry.s3", cast("Any", retry))
 
 
-def chained_credentials(settings: Settings) -> Credentials | None:
-    """Return what AWS' chain finds (environment, profile, role, …), or None. Never waits for a network.
+def session_of(settings: Settings) -> boto3.Session:
+    """Return a session with the keys of *settings*, or else with AWS' chain, where that may be asked.
+
+    Raises:
+        ERRORS: what is configured for AWS' own tools can't be used.
+    """
+    if settings.aws_access_key_id and settings.aws_secret_access_key:
+        token = settings.aws_session_token
+        return boto3.Session(
+            settings.aws_access_key_id.reveal(),
+            settings.aws_secret_access_key.reveal(),
+            token.reveal() if token else None,
+        )
+    core = botocore.session.get_session()  # boto3 has no other way to choose where it looks for credentials.
+    if not settings.may_have_aws_credentials:  # There are none, or the settings keep them from this endpoint.
+        core.register_component("credential_provider", CredentialResolver([]))
+    elif settings.s3_endpoint_url or not is_on_ec2():
+        core.get_component("credential_provider").remove("iam-role")
+    return boto3.Session(botocore_session=core)
+
+
+def chained_session(settings: Settings) -> tuple[boto3.Session, Credentials | None]:
+    """Return a session and what AWS' chain finds (environment, profile, role, …). Never waits for a network.
 
     Raises:
         AccessDeniedError: something is configured, and can't be used.
     """
     try:
-        resolver = botocore.session.get_session().get_component("credential_provider")
-        if settings.s3_endpoint_url or not is_on_ec2():
-            resolver.remove("iam-role")
-        found: Credentials | None = resolver.load_credentials()
+        session = session_of(settings)
+        return session, session.get_credentials()
     except Exception as exc:  # noqa: BLE001  # The chain runs programs and parses files.
         raise AccessDeniedError(f"AWS' credential chain failed: {_words_of(exc)}") from without_frames(exc)
-    return found
 
 
 def keys_of(credentials: Credentials) -> Keys:

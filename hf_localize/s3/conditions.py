@@ -23,7 +23,7 @@ _CONTENT = b"Tells whether the server heeds conditional writes. It may be remove
 _STALE_SECONDS = 24 * 3600
 #: The ETag of no object.
 _NOTHING = f'"{"0" * 32}"'
-#: Writes under a condition, which it gets as arguments for botocore.
+#: Writes under a condition, which it gets as arguments for boto3.
 Write: TypeAlias = "Callable[[dict[str, Any]], object]"
 
 

@@ -1,4 +1,4 @@
-"""The ways to a bucket: botocore's client for questions, our own connections for data, and the keys to both.
+"""The ways to a bucket: boto3's client for questions, our own connections for data, and the keys to both.
 
 What either raises is translated here. Keys are relative to the prefix.
 """
@@ -40,6 +40,7 @@ from hf_localize.s3.target import Target, plain_target, route_to
 from hf_localize.settings import Settings
 
 if TYPE_CHECKING:
+    import boto3
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
@@ -63,11 +64,12 @@ class Connection:
         self._lock = threading.Lock()
         self.missing_credentials = settings.missing_credentials
         self._keys = _static_keys(settings)
+        self._session: boto3.Session | None = None
         self._credentials: Credentials | None = None
         if self._keys is None and settings.may_have_aws_credentials:
             from hf_localize.s3 import client
 
-            self._credentials = client.chained_credentials(settings)
+            self._session, self._credentials = client.chained_session(settings)
 
     @property
     def has_credentials(self) -> bool:
@@ -75,7 +77,7 @@ class Connection:
         return self._keys is not None or self._credentials is not None
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
-        """Return what botocore's client answers to *operation* on *key*."""
+        """Return what boto3's client answers to *operation* on *key*."""
         with self.asking(key, with_acl="ACL" in arguments) as client:
             return getattr(client, operation)(
                 Bucket=self.address.name, Key=self.address.key(key), **arguments
@@ -91,13 +93,13 @@ class Connection:
 
     @contextlib.contextmanager
     def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
-        """Lend botocore's client, and translate what it raises; *with_acl*: the request sets an ACL."""
+        """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
         from hf_localize.s3 import client
 
         try:
             yield self._client()
         except HfLocalizeError as exc:
-            # Out of a hook, through frames of botocore that hold signed requests; contextlib would restore
+            # Out of a hook, through frames of boto3 that hold signed requests; contextlib would restore
             # those of the same object.
             raise copy.copy(without_frames(exc)) from exc.__cause__
         except client.ERRORS as exc:
@@ -113,19 +115,19 @@ class Connection:
             return self._clients[os.getpid()]
 
     def _connect(self, *, is_anonymous: bool = False) -> S3Client:
-        from hf_localize.s3.client import address_virtually_where_needed, connect, refuse_other_servers
+        from hf_localize.s3 import client as s3client
 
-        client = connect(
+        client = s3client.connect(
             self._settings,
-            self._credentials,
+            self._session or s3client.session_of(self._settings),
             address=self.address,
             timeout_seconds=_READ_TIMEOUT_SECONDS,
             is_anonymous=is_anonymous,
         )
         if self.address.endpoint_url is not None:
-            refuse_other_servers(client, self.address.endpoint_url)
+            s3client.refuse_other_servers(client, self.address.endpoint_url)
         if self._may_learn_style:
-            address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
+            s3client.address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
         return client
 
     @property
@@ -207,7 +209,7 @@ class Connection:
         return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     def target(self) -> Target:
-        """Return where the requests for data go: to where botocore sends its own."""
+        """Return where the requests for data go: to where boto3 sends its own."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
         return plain or self._ask_for_target(self._client)
 
@@ -215,7 +217,11 @@ class Connection:
     def anonymous_target(self) -> Target:
         """Return where somebody without credentials finds the bucket."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(lambda: self._connect(is_anonymous=True))
+        return plain or self._ask_for_target(self._anonymous_client)
+
+    def _anonymous_client(self) -> S3Client:
+        with self._lock:  # Sessions of boto3 are not for several threads.
+            return self._connect(is_anonymous=True)
 
     def _ask_for_target(self, connect: Callable[[], S3Client]) -> Target:
         from hf_localize.s3 import client

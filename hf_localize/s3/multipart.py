@@ -65,7 +65,7 @@ class MultipartUpload:
                 MultipartUpload={"Parts": parts},
                 **condition,
             )
-        except NoSuchUploadError:  # Done, and the answer was lost: botocore has asked again.
+        except NoSuchUploadError:  # Done, and the answer was lost: boto3 has asked again.
             if self._etag_there() != etag_of_parts([self.parts_there[n] for n in range(1, count + 1)]):
                 raise
 
@@ -101,7 +101,7 @@ def resume_upload(
     Args:
         part_bytes: size of each part but the last; an upload with others is left alone.
         metadata: is recorded with the object that is begun.
-        acl: the ACL of the object that is begun, as an argument for botocore.
+        acl: the ACL of the object that is begun, as an argument for boto3.
 
     Raises:
         AclsDisabledError: the bucket refuses ACLs.
@@ -150,7 +150,7 @@ def _interrupted(connection: Connection, key: str) -> list[str]:
 
 
 def _unended(connection: Connection, prefix: str) -> tuple[list[Any], float]:
-    """Return botocore's word for the first 1,000 uploads below *prefix*, and what time the server has."""
+    """Return boto3's word for the first 1,000 uploads below *prefix*, and what time the server has."""
     address = connection.address
     try:
         with connection.asking(prefix) as client:

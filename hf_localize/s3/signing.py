@@ -1,6 +1,6 @@
 """Signatures of AWS (version 4) for the requests that move data.
 
-botocore signs everything else. Its signer takes as long as all the rest of a request for a small
+boto3 signs everything else. Its signer takes as long as all the rest of a request for a small
 shard, so the few requests of which there are thousands are signed here.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """

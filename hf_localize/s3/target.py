@@ -1,4 +1,4 @@
-"""Where requests go, and how to get there: as botocore decides it, so that all requests go the same way."""
+"""Where requests go, and how to get there: as boto3 decides it, so that all requests go the same way."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Target:
 
 
 def route_to(url: str, environment: Mapping[str, str]) -> Route:
-    """Return how botocore would reach *url*.
+    """Return how boto3 would reach *url*.
 
     Args:
         environment: the variables of AWS' own tools.
     """
-    proxy = None
-    if urllib.request.getproxies().get(urlsplit(url).scheme):
-        from botocore.httpsession import ProxyConfiguration
-        from botocore.utils import get_environ_proxies
-
-        proxy = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and urllib.request.proxy_bypass(parts.netloc):
+        proxy = None
+    if proxy and not proxy.startswith(("http:", "https:")):
+        proxy = f"http://{proxy.removeprefix('//')}"
     return Route(proxy, aws_files.ca_bundle_of(environment))
 
 
 def plain_target(address: BucketAddress, environment: Mapping[str, str]) -> Target | None:
-    """Return the target of *address* where botocore's rules are simple; None: botocore has to be asked.
+    """Return the target of *address* where boto3's rules are simple; None: boto3 has to be asked.
 
-    botocore takes 0.2 to 0.3 s to load and to ask. A test compares its answers with these.
+    boto3 takes 0.2 to 0.3 s to load and to ask. A test compares its answers with these.
     """
     if environment.keys() - _PLAIN_VARIABLES or aws_files.has_config(environment):
         return None

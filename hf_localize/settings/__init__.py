@@ -64,7 +64,7 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 class AwsEnvironment:
     """The variables of AWS' own tools, and whether credentials that they lead to may be used."""
 
-    #: By which botocore finds credentials where ours are not set.
+    #: By which boto3 finds credentials where ours are not set.
     variables: tuple[tuple[str, str | Secret[str]], ...] = field(default=(), repr=False)
     #: The ``.env`` that names the endpoint, which then gets no credentials but those of that file.
     endpoint_file: Path | None = None

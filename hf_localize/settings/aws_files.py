@@ -1,6 +1,6 @@
 """What the variables and files of AWS' own tools say of where S3 is, and whether there may be credentials.
 
-Those are botocore's to read, which takes a third of a second to load.
+Those are boto3's to read, which takes a third of a second to load.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WITHOUT_CREDENTIALS = frozenset(
         "REQUESTS_CA_BUNDLE",
     }
 )
-#: Where boto, the first of its family, had credentials, which botocore still reads.
+#: Where boto, the first of its family, had credentials, which boto3 still reads.
 _BOTO_FILES = ("/etc/boto.cfg", "~/.boto")
 #: How EC2 documents that an instance is told from other machines.
 _DMI_FILES = ("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/bios_version")
@@ -61,7 +61,7 @@ def is_on_ec2() -> bool:
 def endpoint_of(environment: Mapping[str, str]) -> str | None:
     """Return the endpoint for S3 that the profile in use names, or None.
 
-    As botocore looks it up after the variables: for S3 alone (``services``), then for all services.
+    As boto3 looks it up after the variables: for S3 alone (``services``), then for all services.
     """
     sections, profile = _profile(environment)
     services = sections.get(f"services {profile.get('services', '')}", {})
@@ -69,7 +69,7 @@ def endpoint_of(environment: Mapping[str, str]) -> str | None:
 
 
 def ca_bundle_of(environment: Mapping[str, str]) -> str | None:
-    """Return the file or folder with the certificates to trust: the first that is named, as botocore looks.
+    """Return the file or folder with the certificates to trust: the first that is named, as boto3 looks.
 
     By ``AWS_CA_BUNDLE``, the profile in use, ``REQUESTS_CA_BUNDLE``.
     """
@@ -105,7 +105,7 @@ def _read(path: Path, _changed: int) -> dict[str, dict[str, str]]:
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, configparser.Error):
-        return {}  # botocore will say what is wrong with it.
+        return {}  # boto3 will say what is wrong with it.
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
@@ -121,6 +121,6 @@ def _says_something(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        return True  # botocore will say what is wrong with it.
+        return True  # boto3 will say what is wrong with it.
     is_empty = stat.S_ISREG(found.st_mode) and found.st_size == 0
     return not (is_empty or stat.S_ISCHR(found.st_mode))  # As /dev/null is.

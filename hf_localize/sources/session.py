@@ -27,7 +27,7 @@ class Session:
     """The parts that one setting of everything calls for.
 
     Parts that need a network library are made at first use, so that a local hit loads neither
-    botocore nor requests.
+    boto3 nor requests.
     """
 
     settings: Settings

@@ -17,6 +17,7 @@ from tests.release import newcomer
 PROJECT = (ROOT / "pyproject.toml").read_text()
 #: What a dependency is imported as, where that is another name.
 IMPORTED_AS = {
+    "boto3": {"boto3", "botocore"},
     "markdown-it-py": {"markdown_it"},
     "pillow": {"PIL"},
     "python-dotenv": {"dotenv"},
