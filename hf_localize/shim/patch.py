@@ -20,7 +20,7 @@ from typing import Any
 import wrapt
 
 from hf_localize import settings
-from hf_localize.errors import printable
+from hf_localize.errors import DatasetNotFoundError, printable
 from hf_localize.settings.secret import hidden, revealed
 
 _log = logging.getLogger(__name__)
@@ -185,7 +185,11 @@ def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
     def wrapper(wrapped: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
         if "token" in kwargs:
             kwargs = {**kwargs, "token": hidden("token", kwargs["token"])}
-        return behaviour(wrapped, args, kwargs)
+        try:
+            return behaviour(wrapped, args, kwargs)
+        except DatasetNotFoundError as exc:  # Its text says what each source answered.
+            exc.__traceback__ = None
+            raise exc from None
 
     return _Wrapper(stock, wrapper, enabled=is_installed)
 

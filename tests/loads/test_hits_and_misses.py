@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -397,6 +399,16 @@ def test_a_miss_with_the_hub_away_is_an_error_that_says_so_at_once(stored: Desk)
         datasets.load_dataset("org/nowhere")
     assert isinstance(caught.value, datasets.exceptions.DatasetNotFoundError)
     assert "local store: not in" in str(caught.value)
+
+
+@pytest.mark.parametrize("ask", [datasets.load_dataset, datasets.load_dataset_builder])
+def test_a_wrong_id_has_a_traceback_of_a_few_lines(ask: Callable[[str], object], stored: Desk) -> None:
+    stored.set(HGLOC_SOURCES="local,s3")
+    with hf_localize.installed(), pytest.raises(FileNotFoundError) as caught:
+        getattr(datasets, ask.__name__)("org/nowhere")
+    shown = traceback.format_exception(caught.value)
+    assert "local store: not in" in shown[-1]
+    assert len("".join(shown[:-1]).splitlines()) <= 8, "the call, and one frame of ours"
 
 
 def test_a_bucket_that_swallows_packets_is_left_within_the_time_budget(
