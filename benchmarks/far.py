@@ -10,7 +10,7 @@ from benchmarks import public, streaming
 from benchmarks.harness import Line, in_turns, ratio_line, timed_python
 from benchmarks.link import Link
 from benchmarks.made import TEXTS, make_entry
-from benchmarks.moving import FEWER, LARGE, SMALL, Moved, in_words
+from benchmarks.request import FEWER, LARGE, SMALL, Moved, in_words
 from benchmarks.servers import BUCKET, Desk, seaweed_desk
 from benchmarks.workers import Worker
 from hf_localize.format.refs import DatasetRef

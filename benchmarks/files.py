@@ -31,11 +31,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             size = os.fstat(handle).st_size
-            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            start = int(wanted[1]) if wanted else 0
-            stop = min(size, int(wanted[2]) + 1) if wanted and wanted[2] else size
-            self.send_response(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK)
-            if wanted:
+            needed = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            start = int(needed[1]) if needed else 0
+            stop = min(size, int(needed[2]) + 1) if needed and needed[2] else size
+            self.send_response(HTTPStatus.PARTIAL_CONTENT if needed else HTTPStatus.OK)
+            if needed:
                 self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
             self.send_header("Content-Length", str(stop - start))
             self.send_header("ETag", f'"{size}"')

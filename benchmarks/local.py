@@ -158,10 +158,10 @@ def _parts(desk: Desk, proxy: RecordingProxy) -> list[Line]:
         reader = _at(desk, proxy, desk.folder / f"reader-{sources}", HGLOC_SOURCES=sources)
         timed_python(f"{_OURS}\ndatasets.load_dataset('made/parts', split='test')", reader)
         moved = sum(request.response_bytes for request in proxy.requests)
-        wanted = sum(path.stat().st_size for path in entry.glob("test/*.arrow"))
+        needed = sum(path.stat().st_size for path in entry.glob("test/*.arrow"))
         what = f"a load of one split from {place}: bytes beyond those of its shards"
-        note = f"{wanted:,} bytes of shards in {len(proxy.requests)} requests"
-        over = (moved - wanted) / 1024
+        note = f"{needed:,} bytes of shards in {len(proxy.requests)} requests"
+        over = (moved - needed) / 1024
         lines.append(Line(SECTION, what, _ALLOWED_BYTES / 1024, [over], unit="KiB", note=note))
     return lines
 

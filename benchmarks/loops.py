@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.harness import Line
-from benchmarks.moving import LARGE, SMALL, Moved
+from benchmarks.request import LARGE, SMALL, Moved
 from benchmarks.servers import Desk, seaweed_desk
 
 

@@ -23,7 +23,7 @@ from benchmarks.workers import Worker
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.seek import packed, seek_points
 from hf_localize.format.files import hash_file
-from hf_localize.format.index import Placed
+from hf_localize.format.index import IndexEntry
 from hf_localize.format.manifest import FileRecord, Manifest, Shard
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
@@ -252,7 +252,7 @@ def _repeated(desk: Desk, folder: Path, name: str, config: str, shards: int) -> 
     target = grown.manifest.ref.folders[0]
     client = desk.client()
     client.copy({"Bucket": BUCKET, "Key": f"{there}/{grown.shard}"}, BUCKET, f"{target}/shard.arrow")
-    placed = Placed(grown.manifest, target, dict.fromkeys(grown.names, f"{target}/shard.arrow"))
+    placed = IndexEntry(grown.manifest, target, dict.fromkeys(grown.names, f"{target}/shard.arrow"))
     client.put_object(Bucket=BUCKET, Key=grown.manifest.ref.index_key, Body=placed.to_bytes())
     return config
 

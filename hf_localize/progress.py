@@ -189,7 +189,7 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def moving(
+def task(
     verb: str, what: object, files: Iterable[Measured] | None, *, is_in_bytes: bool = True
 ) -> Iterator[Task | None]:
     """Have what is counted meanwhile be a task, for whoever looks. None: nobody does.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_MOST_DEPTH, _MOST_LETTERS = 6, 240
+_MAX_DEPTH, _MAX_LETTERS = 6, 240
 _LISTS = frozenset({"Sequence", "List", "LargeList"})
 
 
@@ -31,7 +31,7 @@ def type_of(feature: Any, depth: int = 0) -> str:
 
 
 def _type_of(feature: Any, depth: int) -> str:
-    if depth > _MOST_DEPTH:
+    if depth > _MAX_DEPTH:
         return "…"
     if isinstance(feature, list) and feature:
         return f"list of {type_of(feature[0], depth + 1)}"
@@ -66,4 +66,4 @@ def label_names(feature: Mapping[str, Any]) -> list[str]:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"
+    return text if len(text) <= _MAX_LETTERS else f"{text[:_MAX_LETTERS]}…"

@@ -132,7 +132,7 @@ class Desk:
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     def open_public_places(self) -> None:
-        """Have the server honour ``--make-public``: by a policy, where it has no ACLs."""
+        """Have the server honor ``--make-public``: by a policy, where it has no ACLs."""
         if not self.server.supports_acl:
             from hf_localize.publish import public
             from hf_localize.sources.session import current_session

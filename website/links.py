@@ -31,10 +31,10 @@ class _Page(HTMLParser):
         self.ids |= {given[name] for name in ("id", "name") if name in given}
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
-        wanted = _FETCHED.get(tag)
-        if wanted in given and not _NOT_FETCHED & set(given.get("rel", "").split()):
-            self.fetched.append(given[wanted])
-            self.links.append(given[wanted])
+        needed = _FETCHED.get(tag)
+        if needed in given and not _NOT_FETCHED & set(given.get("rel", "").split()):
+            self.fetched.append(given[needed])
+            self.links.append(given[needed])
 
 
 def problems_of(site: Path) -> list[str]:

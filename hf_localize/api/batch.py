@@ -20,7 +20,7 @@ from hf_localize import settings
 from hf_localize.api.datasets import download_dataset, sync_local_dataset_to_s3
 from hf_localize.errors import HfLocalizeError, kind_of, without_queries
 from hf_localize.format.refs import DatasetRef
-from hf_localize.progress import Item, counter, moving
+from hf_localize.progress import Item, counter, task
 from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 
@@ -126,12 +126,12 @@ def download_datasets(
         SettingsError: *make_public* without a bucket or credentials.
     """
     names = tuple(config_names)
-    wanted: dict[DatasetRef, _Done | None] = {}
+    needed: dict[DatasetRef, _Done | None] = {}
     for dataset_id in dataset_ids:
         if all_configs:
-            wanted |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
+            needed |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
         else:
-            wanted |= {DatasetRef(dataset_id, name, revision): None for name in names}
+            needed |= {DatasetRef(dataset_id, name, revision): None for name in names}
     options = {
         "trust_remote_code": trust_remote_code,
         "make_public": make_public,
@@ -141,9 +141,9 @@ def download_datasets(
         "update": update,
         "verification_mode": verification_mode,
     }
-    todo = [ref for ref, known in wanted.items() if known is None]
+    todo = [ref for ref, known in needed.items() if known is None]
     done = dict(zip(todo, download_refs(todo, **options), strict=True))
-    return [done[ref] if known is None else _download_of(known) for ref, known in wanted.items()]
+    return [done[ref] if known is None else _download_of(known) for ref, known in needed.items()]
 
 
 def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
@@ -157,9 +157,9 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
     """
     if options.get("make_public") and not options.get("skip_s3_upload"):
         current_session().require_publisher()
-    wanted = list(dict.fromkeys(refs))
-    with _counted("Downloading", wanted):
-        return [_download_of(done) for done in _run(wanted, _download, options)]
+    needed = list(dict.fromkeys(refs))
+    with _counted("Downloading", needed):
+        return [_download_of(done) for done in _run(needed, _download, options)]
 
 
 def sync_local_datasets_to_s3(
@@ -200,7 +200,7 @@ def _unnamed(entry: LocalEntry) -> str:
 
 def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[object]:
     """Show how many of *refs* are done meanwhile."""
-    return moving(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
+    return task(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
 
 
 def _names(ref: DatasetRef) -> tuple[str, str | None, str | None]:

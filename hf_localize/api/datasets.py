@@ -373,6 +373,6 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if how.make_public:
         with one_load():
-            shared = make_public(entry, bucket, session.outside, workers=workers, reads=reads)
+            shared = make_public(entry, bucket, session.public_files, workers=workers, reads=reads)
         done.append("shared publicly" if shared else "shared publicly already")
     return done

@@ -289,7 +289,7 @@ def _what_a_load_does(taken: Asked, session: Session) -> str:
     """Return, in words, what a load does with a dataset that *taken* has."""
     store = session.settings.datasets_store_path
     if taken.kind == "local":
-        return f"open {taken.reason}; nobody is asked, and nothing is fetched"
+        return f"open {taken.reason}; no request is made, and nothing is downloaded"
     if taken.kind == "hub":
         kept = {
             "off": "nothing is kept in the store (HGLOC_WRITE_BACK=off)",
@@ -303,7 +303,7 @@ def _what_a_load_does(taken: Asked, session: Session) -> str:
 def _failure(ref: DatasetRef, asked: list[Asked], as_locked: str | None) -> str:
     """Return, in words, why a load fails, and what to do."""
     failed = [one.name for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
-    what = f"nobody could give it, and {', '.join(failed)} failed" if failed else "nobody has it"
+    what = f"no source could provide it, and {', '.join(failed)} failed" if failed else "no source has it"
     *_, advice = str(_not_found(ref, asked, as_locked)).splitlines()
     return f"{what}{as_locked or ''}. {advice}"
 

@@ -228,10 +228,10 @@ def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -
     from hf_localize.format.public_records import read_record
     from hf_localize.sources.public import PublicSource
 
-    document = PublicSource(session.outside, 1).document() or {}
+    document = PublicSource(session.public_files, 1).document() or {}
     records = [(read_record(value), value) for value in document.values()]
     return [
-        _of_record(record, value, session.outside.url(record.zip_key))
+        _of_record(record, value, session.public_files.url(record.zip_key))
         for record, value in records
         if record is not None and is_wanted(record.ref)
     ]
@@ -269,7 +269,7 @@ def _public_refs(session: Session) -> frozenset[DatasetRef] | None:
 
     seconds = min(_PUBLIC_SECONDS, settings.timeout_seconds)
     try:
-        records = within(seconds, PublicSource(session.outside, 1).records)
+        records = within(seconds, PublicSource(session.public_files, 1).records)
     except HfLocalizeError as exc:
         _log.debug("what is public is not known: %s", exc)
         return None

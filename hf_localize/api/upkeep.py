@@ -62,11 +62,11 @@ def verify_dataset(
         places.append(str(session.bucket.address))
         found += check_bucket(session.require_publisher(), ref, deep=deep, workers=workers)
     if public:
-        outside, name = session.outside, session.settings.s3_bucket_name
-        places.append(outside.base_url)
-        found += check_public(outside, ref, bucket_name=name, deep=deep, workers=workers)
+        public_files, name = session.public_files, session.settings.s3_bucket_name
+        places.append(public_files.base_url)
+        found += check_public(public_files, ref, bucket_name=name, deep=deep, workers=workers)
     if ref is not None and not found:
-        raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} that could be checked")
+        raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} to verify")
     return [as_dict(checked.ref) | _result_of(checked) for checked in found]
 
 
@@ -92,7 +92,7 @@ def repair_dataset(
     ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
     session = current_session()
     if ref is not None and not session.store.places_of(ref):
-        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be mended")
+        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to repair")
     from hf_localize.upkeep.repair import repair
 
     sources = [s for s in session.resolver().sources if s.kind != "local"]
@@ -139,7 +139,7 @@ def remove_dataset(
         return Result(True, f"{own}: removed from {bucket.address}, {count} objects{kept}")
     places = session.store.places_of(ref)
     if not places:
-        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} that could be removed")
+        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to remove")
     for place in places:
         remove(session.store, place)
     return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
@@ -160,7 +160,7 @@ def withdraw_dataset(dataset_id: str, config_name: str | None = None, revision: 
     bucket = session.require_publisher()
     from hf_localize.publish import public
 
-    if not public.withdraw(ref, bucket, session.outside, session.bucket_from_outside):
+    if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
         raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
     return Result(True, f"{ref}: nobody can read it without credentials any more")
 
@@ -255,7 +255,9 @@ def _result_of(checked: Checked) -> dict[str, Any]:
 
 def _or_from_hub(item: Repaired, session: Session) -> Repaired:
     """Fetch an entry as a whole from the Hub where no store could mend it."""
-    store = dataclasses.replace(session.store, is_wary=True)  # Else the damaged one would be taken for whole.
+    store = dataclasses.replace(
+        session.store, verifies_hashes=True
+    )  # Else the damaged one would be taken for whole.
     if item.source is not None or not session.hub_enabled() or store.places.is_partial(Path(item.place)):
         return item
     hub = PlainHub(trust_remote_code=False)

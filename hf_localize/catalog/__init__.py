@@ -1,1 +1,1 @@
-"""The catalogue: a static site of what a bucket has, or of what is public."""
+"""The catalog: a static site of what a bucket has, or of what is public."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Of a longer card the beginning is shown; a longer head is not looked at.
 MOST_BYTES = 256 << 10
-_MOST_SUMMARY = 220
+_MAX_SUMMARY = 220
 _HEAD = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL)
 #: HTML whose content is no text.
 _NO_TEXT = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -74,7 +74,7 @@ def _rendered(markdown: str) -> tuple[Html, str]:
         return NOTHING, ""
     from markdown_it import MarkdownIt
 
-    # HTML is recognised, so that it can be left out: nothing of it is rendered.
+    # HTML is recognized, so that it can be left out: nothing of it is rendered.
     renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = renderer.parse(markdown)
     anchors = _name_headings(tokens)
@@ -158,9 +158,9 @@ def _summary(tokens: Sequence[Token]) -> str:
         elif before.type == "paragraph_open" and before.level == 0 and len(text) > 20:
             paragraphs.append(("summary" in heading or "description" in heading, text))
     text = next((t for is_summary, t in paragraphs if is_summary), paragraphs[0][1] if paragraphs else "")
-    if len(text) <= _MOST_SUMMARY:
+    if len(text) <= _MAX_SUMMARY:
         return text
-    return f"{text[:_MOST_SUMMARY].rsplit(' ', 1)[0]}…"
+    return f"{text[:_MAX_SUMMARY].rsplit(' ', 1)[0]}…"
 
 
 def _texts(token: Token) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The public functions: a catalogue into a folder, or into the bucket."""
+"""The public functions: a catalog into a folder, or into the bucket."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from hf_localize.sources.session import Session, current_session
 from hf_localize.transfer.workers import run_all
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_MOST_LETTERS = 120
+_MAX_LETTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A catalogue that was made: where it begins, what is in it, and what of that could not be read."""
+    """A catalog that was made: where it begins, what is in it, and what of that could not be read."""
 
     place: str
     is_public: bool
@@ -45,10 +45,10 @@ def write_catalog(
     contact: str | None = None,
     rows: int = 5,
 ) -> Catalog:
-    """Make a catalogue of the bucket's datasets as a folder of pages, for browsers.
+    """Make a catalog of the bucket's datasets as a folder of pages, for browsers.
 
     Args:
-        output: a folder that is empty, does not exist, or holds a catalogue, which is replaced.
+        output: a folder that is empty, does not exist, or holds a catalog, which is replaced.
         public: of what is shared publicly, as outsiders see it. So it is without credentials, anyway.
         title: None: after the bucket.
         contact: whom to ask for access: a mail address, a URL or words.
@@ -72,7 +72,7 @@ def write_catalog(
 def publish_catalog(
     public: bool = False, title: str | None = None, contact: str | None = None, rows: int = 5
 ) -> Catalog:
-    """Make a catalogue as :func:`write_catalog` does, in a place of its own in the bucket.
+    """Make a catalog as :func:`write_catalog` does, in a place of its own in the bucket.
 
     Everybody can read a public one, nobody the other without credentials.
 
@@ -84,7 +84,7 @@ def publish_catalog(
     """
     session = current_session()
     bucket = session.require_publisher()
-    site = BucketSite(bucket, session.outside if public else None)
+    site = BucketSite(bucket, session.public_files if public else None)
     shelf = _shelf(session, public)
     return _make(session, shelf, shelf.refs(), site, _about(session.settings, public, title, contact), rows)
 
@@ -92,7 +92,7 @@ def publish_catalog(
 def _shelf(session: Session, is_public: bool) -> Shelf:
     workers = session.settings.max_concurrency
     if is_public:
-        return PublicShelf(session.outside, workers)
+        return PublicShelf(session.public_files, workers)
     return BucketShelf(session.bucket, workers)
 
 
@@ -153,4 +153,4 @@ def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
 def _readable(ref: DatasetRef) -> str:
     parts = [ref.dataset_id.replace("/", "--"), ref.config_name or "default", ref.revision or ""]
     safe = "--".join(_NO_NAME.sub("_", part) for part in parts if part)
-    return safe if len(safe) <= _MOST_LETTERS else f"{safe[:_MOST_LETTERS]}{ref.suffix.replace('~', '-')}"
+    return safe if len(safe) <= _MAX_LETTERS else f"{safe[:_MAX_LETTERS]}{ref.suffix.replace('~', '-')}"

@@ -73,7 +73,7 @@ def _facts(listing: Listing) -> Html:
         rows = sum(split.rows for split in manifest.splits)
         facts += [
             ("Commit", element("span", manifest.commit, class_="mono") if manifest.commit else "none"),
-            ("Licence", license_of(listing) or "not stated"),
+            ("License", license_of(listing) or "not stated"),
             ("Size", text.size(manifest.size_bytes)),
             ("Rows", f"{rows:,}" if manifest.splits else None),
             ("Files", f"{len(manifest.files):,}"),

@@ -18,7 +18,7 @@ from hf_localize.catalog.markup import Content, Html, element, joined
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What all pages of a catalogue tell."""
+    """What all pages of a catalog tell."""
 
     title: str
     #: The day on which it was made.

@@ -1,4 +1,4 @@
-"""What a catalogue tells of each dataset, read from the bucket or as an outsider reads it."""
+"""What a catalog tells of each dataset, read from the bucket or as an outsider reads it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from hf_localize.sources.public import PublicSource
 #: Returns an entry, or why there is none.
 Finder = Callable[[], "Entry | NotHere"]
 #: Rows are shown of so many splits.
-_MOST_SPLITS = 3
+_MAX_SPLITS = 3
 #: Of values that are read for the rows of one split.
-_MOST_BYTES = 8 << 20
-_MOST_SHARDS = 4
+_MAX_BYTES = 8 << 20
+_MAX_SHARDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a catalogue tells of one dataset.
+    """What a catalog tells of one dataset.
 
     There is no manifest where it can't be read, and of a ZIP that other software has shared: that has
     to be fetched as a whole to look into it.
@@ -57,7 +57,7 @@ class Listing:
 
 
 class Shelf(Protocol):
-    """Where the datasets of a catalogue are."""
+    """Where the datasets of a catalog are."""
 
     def refs(self) -> list[DatasetRef]:
         """Return the refs of all datasets."""
@@ -99,18 +99,20 @@ class BucketShelf:
 class PublicShelf:
     """What is shared with everybody, read without credentials."""
 
-    outside: PublicFiles
+    public_files: PublicFiles
     workers: int
     _records: dict[DatasetRef, PublicRecord] = field(default_factory=dict, compare=False, repr=False)
 
     def refs(self) -> list[DatasetRef]:
         """Return the refs of all datasets."""
-        self._records.update({r.ref: r for r in PublicSource(self.outside, self.workers).records() or ()})
+        self._records.update(
+            {r.ref: r for r in PublicSource(self.public_files, self.workers).records() or ()}
+        )
         return list(self._records)
 
     def read(self, ref: DatasetRef, rows: int) -> Listing:
         """Return what there is to tell of one."""
-        source = PublicSource(self.outside, self.workers)
+        source = PublicSource(self.public_files, self.workers)
         return _read(ref, functools.partial(source.open_record, self._records[ref]), rows, is_public=True)
 
 
@@ -143,11 +145,11 @@ def _card(entry: StoredEntry) -> Card:
 def _previews(entry: StoredEntry, rows: int) -> tuple[Preview, ...]:
     if rows <= 0:
         return ()
-    return tuple(_preview(entry, split, rows) for split in entry.manifest.splits[:_MOST_SPLITS])
+    return tuple(_preview(entry, split, rows) for split in entry.manifest.splits[:_MAX_SPLITS])
 
 
 def _preview(entry: StoredEntry, split: Split, rows: int) -> Preview:
-    shards = [shard.path for shard in split.shards if shard.rows != 0][:_MOST_SHARDS]
+    shards = [shard.path for shard in split.shards if shard.rows != 0][:_MAX_SHARDS]
     try:
         return Preview(split.name, _first_of(entry, shards, rows))
     except (HfLocalizeError, OSError) as exc:
@@ -162,7 +164,7 @@ def _first_of(entry: StoredEntry, shards: Sequence[str], rows: int) -> FirstRows
         if have >= rows:
             break
         size = entry.manifest.file(path).size_bytes
-        found = first_rows(functools.partial(entry.open, path), size, rows - have, _MOST_BYTES)
+        found = first_rows(functools.partial(entry.open, path), size, rows - have, _MAX_BYTES)
         if whole is None:
             whole = found
         else:

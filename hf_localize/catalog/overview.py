@@ -14,7 +14,7 @@ from hf_localize.catalog.markup import Content, Html, element, joined
 from hf_localize.format.manifest import UNKNOWN
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 
-_MOST_CONFIGS, _MOST_COLUMNS = 6, 200
+_MAX_CONFIGS, _MAX_COLUMNS = 6, 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def summary_of(listing: Listing, path: str) -> Summary:
         summary=listing.card.summary or str(manifest.info.get("description") or "")[:220],
         license=license_of(listing),
         kinds=wording.kinds_of(manifest),
-        columns=(*terms, *list(map(str, manifest.features))[:_MOST_COLUMNS]),
+        columns=(*terms, *list(map(str, manifest.features))[:_MAX_COLUMNS]),
         splits=tuple((split.name, split.size_bytes or split.rows) for split in manifest.splits),
         rows=sum(split.rows for split in manifest.splits),
         size_bytes=manifest.size_bytes,
@@ -63,7 +63,7 @@ def summary_of(listing: Listing, path: str) -> Summary:
 
 
 def license_of(listing: Listing) -> str | None:
-    """Return the licence that the manifest names, else the one in the card's head."""
+    """Return the license that the manifest names, else the one in the card's head."""
     named = listing.manifest.license if listing.manifest else None
     return named or ", ".join(listing.card.told.get("license", ())) or None
 
@@ -144,9 +144,9 @@ def _configs(group: Sequence[Summary]) -> Html | None:
         return None
     links = [
         element("a", name_of(summary.ref), href=summary.path, class_="chip")
-        for summary in group[:_MOST_CONFIGS]
+        for summary in group[:_MAX_CONFIGS]
     ]
-    more = f"and {len(group) - _MOST_CONFIGS} more" if len(group) > _MOST_CONFIGS else None
+    more = f"and {len(group) - _MAX_CONFIGS} more" if len(group) > _MAX_CONFIGS else None
     return element("div", *links, element("span", more, class_="quiet") if more else None, class_="configs")
 
 
@@ -167,7 +167,7 @@ def badges(
         shown.append(element("span", "Team", class_="badge team"))
     if restriction not in (None, UNKNOWN):
         shown.append(element("span", f"{restriction.capitalize()} on the Hub", class_="badge warn"))
-    shown.append(element("span", license_name or "licence not stated", class_="badge"))
+    shown.append(element("span", license_name or "license not stated", class_="badge"))
     shown += [element("span", kind, class_="badge") for kind in kinds]
     return element("div", *shown, class_="badges")
 

@@ -19,11 +19,11 @@ from hf_localize.catalog.somebytes import MOST_COLUMNS, PartOfBatch, Source, row
 from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.format.arrow.seek import NotSeekableError, Uncompressed, messages
 
-_MOST_BATCHES = 32
+_MAX_BATCHES = 32
 #: What Arrow, and Python, raise where bytes make no sense.
 _DAMAGED = (pa.ArrowException, struct.error, OSError, ValueError, OverflowError, MemoryError, StopIteration)
 #: No schema with its metadata has more.
-_MOST_SCHEMA_BYTES = 16 << 20
+_MAX_SCHEMA_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +62,26 @@ def _read(source: Source, count: int, most_bytes: int) -> FirstRows:
     with source.open_file() as file:
         found = messages(file)
         _, _, head, _ = next(found)
-        if head > _MOST_SCHEMA_BYTES:
+        if head > _MAX_SCHEMA_BYTES:
             raise IntegrityError(f"its schema has {head} bytes")
         schema = source.read(0, head)
         names = tuple(pa.ipc.open_stream(pa.py_buffer(schema)).schema.names)[:MOST_COLUMNS]
         rows: list[tuple[Any, ...]] = []
         skipped: set[str] = set()
         for number, (offset, body, end, rows_there) in enumerate(found):
-            if number == _MOST_BATCHES or len(rows) >= count or most_bytes <= 0:
+            if number == _MAX_BATCHES or len(rows) >= count or most_bytes <= 0:
                 break
             if not rows_there:
                 continue
             part = PartOfBatch(source, schema, offset, body, end)
             asked = min(count - len(rows), rows_there)
-            wanted, without = part.affordable(asked, most_bytes)
+            needed, without = part.affordable(asked, most_bytes)
             if without and rows:  # The next row is too large to be shown beside the others.
                 break
             skipped |= {names[column] for column in without}
-            rows += part.values(wanted, without)
+            rows += part.values(needed, without)
             most_bytes -= part.fetched_bytes
-            if wanted < asked:
+            if needed < asked:
                 break
     return FirstRows(names, tuple(rows), frozenset(skipped))
 

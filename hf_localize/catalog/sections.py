@@ -13,8 +13,8 @@ from hf_localize.catalog.showing import Shower
 from hf_localize.format.manifest import Manifest
 
 #: Of all images and sounds of a page together.
-_MOST_MEDIA_BYTES = 3 << 20
-_MOST_FILES, _MOST_FEATURES, _MOST_NAMES = 50, 300, 200
+_MAX_MEDIA_BYTES = 3 << 20
+_MAX_FILES, _MAX_FEATURES, _MAX_NAMES = 50, 300, 200
 
 
 def sections(listing: Listing) -> list[Html | None]:
@@ -85,7 +85,7 @@ def _dot(number: int) -> Html:
 def _features(manifest: Manifest) -> Html | None:
     if not manifest.features:
         return None
-    some = list(manifest.features.items())[:_MOST_FEATURES]
+    some = list(manifest.features.items())[:_MAX_FEATURES]
     rows = [
         _row(element("code", name), element("td", text.type_of(feature), _labels(feature)))
         for name, feature in some
@@ -98,14 +98,14 @@ def _labels(feature: Any) -> Html | None:
     names = text.label_names(feature) if isinstance(feature, Mapping) else []
     if not names:
         return None
-    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-    return element("details", element("summary", "Names"), ", ".join(names[:_MOST_NAMES]) + more)
+    more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
+    return element("details", element("summary", "Names"), ", ".join(names[:_MAX_NAMES]) + more)
 
 
 def _first_rows(listing: Listing) -> Html | None:
     if not listing.previews or listing.manifest is None:
         return None
-    shower, features = Shower(_MOST_MEDIA_BYTES), listing.manifest.features
+    shower, features = Shower(_MAX_MEDIA_BYTES), listing.manifest.features
     return _section(
         "preview", "First rows", *(_preview(preview, features, shower) for preview in listing.previews)
     )
@@ -167,7 +167,7 @@ def _card(listing: Listing) -> Html | None:
 def _files(manifest: Manifest) -> Html | None:
     if not manifest.files:
         return None
-    some = manifest.files[:_MOST_FILES]
+    some = manifest.files[:_MAX_FILES]
     rows = [_row(element("code", file.path), text.size(file.size_bytes)) for file in some]
     table = _table("Table of files", ["File", _of_numbers("Size")], rows)
     told = element("summary", text.plural(len(manifest.files), "file"))

@@ -17,15 +17,15 @@ from hf_localize.format.features import has_media
 if TYPE_CHECKING:
     from PIL import Image
 
-_MOST_LETTERS = 600
-_MOST_ITEMS = 4
-_MOST_DEPTH = 6
+_MAX_LETTERS = 600
+_MAX_ITEMS = 4
+_MAX_DEPTH = 6
 #: A smaller picture is shown as it is, a larger one made smaller, if Pillow is here.
 _SMALL_BYTES = 24 << 10
-_MOST_IMAGE_BYTES = 96 << 10
-_MOST_PIXELS = 64 << 20
+_MAX_IMAGE_BYTES = 96 << 10
+_MAX_PIXELS = 64 << 20
 _THUMBNAIL = (320, 320)
-_MOST_SOUND_BYTES = 384 << 10
+_MAX_SOUND_BYTES = 384 << 10
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 #: How files begin that browsers show, and that can't hold a script.
 _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
@@ -55,15 +55,15 @@ class Shower:
         if kind == "ClassLabel" and isinstance(value, int):
             names = text.label_names(feature)
             return joined(names[value] if 0 <= value < len(names) else str(value))
-        if depth < _MOST_DEPTH and has_media(feature):
+        if depth < _MAX_DEPTH and has_media(feature):
             return self._nested(value, feature, where, depth + 1)
         return joined(_text(value))
 
     def _nested(self, value: Any, feature: Any, where: str, depth: int) -> Html:
         inner = feature[0] if isinstance(feature, list) else feature.get("feature")
         if isinstance(value, list) and inner is not None:
-            shown = [self.cell(item, inner, where, depth) for item in value[:_MOST_ITEMS]]
-            more = f"and {len(value) - _MOST_ITEMS} more" if len(value) > _MOST_ITEMS else None
+            shown = [self.cell(item, inner, where, depth) for item in value[:_MAX_ITEMS]]
+            more = f"and {len(value) - _MAX_ITEMS} more" if len(value) > _MAX_ITEMS else None
             return element("div", *shown, more, class_="several")
         if isinstance(value, Mapping) and isinstance(feature, Mapping):
             fields = inner if isinstance(inner, Mapping) else feature
@@ -122,9 +122,9 @@ def _text(value: Any) -> str:
             value = json.dumps(value, ensure_ascii=False, default=_plain)
         else:
             value = str(_plain(value) if isinstance(value, bytes) else value)
-    if len(value) <= _MOST_LETTERS:
+    if len(value) <= _MAX_LETTERS:
         return str(value)
-    return f"{value[:_MOST_LETTERS]}… ({len(value):,} characters)"
+    return f"{value[:_MAX_LETTERS]}… ({len(value):,} characters)"
 
 
 def _plain(value: Any) -> str:
@@ -137,10 +137,10 @@ def _picture(data: bytes) -> tuple[str, bytes] | None:
     try:
         from PIL import Image
     except ImportError:
-        return (kind, data) if kind is not None and len(data) <= _MOST_IMAGE_BYTES else None
+        return (kind, data) if kind is not None and len(data) <= _MAX_IMAGE_BYTES else None
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > _MAX_PIXELS:
                 return None
             is_small = len(data) <= _SMALL_BYTES
             return (kind, data) if kind is not None and is_small else _thumbnail(image)
@@ -162,10 +162,10 @@ def _thumbnail(image: Image.Image) -> tuple[str, bytes]:
 def _playable(data: bytes) -> tuple[str, bytes] | None:
     """Return media type and bytes of a sound for a page; None: it can't be played, or is too long."""
     if _is_riff(data, b"WAVE"):
-        return ("audio/wav", data) if len(data) <= _MOST_SOUND_BYTES else _beginning(data)
+        return ("audio/wav", data) if len(data) <= _MAX_SOUND_BYTES else _beginning(data)
     is_mpeg = len(data) > 2 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
     kind = _kind_of(data, _SOUNDS) or ("audio/mpeg" if is_mpeg else None)
-    return (kind, data) if kind is not None and len(data) <= _MOST_SOUND_BYTES else None
+    return (kind, data) if kind is not None and len(data) <= _MAX_SOUND_BYTES else None
 
 
 def _beginning(data: bytes) -> tuple[str, bytes] | None:
@@ -175,7 +175,7 @@ def _beginning(data: bytes) -> tuple[str, bytes] | None:
         with wave.open(io.BytesIO(data)) as whole, wave.open(made, "wb") as part:
             part.setparams(whole.getparams())
             frame_bytes = whole.getsampwidth() * whole.getnchannels()
-            part.writeframes(whole.readframes(_MOST_SOUND_BYTES // max(1, frame_bytes)))
+            part.writeframes(whole.readframes(_MAX_SOUND_BYTES // max(1, frame_bytes)))
     except (wave.Error, EOFError, ValueError, OverflowError):
         return None
     return "audio/wav", made.getvalue()

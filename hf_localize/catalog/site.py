@@ -1,4 +1,4 @@
-"""Where the pages of a catalogue go: a folder, or a place of their own in the bucket."""
+"""Where the pages of a catalog go: a folder, or a place of their own in the bucket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_localize.s3.bucket import Bucket
 #: Everybody may read what lies below the public place, and nobody without credentials what does not.
 PRIVATE_PLACE, PUBLIC_PLACE = ".hgloc/site", f"{PUBLIC_ZIP_FOLDER}/catalog"
 INDEX, PAGES = "index.html", "datasets"
-#: By this a catalogue's own page is known, so that nothing else is overwritten.
+#: By this a catalog's own page is known, so that nothing else is overwritten.
 GENERATOR = '<meta name="generator" content="hf_localize'
 _HEAD_BYTES = 4096
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
@@ -37,7 +37,7 @@ class Site(Protocol):
         """Write the page at *path*; may be called by several threads."""
 
     def finish(self, paths: Collection[str]) -> None:
-        """Remove the pages of a former catalogue that are not among *paths*."""
+        """Remove the pages of a former catalog that are not among *paths*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class FolderSite:
         """Make the folder.
 
         Raises:
-            ConflictError: it has something else than a catalogue.
+            ConflictError: it has something else than a catalog.
             StoreError: it can't be made.
         """
         with _writing(self.folder):
@@ -64,7 +64,7 @@ class FolderSite:
         pages = [self.folder / INDEX, *(page for page in self._pages() if not _is_part(page))]
         if names - {INDEX, PAGES} or not all(map(_is_ours, pages)):
             raise ConflictError(
-                f"{self.folder} has something else than a catalogue, and nothing was written; name an "
+                f"{self.folder} has something else than a catalog, and nothing was written; name an "
                 "empty folder, or one that does not exist"
             )
 
@@ -92,17 +92,17 @@ class FolderSite:
 
 @dataclass(frozen=True, slots=True)
 class BucketSite:
-    """A place in the bucket that nothing else uses; *outside* tells whether it is public."""
+    """A place in the bucket that nothing else uses; *public_files* tells whether it is public."""
 
     bucket: Bucket
-    #: None: a private catalogue.
-    outside: PublicFiles | None
+    #: None: a private catalog.
+    public_files: PublicFiles | None
 
     @property
     def place(self) -> str:
         """Return the first page's URL, or its address where it needs credentials."""
-        if self.outside is not None:
-            return self.outside.url(f"{PUBLIC_PLACE}/{INDEX}")
+        if self.public_files is not None:
+            return self.public_files.url(f"{PUBLIC_PLACE}/{INDEX}")
         address = self.bucket.address
         return f"s3://{address.name}/{address.key(f'{PRIVATE_PLACE}/{INDEX}')}"
 
@@ -117,14 +117,14 @@ class BucketSite:
             "ContentType": "text/html; charset=utf-8",
             "CacheControl": "max-age=60",
         }
-        if self.outside is None:
+        if self.public_files is None:
             self.bucket.put(key, page, **extra)
             return
         self.bucket.put(key, page, public=True, **extra)
-        if path == INDEX and not self.outside.is_readable(key):
+        if path == INDEX and not self.public_files.is_readable(key):
             raise PublishError(
                 f"{key} in {self.bucket.address} can't be read without credentials: the bucket does not "
-                "honour the public-read ACL, or the credentials lack s3:PutObjectAcl. Add this bucket "
+                "honor the public-read ACL, or the credentials lack s3:PutObjectAcl. Add this bucket "
                 "policy, allow public policies for the bucket (Block Public Access), and run the command "
                 f"again:\n{public_policy(self.bucket)}"
             )
@@ -138,7 +138,7 @@ class BucketSite:
 
     @property
     def _folder(self) -> str:
-        return PRIVATE_PLACE if self.outside is None else PUBLIC_PLACE
+        return PRIVATE_PLACE if self.public_files is None else PUBLIC_PLACE
 
 
 def _is_part(path: Path) -> bool:
@@ -147,7 +147,7 @@ def _is_part(path: Path) -> bool:
 
 
 def _is_ours(page: Path) -> bool:
-    """Tell whether *page* may be overwritten: there is none, or it is one of a catalogue."""
+    """Tell whether *page* may be overwritten: there is none, or it is one of a catalog."""
     try:
         with open(page, "rb") as file:
             return GENERATOR.encode() in file.read(_HEAD_BYTES)

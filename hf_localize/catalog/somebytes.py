@@ -16,9 +16,9 @@ from hf_localize.format.arrow.seek import NotSeekableError
 #: A smaller batch is read as a whole, by one request.
 _WHOLE_BYTES = 256 << 10
 #: Memory of this size is asked for, of which only what is read takes room.
-_MOST_BATCH_BYTES = 4 << 30
+_MAX_BATCH_BYTES = 4 << 30
 #: Lists with more values, in the rows that are wanted, are not shown.
-_MOST_OFFSETS_BYTES = 1 << 20
+_MAX_OFFSETS_BYTES = 1 << 20
 #: Of more columns the first are read.
 MOST_COLUMNS = 60
 
@@ -74,7 +74,7 @@ class PartOfBatch:
     """A record batch of which only those bytes are here that somebody has asked for."""
 
     def __init__(self, source: Source, schema: bytes, offset: int, body: int, end: int) -> None:
-        if not offset < body <= end <= source.size_bytes or end - offset > _MOST_BATCH_BYTES:
+        if not offset < body <= end <= source.size_bytes or end - offset > _MAX_BATCH_BYTES:
             raise IntegrityError("a record batch is not where it should be, or too large")
         self.fetched_bytes = 0
         self._here: list[tuple[int, int]] = []
@@ -130,7 +130,7 @@ class PartOfBatch:
         try:
             return list(self._walk(array.type, iter(array.buffers()), 0, count))
         except _TooManyError:
-            return [(0, _MOST_BATCH_BYTES)]
+            return [(0, _MAX_BATCH_BYTES)]
 
     def _walk(
         self, kind: pa.DataType, buffers: Iterator[pa.Buffer | None], start: int, stop: int
@@ -173,7 +173,7 @@ class PartOfBatch:
         if start == stop:
             return 0, 0
         width = struct.calcsize(layout)
-        if (stop - start) * width > _MOST_OFFSETS_BYTES:
+        if (stop - start) * width > _MAX_OFFSETS_BYTES:
             raise _TooManyError
         parts = list(self._place(buffer, start * width, (stop + 1) * width))
         if not self._is_whole:

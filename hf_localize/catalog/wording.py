@@ -1,4 +1,4 @@
-"""What kinds of data a dataset has, and code, as a catalogue words them."""
+"""What kinds of data a dataset has, and code, as a catalog words them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hf_localize.format.features import types_in
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 
-_MOST_DEPTH = 6
+_MAX_DEPTH = 6
 #: Feature types that say what kind of data a dataset is, and the words for it.
 _KINDS = {
     "Image": "images",
@@ -39,7 +39,7 @@ def kinds_of(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _has_text(feature: Any, depth: int = 0) -> bool:
-    if depth > _MOST_DEPTH:
+    if depth > _MAX_DEPTH:
         return False
     if isinstance(feature, Mapping):
         if feature.get("_type") == "Value" and feature.get("dtype") in ("string", "large_string"):

@@ -1,4 +1,4 @@
-"""The command that makes a catalogue."""
+"""The command that makes a catalog."""
 
 from __future__ import annotations
 

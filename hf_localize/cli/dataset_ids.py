@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: How long the answer of a bucket is good, and how long a bucket that did not answer is left alone.
 _FRESH_SECONDS, _SILENT_SECONDS = 300.0, 60.0
-_MOST_SECONDS = 2.0
+_MAX_SECONDS = 2.0
 
 
 def dataset_ids(beginning: str) -> list[str]:
@@ -84,14 +84,14 @@ def _ask(beginning: str, session: Any) -> tuple[list[str], bool]:
         if not session.can_publish():
             from hf_localize.sources.public import PublicSource
 
-            records = PublicSource(session.outside, 1).records() or []
+            records = PublicSource(session.public_files, 1).records() or []
             names = {record.ref.dataset_id for record in records}
             return sorted(name for name in names if name.startswith(beginning)), True
         from hf_localize.sources.bucket import ids_beginning
 
         return ids_beginning(session.bucket, beginning)
 
-    return within(_MOST_SECONDS, ask)
+    return within(_MAX_SECONDS, ask)
 
 
 def _read(path: Path) -> dict[str, tuple[float, list[str] | None]]:

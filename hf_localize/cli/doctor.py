@@ -11,7 +11,7 @@ from hf_localize.cli.output import is_quiet, is_terminal, paint, say, show, show
 if TYPE_CHECKING:
     from hf_localize.upkeep.findings import Finding
 
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @command()
@@ -47,7 +47,7 @@ def _show(found: Sequence[Finding]) -> None:
         width = max(len(finding.name) for finding in of_area)
         show(paint(area, bold=True))
         for finding in of_area:
-            state = paint(f"{finding.state:<4}", fg=_COLOURS[finding.state])
+            state = paint(f"{finding.state:<4}", fg=_COLORS[finding.state])
             first, *others = finding.told.split("\n")
             show("  ", state, f"  {finding.name:<{width}}  {first}")
             for line in [*others, *(f"→ {finding.advice}".split("\n") if finding.advice else ())]:

@@ -22,11 +22,11 @@ from hf_localize.cli.output import (
 )
 from hf_localize.text import label_names, type_of
 
-_COLOURS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
+_COLORS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
 #: A column of a table of rows is not narrower; else each row is shown as lines.
 _NARROWEST = 16
 #: Of a longer text only the beginning is shown, but in JSON.
-_MOST_SHOWN = 300
+_MAX_SHOWN = 300
 
 
 @command()
@@ -57,7 +57,7 @@ def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
 def _show_explanation(told: Mapping[str, Any]) -> None:
     width = max(len(source["name"]) for source in told["sources"])
     for number, source in enumerate(told["sources"], 1):
-        answer = paint(f"{source['answer']:<11}", fg=_COLOURS.get(source["answer"], "red"))
+        answer = paint(f"{source['answer']:<11}", fg=_COLORS.get(source["answer"], "red"))
         mark = paint("→", bold=True) if source["source"] == told["takes"] else " "
         first, *others = source["reason"].split("\n")
         name = f" {number}. {source['name']:<{width}}  "
@@ -112,7 +112,7 @@ def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
     yield "Of", configs if len(told["configs"]) > 1 else None
     yield "Revision", told["revision"] or "main"
     yield "Commit", told["commit"]
-    yield "Licence", told["license"]
+    yield "License", told["license"]
     yield "Access", _access(told["restriction"])
     yield "Origin", " ".join(filter(None, (told["origin"], told["created"])))
     yield "Written by", ", ".join(f"{name} {version}" for name, version in told["written_by"].items())
@@ -194,4 +194,4 @@ def _cell(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"

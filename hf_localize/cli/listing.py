@@ -46,7 +46,7 @@ _FIELDS = (
     *("restriction", "splits", "rows", "size_bytes", "digest", "is_public", "place", "came_from"),
 )
 #: Of more datasets than these the table of a bucket has names only: the rest costs a request for each.
-_MOST_LOOKED_AT = 200
+_MAX_LOOKED_AT = 200
 
 _SORT = click.option(
     "--sort",
@@ -153,7 +153,7 @@ def _show(
     is_wanted = is_long or sort != "id"
     found = find(is_wanted or (not is_costly and (as_json or is_terminal())))
     if is_costly and not is_wanted and not as_json and is_terminal():
-        if len(found) <= _MOST_LOOKED_AT:
+        if len(found) <= _MAX_LOOKED_AT:
             found = find(True)
         else:
             say(f"{len(found)} datasets. For rows, sizes and more: a PATTERN such as 'openai/*', or --long")

@@ -74,10 +74,10 @@ class Painted(str):
 
 def paint(text: str, **style: Any) -> Painted:
     """Return *text* in a style of ``click.style``, where a person reads it who has not said NO_COLOR."""
-    from hf_localize.settings import no_colour
+    from hf_localize.settings import no_color
 
     text = printable(text)
-    return Painted(click.style(text, **style) if is_terminal() and not no_colour() else text)
+    return Painted(click.style(text, **style) if is_terminal() and not no_color() else text)
 
 
 def show(*parts: str, err: bool = False) -> None:

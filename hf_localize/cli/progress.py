@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hf_localize.progress import Task, Watcher, watched_by
-from hf_localize.settings import are_bars_unwanted, without_bars_of_datasets
+from hf_localize.settings import are_bars_disabled, without_bars_of_datasets
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 #: Of how many files of a task there are bars, and how large they are at least.
-_MOST_FILES, _LARGE_BYTES = 4, 16 << 20
+_MAX_FILES, _LARGE_BYTES = 4, 16 << 20
 #: Erases the line that the cursor is in.
 _ERASE = "\r\x1b[K"
 _shown: _TerminalBars | None = None
@@ -30,7 +30,7 @@ def shown() -> Iterator[None]:
     """
     global _shown
     is_quiet = logging.getLogger("hf_localize").getEffectiveLevel() > logging.INFO
-    if is_quiet or not sys.stderr.isatty() or are_bars_unwanted():
+    if is_quiet or not sys.stderr.isatty() or are_bars_disabled():
         without_bars_of_datasets()
         yield
         return
@@ -102,7 +102,7 @@ class _TerminalBars(Watcher):
             rows.remove_task(self._files.pop((task, name)))
             del shown[name]
         for name, done in under_way.items() if len(sizes) > 1 else ():
-            if name not in shown and len(shown) < _MOST_FILES and sizes[name] >= _LARGE_BYTES:
+            if name not in shown and len(shown) < _MAX_FILES and sizes[name] >= _LARGE_BYTES:
                 shown[name] = self._files[task, name] = rows.add_task(
                     f"  {name}", total=sizes[name], is_in_bytes=True
                 )

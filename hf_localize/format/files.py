@@ -15,7 +15,7 @@ from hf_localize.progress import counter
 
 _CHUNK_BYTES = 1 << 20
 #: Common file systems take names of 255 bytes; S3 takes keys of 1,024, the entry's folder with them.
-_MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 900
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 900
 #: Characters of a path that has no more bytes than a name may have, in any script.
 _SHORT = 63
 #: What most paths look like; others are looked at more closely.
@@ -62,8 +62,8 @@ def check_tree(paths: Iterable[str], where: str) -> set[str]:
 
 
 def _is_too_long(path: str) -> bool:
-    return len(path.encode()) > _MOST_PATH_BYTES or any(
-        len(part.encode()) > _MOST_NAME_BYTES for part in path.split("/")
+    return len(path.encode()) > _MAX_PATH_BYTES or any(
+        len(part.encode()) > _MAX_NAME_BYTES for part in path.split("/")
     )
 
 

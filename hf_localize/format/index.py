@@ -31,7 +31,7 @@ _REPLACEMENT = re.compile(r"@([1-9][0-9]*)-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class IndexEntry:
     """An entry in a bucket: its manifest, and where its files lie.
 
     A file lies in ``folder``, under its own path, unless ``elsewhere`` has a key for it: what did
@@ -62,11 +62,11 @@ class Placed:
         """Return the commit mark, as it stands at the ref's index key.
 
         Raises:
-            IntegrityError: :func:`read_placed` would refuse it.
+            IntegrityError: :func:`read_index_entry` would refuse it.
         """
         with writing_what_is_readable(self.manifest.ref):
             data = sealed(self.document())
-            read_placed(data, "its commit mark")
+            read_index_entry(data, "its commit mark")
         return data if len(data) <= _PLAIN_BYTES else gzip.compress(data, mtime=0)
 
     def document(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Placed:
         noted = {"in_original_index": True} if self.is_in_original_index else {}
         return manifest_document(self.manifest) | where | noted
 
-    def replaced_by(self, manifest: Manifest, wrong: Collection[str] = ()) -> Placed:
+    def replaced_by(self, manifest: Manifest, wrong: Collection[str] = ()) -> IndexEntry:
         """Return where other content of the same ref lies: what is the same stays where it is.
 
         Args:
@@ -91,7 +91,7 @@ class Placed:
         folders = (self.folder, new)
         folder = max(folders, key=lambda name: sum(key == f"{name}/{path}" for path, key in keys.items()))
         elsewhere = {path: key for path, key in keys.items() if key != f"{folder}/{path}"}
-        return Placed(manifest, folder, elsewhere, generation)
+        return IndexEntry(manifest, folder, elsewhere, generation)
 
 
 def replacement_folder(manifest: Manifest, generation: int) -> str:
@@ -115,7 +115,7 @@ def content(file: FileRecord) -> tuple[int, str]:
     return file.size_bytes, file.sha256
 
 
-def read_placed(data: bytes, where: str) -> Placed:
+def read_index_entry(data: bytes, where: str) -> IndexEntry:
     """Return the entry that a commit mark describes.
 
     Raises:
@@ -133,7 +133,7 @@ def read_placed(data: bytes, where: str) -> Placed:
         if not isinstance(key, str) or not _may_have(manifest.ref, key):
             raise IntegrityError(f"{where} names the key {key!r} for {path}, which can't be its entry's")
     noted = document.get("in_original_index") is True
-    return Placed(manifest, folder, elsewhere, generation, noted)
+    return IndexEntry(manifest, folder, elsewhere, generation, noted)
 
 
 def is_of_other_release(data: bytes, where: str) -> bool:
@@ -171,7 +171,7 @@ def _may_have(ref: DatasetRef, key: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class CatalogEntry:
     """What a catalog says of one entry: enough to tell which refs it answers."""
 
     ref: DatasetRef
@@ -227,7 +227,7 @@ def _entries(document: dict[str, Any]) -> dict[str, Any]:
     return entries
 
 
-def read_catalog(data: bytes, where: str) -> list[Listed]:
+def read_catalog(data: bytes, where: str) -> list[CatalogEntry]:
     """Return what a catalog lists.
 
     Raises:
@@ -240,8 +240,8 @@ def read_catalog(data: bytes, where: str) -> list[Listed]:
         raise IntegrityError(f"{where} is not a catalog: {exc!r}") from exc
 
 
-def _listed(value: Mapping[str, Any]) -> Listed:
-    return Listed(
+def _listed(value: Mapping[str, Any]) -> CatalogEntry:
+    return CatalogEntry(
         DatasetRef(value["dataset_id"], value["config_name"], value["revision"]),
         canonical_id=_text(value["canonical_id"]),
         resolved_config=_text(value["resolved_config"]),

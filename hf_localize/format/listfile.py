@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_localize.errors import InvalidRefError
 from hf_localize.format.refs import DatasetRef
 
-_MOST_WORDS = 3
+_MAX_WORDS = 3
 
 
 def read_list(path: Path) -> list[DatasetRef]:
@@ -38,7 +38,7 @@ def parse_list(lines: Iterable[str], where: str) -> list[DatasetRef]:
     for number, line in enumerate(lines, 1):
         try:
             words = shlex.split(line, comments=True)
-            if len(words) > _MOST_WORDS:
+            if len(words) > _MAX_WORDS:
                 raise ValueError("a line is: id [config [revision]]")
             if words:
                 given = [None if word == "-" else word for word in words[1:]]

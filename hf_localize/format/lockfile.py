@@ -15,7 +15,7 @@ from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, L
 from hf_localize.format.equivalence import answers
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.renamed_ids import present_ref
+from hf_localize.format.renamed_ids import current_ref
 from hf_localize.format.sealed_json import parse_json
 
 FORMAT_VERSION = 1
@@ -93,7 +93,7 @@ class Lock:
         Raises:
             NotLockedError: it does not name the dataset.
         """
-        for name in filter(None, (ref, present_ref(ref))):
+        for name in filter(None, (ref, current_ref(ref))):
             found = [item for item in self.datasets if item.answers(name)]
             if found:
                 return min(found, key=lambda item: item.ref != name)

@@ -18,7 +18,7 @@ from hf_localize.format.sealed_json import check_seal, parse_json, sealed
 
 FORMAT_VERSION = 1
 #: How deep features may be nested: what reads them later calls itself for each level.
-_MOST_DEPTH = 60
+_MAX_DEPTH = 60
 #: As datasets.naming has it.
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 _NOT_IN_CONFIG = re.compile(r"[<>:/\\|?*]")  # As datasets.builder has it.
@@ -53,7 +53,7 @@ def writing_what_is_readable(ref: DatasetRef) -> Iterator[None]:
     try:
         yield
     except (IntegrityError, ValueError, RecursionError) as exc:
-        raise IntegrityError(f"{ref} is not written, since nobody could read it again: {exc}") from exc
+        raise IntegrityError(f"{ref} is not written, because it could not be read back: {exc}") from exc
 
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def check_fields(manifest: Manifest, where: str) -> None:
         raise IntegrityError(f"{where} names the config {odd[0]!r:.100}, which no builder can have")
     for name in ("features", "info", "written_by"):
         part = getattr(manifest, name)
-        if not isinstance(part, dict) or not _is_shallow(part, _MOST_DEPTH):
+        if not isinstance(part, dict) or not _is_shallow(part, _MAX_DEPTH):
             raise IntegrityError(f"{where}: its {name} is no JSON object, or nested too deep")
 
 

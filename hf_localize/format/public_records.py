@@ -83,7 +83,9 @@ def require_readable(described: Mapping[str, Any], ref: DatasetRef) -> None:
     longest = f"{ref.zip_key.removesuffix('.zip')}{ref.suffix}.zip"
     record = read_record({**described, "s3_zip_key": longest})
     if record is None or record.ref != ref:
-        raise IntegrityError(f"{ref} is not shared, since nobody could use a record of the ZIP {longest!r}")
+        raise IntegrityError(
+            f"{ref} is not shared, since no reader could use a record of the ZIP {longest!r}"
+        )
 
 
 def is_zip_key(key: Any) -> TypeGuard[str]:
@@ -135,8 +137,8 @@ def put_record(document: dict[str, Any], ref: DatasetRef, record: dict[str, Any]
     key = own[0] if own else ref.record_key
     if own is None and key in document:
         key += ref.suffix
-    former = document.get(key)
-    merged = {**(former if isinstance(former, dict) else {}), **record}
+    retired = document.get(key)
+    merged = {**(retired if isinstance(retired, dict) else {}), **record}
     if document.get(key) == merged:  # Both are plain JSON: a manifest's parts are.
         return False
     document[key] = merged

@@ -70,12 +70,12 @@ _PRESENT: Mapping[str, str] = {
 }
 
 
-def present_id(dataset_id: str) -> str | None:
+def current_id(dataset_id: str) -> str | None:
     """Return what the dataset is called now that was *dataset_id*, in any letter case; None: not known."""
     return _PRESENT.get(dataset_id.lower())
 
 
-def present_ref(ref: DatasetRef) -> DatasetRef | None:
+def current_ref(ref: DatasetRef) -> DatasetRef | None:
     """Return *ref* by the present id of its dataset; None: it is that already, or it is not known."""
-    dataset_id = present_id(ref.dataset_id)
+    dataset_id = current_id(ref.dataset_id)
     return None if dataset_id is None else replace(ref, dataset_id=dataset_id)

@@ -24,7 +24,7 @@ from hf_localize.hf.data_files import CACHE_FOLDER
 from hf_localize.hf.info import check_schema, config_name_of, dataset_info, version_of
 from hf_localize.hf.reader import Reader
 from hf_localize.hf.recording import record
-from hf_localize.hf.splits import WantedSplit, file_names
+from hf_localize.hf.splits import NeededSplit, file_names
 from hf_localize.hf.stream_cache import ReadThrough
 from hf_localize.hf.streaming import resuming
 from hf_localize.settings.secret import Secret, revealed
@@ -73,7 +73,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         cache_dir: str | None = None,
         token: bool | Secret[str] | None = None,
         force: bool = False,
-        wanted: WantedSplit | None = None,
+        needed: NeededSplit | None = None,
         keeps_streamed: bool = False,
         record_path: Path | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         self._shards: StoredEntry | ReadThrough = entry
         if keeps_streamed and not isinstance(entry, LocalEntry):
             self._shards = ReadThrough(entry, ref, resolver.without_hub())
-        self._wanted = wanted
+        self._needed = needed
         self._record_path = record_path
         self._entry: StoredEntry = entry
         self._ref = ref
@@ -121,7 +121,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
                     self._entry,
                     self._ref,
                     force=self._force,
-                    wanted=self._wanted,
+                    needed=self._needed,
                     is_checked=self._has_prepared_info,
                 )
             )
@@ -135,7 +135,7 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
             except _ReplacedError:  # Another process replaced the entry meanwhile: take the new one, whole.
                 if attempt + 1 == TRIES:
                     raise
-                self._adopt(self._resolver.localize(self._ref, wanted=self._wanted, is_checked=False))
+                self._adopt(self._resolver.localize(self._ref, needed=self._needed, is_checked=False))
         self._record()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -338,13 +338,19 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
         store, records = self._resolver.store, {file.path: file for file in entry.manifest.files}
         try:
             for path, name in links:
-                link_into(store.places, entry, records[path], Path(folder, name), is_wary=store.is_wary)
+                link_into(
+                    store.places,
+                    entry,
+                    records[path],
+                    Path(folder, name),
+                    verifies_hashes=store.verifies_hashes,
+                )
         except FileNotFoundError as exc:
             raise _ReplacedError from exc
 
     def _links(self, entry: LocalEntry) -> Iterator[tuple[str, str]]:
         """Yield each shard of *entry* that is needed, and the name by which stock's reader looks for it."""
-        needed = self._wanted(entry.manifest) if self._wanted and entry.is_partial else None
+        needed = self._needed(entry.manifest) if self._needed and entry.is_partial else None
         for split in entry.manifest.splits:
             for shard, name in zip(split.shards, file_names(split, self.dataset_name), strict=True):
                 if needed is None or shard.path in needed:

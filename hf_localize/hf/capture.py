@@ -37,7 +37,7 @@ from hf_localize.format.local_paths import LocalPaths, translate
 from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.format.refs import DatasetRef
 from hf_localize.hf.source_rows import source_rows
-from hf_localize.progress import Item, counter, moving
+from hf_localize.progress import Item, counter, task
 from hf_localize.transfer.workers import run_all
 
 _WRITERS = {
@@ -70,10 +70,10 @@ def capture_builder(
             for source in _prepared_files(builder, name):
                 refuse_foreign_files(source, media, _download_folders(builder))
         _save(builder.as_dataset(), folder, _local_paths(builder._cache_downloaded_dir))
-        splits = _normalise(folder, lambda split: source_rows(builder, split))
+        splits = _normalize(folder, lambda split: source_rows(builder, split))
     else:
         prepared = (path for name in builder.info.splits for path in _prepared_files(builder, name))
-        with moving("Capturing", ref, _measured(prepared)):
+        with task("Capturing", ref, _measured(prepared)):
             splits = tuple(_link_split(builder, name, folder, is_ours) for name in builder.info.splits)
     save_to_disk.write_dict_json(folder, [split.name for split in splits])
     _translate_paths(folder, splits, builder.info, _local_paths(builder._cache_downloaded_dir))
@@ -129,7 +129,7 @@ def capture_dataset(
         )
     else:
         _copy_shards(saved, folder, names)
-    splits = _normalise(folder, rows_of)
+    splits = _normalize(folder, rows_of)
     _translate_paths(folder, splits, info, _local_paths(source=source))
     manifest = _manifest(folder, ref, info, splits)
     return replace(
@@ -161,7 +161,7 @@ def capture_files(
     paths = sorted(check_paths(files_below(source), str(source)))
     if not paths:
         raise FileNotFoundError(f"{source} holds no files")
-    with moving("Capturing", manifest.ref, (Item(p, (source / p).stat().st_size) for p in paths)):
+    with task("Capturing", manifest.ref, (Item(p, (source / p).stat().st_size) for p in paths)):
         for path in paths:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             place((source / path).resolve(), folder / path)
@@ -181,7 +181,7 @@ def _copy_shards(saved: Path, folder: Path, names: Mapping[str, str]) -> None:
         source = saved if save_to_disk.is_lone_split(saved) else saved / key
         shards = [save_to_disk.shard_name(i, len(split.shards)) for i in range(len(split.shards))]
         (folder / name).mkdir()
-        with moving("Copying", f"{saved} ({name})", _measured(saved / shard.path for shard in split.shards)):
+        with task("Copying", f"{saved} ({name})", _measured(saved / shard.path for shard in split.shards)):
             for shard, shard_name in zip(split.shards, shards, strict=True):
                 shutil.copyfile(saved / shard.path, folder / name / shard_name)
                 counter(str(saved / shard.path))((saved / shard.path).stat().st_size)
@@ -293,7 +293,7 @@ def _now() -> str:
 
 def _hashed(folder: Path, paths: Sequence[str], ref: DatasetRef) -> tuple[FileRecord, ...]:
     workers = os.cpu_count() or 1
-    with moving("Hashing", ref, (Item(path, (folder / path).stat().st_size) for path in paths)):
+    with task("Hashing", ref, (Item(path, (folder / path).stat().st_size) for path in paths)):
         return tuple(run_all(lambda path: hash_file(folder / path, path), paths, workers=workers))
 
 
@@ -358,7 +358,7 @@ def _download_folders(builder: datasets.DatasetBuilder) -> list[Path]:
     return [Path(f) for f in (huggingface_hub.constants.HF_HUB_CACHE, builder._cache_dir_root, *downloads)]
 
 
-def _normalise(
+def _normalize(
     folder: Path, rows_of: Callable[[str], list[int] | None] = lambda _split: None
 ) -> tuple[Split, ...]:
     """Bring what was written as ``save_to_disk`` does into the portable form, and return its splits.

@@ -13,9 +13,9 @@ from huggingface_hub.utils import build_hf_headers, validate_repo_id
 from hf_localize.errors import RefusedError, UnreachableError
 from hf_localize.format.manifest import Terms
 from hf_localize.http.deadline import within
-from hf_localize.http.retry import trying
+from hf_localize.http.retry import retrying
 
-_MOST_SECONDS = 10.0
+_MAX_SECONDS = 10.0
 
 
 def terms_of(dataset_id: str, timeout_seconds: float) -> Terms | None:
@@ -43,7 +43,7 @@ def terms_of(dataset_id: str, timeout_seconds: float) -> Terms | None:
         if answers[-1].status_code >= 500:
             raise UnreachableError(f"{constants.ENDPOINT} answers {answers[-1].status_code}")
 
-    within(_seconds(timeout_seconds), lambda: trying(url, ask))
+    within(_seconds(timeout_seconds), lambda: retrying(url, ask))
     answer = answers[-1]
     code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
     if answer.ok:
@@ -84,7 +84,7 @@ def asked(method: str, url: str, timeout_seconds: float, **options: Any) -> requ
 
 
 def _seconds(timeout_seconds: float) -> float:
-    return min(_MOST_SECONDS, timeout_seconds)
+    return min(_MAX_SECONDS, timeout_seconds)
 
 
 class _Session(requests.Session):

@@ -40,7 +40,7 @@ from hf_localize.hf.hub import (
 )
 from hf_localize.hf.info import check_entry
 from hf_localize.hf.recording import record
-from hf_localize.hf.splits import WantedSplit
+from hf_localize.hf.splits import NeededSplit
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.pinned import PinnedFetch, hashed_manifest
@@ -66,7 +66,7 @@ _hits: contextvars.ContextVar[list[HubEntry] | None] = contextvars.ContextVar(
 
 
 #: The ``split`` of the ``load_dataset`` under way.
-_wanted: contextvars.ContextVar[WantedSplit | None] = contextvars.ContextVar(
+_needed: contextvars.ContextVar[NeededSplit | None] = contextvars.ContextVar(
     "hf_localize_wanted", default=None
 )
 
@@ -102,8 +102,8 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         session.settings.timeout_seconds,
         request.cache_dir,
     )
-    wanted = None if request.force else _wanted.get()
-    resolver = session.resolver(hub if with_hub else None, wanted=wanted, locked=True)
+    needed = None if request.force else _needed.get()
+    resolver = session.resolver(hub if with_hub else None, needed=needed, locked=True)
     resolver = replace(resolver, check=check_entry)
 
     def opened(entry: Entry) -> Entry | LocalizedDataset:
@@ -116,7 +116,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
             cache_dir=request.cache_dir,
             token=request.token,
             force=request.force,
-            wanted=wanted,
+            needed=needed,
             keeps_streamed=session.settings.stream_cache,
             record_path=session.settings.record,
         )
@@ -430,13 +430,13 @@ def load_of(split: Any) -> Iterator[None]:
     """
     hits: list[HubEntry] = []
     token = _hits.set(hits)
-    token_of_wanted = _wanted.set(None if split is None else WantedSplit(split))
+    token_of_wanted = _needed.set(None if split is None else NeededSplit(split))
     with bars.shown():
         try:
             yield
         finally:
             _hits.reset(token)
-            _wanted.reset(token_of_wanted)
+            _needed.reset(token_of_wanted)
         for entry in hits:
             with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
                 _keep(entry, current_session())
@@ -445,8 +445,8 @@ def load_of(split: Any) -> Iterator[None]:
 def _keep(entry: HubEntry, session: Session) -> None:
     """Keep what the Hub gave where that is wanted, and record it."""
     # Stock names a format once it has prepared the data; a streamed dataset has none.
-    wanted = session.settings.write_back != "off" and not entry.is_from_stock_cache
-    is_prepared = wanted and getattr(entry.builder, "_file_format", None) == "arrow"
+    needed = session.settings.write_back != "off" and not entry.is_from_stock_cache
+    is_prepared = needed and getattr(entry.builder, "_file_format", None) == "arrow"
     kept = _capture(entry, session) if is_prepared else None
     if kept is None:
         _record_commit(entry, session)
@@ -456,17 +456,17 @@ def _keep(entry: HubEntry, session: Session) -> None:
 
 def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
     """Keep what the Hub gave in the store, and upload it where that is set; None: it could not be kept."""
-    home = None
+    local = None
     with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
         store = session.store
         with staging_folder(store, f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
-            home = commit(store, folder, entry.capture_into(folder))
-        _log.info("%s ← %s, kept in %s", entry.ref, entry.source, home.folder)
+            local = commit(store, folder, entry.capture_into(folder))
+        _log.info("%s ← %s, kept in %s", entry.ref, entry.source, local.folder)
         if session.settings.write_back == "s3" and session.can_publish():
             from hf_localize.publish.bucket import upload
 
-            upload(home, session.bucket, replace=False, workers=session.settings.max_concurrency)
-    return home
+            upload(local, session.bucket, replace=False, workers=session.settings.max_concurrency)
+    return local
 
 
 def _cause(exc: DatasetNotFoundError) -> BaseException | None:

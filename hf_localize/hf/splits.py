@@ -14,7 +14,7 @@ from hf_localize.hf.info import shard_lengths, split_info
 
 
 @dataclass(frozen=True, slots=True)
-class WantedSplit:
+class NeededSplit:
     """What a load with ``split=`` needs of an entry: the shards that hold those rows.
 
     ``split`` is a spec as ``load_dataset`` takes it, or a list or dict of such.

@@ -42,10 +42,10 @@ class ReadThrough:
     def open(self, path: str) -> BinaryIO:
         """Return a seekable stream over the file at *path*: the store's own, or the entry's."""
         record = self.entry.manifest.file(path)
-        home = self._holding()
-        if home is not None and home.has_file(record):
+        local = self._holding()
+        if local is not None and local.has_file(record):
             with contextlib.suppress(IntegrityError):  # It has just become whole, or was replaced.
-                return home.open(path)
+                return local.open(path)
         stream = self.entry.open(path)
         if not record.sha256 or not record.size_bytes or self.resolver.store.path in _given_up:
             return stream
@@ -57,11 +57,11 @@ class ReadThrough:
         Raises:
             StoreError: the store can't be written.
         """
-        home = self._holding()
-        if home is None or not home.has_file(self.entry.manifest.file(path)):  # Else another was faster.
-            home = self._home = commit_part(self.resolver.store, folder, self.entry.manifest, [path])
-            record_origin(self.resolver.store.path, home.manifest, self.resolver.store.bucket)
-        if home.is_partial and self.entry.manifest.shard_paths() <= home.paths():
+        local = self._holding()
+        if local is None or not local.has_file(self.entry.manifest.file(path)):  # Else another was faster.
+            local = self._home = commit_part(self.resolver.store, folder, self.entry.manifest, [path])
+            record_origin(self.resolver.store.path, local.manifest, self.resolver.store.bucket)
+        if local.is_partial and self.entry.manifest.shard_paths() <= local.paths():
             self._complete()
 
     def _holding(self) -> LocalEntry | None:

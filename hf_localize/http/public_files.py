@@ -16,7 +16,7 @@ from hf_localize.errors import (
 )
 from hf_localize.http.client import Body, TooShortError, Wire
 from hf_localize.http.deadline import Patience
-from hf_localize.http.retry import trying
+from hf_localize.http.retry import retrying
 from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
 
 #: Base URLs whose form the server has refused.
@@ -53,7 +53,7 @@ class PublicFiles:
                 found.append(body.read_all(limit_bytes + 1))
 
         try:
-            _patience(self.base_url, self.timeout_seconds).ask(lambda: trying(key, read))
+            _patience(self.base_url, self.timeout_seconds).ask(lambda: retrying(key, read))
         except _MissingError:
             return None
         data = found[-1]
@@ -75,7 +75,7 @@ class PublicFiles:
         name = quote(key) if version_id is None else f"{quote(key)}?versionId={quote(version_id, safe='')}"
         try:
             _patience(self.base_url, self.timeout_seconds).ask(
-                lambda: trying(key, lambda: self._open(name, 0, 1).close())
+                lambda: retrying(key, lambda: self._open(name, 0, 1).close())
             )
         except (AccessDeniedError, _MissingError):
             return False

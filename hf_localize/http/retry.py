@@ -28,7 +28,7 @@ _MAX_DOUBLINGS = 4
 _MAX_PATIENCE_SECONDS = 30.0
 
 
-def trying(
+def retrying(
     what: str,
     work: Callable[[], None],
     is_stopped: Callable[[], bool] = lambda: False,
@@ -64,7 +64,7 @@ def trying(
             return
 
 
-def once_more(question: Callable[[], _T]) -> _T:
+def reread(question: Callable[[], _T]) -> _T:
     """Return the answer to *question*, which is asked twice if the first answer makes no sense.
 
     It may have been replaced while it was read, or damaged on its way.
@@ -74,7 +74,7 @@ def once_more(question: Callable[[], _T]) -> _T:
     except UnsafeArchiveError:
         raise
     except IntegrityError as exc:
-        _log.debug("what came makes no sense, and is read again: %s", exc)
+        _log.debug("the response is corrupt and is read again: %s", exc)
         return question()
 
 
@@ -108,4 +108,4 @@ def _tell(what: str, exc: Exception) -> None:
                 return
             level = logging.DEBUG if told else logging.WARNING
             told.add(what)
-    _log.log(level, "%s failed and is tried again: %s", what, exc)
+    _log.log(level, "%s failed and is retried: %s", what, exc)

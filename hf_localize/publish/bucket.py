@@ -20,7 +20,7 @@ from hf_localize.errors import (
 )
 from hf_localize.format import save_to_disk
 from hf_localize.format.index import (
-    Placed,
+    IndexEntry,
     catalog_keys,
     content,
     enter,
@@ -28,13 +28,13 @@ from hf_localize.format.index import (
     generation_of,
     is_of_other_release,
     read_catalog,
-    read_placed,
+    read_index_entry,
     replacement_folder,
 )
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest
 from hf_localize.format.refs import MANIFEST_NAME
-from hf_localize.progress import moving
+from hf_localize.progress import task
 from hf_localize.publish.inspect import Mark, Sending, folders_of, mark_damages, wrong_objects
 from hf_localize.s3.bucket import Bucket, KeyInfo
 from hf_localize.s3.conditions import put_over
@@ -129,7 +129,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
 
 def _mend(
     source: Path,
-    placed: Placed,
+    placed: IndexEntry,
     mark: Mark,
     wrong: set[str],
     bucket: Bucket,
@@ -150,7 +150,7 @@ def _mend(
         _remove_left_behind(bucket, placed)
         return False
     told = ", ".join(sorted(wrong | {damage.path for damage in damages}))
-    _log.warning("%s is damaged in %s, and is mended: %.500s", manifest.ref, bucket.address, told)
+    _log.warning("%s is damaged in %s, and is repaired: %.500s", manifest.ref, bucket.address, told)
     with _as_publish_error(manifest, bucket):
         for damage in damages:
             if damage.path.endswith(f"/{MANIFEST_NAME}"):
@@ -177,14 +177,14 @@ def _as_publish_error(manifest: Manifest, bucket: Bucket) -> Iterator[None]:
         ) from exc
 
 
-def _present(mark: bytes, key: str) -> Placed | None:
+def _present(mark: bytes, key: str) -> IndexEntry | None:
     """Return what the commit mark says is there; None: it is damaged, and is written anew.
 
     Raises:
         IntegrityError: a newer release has written it.
     """
     try:
-        return read_placed(mark, key)
+        return read_index_entry(mark, key)
     except IntegrityError as exc:
         if is_of_other_release(mark, key):
             raise
@@ -192,7 +192,7 @@ def _present(mark: bytes, key: str) -> Placed | None:
         return None
 
 
-def _shared(entry: LocalEntry, manifest: Manifest, placed: Placed, *, is_same: bool) -> list[Sending]:
+def _shared(entry: LocalEntry, manifest: Manifest, placed: IndexEntry, *, is_same: bool) -> list[Sending]:
     """Return those files of *entry* that *placed* names keys for, by their content."""
     there = placed.by_content()
     return [
@@ -218,7 +218,7 @@ def _wrong_keys(
         return set()
 
 
-def _commit(bucket: Bucket, placed: Placed, present: Placed | None, etag: str | None) -> None:
+def _commit(bucket: Bucket, placed: IndexEntry, present: IndexEntry | None, etag: str | None) -> None:
     """Have the catalogs list the entry, then write the index key, if it is still as it was read."""
     listed: dict[str, Any] = {}
     if present is not None:
@@ -233,28 +233,28 @@ def _enter_catalogs(bucket: Bucket, manifest: Manifest) -> None:
         update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False)
 
 
-def _write_mark(bucket: Bucket, placed: Placed, etag: str | None) -> None:
+def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
     manifest, key = placed.manifest, placed.manifest.ref.index_key
     try:
         put_over(bucket, key, placed.to_bytes(), etag)
     except PreconditionFailedError as exc:
         # Of the same content, or our own write whose answer was lost: that is success.
         there = bucket.get(key)
-        if there is None or read_placed(there, key).manifest.digest != manifest.digest:
+        if there is None or read_index_entry(there, key).manifest.digest != manifest.digest:
             raise ConflictError(
                 f"another publisher changed {manifest.ref} meanwhile; run the command again"
             ) from exc
 
 
-def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
+def _claim(bucket: Bucket, manifest: Manifest) -> IndexEntry:
     """Return a place that is this entry's alone: its manifest is there, put before any data.
 
     Raises:
         ConflictError: every folder that it may have belongs to another entry.
     """
     data = manifest_bytes(manifest)
-    first = [Placed(manifest, folder) for folder in manifest.ref.folders]
-    for placed in (*first, Placed(manifest, replacement_folder(manifest, 1), generation=1)):
+    first = [IndexEntry(manifest, folder) for folder in manifest.ref.folders]
+    for placed in (*first, IndexEntry(manifest, replacement_folder(manifest, 1), generation=1)):
         mark = f"{placed.folder}/{MANIFEST_NAME}"
         with contextlib.suppress(PreconditionFailedError):
             if bucket.get(mark) is None:
@@ -269,15 +269,17 @@ def _claim(bucket: Bucket, manifest: Manifest) -> Placed:
     )
 
 
-def _remove_replaced(bucket: Bucket, former: Placed, placed: Placed, listed: Iterable[KeyInfo]) -> None:
+def _remove_replaced(
+    bucket: Bucket, retired: IndexEntry, placed: IndexEntry, listed: Iterable[KeyInfo]
+) -> None:
     """Remove what no index names any more; the manifests that claim its folders go last."""
-    dead = (former.all_keys() - placed.all_keys()) | _dead(placed, listed)
+    dead = (retired.all_keys() - placed.all_keys()) | _dead(placed, listed)
     bucket.delete_all(key for key in dead if not key.endswith(f"/{MANIFEST_NAME}"))
     unused = {folder_of(key) for key in dead} - {folder_of(key) for key in placed.all_keys()}
     bucket.delete_all(f"{folder}/{MANIFEST_NAME}" for folder in unused)
 
 
-def _remove_left_behind(bucket: Bucket, placed: Placed) -> None:
+def _remove_left_behind(bucket: Bucket, placed: IndexEntry) -> None:
     """Remove what interrupted uploads of the same ref have left, and parts of large files.
 
     It costs one request where there is nothing and content was never replaced. Who may not list or
@@ -301,7 +303,7 @@ def _remove_left_behind(bucket: Bucket, placed: Placed) -> None:
         _log.debug("what interrupted uploads of %s may have left stays: %s", ref, exc)
 
 
-def _dead(placed: Placed, listed: Iterable[KeyInfo]) -> set[str]:
+def _dead(placed: IndexEntry, listed: Iterable[KeyInfo]) -> set[str]:
     """Return those keys, of the ref's folders, that the commit mark *placed* does not name, nor a later will.
 
     Whoever replaces it takes a folder of the next generation; if nothing has come there for a day,
@@ -325,8 +327,8 @@ def _idle_seconds(infos: Iterable[KeyInfo]) -> float:
 
 def _send(
     source: Path,
-    placed: Placed,
-    present: Placed | None,
+    placed: IndexEntry,
+    present: IndexEntry | None,
     listed: list[KeyInfo],
     bucket: Bucket,
     workers: int,
@@ -346,7 +348,7 @@ def _send(
 
 def _bring(todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int) -> None:
     # The original tool finds a dataset by its marks, so they are written after the data.
-    with moving("Uploading", manifest.ref, [file for file, _, _ in todo]):
+    with task("Uploading", manifest.ref, [file for file, _, _ in todo]):
         send_files([item for item in todo if item[0].path not in save_to_disk.MARKS], bucket, workers=workers)
         send_files([item for item in todo if item[0].path in save_to_disk.MARKS], bucket, workers=workers)
 
@@ -361,7 +363,7 @@ def _without_sent(
         file, _, key = item
         if there.get(key) != file.size_bytes:
             return True
-        told = bucket.told_of(key)
+        told = bucket.head_of(key)
         return told is None or told.metadata.get("sha256") != file.sha256
 
     return _only(todo, is_missing, workers)
@@ -392,7 +394,7 @@ def _known_content(
         for other in read_catalog(data, key) if data else ():
             index_key = other.ref.index_key
             mark = bucket.get_with_headers(index_key) if other.ref != manifest.ref else None
-            there = read_placed(mark[0], index_key).by_content() if mark else {}
+            there = read_index_entry(mark[0], index_key).by_content() if mark else {}
             items = [
                 (file, path, there[content(file)])
                 for file, path, _ in todo

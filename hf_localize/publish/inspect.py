@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hf_localize.errors import IntegrityError
-from hf_localize.format.index import Placed, catalog_keys, enter, folder_of, plain_mark, read_placed
+from hf_localize.format.index import IndexEntry, catalog_keys, enter, folder_of, plain_mark, read_index_entry
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.manifest_json import manifest_document, read_manifest
 from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.format.sealed_json import is_as_written
-from hf_localize.http.retry import trying
+from hf_localize.http.retry import retrying
 from hf_localize.progress import counter
 from hf_localize.s3.bucket import Bucket, KeyInfo
 from hf_localize.s3.connection import hex_md5
@@ -93,7 +93,7 @@ def _is_as_sent(info: KeyInfo, file: FileRecord, path: Path, bucket: Bucket, *, 
         return True
     if are_md5s and "-" not in info.etag:
         return False
-    told = bucket.told_of(info.key)
+    told = bucket.head_of(info.key)
     return told is not None and told.metadata.get("sha256") == file.sha256
 
 
@@ -104,11 +104,11 @@ def _is_other(bucket: Bucket, key: str, file: FileRecord) -> bool:
         return True
 
 
-def mark_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
+def mark_damages(bucket: Bucket, placed: IndexEntry) -> Iterator[Damage]:
     """Yield what is wrong with what an entry is found by: commit mark, catalogs, claim of its folder."""
     manifest, key = placed.manifest, placed.manifest.ref.index_key
     data = bucket.get(key) or b""
-    if data and not is_as_written(plain_mark(data, key), read_placed(data, key).document()):
+    if data and not is_as_written(plain_mark(data, key), read_index_entry(data, key).document()):
         yield Damage(key, UNSEALED)
     for catalog in catalog_keys(manifest):
         try:
@@ -140,5 +140,5 @@ def sha256_of(what: str, open_body: Callable[[], io.RawIOBase]) -> str:
                 note(size)
         digests.append(digest.hexdigest())
 
-    trying(what, read)
+    retrying(what, read)
     return digests[-1]

@@ -123,7 +123,7 @@ def _terms(manifest: Manifest, ask_hub: Callable[[str], Terms | None] | None) ->
 def make_public(
     entry: LocalEntry,
     bucket: Bucket,
-    outside: PublicFiles,
+    public_files: PublicFiles,
     *,
     workers: int,
     reads: bool = False,
@@ -134,7 +134,7 @@ def make_public(
     checked before, by :func:`check_may_share`.
 
     Args:
-        outside: reads the public files as an outsider does; it tells whether they are public.
+        public_files: reads the public files as an outsider does; it tells whether they are public.
         workers: the most requests that are under way at the same time.
         reads: read a ZIP that is there already, to compare its sha256. Else size and ETag tell whether it
             is right.
@@ -153,7 +153,11 @@ def make_public(
     own = records[key] if key is not None else {}
     same = own.get("digest") == manifest.digest
     is_damaged = same and not _is_zip_whole(bucket, own, reads=reads)
-    if same and not is_damaged and all(outside.is_readable(n) for n in (str(own_zip), PUBLIC_RECORDS_KEY)):
+    if (
+        same
+        and not is_damaged
+        and all(public_files.is_readable(n) for n in (str(own_zip), PUBLIC_RECORDS_KEY))
+    ):
         terms = {"s3_zip_key": own_zip, "gated": manifest.gated, "private": manifest.private}
         if {**own, **terms} != own:
             update_json(bucket, PUBLIC_RECORDS_KEY, lambda d: put_record(d, manifest.ref, terms), public=True)
@@ -161,8 +165,8 @@ def make_public(
         return False
     zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)
     packed = PackedZip(entry.folder, manifest)
-    made = _upload_public(bucket, outside, zip_key, packed, workers, is_damaged=is_damaged)
-    told = bucket.told_of(zip_key)
+    made = _upload_public(bucket, public_files, zip_key, packed, workers, is_damaged=is_damaged)
+    told = bucket.head_of(zip_key)
     record = {
         **described(manifest),
         "s3_zip_key": made.zip_key,
@@ -175,10 +179,14 @@ def make_public(
     update_json(
         bucket, PUBLIC_RECORDS_KEY, lambda document: put_record(document, manifest.ref, record), public=True
     )
-    if not _is_public(outside, PUBLIC_RECORDS_KEY):
+    if not _is_public(public_files, PUBLIC_RECORDS_KEY):
         raise _not_public(bucket, PUBLIC_RECORDS_KEY)
-    told = bucket.told_of(zip_key)
-    if not _is_public(outside, zip_key) or told is None or told.metadata.get("digest") != manifest.digest:
+    told = bucket.head_of(zip_key)
+    if (
+        not _is_public(public_files, zip_key)
+        or told is None
+        or told.metadata.get("digest") != manifest.digest
+    ):
         update_json(bucket, PUBLIC_RECORDS_KEY, lambda document: drop_record(document, record), public=True)
         raise ConflictError(
             f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
@@ -188,13 +196,13 @@ def make_public(
 
 
 def withdraw(
-    ref: DatasetRef, bucket: Bucket, outside: PublicFiles, itself: PublicFiles | None = None
+    ref: DatasetRef, bucket: Bucket, public_files: PublicFiles, itself: PublicFiles | None = None
 ) -> bool:
     """Take what *ref* names out of what everybody may read: its record, then its ZIP.
 
     Args:
-        outside: reads the public files as an outsider does; it tells whether the ZIP is gone.
-        itself: the bucket as an outsider reads it, where *outside* goes through a CDN.
+        public_files: reads the public files as an outsider does; it tells whether the ZIP is gone.
+        itself: the bucket as an outsider reads it, where *public_files* goes through a CDN.
 
     Returns:
         False where it is not shared.
@@ -223,14 +231,14 @@ def withdraw(
         # Also one that was left by a withdrawal that was interrupted.
         there = [key for key in sorted(taken - kept) if any(bucket.list_keys(key))]
         if not there and not any(is_shared_as(value, ref) for value in records.values()):
-            return _close_versions(bucket, ref, itself or outside, kept) or bool(gone)
+            return _close_versions(bucket, ref, itself or public_files, kept) or bool(gone)
         for zip_key in there:
             gone.add(zip_key)
             bucket.delete(zip_key)
-            if outside.is_readable(zip_key):
+            if public_files.is_readable(zip_key):
                 raise PublishError(
-                    f"record and ZIP of {ref} are removed from {bucket.address}, but {outside.url(zip_key)} "
-                    "can still be read: have the cache before it forget it"
+                    f"record and ZIP of {ref} are removed from {bucket.address}, but "
+                    f"{public_files.url(zip_key)} can still be read: have the cache before it forget it"
                 )
     raise ConflictError(f"{ref} in {bucket.address} was shared again while it was withdrawn")
 
@@ -280,7 +288,7 @@ def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
 def _is_zip_whole(bucket: Bucket, record: Mapping[str, Any], *, reads: bool) -> bool:
     """Tell whether the ZIP of a public *record* is what was shared, as far as the server tells."""
     zip_key = record["s3_zip_key"]
-    told = bucket.told_of(zip_key)
+    told = bucket.head_of(zip_key)
     if told is None or told.size_bytes != record.get("size_bytes"):
         return False
     if told.metadata.get("digest") != record.get("digest") or record.get("etag") not in (None, told.etag):
@@ -290,7 +298,7 @@ def _is_zip_whole(bucket: Bucket, record: Mapping[str, Any], *, reads: bool) -> 
 
 def _upload_public(
     bucket: Bucket,
-    outside: PublicFiles,
+    public_files: PublicFiles,
     zip_key: str,
     packed: PackedZip,
     workers: int,
@@ -301,19 +309,19 @@ def _upload_public(
         made = send_zip(packed, bucket, zip_key, workers, is_damaged=is_damaged)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
-    if not _is_public(outside, zip_key):
+    if not _is_public(public_files, zip_key):
         bucket.delete(zip_key)
         raise _not_public(bucket, zip_key)
     return made
 
 
-def _is_public(outside: PublicFiles, key: str) -> bool:
+def _is_public(public_files: PublicFiles, key: str) -> bool:
     """Tell whether anybody may read what was just written; where not, after a moment.
 
     Some servers put an object there first, and then its ACL: so also while somebody else writes it.
     """
     for pause in (*_PAUSES_SECONDS, None):
-        if outside.is_readable(key):
+        if public_files.is_readable(key):
             return True
         if pause is not None:
             time.sleep(pause)
@@ -365,7 +373,7 @@ def public_policy(bucket: Bucket) -> str:
 
 def _not_public(bucket: Bucket, key: str) -> PublishError:
     return PublishError(
-        f"{key} in {bucket.address} can't be read without credentials: the bucket does not honour the "
+        f"{key} in {bucket.address} can't be read without credentials: the bucket does not honor the "
         "public-read ACL, or the credentials lack s3:PutObjectAcl. Nothing was shared. Add this bucket "
         "policy, and allow public policies for the bucket (Block Public Access), then run the command "
         f"again:\n{public_policy(bucket)}"
@@ -381,7 +389,7 @@ def _free_zip_key(records: Mapping[str, Any], manifest: Manifest, bucket: Bucket
     zip_key, named = ref.zip_key, {v.get("s3_zip_key") for v in records.values() if isinstance(v, dict)}
     if zip_key in named and own_record(records, ref) is None:
         zip_key = f"{zip_key.removesuffix('.zip')}{ref.suffix}.zip"
-    told = bucket.told_of(zip_key)
+    told = bucket.head_of(zip_key)
     if zip_key not in named and (told is None or told.metadata.get("digest") == manifest.digest):
         return zip_key
     content = hashlib.sha256(f"{ref.record_key}\n{manifest.digest}".encode()).hexdigest()[:8]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from hf_localize.errors import ConflictError, DatasetNotFoundError, IntegrityError
 from hf_localize.format import save_to_disk
-from hf_localize.format.index import Placed, catalog_keys, leave, read_placed
+from hf_localize.format.index import IndexEntry, catalog_keys, leave, read_index_entry
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import read_manifest, ref_at_head
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef, index_prefix, ref_of_index_key
@@ -82,9 +82,9 @@ def _remove_once(bucket: Bucket, ref: DatasetRef, mark: bytes | None, workers: i
     return len(keys) + (mark is not None)
 
 
-def _read_mark(data: bytes | None, ref: DatasetRef) -> Placed | None:
+def _read_mark(data: bytes | None, ref: DatasetRef) -> IndexEntry | None:
     try:
-        return read_placed(data, ref.index_key) if data is not None else None
+        return read_index_entry(data, ref.index_key) if data is not None else None
     except IntegrityError as exc:
         _log.warning("what %s names is not known: %s", ref.index_key, exc)
         return None
@@ -126,7 +126,7 @@ def _used_by_others(bucket: Bucket, ref: DatasetRef, workers: int) -> set[str]:
 
     def keys_of(other: DatasetRef) -> set[str]:
         data = bucket.get(other.index_key)
-        return read_placed(data, other.index_key).all_keys() if data else set()
+        return read_index_entry(data, other.index_key).all_keys() if data else set()
 
     indexed = (ref_of_index_key(info.key) for info in bucket.list_keys(index_prefix()))
     others = [o for o in indexed if o is not None and o != ref and set(o.folders) & set(ref.folders)]
@@ -145,7 +145,7 @@ def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     """Remove what the original tool has left: first what it finds it by."""
     entry = PrivateSource(bucket, workers).find(ref)
     if isinstance(entry, NotHere) or not isinstance(entry, BucketEntry) or entry.is_indexed:
-        raise DatasetNotFoundError(f"there is no {ref} in {bucket.address} that could be removed")
+        raise DatasetNotFoundError(f"there is no {ref} in {bucket.address} to remove")
     original_index.leave(bucket, ref)
     keys = {entry.placed.key(file.path) for file in entry.manifest.files}
     keys |= {entry.placed.key(name) for name in (METADATA_FILE, save_to_disk.ORIGINAL_CARD_FILE)}

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 from hf_localize.errors import ConflictError, HfLocalizeError, PreconditionFailedError
 from hf_localize.format.zip.writer import PackedZip
-from hf_localize.progress import Task, moving, part_of, sending
+from hf_localize.progress import Task, part_of, sending, task
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.conditions import Write, write_over
 from hf_localize.s3.connection import hex_md5
 from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 from hf_localize.transfer.parts import PART_BYTES
-from hf_localize.transfer.workers import Crew
+from hf_localize.transfer.workers import WorkerPool
 
 #: Of all parts that are in memory at the same time.
-_MOST_BYTES = 80 << 20
+_MAX_BYTES = 80 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def send_zip(
     Raises:
         ConflictError: somebody else brings another one there.
     """
-    told = bucket.told_of(zip_key)
+    told = bucket.head_of(zip_key)
     is_there = told is not None and told.metadata.get("digest") == packed.digest
     if told is not None and is_there and not is_damaged:  # An interrupted run has sent it.
         upload = _ZipUpload(packed, bucket, zip_key, workers, is_sent=True)
@@ -54,9 +54,9 @@ def send_zip(
     try:
         return upload.run()
     except PreconditionFailedError as exc:
-        told = bucket.told_of(zip_key)
+        told = bucket.head_of(zip_key)
         if told is None or told.etag != upload.etag:
-            raise ConflictError(f"somebody else is sharing {zip_key}; run the command again") from exc
+            raise ConflictError(f"another process is sharing {zip_key}; run the command again") from exc
         return upload.made  # By somebody else, or by us, and the answer was lost.
 
 
@@ -86,7 +86,7 @@ class _ZipUpload:
         self._bucket = bucket
         self._key = key
         self._part_bytes = part_bytes_of(packed.most_bytes, PART_BYTES)
-        self._crew = Crew(self._next_piece, min(workers, max(2, _MOST_BYTES // self._part_bytes)))
+        self._pool = WorkerPool(self._next_piece, min(workers, max(2, _MAX_BYTES // self._part_bytes)))
         self._pieces = packed.pieces()
         self._rest = memoryview(b"")
         self._is_ended = False
@@ -102,10 +102,10 @@ class _ZipUpload:
         manifest = self._packed.manifest
         try:
             with (
-                moving("Sending ZIP of", manifest.ref, () if self._is_sent else None) as self._sending,
-                moving("Packing", manifest.ref, manifest.files),
+                task("Sending ZIP of", manifest.ref, () if self._is_sent else None) as self._sending,
+                task("Packing", manifest.ref, manifest.files),
             ):
-                self._crew.run()
+                self._pool.run()
             if self._upload is not None:
                 upload = self._upload
                 self._write(lambda condition: upload.complete(self._parts, **condition))
@@ -168,7 +168,7 @@ class _ZipUpload:
         elif self._upload is not None and self._upload.parts_there.get(number) != md5:
             upload = self._upload
             with sending(note):
-                self._crew.trying(self._key, lambda: upload.send(number, part, md5))
+                self._pool.retrying(self._key, lambda: upload.send(number, part, md5))
         note(len(part))
         return len(part)
 

@@ -22,14 +22,14 @@ from hf_localize.errors import (
 )
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
 from hf_localize.http.client import Body
-from hf_localize.http.retry import trying
+from hf_localize.http.retry import retrying
 from hf_localize.s3.address import BucketAddress, address_of
 from hf_localize.s3.connection import Connection, content_md5, time_of
 from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError, NotS3Error, not_s3
 from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
 
-_MOST_DELETED = 1000
+_MAX_DELETED = 1000
 _OF_OBJECTS = frozenset({"Key", "Size", "ETag", "LastModified"})
 
 
@@ -112,7 +112,7 @@ class Bucket:
         found: list[tuple[bytes, Mapping[str, str]]] = []
 
         def read() -> None:
-            with self.connection.moving(key, "GetObject", lambda wire, name: wire.get(name)) as body:
+            with self.connection.request(key, "GetObject", lambda wire, name: wire.get(name)) as body:
                 data = body.read_all(MAX_JSON_BYTES + 1)
                 if problem := self._problem_with(body, data):
                     raise problem
@@ -123,7 +123,7 @@ class Bucket:
                 found.append((data, body.headers))
 
         with contextlib.suppress(MissingKeyError):
-            self.connection.ask(lambda: trying(key, read))
+            self.connection.ask(lambda: retrying(key, read))
         return found[0] if found else None
 
     def _problem_with(self, body: Body, data: bytes) -> NotS3Error | None:
@@ -137,9 +137,9 @@ class Bucket:
             FileNotFoundError: there is no such key.
             UnreachableError: also from a read, where the connection breaks.
         """
-        return self.connection.moving(key, "GetObject", lambda wire, name: wire.get(name, start, stop))
+        return self.connection.request(key, "GetObject", lambda wire, name: wire.get(name, start, stop))
 
-    def told_of(self, key: str) -> Told | None:
+    def head_of(self, key: str) -> Told | None:
         """Return what the server tells of an object without sending it; None: there is none."""
         try:
             found = self.connection.ask(lambda: self.connection.call("head_object", key))
@@ -200,7 +200,7 @@ class Bucket:
             headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         else:
             headers["Content-MD5"] = content_md5(data)
-        self.connection.moving(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
+        self.connection.request(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
 
     def delete(self, key: str) -> None:
         """Remove one object; success where there is none."""
@@ -217,8 +217,8 @@ class Bucket:
             UnreachableError: it failed in another way.
         """
         names = sorted(keys)
-        for start in range(0, len(names), _MOST_DELETED):
-            some = names[start : start + _MOST_DELETED]
+        for start in range(0, len(names), _MAX_DELETED):
+            some = names[start : start + _MAX_DELETED]
             try:
                 left = self._delete_some(some)
             except (NotPermittedError, RefusedError):
@@ -229,7 +229,7 @@ class Bucket:
     def _delete_some(self, keys: Sequence[str]) -> list[str]:
         """Remove up to 1,000 objects with one request; return the keys of those that stay."""
         objects: list[Any] = [{"Key": self.address.key(key)} for key in keys]
-        with self.connection.asking(keys[0]) as client:
+        with self.connection.client(keys[0]) as client:
             done = client.delete_objects(Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True})
         return [self.address.relative(failed["Key"]) for failed in done.get("Errors", [])]
 
@@ -290,7 +290,7 @@ class Bucket:
 
     def list_versions(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Yield key and version id of every object under *prefix*, also of former and removed ones."""
-        with self.connection.asking(prefix) as client:
+        with self.connection.client(prefix) as client:
             pages = client.get_paginator("list_object_versions")
             for page in pages.paginate(Bucket=self.address.name, Prefix=self.address.key(prefix)):
                 for item in page.get("Versions", []):
@@ -310,7 +310,7 @@ class Bucket:
     def _pages(self, prefix: str, **extra: Any) -> Iterator[Any]:
         full = self.address.key(prefix) if prefix or not self.address.prefix else f"{self.address.prefix}/"
         ask = self.connection.ask
-        with self.connection.asking(prefix) as client:
+        with self.connection.client(prefix) as client:
             listing = client.get_paginator("list_objects_v2")
             pages = iter(listing.paginate(Bucket=self.address.name, Prefix=full, **extra))
             while (page := ask(lambda: next(pages, None))) is not None:

@@ -88,12 +88,12 @@ def connect(
     # What is put here is small: not worth asking first whether the server will take it, which costs a round
     # trip, and a second where it does not know that question.
     client.meta.events.unregister("before-call.s3", add_expect_header)
-    wanted = {
+    needed = {
         "ServerSideEncryption": settings.s3_sse,
         "SSEKMSKeyId": settings.s3_sse_kms_key_id,
         "RequestPayer": settings.s3_request_payer,
     }
-    add: Any = functools.partial(_add_arguments, {name: value for name, value in wanted.items() if value})
+    add: Any = functools.partial(_add_arguments, {name: value for name, value in needed.items() if value})
     client.meta.events.register("provide-client-params.s3", add)
     return client
 
@@ -116,11 +116,11 @@ def target_of(client: S3Client, bucket: str) -> Target:
 
 
 def _add_arguments(
-    wanted: Mapping[str, str], params: Mapping[str, Any], model: Any, **_: Any
+    needed: Mapping[str, str], params: Mapping[str, Any], model: Any, **_: Any
 ) -> dict[str, Any]:
-    """Return *params* with those of the *wanted* arguments that the operation takes."""
+    """Return *params* with those of the *needed* arguments that the operation takes."""
     taken = model.input_shape.members
-    return {**{name: value for name, value in wanted.items() if name in taken}, **params}
+    return {**{name: value for name, value in needed.items() if name in taken}, **params}
 
 
 class _KeptRequestError(Exception):

@@ -55,7 +55,7 @@ def write_over(bucket: Bucket, key: str, etag: str | None, write: Write) -> None
         else:
             return
     if not _is_unchanged(bucket, key, etag):
-        raise PreconditionFailedError(f"{key} in {bucket.address} was written by somebody else meanwhile")
+        raise PreconditionFailedError(f"{key} in {bucket.address} was written by another process meanwhile")
     write({})
 
 
@@ -108,5 +108,5 @@ def _write_if(etag: str | None, write: Write) -> None:
 
 
 def _is_unchanged(bucket: Bucket, key: str, etag: str | None) -> bool:
-    told = bucket.told_of(key)
+    told = bucket.head_of(key)
     return (told and told.etag) == (etag and etag.strip('"'))

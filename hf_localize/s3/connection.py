@@ -78,7 +78,7 @@ class Connection:
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
         """Return what boto3's client answers to *operation* on *key*."""
-        with self.asking(key, with_acl="ACL" in arguments) as client:
+        with self.client(key, with_acl="ACL" in arguments) as client:
             return getattr(client, operation)(
                 Bucket=self.address.name, Key=self.address.key(key), **arguments
             )
@@ -92,7 +92,7 @@ class Connection:
         return self._patience.ask(question)
 
     @contextlib.contextmanager
-    def asking(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
+    def client(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
         """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
         from hf_localize.s3 import client
 
@@ -141,7 +141,7 @@ class Connection:
             self.address = replace(self.address, addressing_style="virtual")
             self._data, self._clients = None, {}
 
-    def moving(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
+    def request(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
         """Do *work*, which S3 calls *operation*, with the connections for data and the quoted key."""
         name = quote(self.address.key(key), safe="/-_.~")
         try:
@@ -196,11 +196,11 @@ class Connection:
     @property
     def encrypting(self) -> dict[str, str]:
         """Return the headers by which the server is told how to encrypt an object."""
-        wanted = {
+        needed = {
             "x-amz-server-side-encryption": self._settings.s3_sse,
             "x-amz-server-side-encryption-aws-kms-key-id": self._settings.s3_sse_kms_key_id,
         }
-        return {name: value for name, value in wanted.items() if value}
+        return {name: value for name, value in needed.items() if value}
 
     @property
     def knows_checksums(self) -> bool:
@@ -226,7 +226,7 @@ class Connection:
     def _ask_for_target(self, connect: Callable[[], S3Client]) -> Target:
         from hf_localize.s3 import client
 
-        with self.asking(""):
+        with self.client(""):
             return client.target_of(connect(), self.address.name)
 
     def _current_keys(self) -> Keys:

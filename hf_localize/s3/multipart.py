@@ -16,7 +16,7 @@ from hf_localize.s3.errors import MissingKeyError, NoSuchUploadError, NotPermitt
 
 _log = logging.getLogger(__name__)
 #: An upload has at most 10,000 parts: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-_MOST_PARTS = 10_000
+_MAX_PARTS = 10_000
 _MD5 = re.compile("[0-9a-f]{32}")
 #: What an interrupted run left and nobody has gone on with for so long is removed.
 STALE_SECONDS = 24 * 3600
@@ -42,7 +42,7 @@ class MultipartUpload:
         """
         query = f"partNumber={number}&uploadId={quote(self._id, safe='-_.~')}"
         guard = {"Content-MD5": content_md5(data, md5)}
-        headers = self._connection.moving(
+        headers = self._connection.request(
             self._key, "UploadPart", lambda wire, name: wire.put(name, data, guard, query)
         )
         self.parts_there[number] = headers.get("etag", "").strip('"')
@@ -133,7 +133,7 @@ def abort_stale(connection: Connection, prefix: str) -> None:
 
 def part_bytes_of(size_bytes: int, least_bytes: int) -> int:
     """Return how large each part of an object is, at least *least_bytes*, that as many as may be suffice."""
-    return max(least_bytes, -(-size_bytes // _MOST_PARTS))
+    return max(least_bytes, -(-size_bytes // _MAX_PARTS))
 
 
 def etag_of_parts(md5s: Iterable[str]) -> str:
@@ -153,7 +153,7 @@ def _unended(connection: Connection, prefix: str) -> tuple[list[Any], float]:
     """Return boto3's word for the first 1,000 uploads below *prefix*, and what time the server has."""
     address = connection.address
     try:
-        with connection.asking(prefix) as client:
+        with connection.client(prefix) as client:
             found = client.list_multipart_uploads(Bucket=address.name, Prefix=address.key(prefix))
     except (AccessDeniedError, PreconditionFailedError, RefusedError, MissingKeyError):
         return [], 0.0  # It may not be permitted, or not be known; then everything is sent.
@@ -163,7 +163,7 @@ def _unended(connection: Connection, prefix: str) -> tuple[list[Any], float]:
 def _parts_of(connection: Connection, key: str, upload_id: str) -> dict[int, tuple[int, str]]:
     """Return {number: (size in bytes, ETag without quotes)} of the parts that are there."""
     address = connection.address
-    with connection.asking(key) as client:
+    with connection.client(key) as client:
         pages = client.get_paginator("list_parts")
         return {
             part["PartNumber"]: (part["Size"], part["ETag"].strip('"'))

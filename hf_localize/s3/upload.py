@@ -15,7 +15,7 @@ from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.connection import hex_md5
 from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
 from hf_localize.transfer.parts import PART_BYTES, Buffers, most_at_once
-from hf_localize.transfer.workers import Crew
+from hf_localize.transfer.workers import WorkerPool
 
 
 def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *, workers: int) -> None:
@@ -37,9 +37,9 @@ def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *,
 
     files = list(files)
     held = max((_part_bytes(record) for record, _, _ in files), default=0)
-    crew, buffers = Crew(next_piece, most_at_once(workers, held)), Buffers()
-    pieces = _send_pieces([_Outgoing(*file, bucket, crew, buffers) for file in files])
-    crew.run()
+    pool, buffers = WorkerPool(next_piece, most_at_once(workers, held)), Buffers()
+    pieces = _send_pieces([_Outgoing(*file, bucket, pool, buffers) for file in files])
+    pool.run()
 
 
 def etag_of(record: FileRecord, path: Path) -> str:
@@ -55,13 +55,13 @@ class _Outgoing:
     """A file on its way into a bucket. Its parts are read and hashed in order, and sent in any."""
 
     def __init__(
-        self, record: FileRecord, path: Path, key: str, bucket: Bucket, crew: Crew, buffers: Buffers
+        self, record: FileRecord, path: Path, key: str, bucket: Bucket, pool: WorkerPool, buffers: Buffers
     ) -> None:
         self.record = record
         self._path = path
         self._key = key
         self._bucket = bucket
-        self._crew = crew
+        self._pool = pool
         self._buffers = buffers
         self._lock = threading.Lock()
         self._hash = hashlib.sha256()
@@ -88,7 +88,7 @@ class _Outgoing:
             raise self._differs()
         note = counter(self.record.path)
         with sending(note):
-            self._crew.trying(self._key, lambda: self._bucket.put_file(self._key, data, self.record.sha256))
+            self._pool.retrying(self._key, lambda: self._bucket.put_file(self._key, data, self.record.sha256))
         note(len(data))
         return len(data)
 
@@ -119,7 +119,7 @@ class _Outgoing:
         md5 = None if there is None else hex_md5(data)
         if there is None or there != md5:
             with sending(note):
-                self._crew.trying(self._key, lambda: upload.send(number, data, md5))
+                self._pool.retrying(self._key, lambda: upload.send(number, data, md5))
         note(len(data))
         with self._lock:
             self._parts_left -= 1
@@ -129,7 +129,7 @@ class _Outgoing:
             if self._hash.hexdigest() != self.record.sha256:
                 upload.give_up()
                 raise self._differs()
-            self._crew.trying(self._key, lambda: upload.complete(self._parts))
+            self._pool.retrying(self._key, lambda: upload.complete(self._parts))
         return len(data)
 
     def _differs(self) -> IntegrityError:

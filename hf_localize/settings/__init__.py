@@ -343,8 +343,8 @@ def auto_install_requested() -> bool:
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
 
 
-def no_colour() -> bool:
-    """Tell whether the person does not want colours (``NO_COLOR``, or a terminal that has none)."""
+def no_color() -> bool:
+    """Tell whether the person does not want colors (``NO_COLOR``, or a terminal that has none)."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
@@ -353,7 +353,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hf_localize"
 
 
-def are_bars_unwanted() -> bool:
+def are_bars_disabled() -> bool:
     """Tell whether a terminal shall, or can, show no live bars.
 
     ``HF_DATASETS_DISABLE_PROGRESS_BARS`` is read as `datasets` reads it.

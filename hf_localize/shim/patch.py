@@ -90,7 +90,7 @@ def installed(**overrides: Any) -> Iterator[None]:
 
 def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, Any]:
     """Install with *overrides*, and return the layer that holds them."""
-    for name in filter(_is_being_imported, _SEAM):
+    for name in filter(_is_being_imported, _PATCH_POINTS):
         importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
     with _lock:
         _check_lock(overrides.get("lock"))
@@ -102,7 +102,7 @@ def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, A
         layer.clear()
         layer.update(values)
         _take_along()
-        for name in _SEAM:
+        for name in _PATCH_POINTS:
             if name in sys.modules and not _is_being_imported(name):
                 _wrap_module(sys.modules[name])
         if _layers:  # The seam is whole, or not imported yet.
@@ -155,7 +155,7 @@ def _wrap_module(module: ModuleType) -> None:
     with _lock:
         if not _layers:
             return
-        functions = _SEAM[module.__name__]
+        functions = _PATCH_POINTS[module.__name__]
         missing = [name for name in functions if not callable(getattr(module, name, None))]
         if missing:
             _log.error(
@@ -167,26 +167,26 @@ def _wrap_module(module: ModuleType) -> None:
             )
             uninstall()
             return
-        for name, behaviour in functions.items():
-            _wrap(module, name, behaviour)
+        for name, behavior in functions.items():
+            _wrap(module, name, behavior)
         _take_along()  # `datasets` has imported `multiprocess` by now.
         _rebind([(w.__wrapped__, w) for w in _all_wrappers()], [module])
 
 
-def _wrap(module: ModuleType, name: str, behaviour: Callable[..., Any]) -> None:
+def _wrap(module: ModuleType, name: str, behavior: Callable[..., Any]) -> None:
     wrappers = _wrappers.setdefault(name, [])
     current = getattr(module, name)
     if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
-        wrappers.append(_wrapper(current, behaviour))
+        wrappers.append(_wrapper(current, behavior))
         _say_if_hidden(current, f"{module.__name__}.{name}")
 
 
-def _wrapper(stock: Callable[..., Any], behaviour: Callable[..., Any]) -> Any:
+def _wrapper(stock: Callable[..., Any], behavior: Callable[..., Any]) -> Any:
     def wrapper(wrapped: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
         if "token" in kwargs:
             kwargs = {**kwargs, "token": hidden("token", kwargs["token"])}
         try:
-            return behaviour(wrapped, args, kwargs)
+            return behavior(wrapped, args, kwargs)
         except DatasetNotFoundError as exc:  # Its text says what each source answered.
             exc.__traceback__ = None
             raise exc from None
@@ -331,7 +331,7 @@ def _names_a_dataset(path: object) -> bool:
 
 
 #: What is wrapped, and by what.
-_SEAM: dict[str, dict[str, Callable[..., Any]]] = {
+_PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
     "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
     "datasets.inspect": {
         "get_dataset_config_names": _config_names,
@@ -340,11 +340,11 @@ _SEAM: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
-def missing_of_seam() -> list[str]:
+def missing_patch_points() -> list[str]:
     """Return what the installed `datasets` lacks of that which is wrapped."""
     return [
         f"{name}.{function}"
-        for name, functions in _SEAM.items()
+        for name, functions in _PATCH_POINTS.items()
         for function in functions
         if not callable(getattr(importlib.import_module(name), function, None))
     ]
@@ -372,5 +372,5 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record))  # It may quote what others wrote.
 
 
-for _name in _SEAM:  # Called at once for a module that is loaded; install() wraps that one.
+for _name in _PATCH_POINTS:  # Called at once for a module that is loaded; install() wraps that one.
     wrapt.register_post_import_hook(_wrap_module, _name)

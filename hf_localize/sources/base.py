@@ -11,7 +11,7 @@ from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 
 #: Which files of an entry a load needs, by its manifest; None: all.
-Wanted = Callable[[Manifest], "Collection[str] | None"]
+Needed = Callable[[Manifest], "Collection[str] | None"]
 
 
 class Entry(Protocol):
@@ -101,6 +101,6 @@ def download_command(ref: DatasetRef) -> str:
     return f"hg-localize download {ref.dataset_id}{name}{revision}"
 
 
-def instead(others: Sequence[str]) -> str:
+def alternatives(others: Sequence[str]) -> str:
     """Return, in words for a reason, what a source has of a dataset in place of what was asked for."""
     return f" (it has {', '.join(sorted(others))})" if others else ""

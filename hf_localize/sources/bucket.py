@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format import save_to_disk
 from hf_localize.format.equivalence import is_same_id, is_same_revision
-from hf_localize.format.index import Listed, Placed, read_catalog, read_placed
+from hf_localize.format.index import CatalogEntry, IndexEntry, read_catalog, read_index_entry
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.refs import (
     MANIFEST_NAME,
@@ -29,12 +29,12 @@ from hf_localize.format.refs import (
     ref_of_index_key,
     safe_part,
 )
-from hf_localize.http.retry import once_more
-from hf_localize.progress import moving
+from hf_localize.http.retry import reread
+from hf_localize.progress import task
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import NotPermittedError
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, instead
+from hf_localize.sources.base import Entry, NotHere, alternatives
 from hf_localize.sources.original_index import KEY as PRIVATE_INDEX_KEY
 from hf_localize.sources.original_index import refs_by_folder
 from hf_localize.transfer.fetch import fetch_files
@@ -52,7 +52,7 @@ class BucketEntry:
     """An entry in the bucket. ``is_indexed`` is False where the original tool wrote it."""
 
     bucket: Bucket
-    placed: Placed
+    placed: IndexEntry
     digest: str
     workers: int
     is_indexed: bool = True
@@ -91,7 +91,7 @@ class BucketEntry:
         return self.manifest
 
     def _fetch(self, files: Sequence[FileRecord], folder: Path) -> None:
-        with moving("Fetching", self.manifest.ref, files):
+        with task("Fetching", self.manifest.ref, files):
             fetch_files(files, self._open_range, folder, workers=self.workers)
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
@@ -111,14 +111,14 @@ class PrivateSource:
     name: str = NAME
 
     #: The catalog that :meth:`find` has read last, for a question about the repository that follows.
-    _read: list[list[Listed]] = field(default_factory=list, compare=False, repr=False)
+    _read: list[list[CatalogEntry]] = field(default_factory=list, compare=False, repr=False)
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the bucket's entry for *ref*: by its index, its id's catalog, or the original layout."""
         if not self.bucket.has_credentials:
             return NotHere(f"not asked: {self.bucket.missing_credentials}")
         reason = f"not in {self.bucket.address}"
-        listed: list[Listed] = []
+        listed: list[CatalogEntry] = []
 
         def by_catalog() -> BucketEntry | None:
             listed[:] = self._catalog(ref)
@@ -140,7 +140,7 @@ class PrivateSource:
                 continue
             if entry is not None:
                 return entry
-        return NotHere(f"{reason}{instead([str(found.ref) for found in listed])}")
+        return NotHere(f"{reason}{alternatives([str(found.ref) for found in listed])}")
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any indexed manifest that tells the configs of the repository of *ref*."""
@@ -161,15 +161,15 @@ class PrivateSource:
             return entry.manifest
         return repository_of(listed, ref)
 
-    def _catalog(self, ref: DatasetRef) -> list[Listed]:
+    def _catalog(self, ref: DatasetRef) -> list[CatalogEntry]:
         """Return what the bucket lists of the dataset id of *ref*, by one request."""
         key = catalog_key(ref.dataset_id)
 
-        def read() -> list[Listed]:
+        def read() -> list[CatalogEntry]:
             data = self.bucket.get(key)
             return [] if data is None else read_catalog(data, f"{key} in {self.bucket.address}")
 
-        return once_more(read)
+        return reread(read)
 
     def _first_of(self, refs: Iterable[DatasetRef], asked: DatasetRef | None = None) -> BucketEntry | None:
         """Return the first entry that is there and is what was *asked* for.
@@ -219,19 +219,19 @@ class PrivateSource:
 
     def _unindexed(self, folder: str, manifest: Manifest, etags: str = "") -> BucketEntry:
         digest = hashlib.sha256(f"{manifest.digest}{etags}".encode()).hexdigest()
-        return BucketEntry(self.bucket, Placed(manifest, folder), digest, self.workers, is_indexed=False)
+        return BucketEntry(self.bucket, IndexEntry(manifest, folder), digest, self.workers, is_indexed=False)
 
 
 def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:
     """Return the entry whose commit mark is at *ref*'s index key, by one request."""
-    return once_more(lambda: _read_mark(bucket, ref, workers))
+    return reread(lambda: _read_mark(bucket, ref, workers))
 
 
 def _read_mark(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:
     data = bucket.get(ref.index_key)
     if data is None:
         return None
-    placed = read_placed(data, f"{ref.index_key} in {bucket.address}")
+    placed = read_index_entry(data, f"{ref.index_key} in {bucket.address}")
     if not placed.manifest.answers(ref):
         raise IntegrityError(
             f"{ref.index_key} in {bucket.address} describes {placed.manifest.ref}, not {ref}"

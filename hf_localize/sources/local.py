@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_localize.format.manifest import Manifest, repository_of
 from hf_localize.format.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, Wanted, instead
+from hf_localize.sources.base import Entry, Needed, NotHere, alternatives
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.origins import Origin
 from hf_localize.store.store import Store, reading
@@ -24,7 +24,7 @@ class LocalSource:
 
     store: Store
     #: What the load needs: an entry that is here in part answers it if it has that.
-    wanted: Wanted | None = None
+    needed: Needed | None = None
     kind: str = "local"
     name: str = SOURCE_NAMES["local"]
 
@@ -50,13 +50,13 @@ class LocalSource:
             self._warn_of_another_bucket(entry)
             return entry
         if (partial := self.store.find_partial(ref)) is not None:
-            if self.wanted is not None and partial.has(self.wanted(partial.manifest)):
+            if self.needed is not None and partial.has(self.needed(partial.manifest)):
                 self._warn_of_another_bucket(partial)
                 return partial
             reason = f"only a part of it is in {self.store.path}: {partial.summary()}"
             return NotHere(reason, is_partial=True)
         others = [str(manifest.ref) for manifest in self.store.manifests_of(ref)]
-        reason = f"not in {self.store.path}{instead(others)}"
+        reason = f"not in {self.store.path}{alternatives(others)}"
         if buckets := self.store.buckets_with(ref):
             names = ", ".join(map(str, buckets))
             reason += f"; the original tool keeps a copy there from {names}: configure that bucket to load it"

@@ -15,7 +15,7 @@ from hf_localize.errors import (
     InvalidRefError,
     UnreachableError,
 )
-from hf_localize.format.index import Placed, catalog_keys, read_catalog
+from hf_localize.format.index import IndexEntry, catalog_keys, read_catalog
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, original_mark
 from hf_localize.format.save_to_disk import ORIGINAL_CARD_FILE
@@ -65,7 +65,7 @@ def mark_shared_id(bucket: Bucket, manifest: Manifest) -> None:
         _log.debug("whether the original tool has data of %s is not known: %s", ref.dataset_id, exc)
 
 
-def enter(bucket: Bucket, placed: Placed) -> bool:
+def enter(bucket: Bucket, placed: IndexEntry) -> bool:
     """List an entry in the original tool's index, where there is one, and tell whether it is listed."""
     manifest, folder = placed.manifest, placed.manifest.ref.folders[0]
     ref = manifest.ref

@@ -22,10 +22,10 @@ from hf_localize.format.public_records import PublicRecord, read_records, usable
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.format.zip import reader
 from hf_localize.http.public_files import PublicFiles
-from hf_localize.http.retry import once_more, trying
-from hf_localize.progress import Item, counter, moving
+from hf_localize.http.retry import reread, retrying
+from hf_localize.progress import Item, counter, task
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, instead
+from hf_localize.sources.base import Entry, NotHere, alternatives
 from hf_localize.transfer.disk_space import require_room
 from hf_localize.transfer.fetch import OpenRange, fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
@@ -96,9 +96,9 @@ class ZipEntry(ZipFetch):
     def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
         """Write the files *paths* into *folder*, each verified, and return the manifest."""
         chosen = set(paths)
-        wanted = [record for record in self.manifest.files if record.path in chosen]
-        with moving("Fetching", self.manifest.ref, wanted):
-            fetch_files(wanted, self.open_range, folder, workers=self.workers)
+        needed = [record for record in self.manifest.files if record.path in chosen]
+        with task("Fetching", self.manifest.ref, needed):
+            fetch_files(needed, self.open_range, folder, workers=self.workers)
         return self.manifest
 
     def open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
@@ -122,7 +122,7 @@ class PublicSource:
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the shared ZIP for *ref*, found by the fields of its record."""
-        return once_more(lambda: self._find(ref))
+        return reread(lambda: self._find(ref))
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
         where = self.files.url(PUBLIC_RECORDS_KEY)
@@ -136,7 +136,7 @@ class PublicSource:
         matching = [record for record in records if record.answers(ref)]
         if not matching:
             others = [str(record.ref) for record in records if is_same_id(record, ref.dataset_id)]
-            return NotHere(f"not among the records of {where}{instead(others)}")
+            return NotHere(f"not among the records of {where}{alternatives(others)}")
         entry = self.open_record(min(matching, key=lambda found: found.ref != ref))
         if isinstance(entry, ZipEntry) and not entry.manifest.answers(ref):
             raise IntegrityError(f"{entry.record.zip_key} is not {ref}, though its record says so")
@@ -222,8 +222,8 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
                         note(sink.tell() + sink.write(piece))
 
     whole = None if record.size_bytes is None else [Item(record.zip_key, record.size_bytes)]
-    with moving("Fetching", record.ref, whole):
-        trying(record.zip_key, go_on)
+    with task("Fetching", record.ref, whole):
+        retrying(record.zip_key, go_on)
     if record.sha256 is not None and hash_file(path, record.zip_key).sha256 != record.sha256:
         path.unlink()
         raise IntegrityError(f"{files.url(record.zip_key)} does not have the sha256 of its record")
@@ -245,11 +245,11 @@ def unpack(
     where = path.name
     with open(path, "rb") as file, reader.open_zip(file, where) as archive:
         members = reader.members_of(archive, where)
-        wanted = records or tuple(FileRecord(name, info.file_size) for name, info in members.items())
-        if sum(record.size_bytes for record in wanted) > limit_bytes:
+        needed = records or tuple(FileRecord(name, info.file_size) for name, info in members.items())
+        if sum(record.size_bytes for record in needed) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
-        with moving("Unpacking", where, wanted):
-            return fetch_files(wanted, functools.partial(_open_foreign, archive), folder, workers=workers)
+        with task("Unpacking", where, needed):
+            return fetch_files(needed, functools.partial(_open_foreign, archive), folder, workers=workers)
 
 
 def _open_foreign(archive: zipfile.ZipFile, name: str, start: int, _stop: int | None) -> io.RawIOBase:

@@ -34,17 +34,17 @@ from hf_localize.format.arrow.shards import check_shards
 from hf_localize.format.lockfile import Lock, Locked
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.renamed_ids import present_ref
+from hf_localize.format.renamed_ids import current_ref
 from hf_localize.http.deadline import within
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import (
     Entry,
+    Needed,
     NotHere,
     RepositorySource,
     Source,
     StoredEntry,
-    Wanted,
     download_command,
 )
 from hf_localize.sources.pinned import find_pinned
@@ -129,7 +129,7 @@ class Resolver:
         ref: DatasetRef,
         *,
         skip_local: bool = False,
-        wanted: Wanted | None = None,
+        needed: Needed | None = None,
         is_checked: bool = True,
     ) -> LocalEntry:
         """Return the entry for *ref* in the local store, fetched there if need be.
@@ -143,7 +143,7 @@ class Resolver:
         return self._first(
             ref,
             self._usable(skip_local),
-            functools.partial(self._bring_home, force=skip_local, wanted=wanted, is_checked=is_checked),
+            functools.partial(self._localize, force=skip_local, needed=needed, is_checked=is_checked),
         )
 
     def localize_entry(
@@ -152,14 +152,14 @@ class Resolver:
         ref: DatasetRef,
         *,
         force: bool = False,
-        wanted: Wanted | None = None,
+        needed: Needed | None = None,
         is_checked: bool = True,
     ) -> LocalEntry:
         """Return *entry* in the local store; if it can't be fetched, another source's entry.
 
         Args:
             force: fetch it also where the store has the same content.
-            wanted: what of it is needed, where that is not all.
+            needed: what of it is needed, where that is not all.
             is_checked: what the store has is known to be what its manifest says.
 
         Raises:
@@ -167,7 +167,7 @@ class Resolver:
         """
         try:
             with one_load():
-                return self._bring_home(entry, ref, force, wanted, is_checked)
+                return self._localize(entry, ref, force, needed, is_checked)
         except HfLocalizeError as exc:
             if isinstance(exc, _NO_ANSWER):
                 raise
@@ -175,7 +175,7 @@ class Resolver:
             self._report(answer, ref)
         # What is damaged may have been replaced meanwhile. Otherwise the source is not tried again.
         given = [] if isinstance(answer.error, IntegrityError) else [answer]
-        use = functools.partial(self._bring_home, force=False, wanted=wanted, is_checked=is_checked)
+        use = functools.partial(self._localize, force=False, needed=needed, is_checked=is_checked)
         return self._first(ref, self.sources, use, given)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
@@ -184,7 +184,7 @@ class Resolver:
         for source in self.sources:
             if isinstance(source, RepositorySource):
                 try:
-                    for name in filter(None, (ref, present_ref(ref))):
+                    for name in filter(None, (ref, current_ref(ref))):
                         known = budget.ask(source, functools.partial(source.repository, name))
                         if known is not None:
                             return known
@@ -273,8 +273,8 @@ class Resolver:
                 raise
             return use(newer, ref)
 
-    def _bring_home(
-        self, entry: Entry, ref: DatasetRef, force: bool, wanted: Wanted | None, is_checked: bool
+    def _localize(
+        self, entry: Entry, ref: DatasetRef, force: bool, needed: Needed | None, is_checked: bool
     ) -> LocalEntry:
         started = time.monotonic()
         if isinstance(entry, LocalEntry):
@@ -284,40 +284,40 @@ class Resolver:
             return entry
         key = entry.digest if isinstance(entry, StoredEntry) else ref.suffix[1:] + "-hub"
         with staging_folder(self.store, key) as folder:
-            home = None if force else self._home_of(entry, ref)
-            if home is None and isinstance(entry, StoredEntry):
-                home = self._fetch(entry, folder, force, wanted)
-            if home is None:
+            local = None if force else self._local_copy_of(entry, ref)
+            if local is None and isinstance(entry, StoredEntry):
+                local = self._fetch(entry, folder, force, needed)
+            if local is None:
                 manifest = entry.fetch_into(folder)
                 self._check_staged(folder, manifest, None)
-                home = commit(self.store, folder, manifest)
+                local = commit(self.store, folder, manifest)
             is_of_bucket = entry.source in (SOURCE_NAMES["s3"], SOURCE_NAMES["public"])
             with bookkeeping(f"{ref} is stored, but where it came from could not be recorded"):
-                record_origin(self.store.path, home.manifest, self.store.bucket if is_of_bucket else None)
-        _log_resolution(ref, entry.source, home, f"{time.monotonic() - started:.1f} s")
-        return home
+                record_origin(self.store.path, local.manifest, self.store.bucket if is_of_bucket else None)
+        _log_resolution(ref, entry.source, local, f"{time.monotonic() - started:.1f} s")
+        return local
 
     def _fetch(
-        self, entry: StoredEntry, folder: Path, force: bool, wanted: Wanted | None
+        self, entry: StoredEntry, folder: Path, force: bool, needed: Needed | None
     ) -> LocalEntry | None:
-        """Fetch what is *wanted* of *entry*, to what is here of it already; None: all is needed."""
+        """Fetch what is *needed* of *entry*, to what is here of it already; None: all is needed."""
         here = None if force else self.store.find_partial(entry.manifest.ref)
         if here is not None and here.digest != entry.digest:
             here = None
-        paths = wanted(entry.manifest) if wanted is not None else None
+        paths = needed(entry.manifest) if needed is not None else None
         there = here.paths() if here is not None else frozenset()
         if paths is not None and not entry.manifest.shard_paths() <= there | set(paths):
             missing = sorted(set(paths) - there)
             if not force:
-                self.store.lend_same_content(entry.manifest, missing, folder)
+                self.store.link_same_content(entry.manifest, missing, folder)
             manifest = entry.fetch_some(folder, missing) if missing else entry.manifest
             self._check_staged(folder, manifest, missing)
             return commit_part(self.store, folder, manifest, missing)
         if not force:
-            self.store.lend_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
+            self.store.link_same_content(entry.manifest, entry.manifest.shard_paths() - there, folder)
         if here is None:
             return None
-        here.lend(folder)  # Each was checked when it came, so only the others are looked at.
+        here.link_into(folder)  # Each was checked when it came, so only the others are looked at.
         missing = sorted({file.path for file in entry.manifest.files} - there)
         manifest = entry.fetch_some(folder, missing)
         self._check_staged(folder, manifest, None)
@@ -330,23 +330,23 @@ class Resolver:
             shutil.rmtree(folder)  # Nothing of it is of use to another try.
             raise
 
-    def _home_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
+    def _local_copy_of(self, entry: Entry, ref: DatasetRef) -> LocalEntry | None:
         """Return what another process has stored while this one waited for the staging folder."""
         try:
-            present = present_ref(ref)
-            home = self.store.find(ref) or (self.store.find(present) if present is not None else None)
+            present = current_ref(ref)
+            local = self.store.find(ref) or (self.store.find(present) if present is not None else None)
         except IntegrityError:
             return None
-        if home is None or not isinstance(entry, StoredEntry) or home.digest != entry.digest:
+        if local is None or not isinstance(entry, StoredEntry) or local.digest != entry.digest:
             return None
-        return home if home.manifest.says_as(entry.manifest) else None
+        return local if local.manifest.says_as(entry.manifest) else None
 
     def _report(self, answer: Answer, ref: DatasetRef) -> None:
         """Warn of a failing source once in a process; say it again at DEBUG."""
         key = (answer.source, type(answer.error).__name__)
         level = logging.DEBUG if key in _warned else logging.WARNING
         _warned.add(key)
-        _log.log(level, "%s: %s failed and is passed over: %s", ref, answer.source, answer.reason)
+        _log.log(level, "%s: %s failed and is skipped: %s", ref, answer.source, answer.reason)
 
 
 def find_by_either_id(
@@ -361,7 +361,7 @@ def find_by_either_id(
         find: asks the source for a ref.
     """
     found = find(ref)
-    present = present_ref(ref)
+    present = current_ref(ref)
     if not isinstance(found, NotHere) or present is None or kind == "hub":
         return found, ref
     other = find(present)
@@ -390,14 +390,14 @@ def not_found(
     """
     errors = [answer.error for answer in answers]
     kind: type[DatasetNotFoundError] = DatasetNotFoundError
-    for failure, wanted in (
+    for failure, needed in (
         (ConflictError, DatasetConflictError),
         (UnreachableError, DatasetUnreachableError),
         (AccessDeniedError, DatasetDeniedError),
         (IntegrityError, DatasetCorruptError),
     ):
         if any(isinstance(error, failure) for error in errors):
-            kind = wanted
+            kind = needed
     asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
     error = kind(
         f"Dataset {ref}{as_locked or ''} could not be found.\nAsked, in this order:\n{asked}\n"
@@ -435,9 +435,7 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
             f"To add own data: hg-localize register PATH {ref.dataset_id}"
         )
     failed = (
-        "Mend what failed above, or publish it"
-        if any(a.has_failed for a in answers)
-        else "To publish it, run"
+        "Fix what failed above, or publish it" if any(a.has_failed for a in answers) else "To publish it, run"
     )
     return f"{failed} where the Hub and the bucket are in reach: {command}"
 
@@ -463,11 +461,11 @@ class _Budget:
             self.seconds -= time.monotonic() - started
 
 
-def _log_resolution(ref: DatasetRef, source: str, home: LocalEntry, how: str) -> None:
+def _log_resolution(ref: DatasetRef, source: str, local: LocalEntry, how: str) -> None:
     """Log, as one line at INFO, who answered for *ref*, what of it is here, and *how* it came."""
     if not _log.isEnabledFor(logging.INFO):
         return
-    paths = home.paths()
-    size_mb = sum(file.size_bytes for file in home.manifest.files if file.path in paths) / 1e6
-    count = f"{len(paths)} of {len(home.manifest.files)}" if home.is_partial else str(len(paths))
+    paths = local.paths()
+    size_mb = sum(file.size_bytes for file in local.manifest.files if file.path in paths) / 1e6
+    count = f"{len(paths)} of {len(local.manifest.files)}" if local.is_partial else str(len(paths))
     _log.info("%s ← %s, %s files, %.1f MB, %s", ref, source, count, size_mb, how)

@@ -11,7 +11,7 @@ from hf_localize.format.lockfile import Lock, read_lock
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES, Settings, current
-from hf_localize.sources.base import Entry, NotHere, RepositorySource, Source, Wanted
+from hf_localize.sources.base import Entry, Needed, NotHere, RepositorySource, Source
 from hf_localize.sources.local import LocalSource
 from hf_localize.sources.resolver import Resolver
 from hf_localize.store.origins import Origin
@@ -37,7 +37,9 @@ class Session:
         """Return the local store."""
         settings = self.settings
         return Store(
-            settings.datasets_store_path, is_wary=settings.verify == "always", bucket=self.bucket_origin
+            settings.datasets_store_path,
+            verifies_hashes=settings.verify == "always",
+            bucket=self.bucket_origin,
         )
 
     @property
@@ -54,16 +56,16 @@ class Session:
         return _bucket(self.settings)
 
     @property
-    def outside(self) -> PublicFiles:
+    def public_files(self) -> PublicFiles:
         """Return the public files, as somebody without credentials reads them."""
         if self.settings.public_url is not None:
             return self._public_files(self.settings.public_url)
         if self.settings.s3_bucket_name is None:
             raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
-        return self.bucket_from_outside
+        return self.public_bucket_files
 
     @property
-    def bucket_from_outside(self) -> PublicFiles:
+    def public_bucket_files(self) -> PublicFiles:
         """Return the bucket itself, as somebody without credentials reads it, past any CDN."""
         return self._public_files(*self.bucket.public_urls)
 
@@ -107,7 +109,7 @@ class Session:
         hub: Source | None = None,
         *,
         only: tuple[str, ...] | None = None,
-        wanted: Wanted | None = None,
+        needed: Needed | None = None,
         locked: bool = False,
     ) -> Resolver:
         """Return the resolver over the enabled sources.
@@ -116,13 +118,13 @@ class Session:
             locked: keep to the lock file, if one is in force.
             hub: the Hub as a source, which only the caller can make; None leaves it out.
             only: these kinds of sources, in place of the enabled ones.
-            wanted: what the load needs of an entry; None: all of it.
+            needed: what the load needs of an entry; None: all of it.
 
         Raises:
             LockError: the lock file can't be read.
         """
         kinds = self.enabled if only is None else only
-        sources = (hub if kind == "hub" else self._source(kind, wanted) for kind in kinds)
+        sources = (hub if kind == "hub" else self._source(kind, needed) for kind in kinds)
         lock = self.lock if locked else None
         return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds, lock)
 
@@ -140,9 +142,9 @@ class Session:
         """Return the kinds of sources that a load asks, in order."""
         return ("local",) if self.settings.offline else self.settings.sources
 
-    def _source(self, kind: str, wanted: Wanted | None) -> Source | None:
+    def _source(self, kind: str, needed: Needed | None) -> Source | None:
         if kind == "local":
-            return LocalSource(self.store, wanted)
+            return LocalSource(self.store, needed)
         if kind == "s3" and self.settings.s3_bucket_name:
             return RemoteSource("s3", SOURCE_NAMES["s3"], self)
         if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):
@@ -182,7 +184,7 @@ class RemoteSource:
             return PrivateSource(self._session.bucket, workers)
         from hf_localize.sources.public import PublicSource
 
-        return PublicSource(self._session.outside, workers)
+        return PublicSource(self._session.public_files, workers)
 
 
 def _reopen(kind: str, name: str) -> RemoteSource:

@@ -24,11 +24,11 @@ from hf_localize.store.origins import record_origin
 from hf_localize.store.places import TRIES, identity_of
 from hf_localize.store.staging import (
     changing,
+    delete_discarded,
     discard,
+    discard_retired,
     lock,
-    move_to_former,
-    put_away,
-    set_aside,
+    retire,
     writing,
 )
 from hf_localize.store.store import Store
@@ -57,7 +57,7 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
             entry = _take_place(store, staging, folder, manifest)
             if entry is not None:
                 for part in store.places.partials_of(manifest.ref):
-                    set_aside(store, part)
+                    discard(store, part)
                 point_at(store.path, manifest)
                 return entry
     raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
@@ -75,7 +75,7 @@ def commit_part(store: Store, staging: Path, manifest: Manifest, paths: Collecti
     with lock(store, f"{manifest.ref.suffix[1:]}-partial"):
         for other in store.places.partials_of(manifest.ref):
             if other != place:
-                set_aside(store, other)
+                discard(store, other)
         place.mkdir(parents=True, exist_ok=True)
         if store.open_partial(place) is None:
             part = place / f".{uuid.uuid4().hex}"
@@ -116,13 +116,13 @@ def remove(store: Store, place: Path) -> None:
                 if (manifest := read_manifest_in(place)) is not None:
                     remove_pointers(store.path, manifest)
                     record_origin(store.path, manifest, None)
-            for former in store.places.formers(store.places.folder_of(place)):
-                if former != place:
-                    put_away(store, former)  # Else it would be seen again.
-        aside = set_aside(store, place)
+            for retired in store.places.retired_at(store.places.folder_of(place)):
+                if retired != place:
+                    discard_retired(store, retired)  # Else it would be seen again.
+        aside = discard(store, place)
         if aside is not None:
             flush(place.parent)
-            discard(store, aside)  # What is left of it is gone after a day.
+            delete_discarded(store, aside)  # What is left of it is gone after a day.
         with contextlib.suppress(OSError):  # The folders of its id and config, if they are empty.
             place.parent.rmdir()
             place.parent.parent.rmdir()
@@ -152,11 +152,11 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
         if present and is_same and present.says_as(manifest) and _is_whole(store, place, present):
             return LocalEntry.at(place, present)
         try:
-            former = _make_way(store, folder)
-            if former is not None and not _is_of(former, manifest):  # It came in this very moment.
-                os.rename(former, place)
+            retired = _make_way(store, folder)
+            if retired is not None and not _is_of(retired, manifest):  # It came in this very moment.
+                os.rename(retired, place)
                 return None
-            formers = store.places.formers(folder)
+            retired_at = store.places.retired_at(folder)
             offer(
                 staging,
                 store.places.by_digest(place, manifest.digest),
@@ -171,8 +171,8 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
             continue
         flush(place.parent)
         # These made way for it, or for one before: from now on a reader need not find them.
-        for former in formers:
-            put_away(store, former)
+        for retired in retired_at:
+            discard_retired(store, retired)
         return LocalEntry(place, manifest, is_saved=bool(manifest.splits), identity=identity)
     raise AssertionError
 
@@ -183,7 +183,7 @@ def _make_way(store: Store, folder: str) -> Path | None:
     A folder that has files can't be replaced by one rename; between the two a process may end.
     """
     if (store.path / folder).exists():
-        return move_to_former(store, folder)
+        return retire(store, folder)
     return None
 
 
@@ -201,7 +201,7 @@ def _manifest_in(place: Path) -> Manifest | None:
 
 
 def _is_whole(store: Store, place: Path, manifest: Manifest) -> bool:
-    return not problems_in(place, manifest.files, deep=store.is_wary)
+    return not problems_in(place, manifest.files, deep=store.verifies_hashes)
 
 
 def _remove_others(folder: Path, manifest: Manifest) -> None:

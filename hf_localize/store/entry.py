@@ -103,7 +103,7 @@ class LocalEntry:
         none = ", ".join(name for name, (n, _) in counts.items() if not n)
         return f"{some or 'no shard'}{f'; nothing of {none}' if some and none else ''}"
 
-    def lend(self, folder: Path) -> None:
+    def link_into(self, folder: Path) -> None:
         """Link the files that are here into *folder*, so that they need not be fetched again."""
         for path in self.paths():
             target = folder / path

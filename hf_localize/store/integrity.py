@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_localize.errors import IntegrityError
 from hf_localize.format.files import hash_file
 from hf_localize.format.manifest import FileRecord, Manifest
-from hf_localize.progress import moving
+from hf_localize.progress import task
 from hf_localize.transfer.workers import run_all
 
 
@@ -52,7 +52,7 @@ def verify_folder(folder: Path, manifest: Manifest) -> None:
     Raises:
         IntegrityError: a file is absent or differs.
     """
-    with moving("Checking", manifest.ref, manifest.files):
+    with task("Checking", manifest.ref, manifest.files):
         problems = problems_in(folder, manifest.files, deep=True)
     for path, problem in problems.items():
         raise IntegrityError(f"{folder / path} {problem}")

@@ -43,14 +43,14 @@ def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str
 
 
 def link_into(
-    places: Places, entry: LocalEntry, record: FileRecord, target: Path, *, is_wary: bool = False
+    places: Places, entry: LocalEntry, record: FileRecord, target: Path, *, verifies_hashes: bool = False
 ) -> None:
     """Have *target* be the file *record* of *entry*: link it, or copy it where no link is safe.
 
     What is at *target* already, and leads where another content may come, is replaced.
 
     Args:
-        is_wary: check the sha256 of a copy that is there already, too.
+        verifies_hashes: check the sha256 of a copy that is there already, too.
 
     Raises:
         FileNotFoundError: the store does not have the file any more.
@@ -64,7 +64,7 @@ def link_into(
     fresh = target.with_name(f".{uuid.uuid4().hex}") if there else target
     links_are_free = file_system_of(places.root) != "overlay"  # There they copy what is in a lower layer.
     if not (links_are_free and _has_linked(entry, record, offered, fresh)):
-        if there and not target.is_symlink() and not problem_with(target, record, deep=is_wary):
+        if there and not target.is_symlink() and not problem_with(target, record, deep=verifies_hashes):
             return  # A copy.
         if offered is not None and links_are_free and not offered.exists():
             _offer_late(entry, record, offered)

@@ -36,35 +36,35 @@ class Places:
         there = self.root / folder
         if (there / MANIFEST_NAME).exists():
             return there
-        formers = self.formers(folder)
+        retired_at = self.retired_at(folder)
         if there.exists():  # In an image layer it makes way file by file, the manifest first.
-            formers = [former for former in formers if (former / MANIFEST_NAME).exists()]
-        return next(iter(formers), there)
+            retired_at = [retired for retired in retired_at if (retired / MANIFEST_NAME).exists()]
+        return next(iter(retired_at), there)
 
-    def new_former(self, folder: str) -> Path:
+    def new_retired(self, folder: str) -> Path:
         """Return a new place to which the entry at *folder* makes way for another, until that is there."""
-        return self.former_root / f".{uuid.uuid4().hex}" / folder
+        return self.retired_root / f".{uuid.uuid4().hex}" / folder
 
-    def formers(self, folder: str) -> list[Path]:
+    def retired_at(self, folder: str) -> list[Path]:
         """Return the places to which entries at *folder* have made way."""
-        return [place for root in self._former_roots() if (place := Path(root, folder)).is_dir()]
+        return [place for root in self._retired_roots() if (place := Path(root, folder)).is_dir()]
 
-    def all_formers(self) -> list[Path]:
+    def all_retired(self) -> list[Path]:
         """Return the places to which entries have made way."""
-        return [Path(root, folder) for root in self._former_roots() for folder in _folders_in(root)]
+        return [Path(root, folder) for root in self._retired_roots() for folder in _folders_in(root)]
 
     @property
-    def former_root(self) -> Path:
+    def retired_root(self) -> Path:
         """Return the folder that has another time of change before anything below it is put away."""
         return self.root / _WORK / "former"
 
-    def last_change_of_former(self) -> int | None:
+    def last_change_of_retired(self) -> int | None:
         """Return what is another as soon as an entry that had made way is put away."""
-        return _changed(self.former_root)
+        return _changed(self.retired_root)
 
-    def _former_roots(self) -> list[str]:
+    def _retired_roots(self) -> list[str]:
         """Return the folders below which entries make way: each writer's own, and one of older versions."""
-        root = str(self.former_root)
+        root = str(self.retired_root)
         try:
             with os.scandir(root) as items:
                 return [root, *(item.path for item in items if item.name.startswith("."))]
@@ -92,7 +92,7 @@ class Places:
 
     def folder_of(self, place: Path) -> str:
         """Return the folder of the entry at *place*: relative to the store, wherever it is just now."""
-        for root in (self.former_root, self.root / _WORK / "partial", self.root):
+        for root in (self.retired_root, self.root / _WORK / "partial", self.root):
             if place.is_relative_to(root):
                 # A writer makes way to a folder of its own in `former`, whose name begins with a dot.
                 parts = place.relative_to(root).parts
@@ -152,17 +152,17 @@ class Places:
     def _folders_named(self, is_wanted: Callable[[str], bool]) -> list[str]:
         """Return the entries' folders, sorted, in which *is_wanted* wants the first name, in small letters.
 
-        What makes way for another is where it was or in ``former``; if anything went in or out there
+        What makes way for another is where it was or in ``retired``; if anything went in or out there
         meanwhile, it may have been seen at neither.
         """
         found: set[str] = set()
-        state = self.last_change_of_former()
+        state = self.last_change_of_retired()
         for _ in range(TRIES):
-            for roots in (self._former_roots(), [str(self.root)], self._former_roots()):
+            for roots in (self._retired_roots(), [str(self.root)], self._retired_roots()):
                 for root in roots:
                     names = [name for name in _subfolders(root) if is_wanted(name.lower())]
                     found.update(folder for name in names for folder in _folders_below(name, root))
-            before, state = state, self.last_change_of_former()
+            before, state = state, self.last_change_of_retired()
             if before == state:
                 break
         return sorted(found)

@@ -139,7 +139,7 @@ def _why_kept(
     if any(inode in in_use for _, inode in item.inodes):
         return "a process uses it"
     if not can_be_had_again(item.entry):
-        return "nobody else is known to have it"
+        return "no other copy is known"
     return None
 
 

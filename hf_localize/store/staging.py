@@ -211,16 +211,16 @@ def changing(store: Store, folder: str) -> contextlib.AbstractContextManager[Non
     return lock(store, f"place-{hashlib.sha256(folder.encode()).hexdigest()[:16]}")
 
 
-def put_away(store: Store, former: Path) -> None:
-    """Set aside what another entry has taken the place of, at *former*, where readers found it meanwhile.
+def discard_retired(store: Store, retired: Path) -> None:
+    """Set aside what another entry has taken the place of, at *retired*, where readers found it meanwhile.
 
     A folder without manifest is somebody's own: it is kept in ``.hgloc/kept``, which is never emptied.
     """
-    _let_time_pass(store.places.former_root)
-    kind = "set-aside" if (former / MANIFEST_NAME).exists() else "kept"
-    if (aside := set_aside(store, former, kind)) is not None:
-        _log.info("%s, as it was, was set aside as %s", store.path / store.places.folder_of(former), aside)
-    remove_empty_folders(former)
+    _let_time_pass(store.places.retired_root)
+    kind = "set-aside" if (retired / MANIFEST_NAME).exists() else "kept"
+    if (aside := discard(store, retired, kind)) is not None:
+        _log.info("%s, as it was, was set aside as %s", store.path / store.places.folder_of(retired), aside)
+    remove_empty_folders(retired)
 
 
 def remove_empty_folders(place: Path) -> None:
@@ -230,7 +230,7 @@ def remove_empty_folders(place: Path) -> None:
             folder.rmdir()
 
 
-def set_aside(store: Store, place: Path, kind: str = "set-aside") -> Path | None:
+def discard(store: Store, place: Path, kind: str = "set-aside") -> Path | None:
     """Move *place* out of sight, into a folder of .hgloc that is emptied after a day; None: it is gone."""
     aside = store.places.work(kind) / uuid.uuid4().hex
     try:
@@ -241,16 +241,16 @@ def set_aside(store: Store, place: Path, kind: str = "set-aside") -> Path | None
     return aside
 
 
-def move_to_former(store: Store, folder: str) -> Path:
+def retire(store: Store, folder: str) -> Path:
     """Move the entry at *folder* to where readers find it until another one is in its place."""
-    former = store.places.new_former(folder)
-    former.parent.mkdir(parents=True, exist_ok=True)
+    retired = store.places.new_retired(folder)
+    retired.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _rename(store.path / folder, former)
+        _rename(store.path / folder, retired)
     except OSError:
-        remove_empty_folders(former)
+        remove_empty_folders(retired)
         raise
-    return former
+    return retired
 
 
 def _move_out(store: Store, place: Path, aside: Path) -> None:
@@ -259,10 +259,10 @@ def _move_out(store: Store, place: Path, aside: Path) -> None:
     except OSError as exc:
         if exc.errno != errno.EXDEV:
             raise
-        if not store.places.is_partial(place) and not place.is_relative_to(store.places.former_root):
-            former = move_to_former(store, store.places.folder_of(place))
-            os.rename(former, aside)
-            remove_empty_folders(former)
+        if not store.places.is_partial(place) and not place.is_relative_to(store.places.retired_root):
+            retired = retire(store, store.places.folder_of(place))
+            os.rename(retired, aside)
+            remove_empty_folders(retired)
         else:
             _rename(place, aside)
 
@@ -302,7 +302,7 @@ def _remove_moved(place: Path, target: Path) -> None:
             Path(root).rmdir()
 
 
-def discard(store: Store, aside: Path) -> None:
+def delete_discarded(store: Store, aside: Path) -> None:
     """Remove an entry that was set aside, and what it offers to symbolic links."""
     for offered in _offered_of(store, aside):
         shutil.rmtree(offered, ignore_errors=True)
@@ -346,23 +346,23 @@ def _let_time_pass(folder: Path) -> None:
         os.utime(folder)
 
 
-def put_away_formers(store: Store) -> None:
+def discard_all_retired(store: Store) -> None:
     """Put away what processes have left that ended while an entry made way for another.
 
     What is listed first and then has an entry in its place is older than that, whatever others do meanwhile.
     """
-    for former in store.places.all_formers():
-        there = store.path / store.places.folder_of(former)
-        if (there / MANIFEST_NAME).exists() or (there.exists() and not (former / MANIFEST_NAME).exists()):
-            put_away(store, former)
+    for retired in store.places.all_retired():
+        there = store.path / store.places.folder_of(retired)
+        if (there / MANIFEST_NAME).exists() or (there.exists() and not (retired / MANIFEST_NAME).exists()):
+            discard_retired(store, retired)
         elif there.exists():
-            _remove_moved(there, former)
+            _remove_moved(there, retired)
 
 
 def _remove_stale(store: Store) -> None:
     from filelock import Timeout
 
-    put_away_formers(store)
+    discard_all_retired(store)
     limit = time.time() - _STALE_SECONDS
     for path in store.places.left_behind():
         # A staging folder that a process holds is in use, however old it looks; what this user may not
@@ -370,7 +370,7 @@ def _remove_stale(store: Store) -> None:
         locked = _file_lock(store, Owner.key_of(path.name))
         with contextlib.suppress(FileNotFoundError, PermissionError, Timeout), locked.acquire(timeout=0):
             if path.stat().st_mtime < limit and not _is_in_use(store, path, limit):
-                discard(store, path)
+                delete_discarded(store, path)
 
 
 def _is_in_use(store: Store, path: Path, limit: float) -> bool:

@@ -66,7 +66,7 @@ class Store:
 
     path: Path
     #: Check the sha256 of an entry's files before it is used (``HGLOC_VERIFY=always``), not their sizes.
-    is_wary: bool = False
+    verifies_hashes: bool = False
     #: The bucket that is configured: what the original tool keeps of others is not for its loads.
     bucket: Origin | None = None
 
@@ -125,7 +125,7 @@ class Store:
         """Return what is here of an entry for *ref* of which a load has needed only a part, or None."""
         for entry in map(self.open_partial, (*self.places.partials_of(ref), *self.places.partial())):
             if entry is not None and entry.manifest.answers(ref):
-                return replace(entry, damaged=_damaged(entry)) if self.is_wary else entry
+                return replace(entry, damaged=_damaged(entry)) if self.verifies_hashes else entry
         return None
 
     def holding(self, manifest: Manifest) -> LocalEntry | None:
@@ -209,17 +209,17 @@ class Store:
                 found[entry.manifest.ref] = entry.manifest
         return list(found.values())
 
-    def lend_same_content(self, manifest: Manifest, paths: Collection[str], staging: Path) -> None:
+    def link_same_content(self, manifest: Manifest, paths: Collection[str], staging: Path) -> None:
         """Link into *staging* those files *paths* of which other entries of the dataset id have the bytes.
 
         Each is checked first: the hash in its own manifest may be that of what it once was.
         """
         chosen = set(paths)
-        wanted = {(f.size_bytes, f.sha256): f for f in manifest.files if f.path in chosen and f.sha256}
-        for folder in self.places.folders_of_id(manifest.ref) if wanted else ():
+        needed = {(f.size_bytes, f.sha256): f for f in manifest.files if f.path in chosen and f.sha256}
+        for folder in self.places.folders_of_id(manifest.ref) if needed else ():
             present = self.manifest_at(folder)
             for file in present.files if present is not None else ():
-                record = wanted.get((file.size_bytes, file.sha256))
+                record = needed.get((file.size_bytes, file.sha256))
                 if record is None or (staging / record.path).exists():
                     continue
                 with contextlib.suppress(IntegrityError, OSError):  # Then it is fetched.
@@ -332,7 +332,7 @@ class Store:
     def _checked(self, entry: LocalEntry) -> LocalEntry:
         if not entry.has_manifest:
             return entry
-        if self.is_wary:
+        if self.verifies_hashes:
             verify_folder(entry.folder, entry.manifest)
         folder, inodes = str(entry.folder), {}
         for file in entry.manifest.files:  # Written out: a load of many shards waits for it.
@@ -361,7 +361,7 @@ class Store:
             if manifest is not None and identity is not None:
                 return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
             # Nothing, or a folder of a person; unless others replace it just now.
-            before, moved = moved, self.places.last_change_of_former()
+            before, moved = moved, self.places.last_change_of_retired()
             if before == moved and manifest is None and self._is_there_still(folder, path, identity):
                 return self._open_without_manifest(path, folder, ref)
         return None  # Others keep replacing it.

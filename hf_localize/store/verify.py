@@ -13,7 +13,7 @@ from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format.manifest_json import manifest_document
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.format.sealed_json import is_as_written
-from hf_localize.progress import moving
+from hf_localize.progress import task
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problems_in
 from hf_localize.store.places import TRIES
@@ -68,7 +68,7 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
     files = entry.manifest.files if entry.has_manifest else ()
     if entry.is_partial:
         files = tuple(file for file in files if (entry.folder / file.path).exists())
-    with moving("Checking", entry.manifest.ref, files if deep else ()):
+    with task("Checking", entry.manifest.ref, files if deep else ()):
         damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
     if entry.has_manifest:
         try:

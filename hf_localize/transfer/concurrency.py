@@ -7,11 +7,11 @@ import time
 _STEP_SECONDS = 0.25
 #: Rates that differ by less are the same.
 _TOLERANCE = 0.05
-_MOST_PATIENCE = 16
+_MAX_PATIENCE = 16
 _SLOWED_SECONDS = 1.0
 
 
-class Pace:
+class Concurrency:
     """Find a number of threads by trying more, then fewer, and keeping what pays.
 
     The number grows by half until that does not move more, then changes by quarters. What does not
@@ -70,7 +70,7 @@ class Pace:
 
     def _take_back(self) -> None:
         self.limit, self._direction, self._is_growing = self._before, -self._direction, False
-        self._rest, self._patience = self._patience, min(_MOST_PATIENCE, 2 * self._patience)
+        self._rest, self._patience = self._patience, min(_MAX_PATIENCE, 2 * self._patience)
 
     def _change(self) -> None:
         step = max(1, self.limit // (2 if self._is_growing else 4))

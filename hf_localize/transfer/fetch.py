@@ -16,10 +16,10 @@ from hf_localize.progress import counter
 from hf_localize.transfer.disk_space import require_room
 from hf_localize.transfer.flushing import begin_flush
 from hf_localize.transfer.parts import PART_BYTES, Buffers, fill, most_at_once, views
-from hf_localize.transfer.workers import Crew
+from hf_localize.transfer.workers import WorkerPool
 
 #: How often a file is fetched that came whole and is not what its record says: it may be the way.
-_MOST_FETCHES = 3
+_MAX_FETCHES = 3
 #: What is received, hashed and written at a time: it stays in the processor's cache meanwhile. (And ext4
 #: takes several times as long for the same bytes in writes of 8 MiB.)
 _CHUNK = 256 << 10
@@ -155,7 +155,7 @@ class _Incoming:
         if self.record.sha256 and got != self.record:
             os.unlink(self.path)
             self._fetches += not self._resumed
-            if self._fetches < _MOST_FETCHES:
+            if self._fetches < _MAX_FETCHES:
                 return False
             raise IntegrityError(
                 f"{got.path} differs from its manifest: {got.size_bytes} bytes, sha256 {got.sha256[:12]}…; "
@@ -184,19 +184,19 @@ class _Fetch:
         self._opening = 0
         self._changed = threading.Condition()
         self._workers = workers
-        self._crew = Crew(self._next_piece, workers)
+        self._pool = WorkerPool(self._next_piece, workers)
         self._buffers = Buffers()
 
     def run(self) -> None:
         try:
-            self._crew.run()
+            self._pool.run()
         finally:
             for file in self._files:
                 file.close()
 
     def _next_piece(self) -> Callable[[], int] | None:
         with self._changed:
-            while not self._crew.is_stopped():
+            while not self._pool.is_stopped():
                 # Whoever has a file alone waits for nobody; so a new file comes first, but no more
                 # are open than there are threads.
                 if self._waiting and len(self._open) + self._opening < self._workers:
@@ -246,11 +246,11 @@ class _Fetch:
     def _fetch(self, file: _Incoming, start: int, stop: int) -> int:
         path = file.record.path
         if file.has_turn(start):
-            self._crew.trying(path, lambda: self._stream(file, stop))
+            self._pool.retrying(path, lambda: self._stream(file, stop))
         else:
             buffer = self._buffers.get("part", PART_BYTES)[: stop - start]
-            self._crew.trying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
-            if not file.wait_for_turn(start, self._crew.is_stopped):
+            self._pool.retrying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
+            if not file.wait_for_turn(start, self._pool.is_stopped):
                 return 0
             file.write(buffer)
         with self._changed:
@@ -281,6 +281,6 @@ class _Fetch:
                 for view in views(body, self._buffers.get("chunk", _CHUNK)):
                     file.write(view)
 
-        self._crew.trying(file.record.path, read)
+        self._pool.retrying(file.record.path, read)
         file.finish()
         return file.done

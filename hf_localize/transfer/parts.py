@@ -12,12 +12,12 @@ from hf_localize.errors import UnreachableError
 PART_BYTES = 8 << 20
 
 #: What all that is under way may hold.
-_MOST_BYTES = 128 << 20
+_MAX_BYTES = 128 << 20
 
 
 def most_at_once(workers: int, part_bytes: int) -> int:
     """Return how many of *workers* may be at work at once, each of which holds up to *part_bytes*."""
-    return max(1, min(workers, _MOST_BYTES // max(1, part_bytes)))
+    return max(1, min(workers, _MAX_BYTES // max(1, part_bytes)))
 
 
 class Buffers:

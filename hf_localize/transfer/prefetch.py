@@ -10,8 +10,8 @@ from typing import BinaryIO
 from hf_localize.transfer.remote_file import RemoteFile, remote_of
 
 #: Who reads small files on has requests for so many under way; of large ones, so many bytes.
-_MOST_FILES = 8
-_MOST_BYTES = 16 << 20
+_MAX_FILES = 8
+_MAX_BYTES = 16 << 20
 
 Open = Callable[[str], BinaryIO]
 
@@ -55,7 +55,7 @@ class InTurn:
 
     def _begin_next(self, current: RemoteFile, open_file: Open) -> None:
         """Begin as many of the next files as there is room for beside what is under way."""
-        while self._left and len(self._begun) < _MOST_FILES and self._bytes_ahead(current) < _MOST_BYTES:
+        while self._left and len(self._begun) < _MAX_FILES and self._bytes_ahead(current) < _MAX_BYTES:
             path = self._left.popleft()
             stream = open_file(path)
             self._begun.append((path, stream))

@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_localize.errors import IntegrityError
 from hf_localize.format.manifest import FileRecord
-from hf_localize.http.retry import trying
+from hf_localize.http.retry import retrying
 from hf_localize.transfer.background import background
 from hf_localize.transfer.parts import fill
 
@@ -19,7 +19,7 @@ from hf_localize.transfer.parts import fill
 _FIRST_BYTES = 64 << 10
 _GROWTH = 4
 #: The most is what a part has that was uploaded: some servers read a whole part for each range of it.
-_MOST_BYTES = 8 << 20
+_MAX_BYTES = 8 << 20
 #: Somebody whose next request is as large goes on reading: then so many are under way ahead of him.
 _READ_ON_BYTES = 1 << 20
 _AHEAD = 3
@@ -33,7 +33,7 @@ def range_reader(open_range: Callable[[str, int, int], io.RawIOBase], path: str)
 
     def read_range(start: int, buffer: memoryview) -> None:
         stop = start + len(buffer)
-        trying(path, lambda: fill(buffer, open_range(path, start, stop), path))
+        retrying(path, lambda: fill(buffer, open_range(path, start, stop), path))
 
     return read_range
 
@@ -83,7 +83,7 @@ class RemoteFile(io.RawIOBase):
 
     def read_on(self) -> None:
         """Fetch ahead at once, as for somebody who was seen to read on."""
-        self._next_bytes = _MOST_BYTES
+        self._next_bytes = _MAX_BYTES
         self._look_ahead(0)
 
     def readable(self) -> bool:
@@ -116,14 +116,14 @@ class RemoteFile(io.RawIOBase):
             UnreachableError: it could not be read in several tries.
         """
         left = self._size_bytes - self._position
-        wanted = left if size is None or size < 0 else min(size, left)
-        if wanted <= 0:
+        needed = left if size is None or size < 0 else min(size, left)
+        if needed <= 0:
             self._check()
             return b""
-        view = self._view(wanted)
-        if len(view) < wanted:
+        view = self._view(needed)
+        if len(view) < needed:
             parts = [view]
-            while (missing := wanted - sum(map(len, parts))) > 0:
+            while (missing := needed - sum(map(len, parts))) > 0:
                 parts.append(self._view(missing))
             view = memoryview(b"".join(parts))
         if self._position == self._size_bytes:
@@ -142,14 +142,14 @@ class RemoteFile(io.RawIOBase):
         self._windows.clear()
         super().close()
 
-    def _view(self, wanted: int) -> memoryview:
-        """Return some of the *wanted* bytes that come next, and go on."""
+    def _view(self, needed: int) -> memoryview:
+        """Return some of the *needed* bytes that come next, and go on."""
         if not self._windows:
-            self._look_ahead(wanted)
+            self._look_ahead(needed)
         window = self._windows[0]
         data = window.data()
         offset = self._position - window.start
-        view = data[offset : offset + wanted]
+        view = data[offset : offset + needed]
         self._position += len(view)
         if self._position >= window.stop:
             self._windows.popleft()
@@ -157,7 +157,7 @@ class RemoteFile(io.RawIOBase):
                 self._look_ahead(0)
         return view
 
-    def _look_ahead(self, wanted: int) -> None:
+    def _look_ahead(self, needed: int) -> None:
         """Begin to fetch what is read now and, if it is being read on, what comes after.
 
         Who has read all that was fetched, as who wanted the first rows, is not taken to read on
@@ -166,15 +166,15 @@ class RemoteFile(io.RawIOBase):
         self._is_ahead = self._next_bytes >= _READ_ON_BYTES
         while len(self._windows) < (_AHEAD if self._is_ahead else 1) and self._asked_to < self._size_bytes:
             start = self._asked_to
-            stop = start + max(self._next_bytes, min(wanted, _MOST_BYTES))
-            if stop - start >= _MOST_BYTES:  # Where a part ends that was uploaded, if there are parts.
-                stop -= stop % _MOST_BYTES
+            stop = start + max(self._next_bytes, min(needed, _MAX_BYTES))
+            if stop - start >= _MAX_BYTES:  # Where a part ends that was uploaded, if there are parts.
+                stop -= stop % _MAX_BYTES
             stop = min(self._size_bytes, stop)
             running = self._hash if self._record.sha256 and start == self._in_order else None
             if running is not None:
                 self._in_order = stop
             self._windows.append(_Window(start, stop, self._read_range, running, in_thread=self._is_ahead))
-            self._next_bytes = min(_MOST_BYTES, self._next_bytes * _GROWTH)
+            self._next_bytes = min(_MAX_BYTES, self._next_bytes * _GROWTH)
         if self._is_ahead and self._asked_to == self._size_bytes and self.when_asked_for is not None:
             self.when_asked_for()
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from hf_localize.http.retry import TRANSFER_TRIES, trying
-from hf_localize.transfer.concurrency import Pace
+from hf_localize.http.retry import TRANSFER_TRIES, retrying
+from hf_localize.transfer.concurrency import Concurrency
 
 _log = logging.getLogger(__name__)
 _S = TypeVar("_S")
@@ -19,7 +19,7 @@ _START = 8
 _PIECE_BYTES = 64 << 10
 
 
-class Crew:
+class WorkerPool:
     """Run pieces of work in threads until there are none.
 
     The number of threads follows what they move: it grows while more of them move more, shrinks
@@ -39,7 +39,7 @@ class Crew:
         self._next_piece = next_piece
         self._most = max(1, most)
         self._is_adaptive = is_adaptive
-        self._pace = Pace(min(_START, self._most) if is_adaptive else self._most, self._most)
+        self._concurrency = Concurrency(min(_START, self._most) if is_adaptive else self._most, self._most)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._running = 0
@@ -51,13 +51,13 @@ class Crew:
         """Tell whether a piece failed, or the caller was interrupted."""
         return bool(self._failures) or self._is_cancelled
 
-    def trying(self, what: str, work: Callable[[], None]) -> None:
-        """Do *work* as :func:`trying` does, with fewer threads where the server asks for that."""
-        trying(what, work, self.is_stopped, self._slow_down, TRANSFER_TRIES)
+    def retrying(self, what: str, work: Callable[[], None]) -> None:
+        """Do *work* as :func:`retrying` does, with fewer threads where the server asks for that."""
+        retrying(what, work, self.is_stopped, self._slow_down, TRANSFER_TRIES)
 
     def _slow_down(self) -> None:
         with self._lock:
-            self._pace.slow_down()
+            self._concurrency.slow_down()
 
     def run(self) -> None:
         """Do all pieces.
@@ -82,7 +82,7 @@ class Crew:
             raise self._failures[0]
 
     def _grow(self) -> None:
-        while self._running < self._pace.limit and not self._is_out_of_work:
+        while self._running < self._concurrency.limit and not self._is_out_of_work:
             run = contextvars.copy_context().run
             thread = threading.Thread(target=run, args=(self._work,), name="hf_localize-move", daemon=True)
             try:
@@ -101,7 +101,7 @@ class Crew:
                     return
                 moved = piece()
                 with self._lock:
-                    if self._is_adaptive and self._pace.count(moved + _PIECE_BYTES):
+                    if self._is_adaptive and self._concurrency.count(moved + _PIECE_BYTES):
                         self._grow()
         except BaseException as exc:  # noqa: BLE001  # It is raised again in the asking thread.
             self._failures.append(exc)
@@ -111,7 +111,7 @@ class Crew:
 
     def _is_too_many(self) -> bool:
         with self._lock:
-            return self._running > self._pace.limit and self._running > 1
+            return self._running > self._concurrency.limit and self._running > 1
 
 
 def run_all(work: Callable[[_S], _T], items: Iterable[_S], *, workers: int) -> list[_T]:
@@ -134,5 +134,5 @@ def run_all(work: Callable[[_S], _T], items: Iterable[_S], *, workers: int) -> l
 
         return run
 
-    Crew(next_piece, min(workers, len(todo)), is_adaptive=False).run()
+    WorkerPool(next_piece, min(workers, len(todo)), is_adaptive=False).run()
     return results

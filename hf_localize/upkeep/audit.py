@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hf_localize.errors import IntegrityError
-from hf_localize.format.index import Placed, folder_of
+from hf_localize.format.index import IndexEntry, folder_of
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.manifest_json import declared
 from hf_localize.format.public_records import PublicRecord, described, read_record, record_ref
 from hf_localize.format.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.http.public_files import PublicFiles
-from hf_localize.progress import Item, moving
+from hf_localize.progress import Item, task
 from hf_localize.publish.inspect import mark_damages, sha256_of
 from hf_localize.s3.bucket import Bucket
 from hf_localize.sources.base import Entry, NotHere
@@ -65,7 +65,7 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
         if deep:
             seen = {damage.path for damage in damages}
             todo = [file for file in manifest.files if placed.key(file.path) not in seen]
-            with moving("Checking", manifest.ref, todo):
+            with task("Checking", manifest.ref, todo):
                 damages += _hash_damages(
                     todo, lambda file: bucket.open_range(placed.key(file.path)), workers, placed.key
                 )
@@ -79,7 +79,7 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
     )
 
 
-def _size_damages(bucket: Bucket, placed: Placed) -> Iterator[Damage]:
+def _size_damages(bucket: Bucket, placed: IndexEntry) -> Iterator[Damage]:
     folders = {folder_of(key) for key in placed.all_keys()}
     there = {info.key: info.size_bytes for folder in folders for info in bucket.list_keys(f"{folder}/")}
     for file in placed.manifest.files:
@@ -111,7 +111,7 @@ def _hash_damages(
 
 
 def check_public(
-    outside: PublicFiles, ref: DatasetRef | None, *, bucket_name: str | None, deep: bool, workers: int
+    public_files: PublicFiles, ref: DatasetRef | None, *, bucket_name: str | None, deep: bool, workers: int
 ) -> list[Checked]:
     """Check the shared ZIP for *ref*, read as an outsider does; None: all ZIPs. Empty: there is none.
 
@@ -121,8 +121,8 @@ def check_public(
     Args:
         bucket_name: the bucket that a record must name, where it is known.
     """
-    source = PublicSource(outside, workers)
-    where = outside.url(PUBLIC_RECORDS_KEY)
+    source = PublicSource(public_files, workers)
+    where = public_files.url(PUBLIC_RECORDS_KEY)
     try:
         document = source.document() or {}
     except IntegrityError as exc:
@@ -195,7 +195,7 @@ def _record_damages(entry: ZipEntry, value: Mapping[str, Any]) -> Iterator[Damag
 def _zip_damages(entry: ZipEntry) -> list[Damage]:
     """Read the whole ZIP; only where it is not as recorded, its files, to name those that are damaged."""
     key = entry.record.zip_key
-    with moving("Checking", entry.record.ref, [Item(key, entry.record.size_bytes or 0)]):
+    with task("Checking", entry.record.ref, [Item(key, entry.record.size_bytes or 0)]):
         if sha256_of(key, functools.partial(entry.files.open_range, key)) == entry.record.sha256:
             return []
 

@@ -37,7 +37,7 @@ _AREA = "bucket"
 _PROBES = ".hgloc/probe"
 _CONTENT = b"hg-localize doctor looks whether this can be written. It may be removed.\n"
 _PAGE = "docs/permissions.md"
-_MOST_SKEW_SECONDS = 300
+_MAX_SKEW_SECONDS = 300
 #: What is missing without a publisher's right.
 _WITHOUT = {
     "s3:DeleteObject": "what a replaced dataset no longer names stays in the bucket; nothing can be removed",
@@ -74,7 +74,7 @@ def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
+class _CatalogEntry:
     """What the first listing answered."""
 
     may_list: bool
@@ -82,16 +82,16 @@ class _Listed:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def _list(bucket: Bucket) -> _Listed:
+def _list(bucket: Bucket) -> _CatalogEntry:
     prefix = bucket.address.key("")
     try:
-        with bucket.connection.asking("") as client:
+        with bucket.connection.client("") as client:
             found = client.list_objects_v2(Bucket=bucket.address.name, Prefix=prefix, MaxKeys=1)
     except NotPermittedError:
-        return _Listed(may_list=False)
+        return _CatalogEntry(may_list=False)
     first = next((item["Key"] for item in found.get("Contents", [])), None)
     headers = {str(k): str(v) for k, v in found["ResponseMetadata"]["HTTPHeaders"].items()}
-    return _Listed(True, first and first.removeprefix(prefix), headers)
+    return _CatalogEntry(True, first and first.removeprefix(prefix), headers)
 
 
 def _not_usable(exc: Exception) -> Finding:
@@ -107,7 +107,7 @@ def _not_usable(exc: Exception) -> Finding:
 
 
 def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
-    with bucket.connection.asking("") as client:
+    with bucket.connection.client("") as client:
         region = client.meta.region_name
     real = headers.get("x-amz-bucket-region")
     if real and real != region:
@@ -127,7 +127,7 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     with contextlib.suppress(ValueError, KeyError):
         skew = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
         told = f"{abs(skew):.0f} s from the server's"
-        if abs(skew) > _MOST_SKEW_SECONDS:
+        if abs(skew) > _MAX_SKEW_SECONDS:
             advice = "set the clock: signatures are refused from 15 minutes on"
             yield Finding(_AREA, "clock", WARN, told, advice)
         else:
@@ -137,7 +137,7 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
 class _Trial:
     """Everything that is tried in one bucket."""
 
-    def __init__(self, bucket: Bucket, anyone: PublicFiles, listed: _Listed) -> None:
+    def __init__(self, bucket: Bucket, anyone: PublicFiles, listed: _CatalogEntry) -> None:
         self._bucket = bucket
         self._anyone = anyone
         self._listed = listed
@@ -202,7 +202,7 @@ class _Trial:
 
         def ask(operation: str, **arguments: Any) -> Callable[[], object]:
             def call() -> None:
-                with self._bucket.connection.asking(_PROBES) as client:
+                with self._bucket.connection.client(_PROBES) as client:
                     getattr(client, operation)(Bucket=name, **arguments)
 
             return call
@@ -235,7 +235,7 @@ class _Trial:
         wrong = base64.b64encode(bytes(16)).decode()
 
         def put_wrongly() -> None:
-            with bucket.connection.asking(key) as client:
+            with bucket.connection.client(key) as client:
                 client.put_object(
                     Bucket=bucket.address.name, Key=bucket.address.key(key), Body=_CONTENT, ContentMD5=wrong
                 )
@@ -250,8 +250,8 @@ class _Trial:
             advice = "use https://, which notices it; readers check the sha256 in any case"
             yield Finding(_AREA, "checksums", WARN, "a wrong Content-MD5 is taken", advice)
         bucket.put(key, _CONTENT, Metadata={"probe": self._own})
-        told_of = bucket.told_of(key)
-        if told_of is not None and told_of.metadata.get("probe") == self._own:
+        head_of = bucket.head_of(key)
+        if head_of is not None and head_of.metadata.get("probe") == self._own:
             yield Finding(_AREA, "metadata", OK, "is kept with objects")
         else:
             advice = "an interrupted upload begins anew"
@@ -317,7 +317,7 @@ class _Trial:
         return "s3:PutObjectAcl is not granted" if is_right else "ACLs are disabled"
 
 
-def probe_public(outside: PublicFiles, bucket: Bucket | None) -> Iterator[Finding]:
+def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[Finding]:
     """Yield what somebody without credentials sees of what is shared.
 
     Args:
@@ -325,12 +325,12 @@ def probe_public(outside: PublicFiles, bucket: Bucket | None) -> Iterator[Findin
     """
     from hf_localize.sources.public import PublicSource
 
-    area, where = "public", outside.base_url
+    area, where = "public", public_files.base_url
     shared = None
     with contextlib.suppress(HfLocalizeError):
         shared = bucket.get(PUBLIC_RECORDS_KEY) if bucket is not None and bucket.has_credentials else None
     try:
-        records = PublicSource(outside, 1).records()
+        records = PublicSource(public_files, 1).records()
     except AccessDeniedError:
         records = None
     except UnreachableError as exc:
@@ -350,10 +350,10 @@ def probe_public(outside: PublicFiles, bucket: Bucket | None) -> Iterator[Findin
         yield Finding(area, "records", OK, f"nothing is shared at {where}")
         return
     yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
-    if outside.is_readable(records[0].zip_key):
+    if public_files.is_readable(records[0].zip_key):
         yield Finding(area, "ZIPs", OK, "the first one can be read")
     else:
-        told = f"{outside.url(records[0].zip_key)} can't be read"
+        told = f"{public_files.url(records[0].zip_key)} can't be read"
         yield Finding(area, "ZIPs", FAIL, told, f"look at all of them: hg-localize verify --public; {_PAGE}")
 
 

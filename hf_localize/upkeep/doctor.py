@@ -96,7 +96,7 @@ def _bucket(session: Session) -> Iterator[Finding]:
         yield Finding("bucket", "use", OK, "loads don't ask it (HGLOC_SOURCES, HGLOC_OFFLINE)")
     from hf_localize.upkeep.bucket_probe import probe_bucket
 
-    yield from probe_bucket(session.bucket, session.bucket_from_outside)
+    yield from probe_bucket(session.bucket, session.public_bucket_files)
 
 
 def _public(session: Session) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _public(session: Session) -> Iterator[Finding]:
     if here.s3_bucket_name or here.public_url:
         from hf_localize.upkeep.bucket_probe import probe_public
 
-        yield from probe_public(session.outside, session.bucket if here.s3_bucket_name else None)
+        yield from probe_public(session.public_files, session.bucket if here.s3_bucket_name else None)
 
 
 def _hub(session: Session) -> Iterator[Finding]:
@@ -165,9 +165,9 @@ def _activation() -> Iterator[Finding]:
     else:
         told = "is off: programs call hf_localize.install(), or are run by hg-localize run"
         yield Finding(area, "HGLOC_AUTO_INSTALL", OK, told)
-    from hf_localize.shim.patch import missing_of_seam
+    from hf_localize.shim.patch import missing_patch_points
 
-    if missing := missing_of_seam():
+    if missing := missing_patch_points():
         advice = "install a release of datasets that is known (2.20 to 5), or a newer hf_localize"
         yield Finding(area, "datasets", FAIL, f"it has no {', '.join(missing)}: loads go to the Hub", advice)
     else:

@@ -223,7 +223,7 @@ def test_what_is_public_is_not_known_where_that_can_not_be_asked(three: Desk) ->
     assert not three.s3.requests
 
 
-def test_on_a_terminal_a_list_is_a_table_and_colours_can_be_had_without(three: Desk) -> None:
+def test_on_a_terminal_a_list_is_a_table_and_colors_can_be_had_without(three: Desk) -> None:
     hf_localize.register_dataset(rows("e"), "org/[red]")
     for command in ("list-local", "list-s3"):
         shown = on_terminal(command)
@@ -262,7 +262,7 @@ def test_info_tells_what_it_is_and_where_it_lies(hub: LoopbackHub, desk: Desk) -
     assert (told["license"], told["configs"]) == ("mit", ["main", "socratic"])
     assert told["features"]["question"] == {"dtype": "string", "_type": "Value"}
     shown = run("info", GSM8K, "-n", "socratic").stdout
-    for said in ("Licence     mit", f"Commit      {told['commit']}", "question: string", f"  {desk.store}"):
+    for said in ("License     mit", f"Commit      {told['commit']}", "question: string", f"  {desk.store}"):
         assert said in shown
     hf_localize.register_dataset(rows("other"), "org/x")
     hf_localize.register_dataset(rows("new"), "org/x", skip_s3_upload=True)
@@ -445,7 +445,7 @@ def test_explain_tells_what_each_source_says_and_what_a_load_would_do(hub: Loopb
     shown = run("explain", GSM8K, "-n", "main").stdout
     assert "not among the records" in shown
     assert "it has openai/gsm8k [socratic]" in shown
-    assert "A load would fail: nobody could give it, and Hugging Face Hub failed" in shown
+    assert "A load would fail: no source could provide it, and Hugging Face Hub failed" in shown
     desk.set(HGLOC_OFFLINE="1")
     assert "HGLOC_OFFLINE is set" in run("explain", GSM8K).stdout
 

@@ -121,7 +121,7 @@ def test_a_display_that_fails_or_a_forked_process_disturbs_nothing(desk: Desk) -
             raise OSError("the terminal is gone")
 
     broken = Broken()
-    with progress.watched_by(broken), progress.moving("Fetching", "x", [progress.Item("a", 3)]) as task:
+    with progress.watched_by(broken), progress.task("Fetching", "x", [progress.Item("a", 3)]) as task:
         assert task is not None
         progress.counter("a")(3)
         progress.counter("of another task")(5)
@@ -130,7 +130,7 @@ def test_a_display_that_fails_or_a_forked_process_disturbs_nothing(desk: Desk) -
             done.wait(0.05)
         child = os.fork()
         if child == 0:  # There nobody draws, so there is no task.
-            with progress.moving("Fetching", "y", [progress.Item("b", 3)]) as other:
+            with progress.task("Fetching", "y", [progress.Item("b", 3)]) as other:
                 os._exit(0 if other is None else 1)
         assert os.waitpid(child, 0)[1] == 0
     assert (task.done, task.files_done, broken.calls) == (3, 1, 1)
@@ -176,7 +176,7 @@ def test_commands_show_bars_on_a_terminal_and_nowhere_else(desk: Desk) -> None:
     stdout, seen = on_terminal(*command, **SLOW)
     assert stdout == f"{desk.store / 'org_x' / 'default_config' / 'default_revision'}\n"
     assert re.search(r"Fetching org/x .*%.*/3[.]\d MB.* MB/s.*\d:\d\d", seen)
-    assert "\x1b[3" in seen  # Colours.
+    assert "\x1b[3" in seen  # Colors.
     log_line = next(line for line in seen.splitlines() if "private S3" in line)
     assert "Fetching" not in log_line.rpartition("\x1b[2K")[2]
     _, seen = on_terminal(*sit_down(), NO_COLOR="1", **SLOW)

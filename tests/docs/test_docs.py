@@ -87,9 +87,9 @@ def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
     contract = (ROOT / "pyproject.toml").read_text()
     layers = re.search(r"layers = \[\n(.*?)\]", contract, flags=re.DOTALL)
     assert layers
-    wanted = [sorted(line.split(" | ")) for line in re.findall(r'"(.+)"', layers.group(1))]
-    assert [row for row in table if row != ["datasets"]] == wanted
-    named = {name for layer in wanted for name in layer}
+    needed = [sorted(line.split(" | ")) for line in re.findall(r'"(.+)"', layers.group(1))]
+    assert [row for row in table if row != ["datasets"]] == needed
+    named = {name for layer in needed for name in layer}
     rooms = {path.stem for path in (ROOT / "hf_localize").iterdir() if path.is_dir() or path.suffix == ".py"}
     assert rooms - {"__init__", "__main__", "__pycache__", "on_pythonpath"} == named
 
@@ -97,11 +97,11 @@ def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
 def test_the_rights_of_the_readme_are_those_of_the_policies() -> None:
     text = README.partition("- Rights ")[2].partition("Who may be")[0]
     told = [set(re.findall(r"s3:\w+", part)) for part in text.split(";")]
-    wanted = []
+    needed = []
     for who in ("consumer", "publisher", "public publisher"):
         statements = documented(who, "b")
-        wanted.append({name for s in statements for name in re.findall(r"s3:\w+", str(s["Action"]))})
-    assert told == [wanted[0], wanted[1] - wanted[0], wanted[2]]
+        needed.append({name for s in statements for name in re.findall(r"s3:\w+", str(s["Action"]))})
+    assert told == [needed[0], needed[1] - needed[0], needed[2]]
 
 
 def test_import_loads_neither_datasets_nor_botocore() -> None:

@@ -377,8 +377,8 @@ class World:
             if path.is_file() and path.relative_to(work).parts[0] not in kept
         ]
         left += [path.name for path in work.rglob("*.part")]
-        former = [path.relative_to(work / "former") for path in (work / "former").glob(".*/*/*/*")]
-        left += [str(folder) for folder in former if self.store.joinpath(*folder.parts[1:]).exists()]
+        retired = [path.relative_to(work / "former") for path in (work / "former").glob(".*/*/*/*")]
+        left += [str(folder) for folder in retired if self.store.joinpath(*folder.parts[1:]).exists()]
         there = {entry.digest for entry in current_session().store.entries()}
         offered = () if but else (work / "by-digest").glob("*/*/*/*")
         left += [str(place) for place in offered if place.name not in there]

@@ -116,7 +116,7 @@ def test_an_error_under_the_status_200_is_an_error(way: str, desk: Desk) -> None
 
 
 @pytest.mark.parametrize("who", ["teammate", "outsider"])
-def test_retry_after_is_honoured(who: str, many_files: Desk) -> None:
+def test_retry_after_is_honored(who: str, many_files: Desk) -> None:
     getattr(many_files, who)().set(
         HGLOC_SOURCES="s3" if who == "teammate" else "public", HGLOC_MAX_CONCURRENCY="1"
     )
@@ -144,7 +144,7 @@ def test_what_is_tried_again_is_told_once_a_file_and_once_a_load(
     many_files.s3.fail(Rule("GET", r"data-0000[0-4].*\.arrow$", Status(500), times=20))
     with caplog.at_level(logging.DEBUG, "hf_localize"):
         hf_localize.load_local_dataset(NAME)
-    told = [r for r in caplog.records if "tried again" in r.getMessage()]
+    told = [r for r in caplog.records if "is retried" in r.getMessage()]
     assert [r.levelname for r in told].count("WARNING") == 1
     files = [r.args[0] for r in told]
     assert len(files) == len(set(files)) > 3

@@ -21,7 +21,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.format.index import read_placed
+from hf_localize.format.index import read_index_entry
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
@@ -39,7 +39,7 @@ MARK = "executed"
 NAMED = (errors.IntegrityError, errors.AccessDeniedError, errors.UnreachableError)
 
 
-def outside(desk: Desk) -> dict[str, bytes]:
+def public_files(desk: Desk) -> dict[str, bytes]:
     """Return all files of the test's folder, but locks, and caches of `datasets`."""
     return {
         path: data
@@ -50,13 +50,13 @@ def outside(desk: Desk) -> dict[str, bytes]:
 
 def refuse(desk: Desk, *, within_mib: int | None = None) -> Exception:
     """Load the dataset, which must be refused by a named error and leave no trace; return the error."""
-    before = outside(desk)
+    before = public_files(desk)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(errors.DatasetNotFoundError) as caught:
         hf_localize.load_local_dataset(NAME)
     (answer,) = caught.value.answers
     assert isinstance(answer.error, NAMED) or "not among the records" in answer.reason, answer
-    assert outside(desk) == before
+    assert public_files(desk) == before
     assert hf_localize.list_local_datasets() == []
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) >> 10
     assert within_mib is None or grown < within_mib, f"{grown} MiB more"
@@ -400,15 +400,15 @@ def test_features_that_datasets_can_not_read_are_named(desk: Desk) -> None:
     desk.publisher()
     hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), NAME)
     found = desk.client().get_object(Bucket=desk.bucket, Key=REF.index_key)["Body"].read()
-    placed = read_placed(found, "m")
+    placed = read_index_entry(found, "m")
     for features in ({"a": {"_type": "Value", "dtype": "no such"}}, {"a": {"_type": "Value"}}, {"a": 3}):
         hostile = replace(placed, manifest=replace(placed.manifest, features=features)).to_bytes()
         desk.client().put_object(Bucket=desk.bucket, Key=REF.index_key, Body=hostile)
         desk.teammate().set(HGLOC_SOURCES="s3")
-        before = outside(desk)
+        before = public_files(desk)
         with pytest.raises(errors.HfLocalizeError, match="org/x"):
             hf_localize.load_local_dataset(NAME)
-        assert outside(desk) == before
+        assert public_files(desk) == before
 
 
 LEGACY = {

@@ -29,19 +29,19 @@ def published(tag: str, *, is_public: bool = False) -> Prepare:
     return prepare
 
 
-def stored(tag: str, former: Prepare | None = None) -> Prepare:
+def stored(tag: str, retired: Prepare | None = None) -> Prepare:
     def prepare(desk: Desk, hub: LoopbackHub) -> None:
-        if former is not None:
-            former(desk, hub)
+        if retired is not None:
+            retired(desk, hub)
         hf_localize.register_dataset(save(desk.folder / f"stored-{tag}", tag), NAME, skip_s3_upload=True)
 
     return prepare
 
 
-def folder(tag: str, former: Prepare | None = None) -> Prepare:
+def folder(tag: str, retired: Prepare | None = None) -> Prepare:
     def prepare(desk: Desk, hub: LoopbackHub) -> None:
-        if former is not None:
-            former(desk, hub)
+        if retired is not None:
+            retired(desk, hub)
         save(desk.folder / "data", tag)
 
     return prepare
@@ -251,9 +251,9 @@ def test_a_kill_at_any_step_tears_nothing_and_is_recovered_from(
     for kind in kinds:
         steps = world.steps(kind)
         assert steps > 3
-        wanted = range(1 + part * SCENARIOS[name].stride, steps + 1, PARTS * SCENARIOS[name].stride)
+        needed = range(1 + part * SCENARIOS[name].stride, steps + 1, PARTS * SCENARIOS[name].stride)
         if not IS_ALL:
-            wanted = range(steps // 3, steps + 1, max(1, steps // SAMPLE))
-        killed = sum(world.check_kill(kind, step) for step in wanted)
+            needed = range(steps // 3, steps + 1, max(1, steps // SAMPLE))
+        killed = sum(world.check_kill(kind, step) for step in needed)
         record_property(f"points {name}, {kind}", killed)
         assert killed > 0

@@ -115,7 +115,7 @@ def test_of_a_store_that_can_not_be_read_the_next_source_answers(
     assert str(published.store) in came["list"][2]
     assert came["download"][:2] == ["StoreError", True], came["download"]
     assert (
-        f"local store failed and is passed over: {published.store} can't be read: [Errno {errno}]"
+        f"local store failed and is skipped: {published.store} can't be read: [Errno {errno}]"
         in (came["told"])
     )
     assert [finding[:2] for finding in came["doctor"]] == [["path", "fail"]], came["doctor"]
@@ -197,8 +197,8 @@ def test_a_move_out_of_an_image_layer_that_was_cut_off_leaves_the_entry_whole(
 ) -> None:
     places = current_session().store.places
     folder = places.folder_of(current_session().store.find(DatasetRef(NAME)).folder)
-    former = places.new_former(folder)
-    shutil.copytree(published.store / folder, former)
+    retired = places.new_retired(folder)
+    shutil.copytree(published.store / folder, retired)
     (published.store / folder / MANIFEST_NAME).unlink()
     shard = next((published.store / folder).rglob("*.arrow"))
     shard.unlink()

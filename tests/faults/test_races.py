@@ -122,22 +122,22 @@ def test_of_many_publishers_at_once_every_record_is_there(
 
                 bucket = Bucket(session.settings)
                 upload(found[key], bucket, replace=True, workers=2)
-                public.make_public(found[key], bucket, session.outside, workers=2)
+                public.make_public(found[key], bucket, session.public_files, workers=2)
 
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         list(pool.map(publish, names))
-    wanted = {(*key,) for key in found}
+    needed = {(*key,) for key in found}
     body = desk.client().get_object(Bucket=desk.bucket, Key="public_datasets.json")["Body"].read()
-    assert {(r["dataset_id"], r["config_name"]) for r in json.loads(body).values()} == wanted
-    assert {(f["dataset_id"], f["config_name"]) for f in hf_localize.list_s3_datasets()} == wanted
+    assert {(r["dataset_id"], r["config_name"]) for r in json.loads(body).values()} == needed
+    assert {(f["dataset_id"], f["config_name"]) for f in hf_localize.list_s3_datasets()} == needed
     listed = set()
     for key in desk.bucket_keys(".hgloc/catalog/"):
         body = desk.client().get_object(Bucket=desk.bucket, Key=key)["Body"].read()
         listed |= {(v["dataset_id"], v["config_name"]) for v in json.loads(body)["entries"].values()}
-    assert listed == wanted
+    assert listed == needed
     for who in ("teammate", "outsider"):
         getattr(desk, who)()
-        for dataset_id, config in sorted(wanted)[:: max(1, len(wanted) // 4)]:
+        for dataset_id, config in sorted(needed)[:: max(1, len(needed) // 4)]:
             revision = "v1" if config == "main" else None
             loaded = hf_localize.load_local_dataset(dataset_id, config, revision)["train"]["text"][:]
             assert loaded == [dataset_id if config == "main" else config.replace("-", "/")]
@@ -152,8 +152,12 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
         session = current_session()
         entry = next(e for e in session.store.entries() if e.manifest.dataset_id == NAME)
 
-        withdraw = functools.partial(public.withdraw, entry.manifest.ref, session.bucket, session.outside)
-        publish = functools.partial(public.make_public, entry, session.bucket, session.outside, workers=2)
+        withdraw = functools.partial(
+            public.withdraw, entry.manifest.ref, session.bucket, session.public_files
+        )
+        publish = functools.partial(
+            public.make_public, entry, session.bucket, session.public_files, workers=2
+        )
         with ThreadPoolExecutor(2) as pool:
             actions = [withdraw, publish] if n % 2 else [publish, withdraw]
             for outcome in [pool.submit(action) for action in actions]:

@@ -260,7 +260,7 @@ def zip_places(desk: Desk) -> Callable[[str, bytes], list[int]]:
     def at(key: str, data: bytes) -> list[int]:
         if not key.endswith(".zip"):
             return sampled([*places(data), *range(7, len(data), 41)])
-        source = PublicSource(current_session().outside, 1)
+        source = PublicSource(current_session().public_files, 1)
         (record,) = source.records() or ()
         contents = source.open_record(record).contents  # type: ignore[attr-defined]
         found = {*places(data), *range(5, len(data), 401)}

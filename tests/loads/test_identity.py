@@ -76,10 +76,10 @@ def test_odd_names_round_trip_through_store_bucket_zip_and_public_url(
         assert texts("org/odd", config, revision) == ["odd"], who
     from hf_localize.sources.session import current_session
 
-    outside = current_session().outside
-    records = json.loads(outside.get("public_datasets.json", limit_bytes=1 << 20) or b"")
+    public_files = current_session().public_files
+    records = json.loads(public_files.get("public_datasets.json", limit_bytes=1 << 20) or b"")
     (record,) = records.values()
-    with urllib.request.urlopen(outside.url(record["s3_zip_key"])) as answer:
+    with urllib.request.urlopen(public_files.url(record["s3_zip_key"])) as answer:
         assert answer.read(2) == b"PK"
 
 
@@ -175,7 +175,7 @@ def test_what_is_stored_instead_is_named_where_a_revision_is_missing(desk: Desk)
             texts("org/x", revision="v2")
 
 
-def test_the_data_of_the_tests_is_small_and_has_its_licence() -> None:
+def test_the_data_of_the_tests_is_small_and_has_its_license() -> None:
     files = [path for path in DATA.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 5_000_000
     assert "CC-BY-4.0" in (DATA / "LICENSES.md").read_text()

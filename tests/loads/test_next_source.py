@@ -71,7 +71,7 @@ def hub_with_rows(hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch)
 
 def _passed_over(caplog: pytest.LogCaptureFixture) -> list[str]:
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    return [line for line in warnings if "passed over" in line]
+    return [line for line in warnings if "is skipped" in line]
 
 
 #: Of each question but the listing, which botocore asks and reads, these are tried.

@@ -126,7 +126,7 @@ def test_of_publishers_at_once_every_record_and_line_is_there(odd_desk: Desk) ->
     def publish(entry: object) -> None:
         bucket = Bucket(session.settings)
         upload(entry, bucket, replace=True, workers=2)  # type: ignore[arg-type]
-        public.make_public(entry, bucket, session.outside, workers=2)  # type: ignore[arg-type]
+        public.make_public(entry, bucket, session.public_files, workers=2)  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(publish, entries))

@@ -119,8 +119,8 @@ def test_everything_that_is_written_is_encrypted_as_the_settings_say(desk: Desk)
             request.method == "PUT" and not {"partNumber", "acl", "policy"} & request.query.keys()
         )
         begins_an_upload = request.method == "POST" and "uploads" in request.query
-        wanted = request.headers.get(header), request.headers.get(f"{header}-aws-kms-key-id")
-        if (makes_an_object or begins_an_upload) and wanted != ("aws:kms", KEY):
+        needed = request.headers.get(header), request.headers.get(f"{header}-aws-kms-key-id")
+        if (makes_an_object or begins_an_upload) and needed != ("aws:kms", KEY):
             return Status(403, "AccessDenied")
         return None
 

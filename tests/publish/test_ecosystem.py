@@ -1,4 +1,4 @@
-"""The variables, files and services by which AWS' own tools, proxies and the Hub's are set up, honoured too.
+"""The variables, files and services by which AWS' own tools, proxies and the Hub's are set up, honored too.
 
 Elsewhere: HF_HOME and AWS_REGION (test_settings), HF_ENDPOINT (every test), HF_TOKEN (guard, fidelity),
 AWS_CA_BUNDLE (guard/test_integrity), progress bars (test_progress).

@@ -96,8 +96,8 @@ def test_an_endpoint_that_refuses_path_style_is_asked_by_virtual_hosts(
         ("oss.corp", "GET /team/other/k HTTP/1.1"),
         ("team.oss.corp", "GET /other/k HTTP/1.1"),
     ]
-    assert current_session().outside.get("k", limit_bytes=9) is None
-    assert current_session().outside.url("k") == "https://team.oss.corp/other/k"
+    assert current_session().public_files.get("k", limit_bytes=9) is None
+    assert current_session().public_files.url("k") == "https://team.oss.corp/other/k"
 
 
 @pytest.mark.parametrize(("style", "host"), [("path", "oss.corp"), ("virtual", "team.oss.corp")])
@@ -110,7 +110,7 @@ def test_the_addressing_style_can_be_set(
     assert bucket.get("k") is None
     with pytest.raises(MissingKeyError):
         bucket.connection.call("get_object", "k")
-    assert current_session().outside.get("k", limit_bytes=9) is None
+    assert current_session().public_files.get("k", limit_bytes=9) is None
     assert {seen.host for seen in anywhere.seen} == {f"{host}:8080"}
     monkeypatch.setenv("HGLOC_S3_ADDRESSING_STYLE", "dns")
     with pytest.raises(errors.SettingsError, match="auto, path, virtual"):

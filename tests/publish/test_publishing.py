@@ -150,7 +150,7 @@ def test_eight_publishers_at_once_make_eight_records(desk: Desk) -> None:
     found = {e.manifest.dataset_id: e for e in session.store.entries()}
 
     def publish(name: str) -> bool:
-        return public.make_public(found[name], session.bucket, session.outside, workers=4)
+        return public.make_public(found[name], session.bucket, session.public_files, workers=4)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(publish, entries))

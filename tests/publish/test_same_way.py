@@ -150,7 +150,7 @@ def test_data_takes_the_way_of_boto3(
     by_boto3 = seen(anywhere, lambda: boto3.Session().client("s3").get_object(Bucket=bucket, Key="a/k"))
     connection = current_session().bucket.connection
     asked = seen(anywhere, lambda: connection.call("get_object", "a/k"))
-    moved = seen(anywhere, lambda: connection.moving("a/k", "GetObject", lambda wire, name: wire.get(name)))
+    moved = seen(anywhere, lambda: connection.request("a/k", "GetObject", lambda wire, name: wire.get(name)))
     assert by_boto3[1] or "bundle" in str(said) or not by_boto3[0], "the case shows nothing"
     assert asked == by_boto3
     assert moved == by_boto3

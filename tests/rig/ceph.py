@@ -53,8 +53,8 @@ class CephServer(_LocalServer):
         """Give each user the statements of its identity policy, by one bucket policy."""
         statements = [
             {**statement, "Sid": f"{user}{number}", "Principal": {"AWS": [f"arn:aws:iam:::user/{user}"]}}
-            for user, wanted in policies.items()
-            for number, statement in enumerate(wanted)
+            for user, needed in policies.items()
+            for number, statement in enumerate(needed)
         ]
         document = {"Version": "2012-10-17", "Statement": statements}
         self.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(document))

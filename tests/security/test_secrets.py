@@ -199,7 +199,7 @@ def test_no_secret_is_in_a_repr_a_pickle_or_an_exception(canaries: Desk) -> None
     with hf_localize.installed(sources=("s3",)):
         stream = datasets.load_dataset("org/x", split="train", streaming=True)
         builder = datasets.load_dataset_builder("org/x")
-        shown = [session, session.settings, session.bucket, session.resolver(), session.outside, builder]
+        shown = [session, session.settings, session.bucket, session.resolver(), session.public_files, builder]
         assert not leaks(" ".join(map(repr, shown)) + " ".join(map(str, shown)))
         for thing in (session.bucket, stream, builder):
             assert not leaks(pickle.dumps(thing))

@@ -136,10 +136,10 @@ def _paths(array: pa.Array, feature: Any, is_own: bool = False) -> Iterator[str]
             yield from _paths(child, inner, is_own)
     elif _has_place(array.type):
         paths = array.field("path")
-        wanted = pc.and_(array.field("bytes").is_null(), paths.is_valid())
+        needed = pc.and_(array.field("bytes").is_null(), paths.is_valid())
         if is_own:
-            wanted = pc.or_kleene(wanted, pc.starts_with(paths, os.sep))
-        yield from paths.filter(pc.and_kleene(array.is_valid(), wanted)).to_pylist()
+            needed = pc.or_kleene(needed, pc.starts_with(paths, os.sep))
+        yield from paths.filter(pc.and_kleene(array.is_valid(), needed)).to_pylist()
     elif pa.types.is_string(array.type):  # A path alone, as what was never cast has it.
         yield from array.drop_null().to_pylist()
 

@@ -26,7 +26,7 @@ _SCHEMA, _DICTIONARY, _RECORD_BATCH = 1, 2, 3
 _OLD_COMPRESSION = b"ARROW:experimental_compression"
 #: A manifest names at most so many batches of a shard, evenly spread, and of all shards together
 #: (but one of each); the others are walked to. A reader of one row reads the whole manifest.
-_MOST_POINTS, _MOST_POINTS_OF_ENTRY = 256, 8192
+_MAX_POINTS, _MAX_POINTS_OF_ENTRY = 256, 8192
 _MAX_METADATA_BYTES = 64 << 20
 _MAX_OFFSET = 1 << 62
 #: A pair of a seek point, of numbers that fit an offset.
@@ -46,7 +46,7 @@ def seek_points(shard: Path, *, shards: int = 1) -> tuple[tuple[int, int], ...]:
             found = [(rows, offset) for rows, offset, _ in _batches(file)][1:]
         except NotSeekableError:
             return ()
-    most = min(_MOST_POINTS, max(1, _MOST_POINTS_OF_ENTRY // shards), len(found))
+    most = min(_MAX_POINTS, max(1, _MAX_POINTS_OF_ENTRY // shards), len(found))
     return tuple(found[(2 * number + 1) * len(found) // (2 * most)] for number in range(most))
 
 
@@ -333,8 +333,8 @@ class _Joined(io.RawIOBase):
         """Return up to *size* bytes as a buffer; fewer only at the end."""
         if not self._head:
             return self._stream.read(-1 if size is None else size)
-        wanted = len(self._head) if size is None or size < 0 else size
-        part, self._head = self._head[:wanted], self._head[wanted:]
+        needed = len(self._head) if size is None or size < 0 else size
+        part, self._head = self._head[:needed], self._head[needed:]
         if size is None or size < 0 or len(part) < size:
             rest = self._stream.read(-1 if size is None or size < 0 else size - len(part))
             return bytes(part) + bytes(rest)

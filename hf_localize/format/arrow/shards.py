@@ -173,8 +173,8 @@ def _portable_head(source: Path) -> tuple[bytes, int] | None:
             schema = pa.ipc.read_schema(pa.py_buffer(file.read(offset)))
     except pa.ArrowInvalid as exc:
         raise IntegrityError(f"{source} is not an Arrow stream: {exc}") from exc
-    wanted = portable_schema(schema)
-    return None if wanted.metadata == schema.metadata else (wanted.serialize().to_pybytes(), offset)
+    needed = portable_schema(schema)
+    return None if needed.metadata == schema.metadata else (needed.serialize().to_pybytes(), offset)
 
 
 def portable_schema(schema: pa.Schema) -> pa.Schema:

@@ -40,7 +40,7 @@ _NOT_A_ZIP = (
     *(struct.error, zlib.error, MemoryError),
 )
 #: Of a ZIP's directory, which zipfile reads by one read and makes an object for each entry of.
-_MOST_DIRECTORY_BYTES = 32 << 20
+_MAX_DIRECTORY_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ class _Cautious:
         self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
 
     def read(self, size: int = -1) -> bytes:
-        most = _MOST_DIRECTORY_BYTES + 1
+        most = _MAX_DIRECTORY_BYTES + 1
         data = self._file.read(most if size < 0 else min(size, most))
-        if len(data) > _MOST_DIRECTORY_BYTES:
+        if len(data) > _MAX_DIRECTORY_BYTES:
             raise UnsafeArchiveError(
-                f"{self._where} has a directory of more than {_MOST_DIRECTORY_BYTES} bytes"
+                f"{self._where} has a directory of more than {_MAX_DIRECTORY_BYTES} bytes"
             )
         return data
 

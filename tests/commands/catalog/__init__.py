@@ -1,1 +1,1 @@
-"""The catalogue: its pages, and what browsers make of them."""
+"""The catalog: its pages, and what browsers make of them."""

@@ -1,4 +1,4 @@
-"""Datasets to make a catalogue of, and its pages as a reader of HTML sees them."""
+"""Datasets to make a catalog of, and its pages as a reader of HTML sees them."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ language: [en, '<b>']
 alert(7)
 ```
 """
-COLOURS = ("red", "green", "blue", "golden")
+COLORS = ("red", "green", "blue", "golden")
 
 
-def picture(colour: str, number: int) -> Image.Image:
+def picture(color: str, number: int) -> Image.Image:
     """Return a drawing of its own for each number."""
     image = Image.new("RGB", (480, 320), "#f4f1ea")
     draw = ImageDraw.Draw(image)
     fills = {"red": "#c8473f", "green": "#3d8f5f", "blue": "#3b6fc4", "golden": "#d9a12c"}
     for step in range(6):
         x, y = 40 + 66 * step, 160 + 90 * math.sin(step * 0.9 + number)
-        draw.ellipse((x - 34, y - 34, x + 34, y + 34), fill=fills[colour], outline="#22252b", width=3)
+        draw.ellipse((x - 34, y - 34, x + 34, y + 34), fill=fills[color], outline="#22252b", width=3)
     return image
 
 
@@ -64,21 +64,21 @@ def sound(hertz: float, seconds: float = 0.6) -> bytes:
 
 
 def register_pictures(folder: Path, dataset_id: str = "team/shapes", rows: int = 8, **how: object) -> None:
-    """Register a dataset with images, and names for their colours."""
+    """Register a dataset with images, and names for their colors."""
     features = datasets.Features(
-        {"image": datasets.Image(), "colour": datasets.ClassLabel(names=list(COLOURS))}
+        {"image": datasets.Image(), "color": datasets.ClassLabel(names=list(COLORS))}
     )
     made = {
         split: datasets.Dataset.from_dict(
             {
-                "image": [picture(COLOURS[n % 4], n) for n in range(count)],
-                "colour": [n % 4 for n in range(count)],
+                "image": [picture(COLORS[n % 4], n) for n in range(count)],
+                "color": [n % 4 for n in range(count)],
             },
             features=features,
         )
         for split, count in (("train", rows), ("test", max(1, rows // 4)))
     }
-    text = "Six discs of one colour along a wave, drawn to try classifiers of images on something small."
+    text = "Six discs of one color along a wave, drawn to try classifiers of images on something small."
     _register(datasets.DatasetDict(made), folder / "shapes", "cc0-1.0", "Shapes", text, dataset_id, how)
 
 

@@ -1,4 +1,4 @@
-"""The catalogue in a real browser, from a folder and from a bucket. Makes the pictures of docs/catalog.md.
+"""The catalog in a real browser, from a folder and from a bucket. Makes the pictures of docs/catalog.md.
 
 Needs Chromium and its driver (Debian: chromium, chromium-driver) and selenium; `make test-browser` fails
 without them, `make test` leaves this out.

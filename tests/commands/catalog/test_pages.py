@@ -1,4 +1,4 @@
-"""What a catalogue tells, what it keeps to itself, and what of a dataset's content gets into it as markup."""
+"""What a catalog tells, what it keeps to itself, and what of a dataset's content gets into it as markup."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pages_in(folder: Path) -> dict[str, Page]:
 
 
 def check(pages: dict[str, Page], *secrets: str) -> None:
-    """Check what must be so of each page of every catalogue."""
+    """Check what must be so of each page of every catalog."""
     for path, page in pages.items():
         policy = page.metas["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -80,7 +80,7 @@ def shop(hub: LoopbackHub, desk: Desk) -> Desk:
     return desk
 
 
-def test_a_catalogue_tells_what_the_bucket_has_and_no_secret(shop: Desk) -> None:
+def test_a_catalog_tells_what_the_bucket_has_and_no_secret(shop: Desk) -> None:
     shop.teammate()
     made = hf_localize.write_catalog("catalog", contact="data@example.com")
     assert (made.datasets, made.is_public, made.unread) == (4, False, ())
@@ -143,9 +143,7 @@ def test_nothing_of_a_dataset_is_taken_for_markup(desk: Desk) -> None:
     register_evil(desk.folder / "evil")
     made = hf_localize.write_catalog("catalog", title=EVIL, contact=EVIL)
     pages = pages_in(Path("catalog"))
-    check(
-        pages
-    )  # Of elements, handlers, links and scripts there are those of every catalogue, and no others.
+    check(pages)  # Of elements, handlers, links and scripts there are those of every catalog, and no others.
     (page,) = (page for path, page in pages.items() if path.startswith("datasets/"))
     assert made.unread == ()
     assert page.shown.count(EVIL) >= 5  # Title, contact, column, class label, value: as text.
@@ -173,7 +171,7 @@ def test_an_outsider_sees_what_is_public_and_nothing_else(shop: Desk) -> None:
     assert tree(Path("by-publisher")) == tree(Path("catalog"))
 
 
-def test_a_published_catalogue_is_as_public_as_what_it_tells_of(shop: Desk) -> None:
+def test_a_published_catalog_is_as_public_as_what_it_tells_of(shop: Desk) -> None:
     before = hf_localize.list_s3_datasets()
     ran = run_cli("catalog", "--publish", "--public")
     assert ran.returncode == 0, ran.stderr
@@ -201,7 +199,7 @@ def test_a_published_catalogue_is_as_public_as_what_it_tells_of(shop: Desk) -> N
     assert "team/shapes" not in requests.get(url, timeout=10).text
 
 
-def test_a_catalogue_is_written_over_a_catalogue_only(desk: Desk) -> None:
+def test_a_catalog_is_written_over_a_catalog_only(desk: Desk) -> None:
     desk.publisher()
     hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x")
     hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/y")
@@ -214,7 +212,7 @@ def test_a_catalogue_is_written_over_a_catalogue_only(desk: Desk) -> None:
         shutil.copytree("catalog", "other")
         (Path("other") / Path(name).relative_to("catalog")).write_text("<html>mine</html>")
         before = tree(Path("other"))
-        with pytest.raises(errors.ConflictError, match="something else than a catalogue"):
+        with pytest.raises(errors.ConflictError, match="something else than a catalog"):
             hf_localize.write_catalog("other")
         assert tree(Path("other")) == before
         shutil.rmtree("other")

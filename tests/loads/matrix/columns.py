@@ -157,12 +157,12 @@ def features(chosen: dict[str, Column]) -> datasets.Features:
 
 def dataset(chosen: dict[str, Column]) -> datasets.Dataset:
     """Return the dataset of two rows with the chosen columns."""
-    wanted = features(chosen)
+    needed = features(chosen)
     # Encoding a sound takes an audio library, which reading an entry must not need.
-    encoded = {**wanted, "audio": {"bytes": Value("binary"), "path": Value("string")}}
+    encoded = {**needed, "audio": {"bytes": Value("binary"), "path": Value("string")}}
     rows = {name: list(c.rows) for name, c in chosen.items()}
-    table = datasets.Dataset.from_dict(rows, features=datasets.Features({n: encoded[n] for n in wanted})).data
-    return datasets.Dataset(table.cast(wanted.arrow_schema), info=datasets.DatasetInfo(features=wanted))
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features({n: encoded[n] for n in needed})).data
+    return datasets.Dataset(table.cast(needed.arrow_schema), info=datasets.DatasetInfo(features=needed))
 
 
 def cells(table: pa.Table) -> dict[str, str]:

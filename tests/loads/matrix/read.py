@@ -48,17 +48,17 @@ def check(dataset_id: str) -> str | None:
     chosen = only_since(picked) if kind == "since" else columns(min(picked, writer), group)
     if name.startswith("hub-"):
         chosen = {name: column for name, column in chosen.items() if name not in NOT_IN_PARQUET}
-    wanted, expected = features(chosen), cells(dataset(chosen).data.table)
-    if "struct of lists" in wanted and writer >= (4, 0):  # Since 4.0 it is written as what it is.
-        wanted["struct of lists"] = {name: datasets.Sequence(item) for name, item in STRUCT.items()}
+    needed, expected = features(chosen), cells(dataset(chosen).data.table)
+    if "struct of lists" in needed and writer >= (4, 0):  # Since 4.0 it is written as what it is.
+        needed["struct of lists"] = {name: datasets.Sequence(item) for name, item in STRUCT.items()}
     loaded = datasets.load_dataset(dataset_id, split="train")
     stream = datasets.load_dataset(dataset_id, split="train", streaming=True)
     for how, found, table in (
         ("loaded", loaded.features, loaded.data.table),
         ("streamed", stream.features, pa.concat_tables(stream.with_format("arrow"))),
     ):
-        if found != wanted:
-            return f"{how}: features {[(n, found.get(n), f) for n, f in wanted.items() if found.get(n) != f]}"
+        if found != needed:
+            return f"{how}: features {[(n, found.get(n), f) for n, f in needed.items() if found.get(n) != f]}"
         if cells(table) != expected:
             different = {n: (c, expected[n]) for n, c in cells(table).items() if c != expected[n]}
             return f"{how}: cells {different}"

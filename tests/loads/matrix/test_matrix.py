@@ -63,14 +63,14 @@ def test_each_version_loads_what_each_version_wrote(desk: Desk, record_property:
     def read(item: tuple[str, str]) -> dict[str, str]:
         reader, place = item
         at = desk.folder / f"reader-{reader}-{place}"
-        wanted = [i for i in ids if "-for-" not in i or i.endswith(f"-for-{reader}")]
+        needed = [i for i in ids if "-for-" not in i or i.endswith(f"-for-{reader}")]
         variables = {
             **own,
             "HF_HOME": str(at / "hf"),
             "HGLOC_DATASETS_STORE_PATH": str(at / "store"),
             **places[place],
         }
-        found = json.loads(run(versions[reader], "tests.loads.matrix.read", *wanted, cwd=at, **variables))
+        found = json.loads(run(versions[reader], "tests.loads.matrix.read", *needed, cwd=at, **variables))
         return {f"{i} read by {reader} from {place}": wrong for i, wrong in found.items()}
 
     pairs = [(reader, place) for reader in versions for place in places]

@@ -33,10 +33,10 @@ def main() -> int:
     """Build and try; return 1 where anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.release.package", description=__doc__)
     parser.add_argument("minors", nargs="*", default=MINORS, help="such as 3.12; default: all there are")
-    wanted = parser.parse_args().minors
-    here = {minor: found for minor in wanted if (found := python_of(minor))}
+    needed = parser.parse_args().minors
+    here = {minor: found for minor in needed if (found := python_of(minor))}
     print(
-        f"Pythons here: {', '.join(here)}; not here: {', '.join(m for m in wanted if m not in here) or 'none'}"
+        f"Pythons here: {', '.join(here)}; not here: {', '.join(m for m in needed if m not in here) or 'none'}"
     )
     failed = []
     with tempfile.TemporaryDirectory(prefix="hf_localize-package-") as folder:

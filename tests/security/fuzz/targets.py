@@ -28,7 +28,7 @@ from hf_localize.format.arrow import seek
 from hf_localize.format.arrow.seek import packed
 from hf_localize.format.features import missing_types, portable, with_large_list_item
 from hf_localize.format.files import check_paths
-from hf_localize.format.index import Placed, enter, leave, read_catalog, read_placed
+from hf_localize.format.index import IndexEntry, enter, leave, read_catalog, read_index_entry
 from hf_localize.format.lockfile import Lock, locked, parse_lock
 from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.format.manifest_json import manifest_bytes, manifest_document, read_manifest, ref_at_head
@@ -107,15 +107,15 @@ def head(data: bytes) -> None:
 
 
 def placed(data: bytes) -> None:
-    found = read_placed(data, "p")
+    found = read_index_entry(data, "p")
     use(found.manifest)
-    assert read_placed(found.to_bytes(), "again") == replace(found, manifest=in_order(found.manifest))
+    assert read_index_entry(found.to_bytes(), "again") == replace(found, manifest=in_order(found.manifest))
     own = tuple(f"{folder}/" for folder in found.manifest.ref.folders)
     for key in found.all_keys():
         within(key)
         assert key.startswith(own) or key.startswith(f"{found.manifest.ref.folders[-1]}@")
     newer = replace(found.manifest, files=(FileRecord("new", 1, "0" * 64),), splits=())
-    read_placed(found.replaced_by(newer).to_bytes(), "newer")
+    read_index_entry(found.replaced_by(newer).to_bytes(), "newer")
 
 
 def catalog(data: bytes) -> None:
@@ -309,7 +309,7 @@ def seeds() -> dict[str, list[bytes]]:
     )
     index: dict[str, Any] = {}
     enter(index, good)
-    mark = Placed(good, good.ref.folders[0], {files[0].path: f"{good.ref.folders[-1]}@1-{'a' * 8}/x"}, 1)
+    mark = IndexEntry(good, good.ref.folders[0], {files[0].path: f"{good.ref.folders[-1]}@1-{'a' * 8}/x"}, 1)
     record = {"dataset_id": "org/x", "config_name": None, "revision": "main", "s3_zip_key": good.ref.zip_key}
     record |= {"size_bytes": 100, "digest": good.digest, "tail_bytes": 10, "sha256": "0" * 64}
     state = {"_data_files": [{"filename": "data.arrow"}], "_split": "train"}

@@ -21,23 +21,23 @@ def test_pages_have_names_of_their_own() -> None:
     assert names[refs[5]] == "a--b--x--v_1.html"
 
 
-def test_each_colour_can_be_read_on_its_ground() -> None:
+def test_each_color_can_be_read_on_its_ground() -> None:
     css = (Path(hf_localize.__file__).parent / "catalog/templates/catalog.css").read_text()
     light, dark = (
         dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", part)) for part in css.split("@media", 2)[:2]
     )
     pairs = [(text, ground) for text in ("text", "quiet", "accent") for ground in ("ground", "sheet", "code")]
     pairs += [(name, f"{name}-ground") for name in ("good", "warn", "accent")]
-    for colours in (light, dark):
+    for colors in (light, dark):
         for text, ground in pairs:
-            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+            assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio ."""
+    """Return the contrast of two colors: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio ."""
 
-    def luminance(colour: str) -> float:
-        parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    def luminance(color: str) -> float:
+        parts = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
         red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 

@@ -39,9 +39,9 @@ def peek(data: bytes, count: int = 5, most_bytes: int = 1 << 20) -> list[tuple[o
 
 @pytest.mark.parametrize("rows", [60, 7, 1])
 def test_first_rows_are_those_that_arrow_reads(rows: int) -> None:
-    wanted = [tuple(row.values()) for row in NESTED.slice(0, 9).to_pylist()]
-    assert peek(arrow(NESTED, rows), 9) == wanted
-    assert peek(arrow(NESTED.select(["text"]).combine_chunks(), rows), 9) == [(row[7],) for row in wanted]
+    needed = [tuple(row.values()) for row in NESTED.slice(0, 9).to_pylist()]
+    assert peek(arrow(NESTED, rows), 9) == needed
+    assert peek(arrow(NESTED.select(["text"]).combine_chunks(), rows), 9) == [(row[7],) for row in needed]
 
 
 def test_of_rows_that_are_too_large_fewer_are_shown_or_columns_left_out() -> None:

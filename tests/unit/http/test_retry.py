@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hf_localize.errors import RefusedError, UnreachableError
-from hf_localize.http.retry import trying
+from hf_localize.http.retry import retrying
 
 
 def test_retries_are_bounded_and_jittered() -> None:
@@ -20,7 +20,7 @@ def test_retries_are_bounded_and_jittered() -> None:
 
     for _ in range(2):
         with pytest.raises(UnreachableError):
-            trying("it", fail)
+            retrying("it", fail)
     assert len(tries) == 8
     pauses = [b - a for a, b in itertools.pairwise(tries)]
     assert pauses[:3] != pauses[4:7]
@@ -31,5 +31,5 @@ def test_retries_are_bounded_and_jittered() -> None:
         raise RefusedError("never")
 
     with pytest.raises(RefusedError):
-        trying("it", refuse)
+        retrying("it", refuse)
     assert len(tries) == 1

@@ -17,7 +17,7 @@ class Silent(progress.Watcher):
 
 def test_a_file_that_begins_again_counts_once() -> None:
     files = [progress.Item("a", 10), progress.Item("b", 4)]
-    with progress.watched_by(Silent()), progress.moving("Fetching", "x", files) as task:
+    with progress.watched_by(Silent()), progress.task("Fetching", "x", files) as task:
         assert task is not None
         for done in (7, 0, 10):
             progress.counter("a")(done)
@@ -34,6 +34,6 @@ def test_a_file_that_begins_again_counts_once() -> None:
 
 def test_nothing_is_counted_where_nothing_is_shown() -> None:
     assert not progress.is_watched()
-    with progress.moving("Fetching", "x", [progress.Item("a", 10)]) as task:
+    with progress.task("Fetching", "x", [progress.Item("a", 10)]) as task:
         progress.counter("a")(10)
     assert task is None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hf_localize.transfer.concurrency import Pace
+from hf_localize.transfer.concurrency import Concurrency
 
 #: What so many threads move together: where each waits for a distant server; where the link is full with
 #: twenty, or with five; and where more than eight get in each other's way.
@@ -21,7 +21,7 @@ LINKS: dict[str, Callable[[int], float]] = {
 
 @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
 def test_the_number_of_threads_comes_near_what_moves_most(link: Callable[[int], float]) -> None:
-    noise, pace, rates = random.Random(1), Pace(8, 64), []
+    noise, pace, rates = random.Random(1), Concurrency(8, 64), []
     for _ in range(80):  # Twenty seconds.
         rates.append(link(pace.limit))
         pace.judge(rates[-1] * noise.gauss(1, 0.03))
@@ -29,6 +29,6 @@ def test_the_number_of_threads_comes_near_what_moves_most(link: Callable[[int], 
 
 
 def test_a_server_that_asks_for_it_is_left_half_the_threads() -> None:
-    pace = Pace(8, 64)
+    pace = Concurrency(8, 64)
     pace.slow_down()
     assert pace.limit == 4
