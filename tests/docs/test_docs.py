@@ -94,6 +94,18 @@ def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
     assert rooms - {"__init__", "__main__", "__pycache__", "on_pythonpath"} == named
 
 
+def test_each_file_that_the_architecture_names_is_in_its_room() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| (`\w[^|]*`) \| [^|]* \| ([^|]*) \|$", text, flags=re.MULTILINE)
+    assert len(rows) > 10
+    package = ROOT / "hf_localize"
+    for cell, files in rows:
+        rooms = [package / name for name in re.findall(r"`(\w+)`", cell)]
+        for name in re.findall(r"`([\w/]+\.py)`", files):
+            places = [package / name, *(room / name for room in rooms)]
+            assert any(place.is_file() for place in places), (cell, name)
+
+
 def test_the_rights_of_the_readme_are_those_of_the_policies() -> None:
     text = README.partition("- Rights ")[2].partition("Who may be")[0]
     told = [set(re.findall(r"s3:\w+", part)) for part in text.split(";")]
