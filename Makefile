@@ -87,7 +87,7 @@ test-package: .venv-package/.ready ## Wheel and sdist in clean environments: eac
 newcomer: ## What the README tells a newcomer, in a clean home and a clean clone, in five minutes
 	$(PYTHON) tests/release/newcomer.py
 
-sitecustomize_example/sitecustomize.py: hf_localize/on_pythonpath/sitecustomize.py
+sitecustomize_example/sitecustomize.py: hf_localize/shim/on_pythonpath/sitecustomize.py
 	cp $< $@
 
 lint: .venv/.ready sitecustomize_example/sitecustomize.py ## ruff, and the import layers of ARCHITECTURE.md

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         register_dataset,
         sync_local_dataset_to_s3,
     )
+    from hf_localize.api.doctor import diagnose
     from hf_localize.api.inspect import describe_dataset, explain_dataset
     from hf_localize.api.listing import list_local_datasets, list_public_datasets, list_s3_datasets
     from hf_localize.api.lock import download_locked, lock_datasets
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from hf_localize.catalog.catalog import Catalog, publish_catalog, write_catalog
     from hf_localize.errors import HfLocalizeError
     from hf_localize.shim.patch import install, installed, is_installed, uninstall
-    from hf_localize.upkeep.doctor import diagnose
 
 __all__ = [
     "DATASETS_STORE_PATH",
@@ -87,7 +87,7 @@ _HOMES = {
     "preview_dataset": "api.preview",
     **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "api.listing"),
     **dict.fromkeys(("diff_datasets", "list_outdated"), "api.compare"),
-    "diagnose": "upkeep.doctor",
+    "diagnose": "api.doctor",
     **dict.fromkeys(("download_locked", "lock_datasets"), "api.lock"),
     **dict.fromkeys(("Download", "download_datasets", "sync_local_datasets_to_s3"), "api.batch"),
     **dict.fromkeys(("Catalog", "publish_catalog", "write_catalog"), "catalog.catalog"),

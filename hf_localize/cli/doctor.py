@@ -24,7 +24,7 @@ def doctor(as_json: bool) -> None:
 
     Example: hg-localize doctor
     """
-    from hf_localize.upkeep.doctor import diagnose
+    from hf_localize.api.doctor import diagnose
 
     found = diagnose()
     shown = [finding for finding in found if not is_quiet() or finding.state != "ok"]

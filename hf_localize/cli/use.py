@@ -28,7 +28,7 @@ def run(words: tuple[str, ...]) -> None:
 
     current()  # A setting that can't be used is told before the program starts.
     package = os.path.split(os.path.split(__file__)[0])[0]
-    folder = os.path.join(package, "on_pythonpath")
+    folder = os.path.join(package, "shim", "on_pythonpath")
     path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "HGLOC_AUTO_INSTALL": "1", "PYTHONPATH": path}
     if level := click.get_current_context().meta.get(LEVEL):

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, run_cli
 
 EXAMPLE = ROOT / "sitecustomize_example"
-PACKAGED = ROOT / "hf_localize" / "on_pythonpath"
+PACKAGED = ROOT / "hf_localize" / "shim" / "on_pythonpath"
 ACTIVE = "import sys; print('hf_localize.shim.activation' in sys.modules)"
 #: Where this environment's packages lie. On PYTHONPATH, Python does not read the .pth files there.
 PACKAGES = next(p for p in sys.path if (Path(p) / "datasets").is_dir())

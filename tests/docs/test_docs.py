@@ -91,7 +91,7 @@ def test_the_module_table_of_the_architecture_is_the_import_contract() -> None:
     assert [row for row in table if row != ["datasets"]] == needed
     named = {name for layer in needed for name in layer}
     rooms = {path.stem for path in (ROOT / "hf_localize").iterdir() if path.is_dir() or path.suffix == ".py"}
-    assert rooms - {"__init__", "__main__", "__pycache__", "on_pythonpath"} == named
+    assert rooms - {"__init__", "__main__", "__pycache__"} == named
 
 
 def test_each_file_that_the_architecture_names_is_in_its_room() -> None:

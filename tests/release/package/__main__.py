@@ -99,7 +99,7 @@ def build(folder: Path) -> tuple[Path, Path]:
         "hf_localize.start",
         f"hf_localize-{version[1]}.dist-info",
     }, places
-    assert {"hf_localize/py.typed", "hf_localize/on_pythonpath/sitecustomize.py"} <= set(names)
+    assert {"hf_localize/py.typed", "hf_localize/shim/on_pythonpath/sitecustomize.py"} <= set(names)
     return wheel, sdist
 
 
