@@ -36,11 +36,11 @@ _OURS = f"import hf_localize\nhf_localize.install()\n{_STOCK}"
 _SEND = "import hf_localize; hf_localize.download_dataset({arguments})"
 _SHARE = """
 import hf_localize
-from hf_localize import sharing
+from hf_localize.publish import public
 from hf_localize.sources.session import current_session
 bucket = current_session().bucket
 with bucket.connection.asking("") as client:
-    client.put_bucket_policy(Bucket={bucket!r}, Policy=sharing.public_policy(bucket))
+    client.put_bucket_policy(Bucket={bucket!r}, Policy=public.public_policy(bucket))
 hf_localize.register_dataset({path!r}, "made/parts", make_public=True, share_restricted="made/parts")
 """
 #: Each of these asks about a dataset without loading it.

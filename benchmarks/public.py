@@ -25,8 +25,9 @@ _SHARE = (
     "hf_localize.sync_local_dataset_to_s3({name!r}, make_public=True, share_restricted={name!r})"
 )
 _POLICY = """
-from hf_localize import session, sharing
-print(sharing.public_policy(session.current_session().bucket))
+from hf_localize.publish import public
+from hf_localize.sources import session
+print(public.public_policy(session.current_session().bucket))
 """
 _FETCH = "import hf_localize; hf_localize.download_dataset({name!r}, skip_s3_upload=True)"
 

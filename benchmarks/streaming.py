@@ -182,8 +182,8 @@ def _loader(desk: Desk, runs: int) -> list[Line]:
 def _open_public_places(desk: Desk) -> None:
     """Let everybody read what is shared: SeaweedFS has no ACLs."""
     code = (
-        "from hf_localize import sharing\nfrom hf_localize.sources.session import current_session\n"
-        "print(sharing.public_policy(current_session().bucket))"
+        "from hf_localize.publish import public\nfrom hf_localize.sources.session import current_session\n"
+        "print(public.public_policy(current_session().bucket))"
     )
     env = {**desk.environment(), "PYTHONPATH": str(ROOT)}
     policy = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
@@ -276,10 +276,10 @@ def _publish_zip(desk: Desk, folder: Path, name: str, shards: int) -> None:
     manifest = replace(grown.manifest, files=tuple(file for file in files if file is not None))
     (target / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
     code = (
-        "from hf_localize.sources.session import current_session\nfrom hf_localize import sharing\n"
+        "from hf_localize.sources.session import current_session\nfrom hf_localize.publish import public\n"
         "from hf_localize.format.refs import DatasetRef\nsession = current_session()\n"
         f"entry = session.store.find(DatasetRef({name!r}))\n"
-        "sharing.make_public(entry, session.bucket, session.outside, workers=8)"
+        "public.make_public(entry, session.bucket, session.outside, workers=8)"
     )
     timed_python(code, desk.environment())
 
