@@ -105,6 +105,7 @@ test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself
 
 test-faults: .venv/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/security
+	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) -m sampled tests/loads tests/publish tests/commands
 
 test-browser: .venv/.ready ## The catalog in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser

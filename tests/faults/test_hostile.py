@@ -219,6 +219,7 @@ ZIPS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("form", ["of the original tool", "of ours"])
 @pytest.mark.parametrize("kind", ZIPS)
 def test_a_hostile_zip_is_refused_and_leaves_no_trace(kind: str, form: str, desk: Desk) -> None:
