@@ -51,7 +51,7 @@ demo: $(DEMO)/.ready ## The main job, end to end, on embedded servers
 	$(DEMO)/bin/python demo/run.py
 
 # What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
-ELSEWHERE := activation child_processes rig_push stream_cache
+ELSEWHERE := activation bookkeeping child_processes identity next_source rig_push stream_cache unprepared
 
 # What other releases of datasets may make a difference to.
 LOADS := tests/loads tests/unit/shim tests/unit/hf --ignore=tests/loads/matrix
