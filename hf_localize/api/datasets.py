@@ -132,7 +132,7 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
         raise problem from problem.__cause__
     if problem is None:
         return path
-    if getattr(problem, "path", None) is not None:  # It is here, and could not be published.
+    if getattr(problem, "path", None) is not None:  # It was downloaded, and the upload failed.
         raise problem
     said = [line for line in str(problem).splitlines() if "--keep-files" not in line]
     kept = (

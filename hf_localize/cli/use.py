@@ -55,7 +55,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:  add to ~/.zshrc      eval "$(hg-localize completion zsh)"
     fish: hg-localize completion fish > ~/.config/fish/completions/hg-localize.fish
 
-    Dataset ids are those of the local store and of the bucket, or of what is public.
+    Completes the dataset ids of the local store and of the bucket or, without credentials, of what is public.
 
     Example: hg-localize completion bash
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.

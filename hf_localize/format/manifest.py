@@ -182,7 +182,7 @@ def restriction_of(gated: bool | None, private: bool | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Who may have the dataset that the Hub has as *dataset_id*; None: the answer does not say."""
+    """Whether the dataset *dataset_id* of the Hub is gated or private; None: the Hub does not say."""
 
     dataset_id: str
     gated: bool | None
@@ -190,5 +190,5 @@ class Terms:
 
     @property
     def restriction(self) -> str | None:
-        """Return ``private``, ``gated`` or ``unknown``; None: everybody may have it."""
+        """Return ``private``, ``gated`` or ``unknown``; None: it is public."""
         return restriction_of(self.gated, self.private)

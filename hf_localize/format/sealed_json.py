@@ -13,7 +13,7 @@ from hf_localize.errors import IntegrityError
 MAX_JSON_BYTES = 64 << 20
 #: The same manifest has a million values, and an empty object takes 64 bytes where it has three in JSON.
 _MAX_VALUES = 4_000_000
-#: What UTF-8 begins a letter of the basic plane with, or goes on with.
+#: The bytes that UTF-8 uses for characters of the basic multilingual plane.
 _BASIC_PLANE = bytes(range(0xF0))
 #: Before the last field: the sha256 of all that stands before this.
 _SEAL = b',\n "checksum": "'

@@ -16,7 +16,6 @@ import huggingface_hub
 import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
 from datasets.naming import filenames_for_dataset_split
-from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.table import table_cast
 from datasets.utils.py_utils import asdict, convert_file_size_to_int
 
@@ -36,6 +35,7 @@ from hf_localize.format.files import check_paths, files_below, hash_file
 from hf_localize.format.local_paths import LocalPaths, translate
 from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.format.refs import DatasetRef
+from hf_localize.hf import packaged_builders
 from hf_localize.hf.source_rows import source_rows
 from hf_localize.progress import Item, counter, task
 from hf_localize.transfer.workers import run_all
@@ -265,7 +265,7 @@ def _translate_paths(
     """Translate what a builder has put of paths of this machine into its rows; rows that it read stay."""
     if info.builder_name == "webdataset":
         columns: set[str] | None = {"__url__"}
-    elif info.builder_name is None or info.builder_name in _PACKAGED_DATASETS_MODULES:
+    elif info.builder_name is None or info.builder_name in packaged_builders():
         return
     else:  # A script's.
         columns = None

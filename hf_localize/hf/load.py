@@ -296,7 +296,7 @@ def _under_another_name(request: BuilderRequest, resolver: Resolver) -> datasets
 def _raise_for_config(ref: DatasetRef, known: Manifest | None) -> None:
     """Raise what stock raises for a config that the repository does not have, as *known* tells it."""
     if known is None or not known.files or ref.config_name in known.repository_configs:
-        return  # What is told without files may not be all: other sources may have been out of reach.
+        return  # Without files the list may be incomplete: other sources may have been unreachable.
     configs = list(known.repository_configs)
     if ref.config_name is not None:
         raise ValueError(f"BuilderConfig '{ref.config_name}' not found. Available: {configs}")

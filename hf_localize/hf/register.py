@@ -127,4 +127,4 @@ def _prepare(
 
 
 def _unknown(split: str) -> None:
-    """Return what is known of the rows of each file of data that was not read from files."""
+    """Return None, as the rows of each file: this data was not read from files."""

@@ -38,7 +38,8 @@ def telling_why(
     """Raise PreparationError, which tells the cause, where *builder* can't prepare *what*.
 
     Args:
-        advice: is added to the message; *on_sizes* in its place, where only the recorded sizes are wrong.
+        advice: text that ends the message.
+        on_sizes: text that ends it instead if only the recorded sizes are wrong.
     """
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(logging.CRITICAL)  # It would log the same, in its own words.

@@ -235,7 +235,7 @@ def unpack(
     """Unpack the ZIP at *path* into *folder* and return the files' records with hashes.
 
     Args:
-        records: what the manifest names; None unpacks every member as it is.
+        records: the files in the manifest; None: unpack every member.
         limit_bytes: bytes that all members together may have.
 
     Raises:

@@ -27,7 +27,6 @@ from hf_localize.errors import (
     StoreError,
     UnreachableError,
     UnsupportedFeatureError,
-    bookkeeping,
     without_queries,
 )
 from hf_localize.format.arrow.shards import check_shards
@@ -292,8 +291,7 @@ class Resolver:
                 self._check_staged(folder, manifest, None)
                 local = commit(self.store, folder, manifest)
             is_of_bucket = entry.source in (SOURCE_NAMES["s3"], SOURCE_NAMES["public"])
-            with bookkeeping(f"{ref} is stored, but where it came from could not be recorded"):
-                record_origin(self.store.path, local.manifest, self.store.bucket if is_of_bucket else None)
+            record_origin(self.store.path, local.manifest, self.store.bucket if is_of_bucket else None)
         _log_resolution(ref, entry.source, local, f"{time.monotonic() - started:.1f} s")
         return local
 

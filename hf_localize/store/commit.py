@@ -152,11 +152,12 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
         if present and is_same and present.says_as(manifest) and _is_whole(store, place, present):
             return LocalEntry.at(place, present)
         try:
-            retired = _make_way(store, folder)
+            # A folder that has files can't be replaced by one rename; between the two a process may end.
+            retired = retire(store, folder) if place.exists() else None
             if retired is not None and not _is_of(retired, manifest):  # It came in this very moment.
                 os.rename(retired, place)
                 return None
-            retired_at = store.places.retired_at(folder)
+            replaced = store.places.retired_at(folder)
             offer(
                 staging,
                 store.places.by_digest(place, manifest.digest),
@@ -171,20 +172,10 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
             continue
         flush(place.parent)
         # These made way for it, or for one before: from now on a reader need not find them.
-        for retired in retired_at:
-            discard_retired(store, retired)
+        for earlier in replaced:
+            discard_retired(store, earlier)
         return LocalEntry(place, manifest, is_saved=bool(manifest.splits), identity=identity)
     raise AssertionError
-
-
-def _make_way(store: Store, folder: str) -> Path | None:
-    """Move the entry at *folder* to where a reader finds it until another one is in its place.
-
-    A folder that has files can't be replaced by one rename; between the two a process may end.
-    """
-    if (store.path / folder).exists():
-        return retire(store, folder)
-    return None
 
 
 def _is_of(place: Path, manifest: Manifest) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.errors import IntegrityError, InvalidRefError, bookkeeping
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, safe_part
 from hf_localize.format.sealed_json import parse_json
@@ -69,14 +69,18 @@ def origin_of(store: Path, manifest: Manifest) -> Origin | None:
 
 
 def record_origin(store: Path, manifest: Manifest, origin: Origin | None) -> None:
-    """Record where the stored content of *manifest* was fetched from; None: from no bucket."""
+    """Record where the stored content of *manifest* was fetched from; None: from no bucket.
+
+    A record that can't be written or removed is logged: it must not fail what the caller has done.
+    """
     path = _origin_path(store, manifest.ref)
-    if origin is None:
-        path.unlink(missing_ok=True)
-        return
-    endpoint = _without_credentials(origin.endpoint) if origin.endpoint else None
-    document = {"bucket": origin.bucket, "endpoint": endpoint, "prefix": origin.prefix}
-    _write(path, {**document, "digest": manifest.digest})
+    with bookkeeping(f"the origin of {manifest.ref} could not be recorded"):
+        if origin is None:
+            path.unlink(missing_ok=True)
+            return
+        endpoint = _without_credentials(origin.endpoint) if origin.endpoint else None
+        document = {"bucket": origin.bucket, "endpoint": endpoint, "prefix": origin.prefix}
+        _write(path, {**document, "digest": manifest.digest})
 
 
 def origin_by_original(place: Path, shelf: str, configured: Origin | None) -> Origin | None:

@@ -6,9 +6,8 @@ import copy
 import hashlib
 import io
 import json
-import logging
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.format.zip.writer import PackedZip
 from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
+from tests.commands.test_cli_output import _own_logger  # noqa: F401  # A fixture that is used.
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
 from tests.faults.test_hostile import ZIP_KEY, put_public
@@ -265,14 +265,6 @@ CLI = (
     *(("verify", "--public"), ("list-local", "--long"), ("list-s3", "--long"), ("list-public", "--long")),
     *(("info", NAME, "--json"), ("list-local", "--json")),
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_logger() -> Iterator[None]:
-    logger = logging.getLogger("hf_localize")
-    handlers, level = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:], logger.level = handlers, level
 
 
 def fresh(desk: Desk, number: list[int]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tarfile
 import wave
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,22 +19,12 @@ import pytest
 
 import hf_localize
 from tests.conftest import IS_ALL, Desk
-from tests.loads.fidelity.repositories import png
+from tests.loads.fidelity.repositories import png, tar
 from tests.loads.matrix.columns import INSTALLED
 from tests.rig.hub import LoopbackHub, make_repository
 from tests.security.test_secrets import unpacked
 
 OWNER = "made"
-
-
-def tar(files: dict[str, bytes]) -> bytes:
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return sink.getvalue()
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
