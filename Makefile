@@ -51,7 +51,8 @@ demo: $(DEMO)/.ready ## The main job, end to end, on embedded servers
 	$(DEMO)/bin/python demo/run.py
 
 # What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
-ELSEWHERE := activation bookkeeping child_processes identity next_source rig_push stream_cache unprepared
+ELSEWHERE := activation bookkeeping child_processes hits_and_misses identity next_source original_files own_data \
+	partial rig_push stream_cache unprepared
 
 # What other releases of datasets may make a difference to.
 LOADS := tests/loads tests/unit/shim tests/unit/hf --ignore=tests/loads/matrix
@@ -61,7 +62,7 @@ test: ## All checks and tests, most of the loads on two releases of datasets
 	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
 	$(BIN)/python -m compileall -q hf_localize tests
 	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) $(LOADS) $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
-	HGLOC_TEST_PYTHONS=$(call pythons,$(OLDER)):$(CURDIR)/$(BIN)/python $(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/loads/matrix
 
 # Two processes: each more would spend as long on its imports as it saves.
 test-unit: .venv/.ready ## The quick tests of each part of the package, in seconds

@@ -37,6 +37,8 @@ os.environ.update(
     HF_DATASETS_DISABLE_PROGRESS_BARS="1",
 )
 
+#: How many cases `make test` runs of a test with many, if nothing else is said of it.
+_SAMPLE = 2
 #: `make test-faults` tries everything; `make test` a few of each kind.
 IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
 SECRET = "SECRET-canary-0b9d1f"
@@ -195,28 +197,36 @@ def run_cli(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # Before `-m sampled` selects.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker("s3")
+    left_out = _left_out(items)
     if not IS_ALL:
-        left_out = _left_out(items)
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
 
 
 def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
-    """Return the cases of tests marked ``sampled`` that are not run: those between an even sample."""
+    """Return the cases that `make test` leaves out: those between an even sample of each test with many cases.
+
+    Two are kept of a test that speaks to servers, or as many as its mark ``sampled`` says; of others all are.
+    What is not run whole is marked.
+    """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("sampled") is not None:
-            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out: set[pytest.Item] = set()
     for same in cases.values():
         marker = same[0].get_closest_marker("sampled")
-        assert marker is not None
-        count = min(marker.args[0], len(same))
+        speaks_to_servers = "desk" in getattr(same[0], "fixturenames", ())
+        count = marker.args[0] if marker else _SAMPLE if speaks_to_servers else len(same)
+        if count >= len(same):
+            continue
         kept = {same[number * len(same) // count].nodeid for number in range(count)}
+        for item in same:
+            item.add_marker(pytest.mark.sampled(count))
         left_out |= {item for item in same if item.nodeid not in kept}
     return left_out
 

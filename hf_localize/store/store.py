@@ -362,8 +362,18 @@ class Store:
                 return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
             # Nothing, or a folder of a person; unless others replace it just now.
             before, moved = moved, self.places.last_change_of_retired()
-            if before == moved and manifest is None and self._is_there_still(folder, path, identity):
-                return self._open_without_manifest(path, folder, ref)
+            if before != moved or manifest is not None or not self._is_there_still(folder, path, identity):
+                continue
+            if identity is None:
+                return None
+            try:
+                found = self._open_without_manifest(path, folder, ref)
+            except IntegrityError:
+                if self._is_there_still(folder, path, identity):
+                    raise
+                continue
+            if self._is_there_still(folder, path, identity):
+                return found
         return None  # Others keep replacing it.
 
     def _is_there_still(self, folder: str, path: Path, identity: tuple[int, int] | None) -> bool:

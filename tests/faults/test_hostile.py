@@ -219,7 +219,7 @@ ZIPS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("form", ["of the original tool", "of ours"])
 @pytest.mark.parametrize("kind", ZIPS)
 def test_a_hostile_zip_is_refused_and_leaves_no_trace(kind: str, form: str, desk: Desk) -> None:
@@ -506,7 +506,7 @@ def test_no_code_of_a_dataset_is_ever_run(source: str, desk: Desk) -> None:
 # --- redirects ---
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
     "target", ["other host", "file:///etc/passwd", "ftp://127.0.0.1/x", "https://127.0.0.1:1/x"]

@@ -22,6 +22,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
+from hf_localize.format import save_to_disk
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.publish import public
@@ -182,12 +183,19 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
 def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_each_other(
     rest_seconds: float, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also with writers that rest before each rename, so that others come between any two of their steps."""
-    rename = os.rename
+    """Also with writers that rest before each rename, so that others come between any two of their steps.
+
+    Readers rest too, before they look whether a folder without manifest is a saved dataset.
+    """
+    rename, is_saved = os.rename, save_to_disk.is_saved_dataset
 
     def rested(*args: object) -> None:
         time.sleep(rest_seconds)
         rename(*args)  # type: ignore[arg-type]
+
+    def rested_reader(path: Path) -> bool:
+        time.sleep(rest_seconds)
+        return is_saved(path)
 
     desk.outsider()
     made: dict[str, tuple[Path, Manifest]] = {}
@@ -214,6 +222,7 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
             assert store.refs() == [ref]
 
     monkeypatch.setattr(os, "rename", rested)
+    monkeypatch.setattr(save_to_disk, "is_saved_dataset", rested_reader)
     with ThreadPoolExecutor(8) as pool:
         readers = [pool.submit(read) for _ in range(4)]
         for writer in [pool.submit(write, number) for number in range(4)]:

@@ -52,7 +52,7 @@ def until_under_way(desk: Desk, rule: Rule, process: subprocess.Popen[str]) -> N
     time.sleep(0.1)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("way", WAYS)

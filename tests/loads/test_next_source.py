@@ -81,7 +81,7 @@ _SOME = (
 )
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("question", "fault"),
     [(name, fault) for name in QUESTIONS for fault in (FAULTS if name == "listing" else _SOME)],

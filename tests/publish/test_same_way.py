@@ -127,7 +127,7 @@ def anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Anywhe
         yield server
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(("said", "bucket"), CASES.values(), ids=CASES)
 def test_data_takes_the_way_of_boto3(
     said: dict[str, str], bucket: str, anywhere: Anywhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

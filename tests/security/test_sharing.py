@@ -151,7 +151,7 @@ def test_a_folder_that_never_learned_its_id_is_asked_about_by_each_id_that_it_ma
     assert desk.bucket_keys() == []
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", WAYS_HERE)
 @pytest.mark.parametrize("why", ["down", "offline", "failing", "another server", "token not valid"])
 def test_without_the_hubs_answer_only_what_is_named_is_shared(
