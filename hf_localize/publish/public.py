@@ -160,7 +160,12 @@ def make_public(
     ):
         terms = {"s3_zip_key": own_zip, "gated": manifest.gated, "private": manifest.private}
         if {**own, **terms} != own:
-            update_json(bucket, PUBLIC_RECORDS_KEY, lambda d: put_record(d, manifest.ref, terms), public=True)
+            update_json(
+                bucket,
+                PUBLIC_RECORDS_KEY,
+                lambda d: own_record(d, manifest.ref) is not None and put_record(d, manifest.ref, terms),
+                public=True,
+            )
         _remove_left_behind(bucket, manifest.ref, records)
         return False
     zip_key = own_zip if same and own_zip else _free_zip_key(records, manifest, bucket)
@@ -188,9 +193,7 @@ def make_public(
         or told.metadata.get("digest") != manifest.digest
     ):
         update_json(bucket, PUBLIC_RECORDS_KEY, lambda document: drop_record(document, record), public=True)
-        raise ConflictError(
-            f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
-        )
+        raise _withdrawn(manifest)
     _remove_left_behind(bucket, manifest.ref, read_json(bucket, PUBLIC_RECORDS_KEY), replaced=own_zip)
     return True
 
@@ -235,7 +238,8 @@ def withdraw(
         for zip_key in there:
             gone.add(zip_key)
             bucket.delete(zip_key)
-            if public_files.is_readable(zip_key):
+            # Where it is in the bucket again, somebody shares it once more.
+            if public_files.is_readable(zip_key) and not any(bucket.list_keys(zip_key)):
                 raise PublishError(
                     f"record and ZIP of {ref} are removed from {bucket.address}, but "
                     f"{public_files.url(zip_key)} can still be read: have the cache before it forget it"
@@ -310,6 +314,8 @@ def _upload_public(
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
     if not _is_public(public_files, zip_key):
+        if bucket.head_of(zip_key) is None:
+            raise _withdrawn(packed.manifest)
         bucket.delete(zip_key)
         raise _not_public(bucket, zip_key)
     return made
@@ -377,6 +383,12 @@ def _not_public(bucket: Bucket, key: str) -> PublishError:
         "public-read ACL, or the credentials lack s3:PutObjectAcl. Nothing was shared. Add this bucket "
         "policy, and allow public policies for the bucket (Block Public Access), then run the command "
         f"again:\n{public_policy(bucket)}"
+    )
+
+
+def _withdrawn(manifest: Manifest) -> ConflictError:
+    return ConflictError(
+        f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
     )
 
 

@@ -159,11 +159,16 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
         publish = functools.partial(
             public.make_public, entry, session.bucket, session.public_files, workers=2
         )
+        desk.s3.clear()
+        ended: list[str] = []
         with ThreadPoolExecutor(2) as pool:
             actions = [withdraw, publish] if n % 2 else [publish, withdraw]
             for outcome in [pool.submit(action) for action in actions]:
-                with contextlib.suppress(errors.ConflictError):
-                    outcome.result()
+                try:
+                    ended.append(repr(outcome.result()))
+                except errors.ConflictError as exc:
+                    ended.append(str(exc))
+        happened = [*ended, *(f"{r.method} {r.path} {r.status}" for r in desk.s3.requests)]
         body = desk.client().get_object(Bucket=desk.bucket, Key="public_datasets.json")["Body"].read()
         is_shared = bool(json.loads(body))
         store = desk.folder / f"outsider-{n}"
@@ -174,7 +179,7 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
         else:
             with pytest.raises(errors.DatasetNotFoundError):
                 hf_localize.load_local_dataset(NAME)
-        assert bool([k for k in desk.bucket_keys() if k.endswith(".zip")]) == is_shared
+        assert bool([k for k in desk.bucket_keys() if k.endswith(".zip")]) == is_shared, happened
         desk.set(HGLOC_SOURCES="local,s3,public,hub")
         os.chdir(desk.folder)
 
