@@ -1,7 +1,7 @@
 """Repositories as they are on the Hub: files by their sha256, the snapshot of a commit, and the refs.
 
-The layout is specified in docs/format.md ("Repositories"). It is the same below the store's ``.hgloc`` folder,
-below the bucket's data prefix, and, for what everybody may read, below ``public_repositories``.
+The layout is specified in docs/format.md ("Repositories"). It is the same below the store's ``.hgloc``
+folder, below that of the bucket's data prefix, and, for what everybody may read, below ``public_repositories``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryFile:
-    """A file of a repository: its path there, size in bytes, sha256 (hex), and git's object id where known."""
+    """A file of a repository: its path, size in bytes, sha256 (hex), and git's object id where known."""
 
     path: str
     size_bytes: int
@@ -56,7 +56,7 @@ class RepositoryFile:
 
     @property
     def etag(self) -> str:
-        """Return the ETag that the Hub gives it: the sha256 of a file outside of git, else git's object id."""
+        """Return the Hub's ETag of it: the sha256 of a file outside of git, else git's object id."""
         return self.sha256 if self.is_lfs or self.oid is None else self.oid
 
 
@@ -112,7 +112,7 @@ class RepositoryRefs:
 
 
 def matches(path: str, allow_patterns: tuple[str, ...] | None, ignore_patterns: tuple[str, ...]) -> bool:
-    """Tell whether *path* is chosen by patterns, as ``snapshot_download`` reads them: a folder is all below it."""
+    """Tell whether patterns choose *path*, as ``snapshot_download`` reads them: a folder is all below it."""
 
     def is_in(patterns: tuple[str, ...]) -> bool:
         return any(fnmatch.fnmatch(path, f"{p}*" if p.endswith("/") else p) for p in patterns)

@@ -23,7 +23,7 @@ class Repositories(Protocol):
         """Return the snapshot of *commit*; None: it is held nowhere."""
 
     def open(self, file: RepositoryFile, start: int = 0, stop: int | None = None) -> BinaryIO:
-        """Return the bytes of *file* from *start* to before *stop*, read where they lie; nothing is stored."""
+        """Open the bytes of *file* from *start* to before *stop*, read where they lie. Nothing is stored."""
 
     def local_path(self, file: RepositoryFile) -> Path | None:
         """Return where *file* lies in the local store; None: it is not there. Makes no request."""
