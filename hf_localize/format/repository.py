@@ -1,7 +1,7 @@
 """Repositories as they are on the Hub: files by their sha256, the snapshot of a commit, and the refs.
 
 The layout is specified in docs/format.md ("Repositories"). It is the same below the store's ``.hgloc``
-folder, below that of the bucket's data prefix, and, for what everybody may read, below ``public_repositories``.
+folder, below that of the bucket's data prefix, and below ``public_repositories``, which everybody may read.
 """
 
 from __future__ import annotations
