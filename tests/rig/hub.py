@@ -1,7 +1,8 @@
 """Serve folders of dataset repositories as a Hugging Face Hub on loopback.
 
 The real `datasets` and `huggingface_hub` talk to it through ``HF_ENDPOINT``; nothing of theirs
-is patched. On disk: ``<root>/<owner>/<name>/<revision, percent-quoted>/<files>``. An id of one
+is patched. On disk: ``<root>/<owner>/<name>/<revision, percent-quoted>/<files>``; models and Spaces are
+below ``<root>/models`` and ``<root>/spaces``, and are called ``models/<owner>/<name>`` here. An id of one
 segment cannot be told from an owner's folder, so it is named with `LoopbackHub.add`. Give it a
 folder for uploads and tokens with the right to write, and `push_to_hub` and `HfApi` write to it.
 
@@ -74,6 +75,7 @@ HOST = "127.0.0.1"
 LARGE_FILE_HOST = "localhost"
 LFS_FROM_BYTES = 10_000
 POINTER_BYTES = 134
+_OTHER_KINDS = ("models", "spaces")
 DATE = "2024-01-01T00:00:00.000Z"
 
 
@@ -275,7 +277,7 @@ class LoopbackHub:
         written = None if self.uploads is None else self.uploads.find(dataset_id)
         with self.lock:
             found = written or self._added.get(dataset_id)
-        if found is not None or len(parts) != 2:
+        if found is not None or len(parts) != (3 if parts[0] in _OTHER_KINDS else 2):
             return found
         folder = self.root.joinpath(*parts)
         return Repository(dataset_id, folder) if folder.is_dir() else None
@@ -412,7 +414,7 @@ def _parse_range(value: str, size_bytes: int) -> tuple[int, int] | None:
 def _serve_info(call: Call) -> Answer:
     repository = call.repository()
     snapshot = call.snapshot(repository)
-    dataset_id, blobs = repository.dataset_id, call.flag("blobs")
+    key, dataset_id, blobs = repository.dataset_id, call.parts["id"], call.flag("blobs")
     siblings = [_sibling(call.hub, file, blobs) for file in snapshot.files.values()]
     return json_answer(
         {
@@ -422,8 +424,8 @@ def _serve_info(call: Call) -> Answer:
             "sha": snapshot.commit,
             "lastModified": DATE,
             "createdAt": DATE,
-            "private": dataset_id in call.hub.private,
-            "gated": "auto" if dataset_id in call.hub.gated else False,
+            "private": key in call.hub.private,
+            "gated": "auto" if key in call.hub.gated else False,
             "disabled": False,
             "downloads": 0,
             "likes": 0,
@@ -554,14 +556,24 @@ def _serve_viewer(call: Call) -> Answer:
     raise RefusalError(404, "ResponseNotFound", "Not found.")
 
 
+def _routes_of(kind: str, files: str) -> tuple[Route, ...]:
+    """Return the routes that read repositories of a *kind*, whose files are below *files*."""
+    api = rf"/api/{kind}/{ID}"
+    return (
+        Route("GET", rf"{files}/{ID}/resolve/{REV}/(?P<path>.+)", _serve_file, kind),
+        Route("GET", rf"{api}/revision/{REV}", _serve_info, kind),
+        Route("GET", rf"{api}/tree/{REV}(?:/(?P<path>.*))?", _serve_tree, kind),
+        Route("POST", rf"{api}/paths-info/{REV}", _serve_paths_info, kind),
+        Route("GET", rf"{api}/refs", _serve_refs, kind),
+        Route("GET", api, _serve_info, kind),
+    )
+
+
 # The first full match wins.
 _ROUTES = (
-    Route("GET", rf"/datasets/{ID}/resolve/{REV}/(?P<path>.+)", _serve_file),
-    Route("GET", rf"/api/datasets/{ID}/revision/{REV}", _serve_info),
-    Route("GET", rf"/api/datasets/{ID}/tree/{REV}(?:/(?P<path>.*))?", _serve_tree),
-    Route("POST", rf"/api/datasets/{ID}/paths-info/{REV}", _serve_paths_info),
-    Route("GET", rf"/api/datasets/{ID}/refs", _serve_refs),
-    Route("GET", rf"/api/datasets/{ID}", _serve_info),
+    *_routes_of("datasets", "/datasets"),
+    *_routes_of("spaces", "/spaces"),
+    *_routes_of("models", ""),
     Route("GET", r"/api/whoami-v2", _serve_whoami),
     Route("GET", r"/(?:info|parquet)", _serve_viewer),
     *WRITES,
@@ -583,9 +595,10 @@ def _reply(hub: LoopbackHub, routes: Sequence[Route], request: Request, body: by
                 continue
             parts = {name: unquote(text) for name, text in found.groupdict().items() if text}
             query = parse_qs(split.query, keep_blank_values=True)
-            call = Call(hub, request, parts, query, body)
+            call = Call(hub, request, {**parts, "kind": route.kind}, query, body)
             moved_to = call.moved_to()
             if moved_to is not None:
+                moved_to = moved_to.removeprefix(f"{route.kind}/")
                 return _redirect_renamed(request.path, found.span("id"), moved_to)
             return route.reply(call)
         raise RefusalError(404, None, f"No route for {request.method} {split.path}")

@@ -105,15 +105,21 @@ class Call:
         """Tell whether the token may know that this repository exists."""
         return self.token in self.hub.private.get(dataset_id, {self.token})
 
+    @property
+    def key(self) -> str:
+        """Return what names the repository on disk: a dataset's id, or ``models/ID``, or ``spaces/ID``."""
+        kind, repo_id = self.parts.get("kind", "datasets"), self.parts.get("id", "")
+        return repo_id if kind == "datasets" else f"{kind}/{repo_id}"
+
     def moved_to(self) -> str | None:
-        """Return the id to ask for instead: the new one, or the one in the right letter case."""
-        asked = self.parts.get("id", "")
+        """Return the key to ask for instead: the new one, or the one in the right letter case."""
+        asked = self.key
         found = self.hub.redirects.get(asked) or self.hub.other_case(asked)
         return found if found is not None and self.may_see(found) else None
 
     def repository(self) -> Repository:
         """Return the repository that is asked for, if the token may know that it exists."""
-        dataset_id = self.parts["id"]
+        dataset_id = self.key
         found = self.hub.find(dataset_id)
         if found is None or not self.may_see(dataset_id):
             if self.token is None:
@@ -135,6 +141,8 @@ class Route:
     method: str
     pattern: str
     reply: Callable[[Call], Answer]
+    #: ``datasets``, ``models`` or ``spaces``.
+    kind: str = "datasets"
 
 
 def is_true(value: object) -> bool:

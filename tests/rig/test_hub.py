@@ -609,3 +609,20 @@ def test_it_runs_alone_until_sigterm() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         connection.close()
+
+
+def test_models_and_spaces_are_answered_beside_a_dataset_of_the_same_id(tmp_path: Path) -> None:
+    for kind, key in (("datasets", "team/one"), ("models", "models/team/one"), ("spaces", "spaces/team/one")):
+        make_repository(tmp_path, key, "main", {"name.txt": kind.encode()})
+    with LoopbackHub(tmp_path) as hub:
+        hub.tags["models/team/one", "v1"] = "main"
+        for kind, prefix in (("datasets", "/datasets"), ("models", ""), ("spaces", "/spaces")):
+            info = ask(hub, f"/api/{kind}/team/one/revision/main").json()
+            assert (info["id"], len(info["siblings"])) == ("team/one", 1)
+            assert ask(hub, f"{prefix}/team/one/resolve/{info['sha']}/name.txt").body == kind.encode()
+            assert ask(hub, f"/api/{kind}/team/one/tree/main").json()[0]["path"] == "name.txt"
+            tags = ask(hub, f"/api/{kind}/team/one/refs").json()["tags"]
+            assert [tag["name"] for tag in tags] == (["v1"] if kind == "models" else [])
+        hub.private["models/team/one"] = {"some-token"}
+        assert ask(hub, "/api/models/team/one").status == 401
+        assert ask(hub, "/api/datasets/team/one").status == 200
