@@ -469,7 +469,7 @@ def test_errors_carry_the_codes_that_clients_need(hub: LoopbackHub) -> None:
     assert missing.headers["x-repo-commit"] == hub.commit("org/small")
 
 
-@pytest.mark.parametrize("path", ["/api/agent-harnesses", "/", "/api/models/org/small"])
+@pytest.mark.parametrize("path", ["/api/agent-harnesses", "/", "/api/collections/org/small"])
 def test_what_it_does_not_serve_is_a_404_in_json(hub: LoopbackHub, path: str) -> None:
     reply = ask(hub, path)
     assert reply.status == 404
