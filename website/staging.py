@@ -28,13 +28,7 @@ ELSEWHERE = {
     "benchmarks/RESULTS.md": "project/figures.md",
 }
 #: Where the site has what stands in a section of the README.
-README_SECTIONS = {
-    "": "index.md",
-    "how-a-load-is-resolved": "guides/resolution.md",
-    "settings": "reference/settings.md",
-    "what-works": "reference/what-works.md",
-    "limits": "reference/what-works.md#limits",
-}
+README_SECTIONS = {"": "index.md", "what-works": "reference/what-works.md"}
 LANGUAGES = {".sh": "sh", ".yaml": "yaml", ".py": "python"}
 _INCLUDE = re.compile(r"^<!-- include: (\S+?)(?:#(\S+))? -->$", flags=re.MULTILINE)
 _PLOT = re.compile(r"^!\[(.+?)\]\((\S+/scaling/\S+)\)$", flags=re.MULTILINE)

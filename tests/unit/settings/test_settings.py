@@ -154,8 +154,8 @@ def test_no_repr_of_settings_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
     assert SECRET not in repr(settings.current())
 
 
-def test_the_readme_lists_every_setting() -> None:
-    table = set(re.findall(r"`(HGLOC_[A-Z0-9_]+)`", (ROOT / "README.md").read_text()))
+def test_the_settings_page_lists_every_setting() -> None:
+    table = set(re.findall(r"`(HGLOC_[A-Z0-9_]+)`", (ROOT / "docs/reference/settings.md").read_text()))
     names = {f"HGLOC_{item.name.upper()}" for item in fields(settings.Settings)} - {
         "HGLOC_HUB_OFFLINE",
         "HGLOC_AWS_ENVIRONMENT",
