@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from hf_localize import settings
-from hf_localize.api.datasets import download_dataset, sync_local_dataset_to_s3
+from hf_localize.api.datasets import Result, download_dataset, sync_local_dataset_to_s3
 from hf_localize.errors import HfLocalizeError, kind_of, without_queries
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
@@ -29,19 +29,6 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 6
 #: How long one that is told to end may take.
 _GRACE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What became of one of many: what its function returned, or the *error* in words.
-
-    With an error, *result* is the path of what came before it failed.
-    """
-
-    ref: DatasetRef
-    result: str | None = None
-    error: str | None = None
-    error_kind: str | None = None
 
 
 class _Outcome:
@@ -93,6 +80,9 @@ class Sync(_Outcome):
     error_kind: str | None = None
 
 
+_Kind = TypeVar("_Kind", Download, Sync)
+
+
 def download_datasets(
     dataset_ids: Iterable[str],
     config_names: Iterable[str | None] = (None,),
@@ -126,7 +116,7 @@ def download_datasets(
         SettingsError: *make_public* without a bucket or credentials.
     """
     names = tuple(config_names)
-    needed: dict[DatasetRef, _Done | None] = {}
+    needed: dict[DatasetRef, Download | None] = {}
     for dataset_id in dataset_ids:
         if all_configs:
             needed |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
@@ -143,7 +133,7 @@ def download_datasets(
     }
     todo = [ref for ref, known in needed.items() if known is None]
     done = dict(zip(todo, download_refs(todo, **options), strict=True))
-    return [done[ref] if known is None else _download_of(known) for ref, known in needed.items()]
+    return [known or done[ref] for ref, known in needed.items()]
 
 
 def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
@@ -159,7 +149,7 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
         current_session().require_publisher()
     needed = list(dict.fromkeys(refs))
     with _counted("Downloading", needed):
-        return [_download_of(done) for done in _run(needed, _download, options)]
+        return _run(Download, needed, download_dataset, options)
 
 
 def sync_local_datasets_to_s3(
@@ -181,13 +171,8 @@ def sync_local_datasets_to_s3(
         entries.setdefault(entry.manifest.ref, entry)
     refs = [ref for ref, entry in entries.items() if entry.is_named]
     with _counted("Uploading", refs):
-        return [
-            *(
-                Sync(*_names(done.ref), message=done.result, error=done.error, error_kind=done.error_kind)
-                for done in _run(refs, _sync, options)
-            ),
-            *(Sync(*_names(r), message=_unnamed(e)) for r, e in entries.items() if not e.is_named),
-        ]
+        done = _run(Sync, refs, sync_local_dataset_to_s3, options)
+    return done + [Sync(*ref.parts, _unnamed(e)) for ref, e in entries.items() if not e.is_named]
 
 
 def _unnamed(entry: LocalEntry) -> str:
@@ -203,23 +188,7 @@ def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContex
     return task(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
 
 
-def _names(ref: DatasetRef) -> tuple[str, str | None, str | None]:
-    return ref.dataset_id, ref.config_name, ref.revision
-
-
-def _download_of(done: _Done) -> Download:
-    return Download(*_names(done.ref), path=done.result, error=done.error, error_kind=done.error_kind)
-
-
-def _download(ref: DatasetRef, **options: Any) -> str:
-    return download_dataset(*_names(ref), **options).message_or_path
-
-
-def _sync(ref: DatasetRef, **options: Any) -> str:
-    return sync_local_dataset_to_s3(*_names(ref), **options).message_or_path
-
-
-def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, _Done | None]:
+def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Download | None]:
     """Return a ref for each config of the repository of *ref*; *ref* as failed where nobody knows them."""
     from hf_localize.hf.load import ask_for_config_names
 
@@ -227,15 +196,17 @@ def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, _Done
         names = ask_for_config_names(ref, trust_remote_code)
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("the configs of %s are not known", ref, exc_info=True)
-        return {ref: _failed(ref, exc, f"its configs are not known: {exc}")}
+        return {ref: failed(Download, ref, exc, f"its configs are not known: {exc}")}
     return dict.fromkeys(DatasetRef(ref.dataset_id, name, ref.revision) for name in names)
 
 
-def _run(refs: Sequence[DatasetRef], work: Callable[..., str], options: dict[str, Any]) -> list[_Done]:
+def _run(
+    kind: type[_Kind], refs: Sequence[DatasetRef], work: Callable[..., Result], options: dict[str, Any]
+) -> list[_Kind]:
     """Do *work* with each of *refs* in a process of its own, a few at a time; return what became of each."""
     import hf_localize.hf.load  # noqa: F401  # Here `datasets` is imported once for all of them.
 
-    results: dict[DatasetRef, _Done] = {}
+    results: dict[DatasetRef, _Kind] = {}
     waiting = list(refs)[::-1]
     running: dict[Connection, tuple[DatasetRef, BaseProcess]] = {}
     parts = min(_AT_ONCE, len(refs))
@@ -243,38 +214,39 @@ def _run(refs: Sequence[DatasetRef], work: Callable[..., str], options: dict[str
         while waiting or running:
             while waiting and len(running) < parts:
                 ref = waiting.pop()
-                running.update([_start(ref, work, options, parts)])
+                running.update([_start(kind, ref, work, options, parts)])
             for connection in wait(list(running)):
                 assert isinstance(connection, Connection)
-                results.update([_end(connection, *running.pop(connection))])
+                ref, process = running.pop(connection)
+                results[ref] = _end(kind, connection, ref, process)
     finally:
         _stop([process for _, process in running.values()])  # There are some only if this was interrupted.
     return [results[ref] for ref in refs]
 
 
 def _start(
-    ref: DatasetRef, work: Callable[..., str], options: dict[str, Any], parts: int
+    kind: type[_Kind], ref: DatasetRef, work: Callable[..., Result], options: dict[str, Any], parts: int
 ) -> tuple[Connection, tuple[DatasetRef, BaseProcess]]:
     # A forked process has `datasets` and the settings already; macOS' own libraries don't stand it.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     answer, sink = context.Pipe(duplex=False)
-    given = (ref, work, options, parts, settings.current_overrides(), sink)
+    given = (kind, ref, work, options, parts, settings.current_overrides(), sink)
     process = context.Process(target=_do, args=given, daemon=True)
     process.start()
     sink.close()  # Else the answer of a process that is killed would never end.
     return answer, (ref, process)
 
 
-def _end(connection: Connection, ref: DatasetRef, process: BaseProcess) -> tuple[DatasetRef, _Done]:
+def _end(kind: type[_Kind], connection: Connection, ref: DatasetRef, process: BaseProcess) -> _Kind:
     with connection:
         try:
-            result: _Done = connection.recv()
+            result: _Kind = connection.recv()
         except EOFError:
             process.join()
-            result = _failed(ref, RuntimeError(f"its process was ended (status {process.exitcode})"))
+            result = failed(kind, ref, RuntimeError(f"its process was ended (status {process.exitcode})"))
     process.join()
     counter(str(ref))(1)
-    return ref, result
+    return result
 
 
 def _stop(processes: Sequence[BaseProcess]) -> None:
@@ -288,8 +260,9 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
 
 
 def _do(
+    kind: type[_Kind],
     ref: DatasetRef,
-    work: Callable[..., str],
+    work: Callable[..., Result],
     options: dict[str, Any],
     parts: int,
     overrides: dict[str, Any],
@@ -302,21 +275,16 @@ def _do(
     settings.take_part(parts)
     without_progress_bars()
     try:
-        sink.send(_Done(ref, result=work(ref, **options)))
+        sink.send(kind(*ref.parts, work(*ref.parts, **options).message_or_path))
     except KeyboardInterrupt:  # The one who waits has it too, and says so.
         return
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("%s failed", ref, exc_info=True)
-        sink.send(_failed(ref, exc))
+        sink.send(failed(kind, ref, exc))
 
 
-def failed(ref: DatasetRef, error: Exception) -> Download:
-    """Return what became of the download of *ref*, which *error* has ended."""
-    return _download_of(_failed(ref, error))
-
-
-def _failed(ref: DatasetRef, error: Exception, why: str | None = None) -> _Done:
+def failed(kind: type[_Kind], ref: DatasetRef, error: Exception, why: str | None = None) -> _Kind:
     """Return what became of *ref*, which *error* has ended; *why* in other words."""
     said = without_queries(why or str(error) or type(error).__name__)
     path = error.path if isinstance(error, HfLocalizeError) else None
-    return _Done(ref, result=path, error=said, error_kind=kind_of(error))
+    return kind(*ref.parts, path, error=said, error_kind=kind_of(error))

@@ -179,7 +179,7 @@ def _is_to_be_asked(manifest: Manifest) -> bool:
 
 
 def _age_of(manifest: Manifest, told: tuple[str | None, str] | None) -> Age:
-    names = manifest.dataset_id, manifest.config_name, manifest.revision
+    names = manifest.ref.parts
     if manifest.commit is None:
         return Age(*names, state="unknown", reason="its commit was not recorded")
     if told is None:
@@ -225,7 +225,7 @@ def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | 
             files = tuple(_damaged(local, there))
         state = "different" if files or digest != its.digest else "same"
     return Difference(
-        *(ref.dataset_id, ref.config_name, ref.revision),
+        *ref.parts,
         state=state,
         local_digest=digest,
         s3_digest=its.digest if its is not None and knows_its else None,

@@ -228,7 +228,7 @@ def sync_local_dataset_to_s3(
     ref = DatasetRef(dataset_id, config_name, revision)
     session = current_session()
     session.require_publisher()
-    entry = _only_local(ref, session)
+    entry = session.resolver(only=("local",)).localize(ref)
     if not entry.is_saved and not entry.has_manifest:
         from hf_localize.hf.register import register
 
@@ -251,11 +251,6 @@ else:
         if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
             return Path(current_session().settings.datasets_store_path)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def as_dict(ref: DatasetRef) -> dict[str, str | None]:
-    """Return what names a dataset, as the public functions return it."""
-    return {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
 
 
 def _commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
@@ -293,10 +288,6 @@ def _keep_name(entry: LocalEntry, manifest: Manifest, session: Session) -> None:
         _log.warning(
             "%s is published, but %s is listed by its folder's name: %s", manifest.ref, entry.folder, exc
         )
-
-
-def _only_local(ref: DatasetRef, session: Session) -> LocalEntry:
-    return session.resolver(only=("local",)).localize(ref)
 
 
 @dataclass(frozen=True, slots=True)

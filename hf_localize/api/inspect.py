@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.api.datasets import PlainHub, as_dict
+from hf_localize.api.datasets import PlainHub
 from hf_localize.errors import (
     DatasetNotFoundError,
     NotLockedError,
@@ -94,7 +94,7 @@ def explain_dataset(
         does = _what_a_load_does(taken, session)
         files, size_bytes = _to_fetch(taken.entry, session)
     return {
-        **as_dict(ref),
+        **ref.as_dict(),
         "sources": [_shown(one) for one in asked],
         "takes": None if taken is None else taken.kind,
         "transfer_files": files,
@@ -333,7 +333,7 @@ def _told(manifest: Manifest) -> dict[str, Any]:
         for split in manifest.splits
     ]
     return {
-        **as_dict(manifest.ref),
+        **manifest.ref.as_dict(),
         "canonical_id": manifest.canonical_id,
         "resolved_config": manifest.resolved_config,
         "is_default_config": manifest.is_default_config,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.api.datasets import as_dict
 from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.format.manifest import UNKNOWN, Manifest, restriction_of
 from hf_localize.format.manifest_json import declared
@@ -53,7 +52,7 @@ class Described:
         """Return it as the public functions do."""
         splits = None if self.splits is None else dict(self.splits)
         return {
-            **as_dict(self.ref),
+            **self.ref.as_dict(),
             "canonical_id": self.canonical_id,
             "commit": self.commit,
             "origin": self.origin,
@@ -85,7 +84,7 @@ def list_local_datasets(pattern: str | None = None, details: bool = False) -> li
     """
     session = current_session()
     if not details:
-        return [as_dict(ref) for ref in session.store.refs() if _matches(ref, pattern)]
+        return [ref.as_dict() for ref in session.store.refs() if _matches(ref, pattern)]
     shared = _public_refs(session)
     entries = [entry for entry in session.store.entries() if _matches(entry.manifest.ref, pattern)]
     return [_of_entry(entry, shared, session).as_dict() for entry in entries]
@@ -130,7 +129,7 @@ def list_s3_datasets(
     found = list_refs(session.bucket, workers, all_folders=all_folders, beginning=beginning)
     refs = sorted((ref for ref in found if _matches(ref, pattern)), key=str)
     if not details:
-        return [as_dict(ref) for ref in refs]
+        return [ref.as_dict() for ref in refs]
     from hf_localize.transfer.workers import run_all
 
     shared = _public_refs(session)
@@ -157,7 +156,7 @@ def list_public_datasets(pattern: str | None = None, details: bool = False) -> l
     found = sorted(
         _public_records(session, lambda ref: _matches(ref, pattern)), key=lambda item: str(item.ref)
     )
-    return [item.as_dict() if details else as_dict(item.ref) for item in found]
+    return [item.as_dict() if details else item.ref.as_dict() for item in found]
 
 
 def _matches(ref: DatasetRef, pattern: str | None) -> bool:

@@ -8,7 +8,6 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.api.datasets import as_dict
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.session import current_session
 
@@ -57,7 +56,7 @@ def preview_dataset(
     found = [{key: _plain(value) for key, value in row.items()} for row in itertools.islice(stream, rows)]
     columns = list(stream.features or (found[0] if found else ()))
     return {
-        **as_dict(ref),
+        **ref.as_dict(),
         "split": name,
         "splits": list(streams),
         "columns": columns,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.api.datasets import PlainHub, Result, as_dict
+from hf_localize.api.datasets import PlainHub, Result
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
@@ -67,7 +67,7 @@ def verify_dataset(
         found += check_public(public_files, ref, bucket_name=name, deep=deep, workers=workers)
     if ref is not None and not found:
         raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} to verify")
-    return [as_dict(checked.ref) | _result_of(checked) for checked in found]
+    return [checked.ref.as_dict() | _result_of(checked) for checked in found]
 
 
 def repair_dataset(
@@ -104,7 +104,7 @@ def repair_dataset(
             "other: hg-localize remove it, then hg-localize download it"
         )
     return [
-        {**as_dict(item.ref), "place": item.place, "mended": list(item.mended), "source": item.source}
+        {**item.ref.as_dict(), "place": item.place, "mended": list(item.mended), "source": item.source}
         for item in done
     ]
 
@@ -199,7 +199,7 @@ def prune_datasets(
     )
     return [
         {
-            **as_dict(item.entry.manifest.ref),
+            **item.entry.manifest.ref.as_dict(),
             "place": str(item.entry.folder),
             "size_bytes": item.size_bytes,
             "last_used": item.last_used,

@@ -130,10 +130,10 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
         path = download_dataset(dataset_id, name, **options).message_or_path
     except Exception as exc:
         if as_json:
-            from hf_localize.api.batch import failed
+            from hf_localize.api.batch import Download, failed
             from hf_localize.format.refs import DatasetRef
 
-            show_json([failed(DatasetRef(dataset_id, name, options["revision"]), exc)])
+            show_json([failed(Download, DatasetRef(dataset_id, name, options["revision"]), exc)])
         elif here := getattr(exc, "path", None):  # Only its publishing has failed.
             show(str(here))
         raise

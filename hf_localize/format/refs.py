@@ -20,6 +20,7 @@ _INDEX = ".hgloc/index"
 _ALIASES = ".hgloc/alias"
 _CATALOG = ".hgloc/catalog"
 
+_NAMES = ("dataset_id", "config_name", "revision")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 #: What nearly all names look like; others are looked at more closely.
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95})?")
@@ -53,6 +54,15 @@ class DatasetRef:
     def __str__(self) -> str:
         config = f" [{self.config_name}]" if self.config_name else ""
         return f"{self.dataset_id}{config}{'@' + self.revision if self.revision else ''}"
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Return its parts by name, as the public functions and most of what is stored in JSON have them."""
+        return dict(zip(_NAMES, self.parts, strict=True))
+
+    @property
+    def parts(self) -> tuple[str, str | None, str | None]:
+        """Return id, config name and revision."""
+        return self.dataset_id, self.config_name, self.revision
 
     @property
     def files(self) -> DatasetRef:

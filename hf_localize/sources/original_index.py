@@ -72,9 +72,7 @@ def enter(bucket: Bucket, placed: IndexEntry) -> bool:
     if placed.folder != folder or placed.elsewhere:
         return False
     listed = {
-        "dataset_id": ref.dataset_id,
-        "config_name": ref.config_name,
-        "revision": ref.revision,
+        **ref.as_dict(),
         "s3_prefix": bucket.address.key(folder),
         "s3_bucket": bucket.address.name,
         "has_card": any(file.path == ORIGINAL_CARD_FILE for file in manifest.files),

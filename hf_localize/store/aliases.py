@@ -36,7 +36,7 @@ def point_at(store: Path, manifest: Manifest) -> None:
             path = store / ref.alias_key
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-            part.write_bytes(_pointer_to(manifest.ref))
+            part.write_text(json.dumps(manifest.ref.as_dict()))
             os.replace(part, path)
 
 
@@ -56,8 +56,3 @@ def read_pointer(data: bytes, where: str) -> DatasetRef:
         return DatasetRef(document["dataset_id"], document["config_name"], document["revision"])
     except (TypeError, KeyError, InvalidRefError) as exc:
         raise IntegrityError(f"{where} is not a pointer: {exc!r}") from exc
-
-
-def _pointer_to(ref: DatasetRef) -> bytes:
-    document = {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
-    return json.dumps(document).encode()

@@ -127,9 +127,8 @@ def name_of(store: Path, folder: str) -> Name | None:
 
 def record_name(store: Path, folder: str, manifest: Manifest, signature: str) -> None:
     """Record that the folder without manifest at *folder* was published as *manifest*."""
-    ref = manifest.ref
-    names = {"dataset_id": ref.dataset_id, "config_name": ref.config_name, "revision": ref.revision}
-    _write(store / _NAMES / f"{folder}.json", {**names, "signature": signature, "digest": manifest.digest})
+    document = {**manifest.ref.as_dict(), "signature": signature, "digest": manifest.digest}
+    _write(store / _NAMES / f"{folder}.json", document)
 
 
 def _origin_path(store: Path, ref: DatasetRef) -> Path:
