@@ -114,7 +114,7 @@ def check_fields(manifest: Manifest, where: str) -> None:
         raise IntegrityError(f"{where} names the config {odd[0]!r:.100}, which no builder can have")
     for name in ("features", "info", "written_by"):
         part = getattr(manifest, name)
-        if not isinstance(part, dict) or not _is_shallow(part, _MAX_DEPTH):
+        if not isinstance(part, dict) or not is_shallow(part, _MAX_DEPTH):
             raise IntegrityError(f"{where}: its {name} is no JSON object, or nested too deep")
 
 
@@ -229,16 +229,17 @@ def _list(value: Any) -> list[Any]:
 
 def count(value: Any) -> int:
     """Return a number of JSON that counts rows or bytes; raises ValueError where it can't."""
-    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
         raise ValueError(f"{value!r:.100} is no count")
     return int(value)
 
 
-def _is_shallow(value: Any, depth: int) -> bool:
+def is_shallow(value: Any, depth: int) -> bool:
+    """Tell whether a JSON value is nested no deeper than *depth*."""
     if not isinstance(value, (dict, list)):
         return True
     inner = value.values() if isinstance(value, dict) else value
-    return depth > 0 and all(_is_shallow(item, depth - 1) for item in inner)
+    return depth > 0 and all(is_shallow(item, depth - 1) for item in inner)
 
 
 def _file_from_json(document: dict[str, Any]) -> FileRecord:

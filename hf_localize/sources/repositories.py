@@ -12,8 +12,10 @@ from hf_localize.format.repository import Repository, RepositoryFile, Repository
 class Repositories(Protocol):
     """What the enabled places hold of repositories; the first that has something answers."""
 
-    def refs(self, repository: Repository) -> RepositoryRefs | None:
+    def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         """Return the refs of *repository*; None: it is held nowhere.
+
+        With *revision*, places are asked until one knows it: none does if the refs don't resolve it.
 
         Raises:
             UnreachableError: no place has it, and one of them gave no answer.
