@@ -18,6 +18,7 @@ from botocore import exceptions as botoerrors
 from botocore.config import Config
 from botocore.credentials import CredentialResolver
 from botocore.handlers import add_expect_header
+from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
 from hf_localize._version import __version__
@@ -175,19 +176,28 @@ def session_of(settings: Settings) -> boto3.Session:
     Raises:
         ERRORS: what is configured for AWS' own tools can't be used.
     """
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     if settings.aws_access_key_id and settings.aws_secret_access_key:
         token = settings.aws_session_token
         return boto3.Session(
             settings.aws_access_key_id.reveal(),
             settings.aws_secret_access_key.reveal(),
             token.reveal() if token else None,
+            botocore_session=core,
         )
-    core = botocore.session.get_session()  # boto3 has no other way to choose where it looks for credentials.
+    # boto3 has no other way to choose where it looks for credentials.
     if not settings.may_have_aws_credentials:  # There are none, or the settings keep them from this endpoint.
         core.register_component("credential_provider", CredentialResolver([]))
     elif settings.s3_endpoint_url or not is_on_ec2():
         core.get_component("credential_provider").remove("iam-role")
     return boto3.Session(botocore_session=core)
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Loader:
+    """Return the loader of AWS' service models, which keeps what it has read: 70 ms for each other client."""
+    return create_loader(data_path)
 
 
 def chained_session(settings: Settings) -> tuple[boto3.Session, Credentials | None]:
