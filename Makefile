@@ -17,7 +17,7 @@ DATASETS_TESTS ?=
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo newcomer docs test test-unit test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: %/.ready
 
 help: ## Show the targets
@@ -50,18 +50,19 @@ DEMO := $(if $(wildcard .venv/.ready),.venv,.venv-demo)
 demo: $(DEMO)/.ready ## The main job, end to end, on embedded servers
 	$(DEMO)/bin/python demo/run.py
 
-# What `make test` leaves to `make test-versions`: what other releases of datasets make no difference to, and takes long.
-ELSEWHERE := activation bookkeeping child_processes hits_and_misses identity next_source original_files own_data \
-	partial rig_push stream_cache unprepared
-
 # What other releases of datasets may make a difference to.
 LOADS := tests/loads tests/unit/shim tests/unit/hf --ignore=tests/loads/matrix
 
 # Compiled here, since hundreds of processes import the modules, and may not be let write bytecode.
-test: ## All checks and tests, most of the loads on two releases of datasets
+test: ## All checks and tests, and the loads as stock's on another release of datasets
 	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
 	$(BIN)/python -m compileall -q hf_localize tests
-	.venv-datasets-$(OLDER)/bin/python -m pytest -n $(JOBS) $(LOADS) $(ELSEWHERE:%=--ignore=tests/loads/test_%.py)
+	$(MAKE) -j2 --output-sync=target test-older test-newest
+
+test-older:
+	.venv-datasets-$(OLDER)/bin/python -m pytest tests/loads/fidelity tests/loads/test_same_as_stock.py tests/unit/shim tests/unit/hf
+
+test-newest:
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/loads/matrix
 
 # Two processes: each more would spend as long on its imports as it saves.
