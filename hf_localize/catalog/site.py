@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from hf_localize.errors import AccessDeniedError, ConflictError, HfLocalizeError, PublishError, StoreError
+from hf_localize.format.files import replacing
 from hf_localize.format.refs import PUBLIC_ZIP_FOLDER
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.publish.public import public_policy
@@ -71,13 +70,8 @@ class FolderSite:
     def put(self, path: str, page: bytes) -> None:
         """Write a page; raises StoreError where it can't be written."""
         target = self.folder / path
-        part = target.with_name(f".{uuid.uuid4().hex}.part")
-        with _writing(target):
-            try:
-                part.write_bytes(page)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
+        with _writing(target), replacing(target) as part:
+            part.write_bytes(page)
 
     def finish(self, paths: Collection[str]) -> None:
         """Remove other pages."""

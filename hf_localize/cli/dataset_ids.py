@@ -105,12 +105,11 @@ def _read(path: Path) -> dict[str, tuple[float, list[str] | None]]:
 def _write(path: Path, known: dict[str, tuple[float, list[str] | None]]) -> None:
     """Keep *known* for the next key press: readable for this user alone, and never half of it."""
     import json
-    import os
-    import tempfile
+
+    from hf_localize.format.files import replacing
 
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            json.dump(known, file)
-        os.replace(name, path)
+        with replacing(path) as part:
+            part.touch(mode=0o600)
+            part.write_text(json.dumps(known))

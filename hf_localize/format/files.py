@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -79,6 +81,17 @@ def files_below(folder: Path) -> Iterator[str]:
         relative = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             yield relative.as_posix()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a path beside *path*: what is written there takes the place of *path* by one rename."""
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def hash_file(path: Path, name: str) -> FileRecord:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.format.equivalence import answers
+from hf_localize.format.equivalence import Identity, identity_fields
 from hf_localize.format.files import check_paths
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import (
@@ -171,19 +171,10 @@ def _may_have(ref: DatasetRef, key: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogEntry:
+class CatalogEntry(Identity):
     """What a catalog says of one entry: enough to tell which refs it answers."""
 
-    ref: DatasetRef
-    canonical_id: str | None = None
-    resolved_config: str | None = None
-    is_default_config: bool = False
-    commit: str | None = None
     tells_configs: bool = False
-
-    def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether the entry is what *ref* names, as its manifest would."""
-        return answers(self, ref)
 
 
 def catalog_keys(manifest: Manifest) -> tuple[str, ...]:
@@ -198,16 +189,7 @@ def enter(document: dict[str, Any], manifest: Manifest) -> bool:
     Raises:
         IntegrityError: *document* is not a catalog.
     """
-    listed = {
-        "dataset_id": manifest.dataset_id,
-        "config_name": manifest.config_name,
-        "revision": manifest.revision,
-        "canonical_id": manifest.canonical_id,
-        "resolved_config": manifest.resolved_config,
-        "is_default_config": manifest.is_default_config,
-        "commit": manifest.commit,
-        "tells_configs": bool(manifest.repository_configs),
-    }
+    listed = {**manifest.identity.identity_json(), "tells_configs": bool(manifest.repository_configs)}
     entries = _entries(document)
     if entries.get(manifest.ref.record_key) == listed:
         return False
@@ -240,18 +222,12 @@ def read_catalog(data: bytes, where: str) -> list[CatalogEntry]:
         raise IntegrityError(f"{where} is not a catalog: {exc!r}") from exc
 
 
-def _listed(value: Mapping[str, Any]) -> CatalogEntry:
-    return CatalogEntry(
-        DatasetRef(value["dataset_id"], value["config_name"], value["revision"]),
-        canonical_id=_text(value["canonical_id"]),
-        resolved_config=_text(value["resolved_config"]),
-        is_default_config=value["is_default_config"] is True,
-        commit=_text(value["commit"]),
-        tells_configs=value["tells_configs"] is True,
-    )
+def _listed(value: dict[str, Any]) -> CatalogEntry:
+    def text(name: str) -> str | None:
+        told: str | None = value[name]
+        if told is not None and not isinstance(told, str):
+            raise TypeError(f"{told!r:.100} is no text")
+        return told
 
-
-def _text(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{value!r:.100} is no text")
-    return value
+    ref = DatasetRef(value["dataset_id"], value["config_name"], value["revision"])
+    return CatalogEntry(ref, **identity_fields(value, text), tells_configs=value["tells_configs"] is True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_localize.format.files import replacing
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -124,8 +126,7 @@ def translate(shard: Path, columns: Collection[str] | None, paths: LocalPaths) -
     if columns is None and not _holds(shard, (*paths.hub, *paths.downloads)):
         return
     change = functools.partial(paths.translated, is_path=columns is not None)
-    part = shard.with_name(f".{shard.name}.translated")
-    with contextlib.ExitStack() as opened:
+    with replacing(shard) as part, contextlib.ExitStack() as opened:
         source = opened.enter_context(pa.memory_map(str(shard)))
         reader = opened.enter_context(pa.ipc.open_stream(source))
         writer = opened.enter_context(pa.ipc.new_stream(str(part), reader.schema))
@@ -134,7 +135,6 @@ def translate(shard: Path, columns: Collection[str] | None, paths: LocalPaths) -
                 if columns is None or field.name in columns:
                     batch = batch.set_column(index, field, _changed(batch.column(index), change))
             writer.write_batch(batch)
-    os.replace(part, shard)
 
 
 def _holds(shard: Path, roots: Collection[str]) -> bool:

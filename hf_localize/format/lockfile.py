@@ -6,13 +6,14 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, LockError, NotLockedError
-from hf_localize.format.equivalence import answers
+from hf_localize.format.equivalence import Identity, identity_fields
+from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.renamed_ids import current_ref
@@ -21,23 +22,16 @@ from hf_localize.format.sealed_json import parse_json
 FORMAT_VERSION = 1
 _DIGEST = re.compile("[0-9a-f]{64}")
 _COMMIT = re.compile("[0-9a-f]{40}")
-_NAMES = ("dataset_id", "config_name", "revision")
-_TEXTS = ("commit", "digest", "canonical_id", "resolved_config")
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
+class Locked(Identity):
     """Exactly one content of a dataset: by its digest or, where that is None, by its commit on the Hub.
 
     The other fields tell which refs it answers, as those of a manifest do.
     """
 
-    ref: DatasetRef
     digest: str | None = None
-    commit: str | None = None
-    canonical_id: str | None = None
-    resolved_config: str | None = None
-    is_default_config: bool = False
 
     def __str__(self) -> str:
         return f"{self.ref} ({self.content})"
@@ -46,10 +40,6 @@ class Locked:
     def content(self) -> str:
         """Return, in words, which content it is."""
         return content_in_words(self.digest, self.commit)
-
-    def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether this is what *ref* names, as a manifest would."""
-        return answers(self, ref)
 
     def is_met_by(self, manifest: Manifest) -> bool:
         """Tell whether an entry with *manifest*, which has the sha256 of every file, is this content."""
@@ -64,14 +54,9 @@ class Locked:
 
 def locked(ref: DatasetRef, manifest: Manifest) -> Locked:
     """Return the content of the entry with *manifest* as *ref*; no digest where it lacks a sha256."""
-    return Locked(
-        ref,
-        digest=manifest.digest if all(file.sha256 for file in manifest.files) else None,
-        commit=manifest.commit,
-        canonical_id=manifest.canonical_id,
-        resolved_config=manifest.resolved_config,
-        is_default_config=manifest.is_default_config,
-    )
+    own = manifest.identity
+    digest = manifest.digest if all(file.sha256 for file in manifest.files) else None
+    return Locked(ref, own.canonical_id, own.resolved_config, own.is_default_config, own.commit, digest)
 
 
 def content_in_words(digest: str | None, commit: str | None) -> str:
@@ -115,13 +100,8 @@ class Lock:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the lock file to *path* by one rename."""
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with replacing(Path(path)) as part:
             part.write_bytes(self.to_bytes())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def lock_of(items: Iterable[Locked], where: str = "") -> Lock:
@@ -146,7 +126,9 @@ def lock_of(items: Iterable[Locked], where: str = "") -> Lock:
                 f"tool wrote is written anew by: hg-localize sync-local-to-s3 {item.ref.dataset_id}"
             )
         found[item.ref] = merged
-    return Lock(tuple(sorted(found.values(), key=lambda item: _sort_key(item.ref))), where)
+    return Lock(
+        tuple(sorted(found.values(), key=lambda item: [part or "" for part in item.ref.parts])), where
+    )
 
 
 def _merged(one: Locked, other: Locked) -> Locked | None:
@@ -156,10 +138,6 @@ def _merged(one: Locked, other: Locked) -> Locked | None:
     if one.commit != other.commit:
         return None
     return one if one.digest else other
-
-
-def _sort_key(ref: DatasetRef) -> tuple[str, str, str]:
-    return ref.dataset_id, ref.config_name or "", ref.revision or ""
 
 
 def read_lock(path: Path) -> Lock:
@@ -225,23 +203,20 @@ def read_record(path: Path) -> list[Locked]:
 
 def as_json(item: Locked) -> dict[str, Any]:
     """Return one dataset as the lock file and the record have it."""
-    names = {name: getattr(item.ref, name) for name in _NAMES}
-    texts = {name: getattr(item, name) for name in _TEXTS}
-    return {**names, **texts, "is_default_config": item.is_default_config}
+    return {**item.ref.as_dict(), "commit": item.commit, "digest": item.digest, **item.identity_json()}
 
 
-def from_json(value: Mapping[str, Any]) -> Locked:
+def from_json(value: dict[str, Any]) -> Locked:
     """Return what a dataset of a lock file, or a line of a record, says."""
-    texts = {name: _text(value, name) for name in _TEXTS}
+
+    def text(name: str) -> str | None:
+        told = value.get(name)
+        if told is not None and not isinstance(told, str):
+            raise TypeError(f"{name} {told!r:.100} is no text")
+        return told
+
     for name, form in (("digest", _DIGEST), ("commit", _COMMIT)):
-        if texts[name] is not None and not form.fullmatch(texts[name] or ""):
-            raise LockError(f"{value['dataset_id']!r:.200} has a {name} that is none: {texts[name]!r:.100}")
-    ref = DatasetRef(value["dataset_id"], _text(value, "config_name"), _text(value, "revision"))
-    return Locked(ref, **texts, is_default_config=value.get("is_default_config") is True)
-
-
-def _text(value: Mapping[str, Any], name: str) -> str | None:
-    text = value.get(name)
-    if text is not None and not isinstance(text, str):
-        raise TypeError(f"{name} {text!r:.100} is no text")
-    return text
+        if (told := text(name)) is not None and not form.fullmatch(told):
+            raise LockError(f"{value['dataset_id']!r:.200} has a {name} that is none: {told!r:.100}")
+    ref = DatasetRef(value["dataset_id"], text("config_name"), text("revision"))
+    return Locked(ref, **identity_fields(value, text), digest=text("digest"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_localize.format.equivalence import Identified, answers, config_of, is_same_id, is_same_revision
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 
 #: The restriction of a dataset of which nobody has asked the Hub, or of which it did not tell.
@@ -89,6 +89,13 @@ class Manifest:
         return DatasetRef(self.dataset_id, self.config_name, self.revision)
 
     @property
+    def identity(self) -> Identity:
+        """Return what tells which refs the entry answers."""
+        return Identity(
+            self.ref, self.canonical_id, self.resolved_config, self.is_default_config, self.commit
+        )
+
+    @property
     def size_bytes(self) -> int:
         """Return the size of all files, in bytes."""
         return sum(file.size_bytes for file in self.files)
@@ -101,13 +108,12 @@ class Manifest:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether this entry is what *ref* names, with the equivalences of :func:`answers`."""
-        return answers(self, ref)
+        """Tell whether this entry is what *ref* names, with the equivalences of :class:`Identity`."""
+        return self.identity.answers(ref)
 
     def tells_configs(self, ref: DatasetRef) -> bool:
         """Tell whether this knows all configs of the repository, at the revision, of *ref*."""
-        is_same = is_same_id(self, ref.dataset_id) and is_same_revision(self, ref.revision)
-        return is_same and bool(self.repository_configs)
+        return bool(self.repository_configs) and self.identity.is_of_repository(ref)
 
     def equivalents(self) -> tuple[DatasetRef, ...]:
         """Return the refs by which this entry is also found, for pointers to it.
@@ -148,21 +154,15 @@ class Manifest:
         raise KeyError(path)
 
 
-def repository_of(stored: Iterable[Identified], ref: DatasetRef) -> Manifest | None:
+def repository_of(stored: Iterable[Identity], ref: DatasetRef) -> Manifest | None:
     """Return a manifest without files that tells the configs which are *stored* of the id of *ref*, or None.
 
     For what no manifest tells all configs of: own data, of which each config is registered by itself. The
     default config is as on the Hub: the one without a name or called ``default``, else a lone one.
     """
-    same = [
-        found
-        for found in stored
-        if is_same_id(found, ref.dataset_id)
-        and is_same_revision(found, ref.revision)
-        and found.ref.config_name != FILES_CONFIG
-    ]
-    names = sorted({config_of(found) for found in same})
-    defaults = [config_of(found) for found in same if found.ref.config_name in (None, "default")]
+    same = [i for i in stored if i.is_of_repository(ref) and i.ref.config_name != FILES_CONFIG]
+    names = sorted({found.config for found in same})
+    defaults = [found.config for found in same if found.ref.config_name in (None, "default")]
     defaults += names if len(names) == 1 else []
     if not names:
         return None

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, UnsafeArchiveError
-from hf_localize.format.equivalence import answers
+from hf_localize.format.equivalence import Identity, identity_fields
 from hf_localize.format.files import check_paths
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
@@ -22,23 +22,14 @@ _TAIL_BYTES, _MAX_TAIL_BYTES = 64 << 10, 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class PublicRecord:
+class PublicRecord(Identity):
     """One record of ``public_datasets.json``; sizes and hashes are absent in the original tool's."""
 
-    ref: DatasetRef
-    zip_key: str
+    zip_key: str = field(kw_only=True)
     size_bytes: int | None = None
     sha256: str | None = None
     tail_bytes: int = _TAIL_BYTES
     digest: str | None = None
-    canonical_id: str | None = None
-    resolved_config: str | None = None
-    is_default_config: bool = False
-    commit: str | None = None
-
-    def answers(self, ref: DatasetRef) -> bool:
-        """Tell whether this record is what *ref* names, as a manifest would."""
-        return answers(self, ref)
 
 
 def read_records(data: bytes, where: str) -> dict[str, Any]:
@@ -112,14 +103,9 @@ def own_record(records: Mapping[str, Any], ref: DatasetRef) -> tuple[str, str] |
 def described(manifest: Manifest) -> dict[str, Any]:
     """Return what a public record tells of an entry, but where its ZIP is."""
     return {
-        "dataset_id": manifest.dataset_id,
-        "config_name": manifest.config_name,
-        "revision": manifest.revision,
+        **manifest.ref.as_dict(),
         "digest": manifest.digest,
-        "canonical_id": manifest.canonical_id,
-        "resolved_config": manifest.resolved_config,
-        "is_default_config": manifest.is_default_config,
-        "commit": manifest.commit,
+        **manifest.identity.identity_json(),
         "license": manifest.license,
         "gated": manifest.gated,
         "private": manifest.private,
@@ -156,21 +142,18 @@ def _names(value: Any, zip_key: str) -> bool:
     return isinstance(value, dict) and value.get("s3_zip_key") == zip_key
 
 
-def _usable_record(value: Mapping[str, Any], ref: DatasetRef, key: str) -> PublicRecord:
+def _usable_record(value: dict[str, Any], ref: DatasetRef, key: str) -> PublicRecord:
+    def text(name: str) -> str | None:
+        told = value.get(name)
+        return told if isinstance(told, str) else None
+
     size, digest, tail = value.get("size_bytes"), value.get("digest"), value.get("tail_bytes")
     return PublicRecord(
         ref,
-        key,
+        zip_key=key,
         size_bytes=size if isinstance(size, int) and 0 <= size < 1 << 63 else None,
-        sha256=_text(value.get("sha256")),
+        sha256=text("sha256"),
         tail_bytes=tail if isinstance(tail, int) and 0 < tail <= _MAX_TAIL_BYTES else _TAIL_BYTES,
         digest=digest if isinstance(digest, str) and len(digest) == 64 else None,
-        canonical_id=_text(value.get("canonical_id")),
-        resolved_config=_text(value.get("resolved_config")),
-        is_default_config=value.get("is_default_config") is True,
-        commit=_text(value.get("commit")),
+        **identity_fields(value, text),
     )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.streams import SeekableStream
 from hf_localize.sources.base import StoredEntry
 from hf_localize.sources.resolver import Resolver
 from hf_localize.store.commit import commit_part
@@ -79,7 +80,7 @@ class ReadThrough:
             _log.info("%s: all shards are kept, but not yet the rest: %s", self.ref, exc)
 
 
-class _Kept(io.RawIOBase):
+class _Kept(SeekableStream):
     """A stream that is copied into the store while it is read."""
 
     def __init__(self, stream: BinaryIO, record: FileRecord, cache: ReadThrough) -> None:
@@ -96,14 +97,6 @@ class _Kept(io.RawIOBase):
         """Return the remote file that is copied, if it is one."""
         return remote_of(self._stream)
 
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any place in it can be read next."""
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to *offset*; then it is not read from its first byte to its last."""
         self._forget()
@@ -119,12 +112,6 @@ class _Kept(io.RawIOBase):
         if self._sink is not None:
             self._try(lambda: self._copy(data))
         return data
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what comes next into *buffer*; 0 is the end."""
-        view = self.read(len(buffer))
-        buffer[: len(view)] = view
-        return len(view)
 
     def close(self) -> None:
         """Close the stream; of a file that was not read to its end nothing stays."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hf_localize.errors import IntegrityError
 from hf_localize.format.manifest import FileRecord
+from hf_localize.format.streams import read_exactly
 from hf_localize.progress import counter, part_counter, sending
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.connection import hex_md5
@@ -104,13 +105,11 @@ class _Outgoing:
             number = self._read_bytes // part_bytes + 1
             left = self.record.size_bytes - self._read_bytes
             data = self._buffers.get("part", part_bytes)[: min(part_bytes, left)]
-            filled = 0
-            while filled < len(data) and (got := self._source.readinto(data[filled:])):
-                filled += got
-            self._read_bytes += filled
-            self._hash.update(data[:filled])
+            is_short = read_exactly(self._source, data) > 0
+            self._read_bytes += len(data)
+            self._hash.update(data)
             is_last = self._read_bytes == self.record.size_bytes
-            if filled < len(data) or (is_last and self._source.read(1)):
+            if is_short or (is_last and self._source.read(1)):
                 self._source.close()
                 upload.give_up()
                 raise self._differs()

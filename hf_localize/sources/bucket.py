@@ -14,7 +14,6 @@ from urllib.parse import unquote
 
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format import save_to_disk
-from hf_localize.format.equivalence import is_same_id, is_same_revision
 from hf_localize.format.index import CatalogEntry, IndexEntry, read_catalog, read_index_entry
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.refs import (
@@ -151,11 +150,7 @@ class PrivateSource:
         except NotPermittedError:  # So a missing key is answered where keys may not be listed.
             return None
         entry = self._first_of(
-            found.ref
-            for found in listed
-            if found.tells_configs
-            and is_same_id(found, ref.dataset_id)
-            and is_same_revision(found, ref.revision)
+            found.ref for found in listed if found.tells_configs and found.is_of_repository(ref)
         )
         if entry is not None and entry.manifest.tells_configs(ref):
             return entry.manifest

@@ -42,7 +42,9 @@ class LocalSource:
         """Return any stored manifest that tells the configs of the repository of *ref*."""
         with reading(self.store.path):
             stored = self.store.manifests_of(ref)
-            return next((m for m in stored if m.tells_configs(ref)), None) or repository_of(stored, ref)
+            return next((m for m in stored if m.tells_configs(ref)), None) or repository_of(
+                (m.identity for m in stored), ref
+            )
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
         entry = self.store.find(ref)

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, cast
 
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnsafeArchiveError
 from hf_localize.format import save_to_disk
-from hf_localize.format.equivalence import is_same_id
 from hf_localize.format.files import hash_file
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.public_records import PublicRecord, read_records, usable_records
@@ -135,7 +134,7 @@ class PublicSource:
             return NotHere(f"{where} does not exist: nothing is shared there")
         matching = [record for record in records if record.answers(ref)]
         if not matching:
-            others = [str(record.ref) for record in records if is_same_id(record, ref.dataset_id)]
+            others = [str(record.ref) for record in records if record.has_id(ref.dataset_id)]
             return NotHere(f"not among the records of {where}{alternatives(others)}")
         entry = self.open_record(min(matching, key=lambda found: found.ref != ref))
         if isinstance(entry, ZipEntry) and not entry.manifest.answers(ref):
@@ -155,7 +154,7 @@ class PublicSource:
         """Return any shared manifest that tells the configs of the repository of *ref*."""
         records = (self._read.pop() if self._read else self.records()) or []
         for record in records:
-            if is_same_id(record, ref.dataset_id) and record.digest and record.size_bytes:
+            if record.has_id(ref.dataset_id) and record.digest and record.size_bytes:
                 manifest = self._contents(record).manifest
                 if manifest.tells_configs(ref):
                     return manifest

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.sealed_json import parse_json
@@ -35,9 +34,8 @@ def point_at(store: Path, manifest: Manifest) -> None:
         if ref.id_folder_prefix.lower() != manifest.ref.id_folder_prefix.lower():
             path = store / ref.alias_key
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-            part.write_text(json.dumps(manifest.ref.as_dict()))
-            os.replace(part, path)
+            with replacing(path) as part:
+                part.write_text(json.dumps(manifest.ref.as_dict()))
 
 
 def remove_pointers(store: Path, manifest: Manifest) -> None:

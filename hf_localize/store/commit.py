@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Collection
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
+from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest_in
 from hf_localize.format.refs import MANIFEST_NAME
@@ -78,10 +78,9 @@ def commit_part(store: Store, staging: Path, manifest: Manifest, paths: Collecti
                 discard(store, other)
         place.mkdir(parents=True, exist_ok=True)
         if store.open_partial(place) is None:
-            part = place / f".{uuid.uuid4().hex}"
-            part.write_bytes(manifest_bytes(manifest))
-            flush(part)
-            os.replace(part, place / MANIFEST_NAME)
+            with replacing(place / MANIFEST_NAME) as part:
+                part.write_bytes(manifest_bytes(manifest))
+                flush(part)
         _move_files(store, staging, place, manifest, paths)
         flush(place)
         return LocalEntry.at(place, manifest, is_partial=True)

@@ -23,7 +23,6 @@ from hf_localize.errors import (
 )
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.shards import link_or_copy
-from hf_localize.format.equivalence import is_same_id
 from hf_localize.format.files import hash_file
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import read_manifest_in, ref_at_head
@@ -202,7 +201,7 @@ class Store:
     def manifests_of(self, ref: DatasetRef) -> list[Manifest]:
         """Return the manifests of all entries whose dataset id *ref* names."""
         manifests = [self.manifest_at(folder) for folder in self.places.folders_of_id(ref)]
-        found = {m.ref: m for m in manifests if m is not None and is_same_id(m, ref.dataset_id)}
+        found = {m.ref: m for m in manifests if m is not None and m.identity.has_id(ref.dataset_id)}
         found |= {entry.manifest.ref: entry.manifest for entry in self._without_manifest(ref)}
         with contextlib.suppress(IntegrityError):
             if (entry := self._find_by_alias(ref)) is not None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from hf_localize.errors import UnreachableError
+from hf_localize.format.streams import read_exactly
 
 #: Bytes of one request: a file that is larger moves in several at once.
 PART_BYTES = 8 << 20
@@ -41,21 +42,15 @@ def fill(buffer: memoryview, body: io.RawIOBase, what: str) -> None:
     Raises:
         UnreachableError: it ended too early.
     """
-    filled = 0
     with body:
-        while filled < len(buffer) and (got := body.readinto(buffer[filled:])):
-            filled += got
-    if filled < len(buffer):
-        raise UnreachableError(f"{what}: ended {len(buffer) - filled} bytes too early")
+        missing = read_exactly(body, buffer)
+    if missing:
+        raise UnreachableError(f"{what}: ended {missing} bytes too early")
 
 
 def views(body: io.RawIOBase, buffer: memoryview) -> Iterator[memoryview]:
     """Yield what *body* has; each view is as full as *buffer*, and valid until the next."""
-    filled = 0
-    while got := body.readinto(buffer[filled:]):
-        filled += got
-        if filled == len(buffer):
-            yield buffer
-            filled = 0
-    if filled:
-        yield buffer[:filled]
+    while not (missing := read_exactly(body, buffer)):
+        yield buffer
+    if missing < len(buffer):
+        yield buffer[: len(buffer) - missing]

@@ -11,6 +11,7 @@ from typing import Any
 
 from hf_localize.errors import IntegrityError
 from hf_localize.format.manifest import FileRecord
+from hf_localize.format.streams import SeekableStream
 from hf_localize.http.retry import retrying
 from hf_localize.transfer.background import background
 from hf_localize.transfer.parts import fill
@@ -43,7 +44,7 @@ def remote_of(stream: Any) -> RemoteFile | None:
     return getattr(stream, "remote", None)
 
 
-class RemoteFile(io.RawIOBase):
+class RemoteFile(SeekableStream):
     """A file of known size and sha256, read by ranges.
 
     While it is read on, ranges are fetched ahead and hashed, in threads. Where it is read from its
@@ -86,14 +87,6 @@ class RemoteFile(io.RawIOBase):
         self._next_bytes = _MAX_BYTES
         self._look_ahead(0)
 
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any place in it can be read next."""
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to *offset*. What is fetched ahead is kept as far as it is of use there."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
@@ -129,12 +122,6 @@ class RemoteFile(io.RawIOBase):
         if self._position == self._size_bytes:
             self._check()
         return view
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what comes next into *buffer*; 0 is the end. Raises as :meth:`read` does."""
-        view = self.read(len(buffer))
-        buffer[: len(view)] = view
-        return len(view)
 
     def close(self) -> None:
         """Forget what was fetched."""

@@ -242,7 +242,7 @@ def test_a_lock_file_that_can_not_be_read_lets_nothing_pass(desk: Desk, hub: Loo
         with hf_localize.installed(), pytest.raises(errors.LockError, match=said):
             datasets.load_dataset("org/own")
     assert run("download", "--locked", str(desk.folder / "none.lock")).exit_code == 2
-    good = Lock((Locked(DatasetRef("a", "b", "c"), "0" * 64),))
+    good = Lock((Locked(DatasetRef("a", "b", "c"), digest="0" * 64),))
     assert parse_lock(good.to_bytes(), "x").datasets == good.datasets
     for bad in (b'"digest": "1"', b'"digest": null', b'"digest": 3'):
         with pytest.raises(errors.LockError):

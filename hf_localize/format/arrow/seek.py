@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hf_localize.errors import IntegrityError
+from hf_localize.format.streams import ReadOnlyStream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +121,11 @@ def open_at(
     try:
         if not row:
             return 0, pa.ipc.open_stream(Uncompressed(stream))
-        schema = _schema_of(stream)
+        kind, _, _, end = _message(stream, 0)
+        if kind != _SCHEMA:
+            raise NotSeekableError
+        stream.seek(0)
+        schema = _read(stream, end)
         stop_row = 0
         for rows, offset, stop_row in _batches(stream, [p for p in points if p[0] <= row][-1:]):
             if stop_row > row:
@@ -179,14 +184,6 @@ def _all_messages(stream: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
         offset = end
 
 
-def _schema_of(stream: BinaryIO) -> bytes:
-    kind, _, _, end = _message(stream, 0)
-    if kind != _SCHEMA:
-        raise NotSeekableError
-    stream.seek(0)
-    return _read(stream, end)
-
-
 def _message(stream: BinaryIO, offset: int) -> tuple[int | None, int, int, int]:
     """Return kind (None: the end), rows, where the body begins, and where the message ends."""
     stream.seek(offset)
@@ -232,7 +229,7 @@ def _read(stream: BinaryIO, size: int, *, at_end: bool = False) -> bytes:
     return data
 
 
-class Uncompressed(io.RawIOBase):
+class Uncompressed(ReadOnlyStream):
     """A stream of Arrow messages for pyarrow to read, which raises where one is compressed.
 
     pyarrow would inflate a message of a few kilobytes to whatever size it has or claims.
@@ -242,10 +239,6 @@ class Uncompressed(io.RawIOBase):
         self._stream = stream
         self._head = bytearray()
         self._needed, self._body = 8, 0
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
 
     def read(self, size: int | None = -1) -> Any:
         """Return up to *size* bytes as a buffer; fewer only at the end."""
@@ -318,16 +311,12 @@ class _Table:
         return value
 
 
-class _Joined(io.RawIOBase):
+class _Joined(ReadOnlyStream):
     """Some bytes, and then what a stream has."""
 
     def __init__(self, head: bytes, stream: BinaryIO) -> None:
         self._head = memoryview(head)
         self._stream = stream
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
 
     def read(self, size: int | None = -1) -> Any:
         """Return up to *size* bytes as a buffer; fewer only at the end."""

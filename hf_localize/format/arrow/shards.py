@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hf_localize.errors import IntegrityError
 from hf_localize.format.arrow.seek import check_shard
 from hf_localize.format.features import portable, types_in
+from hf_localize.format.files import replacing
 from hf_localize.progress import counter
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ def make_portable(shard: Path) -> None:
         IntegrityError: it is not an Arrow stream.
     """
     if _portable_head(shard) is not None:
-        part = shard.with_name(f".{shard.name}.portable")
-        write_portable_shard(shard, part)
-        os.replace(part, shard)
+        with replacing(shard) as part:
+            write_portable_shard(shard, part)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import read_manifest
 from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
+from hf_localize.format.streams import ReadOnlyStream, SeekableStream, read_exactly
 from hf_localize.format.zip.layout import DEFLATED, FLUSHED, STORED, Member, member_of
 
 #: Opens the ZIP's bytes from an offset to before another for one reading.
@@ -115,7 +116,7 @@ def open_member(member: Member, open_range: OpenRange, start: int, stop: int) ->
     return _Inflating(member, open_range(first, last), start, stop)
 
 
-class TailedFile(io.RawIOBase):
+class TailedFile(SeekableStream):
     """A remote ZIP of which the end is at hand; what lies before it is read by ranges."""
 
     def __init__(self, size_bytes: int, tail_bytes: int, read_range: ReadRange) -> None:
@@ -124,14 +125,6 @@ class TailedFile(io.RawIOBase):
         self._read_range = read_range
         self._tail = read_range(self._tail_start, size_bytes)
         self._position = 0
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any place in it can be read next."""
-        return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to *offset*."""
@@ -211,7 +204,7 @@ def members_of(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInf
     return {info.filename: info for info in infos}
 
 
-class _Inflating(io.RawIOBase):
+class _Inflating(ReadOnlyStream):
     """A member's bytes from its compressed blocks, one after another."""
 
     def __init__(self, member: Member, body: io.RawIOBase, start: int, stop: int) -> None:
@@ -221,9 +214,6 @@ class _Inflating(io.RawIOBase):
         self._start = start
         self._stop = stop
         self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:
         if not self._rest:
@@ -244,7 +234,8 @@ class _Inflating(io.RawIOBase):
         """Return what is wanted of a block."""
         member = self._member
         packed = memoryview(bytearray(member.block_starts[number + 1] - member.block_starts[number]))
-        _read_full(self._body, packed, member.path)
+        if missing := read_exactly(self._body, packed):
+            raise UnreachableError(f"{member.path}: ended {missing} bytes too early")
         begin = number * member.block_bytes
         size = min(member.block_bytes, member.size_bytes - begin)
         return memoryview(_inflated(packed, size, member.path))[
@@ -289,11 +280,3 @@ def _inflated(packed: memoryview, size_bytes: int, path: str) -> bytes:
     if len(data) != size_bytes or not is_whole:
         raise GarbledError(f"{path}: a block of the ZIP does not hold what its index says")
     return data
-
-
-def _read_full(body: io.RawIOBase, buffer: memoryview, path: str) -> None:
-    filled = 0
-    while filled < len(buffer) and (got := body.readinto(buffer[filled:])):
-        filled += got
-    if filled < len(buffer):
-        raise UnreachableError(f"{path}: ended {len(buffer) - filled} bytes too early")

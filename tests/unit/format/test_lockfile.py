@@ -17,7 +17,7 @@ from tests.commands.test_cli_output import _own_logger, run  # noqa: F401  # A f
 def _note(path: Path, number: int, start: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     for of in range(50):
-        item = Locked(DatasetRef(f"org/d{number}-{of}" + "x" * 60), "0" * 64)
+        item = Locked(DatasetRef(f"org/d{number}-{of}" + "x" * 60), digest="0" * 64)
         record(path, item.ref, lambda item=item: item, "local store")  # type: ignore[misc]
 
 
@@ -36,14 +36,14 @@ def test_many_processes_share_a_record_and_it_never_stops_a_load(
     with path.open("a") as file:
         file.write('{"dataset_id": "cut')
     assert len(read_record(path)) == 300
-    record(tmp_path / "no" / "folder", DatasetRef("a"), lambda: Locked(DatasetRef("a"), "0" * 64), "x")
+    record(tmp_path / "no" / "folder", DatasetRef("a"), lambda: Locked(DatasetRef("a"), digest="0" * 64), "x")
     assert "could not be recorded" in caplog.text
     with pytest.raises(errors.LockError, match="can't be read"):
         read_record(tmp_path / "no" / "folder")
 
 
 def test_two_contents_of_one_dataset_are_no_lock() -> None:
-    one, other = (Locked(DatasetRef("a"), digit * 64, "c" * 40) for digit in "01")
+    one, other = (Locked(DatasetRef("a"), digest=digit * 64, commit="c" * 40) for digit in "01")
     with pytest.raises(errors.ConflictError, match="two contents: digest 000000000000…"):
         lock_of([one, other])
     assert lock_of([one, one.by_commit()]).datasets == (one,)
