@@ -7,6 +7,7 @@ imported when the command is asked for; what it needs of the library is imported
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from hf_localize._version import __version__
-from hf_localize.cli.options import EXIT_HELP, log_to_stderr
+from hf_localize.cli.options import EXIT_HELP, log_to_stderr, warn_of_unknown_settings
 from hf_localize.cli.signals import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
@@ -68,6 +69,16 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that *args* name; fail with the names that are like a mistyped one."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, family by family."""
         width = max(map(len, COMMANDS))
@@ -90,3 +101,4 @@ def main() -> None:
     Settings are HGLOC_* environment variables, or lines of a .env file.
     """
     log_to_stderr()
+    warn_of_unknown_settings()

@@ -84,7 +84,7 @@ def list_local(pattern: str | None, **options: Any) -> None:
     )
     from hf_localize.sources.base import download_command
 
-    _show(lambda details: list_local_datasets(pattern, details), **options)
+    _show(lambda details: list_local_datasets(pattern, details), pattern, **options)
     for ref, summary in list_partial_datasets():
         say(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}")
     for ref, origin in list_datasets_of_other_buckets():
@@ -115,7 +115,7 @@ def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
     def find(details: bool) -> list[dict[str, Any]]:
         return list_s3_datasets(all_folders, pattern, details)
 
-    _show(find, is_costly=True, **options)
+    _show(find, pattern, is_costly=True, **options)
 
 
 @command("list-public")
@@ -133,11 +133,12 @@ def list_public(pattern: str | None, **options: Any) -> None:
     """
     from hf_localize.api.listing import list_public_datasets
 
-    _show(lambda details: list_public_datasets(pattern, details), **options)
+    _show(lambda details: list_public_datasets(pattern, details), pattern, **options)
 
 
 def _show(
     find: Callable[[bool], list[dict[str, Any]]],
+    pattern: str | None,
     *,
     as_json: bool,
     is_long: bool,
@@ -157,6 +158,8 @@ def _show(
             found = find(True)
         else:
             say(f"{len(found)} datasets. For rows, sizes and more: a PATTERN such as 'openai/*', or --long")
+    if not found and pattern and not set(pattern) & set("*?["):
+        say(f"No dataset id is {pattern!r}. To find ids that contain it: '*{pattern}*'")
     found = _sorted(found, sort, reverse=reverse)
     if as_json:
         show_json([{field: item.get(field) for field in _FIELDS} for item in found])

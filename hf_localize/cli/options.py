@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -37,15 +38,35 @@ def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str)
     return dataset_ids(incomplete)
 
 
+#: A dataset's page on the Hub, a path of `HfFileSystem`, or the path in both; then what follows the id.
+_LINK = re.compile(r"(?:https?://[^/]+/|hf://)?datasets/([^/@:?#]+(?:/[^/@:?#]+)?)([^?#]*)(?:[?#].*)?")
+
+
+class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer releases of click only.
+    """A dataset id, also as it stands in a link to the dataset."""
+
+    name = "dataset id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id that *value* names; fail where it names a config or a revision too."""
+        link = _LINK.fullmatch(value)
+        if link and ("/" in link[1] or "://" in value):
+            revision = re.match(r"@([^/]+)|/(?:tree|blob|resolve)/([^/]+)", link[2])
+            if revision and "main" not in revision.groups():
+                self.fail(f"write {link[1]} --revision {revision[1] or revision[2]}", param, ctx)
+            return link[1]
+        dataset_id, _, config = value.partition(":")
+        if config and "://" not in value:
+            self.fail(f"write {dataset_id} --name {config}", param, ctx)
+        return value
+
+
 #: A dataset that must be named; one that may be; several; those of a list.
-DATASET_ID = click.argument("dataset_id", shell_complete=_dataset_ids)
-ANY_DATASET_ID = click.argument("dataset_id", required=False, shell_complete=_dataset_ids)
-DATASET_IDS = click.argument(
-    "dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, shell_complete=_dataset_ids
-)
-ANY_DATASET_IDS = click.argument(
-    "dataset_ids", metavar="[DATASET_ID]...", nargs=-1, shell_complete=_dataset_ids
-)
+_ID: Any = {"type": _DatasetId(), "shell_complete": _dataset_ids}
+DATASET_ID = click.argument("dataset_id", **_ID)
+ANY_DATASET_ID = click.argument("dataset_id", required=False, **_ID)
+DATASET_IDS = click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, **_ID)
+ANY_DATASET_IDS = click.argument("dataset_ids", metavar="[DATASET_ID]...", nargs=-1, **_ID)
 PATTERN = click.argument("pattern", required=False, shell_complete=_dataset_ids)
 NAME = click.option(
     "--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config."
@@ -182,6 +203,15 @@ def log_to_stderr() -> None:
         logger.setLevel(current().log_level or "INFO")
     except HfLocalizeError:  # A command that needs the settings says what is wrong with them.
         logger.setLevel("INFO")
+
+
+def warn_of_unknown_settings() -> None:
+    """Name each ``HGLOC_`` variable that is no setting, with the setting that is most like it."""
+    from hf_localize.settings import unknown_variables
+
+    for name, near in unknown_variables():
+        hint = f"Did you mean {near}?" if near else "See docs/reference/settings.md."
+        show(f"Warning: {name} is not a setting of hf_localize, so it has no effect. {hint}", err=True)
 
 
 def _louder(ctx: click.Context, _option: click.Parameter, count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hf_localize.cli.options import ANY_DATASET_ID, DATASET_ID, NAME, REVISION, YES, command, fail
-from hf_localize.cli.output import named, names, show, show_json, show_lines
+from hf_localize.cli.output import named, names, say, show, show_json, show_lines
 
 
 @command()
@@ -68,6 +68,8 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
         show_json(mended)
     else:
         show_lines([*names(item), path, item["source"]] for item in mended for path in item["mended"])
+        if not any(item["mended"] for item in mended):
+            say("Nothing to repair.")
 
 
 @command()
@@ -148,6 +150,8 @@ def prune(
         show_json(pruned)
     else:
         show_lines([*names(item), item["size_bytes"]] for item in pruned)
+        if not pruned:
+            say("Nothing to remove.")
 
 
 def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -56,6 +57,8 @@ _ECOSYSTEM = (
     "HGLOC_AUTO_INSTALL",
 )
 _NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+#: Variables of our own tests.
+_TESTS = "HGLOC_TEST_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
@@ -341,6 +344,15 @@ def take_part(parts: int) -> None:
 def auto_install_requested() -> bool:
     """Tell whether ``HGLOC_AUTO_INSTALL`` asks for activation (environment only, not ``.env``)."""
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
+
+
+def unknown_variables() -> list[tuple[str, str | None]]:
+    """Return the ``HGLOC_`` variables that are no settings, each with the setting most like it, or None."""
+    settings = [f"HGLOC_{f.name.upper()}" for f in fields(Settings) if f.name not in _DERIVED]
+    known = ["HGLOC_AUTO_INSTALL", *settings]
+    names = sorted(n for n in os.environ if n.startswith(PREFIX) and not n.startswith(_TESTS))
+    near = ((name, difflib.get_close_matches(name, known, n=1)) for name in names if name not in known)
+    return [(name, found[0] if found else None) for name, found in near]
 
 
 def no_color() -> bool:

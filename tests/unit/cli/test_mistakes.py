@@ -1,0 +1,81 @@
+"""What people type instead of an id, a command or a variable is understood, or answered with what works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from hf_localize.cli import main
+from hf_localize.cli.options import _DatasetId
+
+
+@pytest.fixture(autouse=True)
+def _empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HGLOC_DATASETS_STORE_PATH", str(tmp_path / "store"))
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "openai/gsm8k",
+        "datasets/openai/gsm8k",
+        "hf://datasets/openai/gsm8k",
+        "hf://datasets/openai/gsm8k@main/README.md",
+        "https://huggingface.co/datasets/openai/gsm8k",
+        "https://huggingface.co/datasets/openai/gsm8k/",
+        "https://huggingface.co/datasets/openai/gsm8k/tree/main",
+        "https://hub.corp:8080/datasets/openai/gsm8k/viewer/main/train?row=1#top",
+    ],
+)
+def test_an_id_is_understood_as_people_have_it(typed: str) -> None:
+    assert _DatasetId().convert(typed, None, None) == "openai/gsm8k"
+
+
+def test_the_page_of_an_old_id_is_understood_and_an_owner_may_be_called_datasets() -> None:
+    assert _DatasetId().convert("https://huggingface.co/datasets/squad", None, None) == "squad"
+    assert _DatasetId().convert("datasets/squad", None, None) == "datasets/squad"
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("openai/gsm8k:main", "openai/gsm8k --name main"),
+        ("hf://datasets/openai/gsm8k@v1", "openai/gsm8k --revision v1"),
+        ("https://huggingface.co/datasets/openai/gsm8k/tree/v1/data", "openai/gsm8k --revision v1"),
+    ],
+)
+def test_a_config_or_revision_in_an_id_is_answered_with_what_works(typed: str, answer: str) -> None:
+    with pytest.raises(click.BadParameter, match=answer):
+        _DatasetId().convert(typed, None, None)
+    assert run("info", typed).exit_code == 2
+
+
+def test_a_mistyped_command_is_answered_with_those_like_it() -> None:
+    ran = run("lst-local")
+    assert ran.exit_code == 2
+    assert "No such command 'lst-local'. Did you mean list-local" in ran.output
+    assert "Did you mean" not in run("xyzzy").output
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_one_most_like_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "Warning" not in run("list-local").output
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAM", "team")
+    told = "HGLOC_S3_BUCKET_NAM is not a setting of hf_localize, so it has no effect. Did you mean HGLOC_S3_BUCKET_NAME?"
+    assert run("list-local").output.count(told) == 1
+
+
+def test_where_nothing_is_found_or_done_a_line_says_so() -> None:
+    assert "Nothing to repair." in run("repair").output
+    assert "Nothing to remove." in run("prune", "--older-than", "3d").output
+    assert "'*gsm*'" in run("list-local", "gsm").output
+    assert "'*" not in run("list-local", "gsm*").output
