@@ -1,0 +1,15 @@
+"""The Hub's HTTP, answered from what is held: in this process, and by ``hg-localize serve``.
+
+``answer``
+    One pure function, from a request to a reply. It knows the routes and nothing of any HTTP library.
+``clients``
+    Wraps the methods by which httpx, requests and urllib send a request. Requests to other hosts than the
+    Hub's cost a comparison of strings. Loads nothing until the Hub is asked for something.
+``transport``
+    Decides for a request to the Hub: answered here, sent on to the Hub, or refused at once as offline.
+``cache``
+    Wraps three functions of huggingface_hub, so that files are linked into its cache in place of streamed,
+    and ``local_files_only=True`` finds what is held.
+``serve``
+    A WSGI application around ``answer``.
+"""

@@ -1,0 +1,411 @@
+"""Answer a request to the Hub from what is held: a pure function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlencode
+
+from hf_localize.format.renamed_ids import current_id
+from hf_localize.format.repository import (
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    RepoType,
+    Snapshot,
+    matches,
+)
+from hf_localize.sources.repositories import Repositories
+
+_PAGE_ENTRIES = 10_000
+_EPOCH = "1970-01-01T00:00:00.000Z"
+_TYPES: dict[str, RepoType] = {"datasets": "dataset", "models": "model", "spaces": "space"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to the Hub.
+
+    *path* starts below the endpoint, percent-encoded; the names of *headers* are in small letters.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    #: Without a slash at its end. The address of a next page begins with it.
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The bytes of *file* from *start* to before *stop*, of *snapshot*."""
+
+    snapshot: Snapshot
+    file: RepositoryFile
+    start: int
+    stop: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether this is all of the file."""
+        return (self.start, self.stop) == (0, self.file.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the Hub would answer. For a HEAD, *headers* may name the length of a body that is not here."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | Part = b""
+
+
+def answer(request: Request, repositories: Repositories, *, is_last: bool = True) -> Reply | None:
+    """Answer *request* from *repositories*; None: what it asks for is not held, or it is not a read.
+
+    Args:
+        is_last: nobody else can be asked. Then refs and partial snapshots count for all there is: a
+            revision that they do not name is not found, and listings tell the files that are held.
+
+    Raises:
+        UnreachableError: no place has the repository, and one of them gave no answer.
+    """
+    for method, pattern, reply in _ROUTES:
+        found = pattern.fullmatch(request.path)
+        if found is None or method != ("GET" if request.method == "HEAD" else request.method):
+            continue
+        parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
+        query = parse_qs(request.query, keep_blank_values=True)
+        for repository in _repositories(parts):
+            refs = repositories.refs(repository)
+            if refs is not None:
+                return _without_body_for_head(
+                    request, reply(_Call(request, parts, query, repositories, refs, is_last))
+                )
+    return None
+
+
+def _repositories(parts: Mapping[str, str]) -> Iterable[Repository]:
+    repo_type = _TYPES[parts.get("types") or "models"]
+    yield Repository(repo_type, parts["id"])
+    if repo_type == "dataset" and (present := current_id(parts["id"])) not in (None, parts["id"]):
+        yield Repository(repo_type, str(present))
+
+
+def _without_body_for_head(request: Request, reply: Reply | None) -> Reply | None:
+    if reply is None or request.method != "HEAD":
+        return reply
+    headers = reply.headers if reply.status < 400 else {**reply.headers, "Content-Length": "0"}
+    return Reply(reply.status, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    request: Request
+    parts: Mapping[str, str]
+    query: Mapping[str, list[str]]
+    repositories: Repositories
+    refs: RepositoryRefs
+    is_last: bool
+
+    @property
+    def repository(self) -> Repository:
+        return self.refs.repository
+
+    def flag(self, name: str) -> bool:
+        return self.query.get(name, [""])[-1].lower() in ("1", "true")
+
+    def with_snapshot(self, reply: Callable[[_Call, _Index], Reply | None]) -> Reply | None:
+        """Have *reply* answer from the snapshot of the revision that is asked for."""
+        revision = self.parts.get("rev") or "main"
+        commit = self.refs.resolve(revision)
+        if commit is None:  # Commits and pull requests are not among the refs that are held.
+            may_exist = re.fullmatch("[0-9a-f]{7,40}", revision) or revision.startswith("refs/pr/")
+            if may_exist or not self.is_last:
+                return None
+            return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        snapshot = self.repositories.snapshot(self.repository, commit)
+        return None if snapshot is None else reply(self, _index(snapshot))
+
+
+class _Index:
+    """A snapshot, with its files by path and its folders: a listing has many pages, and many files are asked for."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.files = {file.path: file for file in snapshot.files}
+        self.folders: dict[str, list[str]] = {"": []}  # Each with the paths that are directly in it.
+        for path in sorted(self.files):
+            child = path
+            while True:
+                folder = child.rpartition("/")[0]
+                is_new = folder not in self.folders
+                self.folders.setdefault(folder, []).append(child)
+                if not is_new:
+                    break
+                child = folder
+        self._listed: dict[tuple[str, bool], list[str]] = {}
+
+    def list(self, folder: str, *, recursive: bool) -> list[str]:
+        """Return the paths of files and folders in *folder*, sorted."""
+        key = (folder, recursive)
+        if key not in self._listed:
+            prefix = f"{folder}/" if folder else ""
+            known = [*self.files, *filter(None, self.folders)] if recursive else self.folders[folder]
+            self._listed[key] = sorted(path for path in known if path.startswith(prefix))
+        return self._listed[key]
+
+
+#: The last few that were asked for, by the identity of their snapshot, which they hold.
+_indexes: dict[int, _Index] = {}
+
+
+def _index(snapshot: Snapshot) -> _Index:
+    found = _indexes.get(id(snapshot))
+    if found is None or found.snapshot is not snapshot:
+        found = _Index(snapshot)
+        for old in list(_indexes)[:-7]:
+            _indexes.pop(old, None)
+        _indexes[id(snapshot)] = found
+    return found
+
+
+# --- routes -----------------------------------------------------------------------------------
+
+
+def _file(call: _Call) -> Reply | None:
+    return call.with_snapshot(_file_of)
+
+
+def _file_of(call: _Call, index: _Index) -> Reply | None:
+    snapshot, path = index.snapshot, call.parts["path"]
+    file = index.files.get(path)
+    if file is None:
+        if not matches(path, snapshot.allow_patterns, snapshot.ignore_patterns):
+            return None
+        return _error(404, "EntryNotFound", "Entry not found", snapshot)
+    size, etag = file.size_bytes, f'"{file.etag}"'
+    headers = {
+        "X-Repo-Commit": snapshot.commit,
+        "ETag": etag,
+        "X-Linked-Etag": etag,
+        "X-Linked-Size": str(size),
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream" if file.is_lfs else "text/plain; charset=utf-8",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.rpartition('/')[2])}",
+    }
+    asked = call.request.headers
+    if etag in re.split(r"\s*,\s*", asked.get("if-none-match", "").replace("W/", "")):
+        return Reply(304, {**headers, "Content-Length": "0"})
+    start, stop, status = 0, size, 200
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", asked.get("range", "").strip())
+    if found and any(found.groups()) and call.request.method == "GET":
+        first, last = found.groups()
+        start = int(first) if first else max(size - int(last), 0)
+        stop = min(int(last) + 1, size) if first and last else size
+        if start >= stop:
+            refused = _error(416, None, "Range not satisfiable", snapshot)
+            return replace(refused, headers={**refused.headers, "Content-Range": f"bytes */{size}"})
+        status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{size}"
+    return Reply(
+        status, {**headers, "Content-Length": str(stop - start)}, Part(snapshot, file, start, stop)
+    )
+
+
+def _info(call: _Call) -> Reply | None:
+    return call.with_snapshot(_info_of)
+
+
+def _info_of(call: _Call, index: _Index) -> Reply | None:
+    snapshot = index.snapshot
+    if not (snapshot.is_complete or call.is_last):
+        return None
+    repo_id = call.repository.repo_id
+    told = {name: value for name, value in snapshot.info.items() if not name.lower().startswith("xet")}
+    document = {
+        "_id": snapshot.commit[:24],
+        "author": repo_id.partition("/")[0] if "/" in repo_id else None,
+        "lastModified": _EPOCH,
+        "createdAt": _EPOCH,
+        "private": False,
+        "gated": False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": [],
+        **told,
+        "id": repo_id,
+        **({"modelId": repo_id} if call.repository.repo_type == "model" else {}),
+        "sha": snapshot.commit,
+        "siblings": [_sibling(file, blobs=call.flag("blobs")) for file in snapshot.files],
+    }
+    if wanted := {name for names in call.query.get("expand", ()) for name in names.split(",")}:
+        document = {name: value for name, value in document.items() if name in {"_id", "id", *wanted}}
+    return _json(document, snapshot)
+
+
+def _sibling(file: RepositoryFile, *, blobs: bool) -> dict[str, Any]:
+    if not blobs:
+        return {"rfilename": file.path}
+    told = {"rfilename": file.path, "size": file.size_bytes, "blobId": _oid(file)}
+    return {**told, "lfs": {"sha256": file.sha256, **_pointed(file)}} if file.is_lfs else told
+
+
+def _pointer(file: RepositoryFile) -> bytes:
+    """Return what git has of a file that lies outside of it."""
+    spec = "https://git-lfs.github.com/spec/v1"
+    return f"version {spec}\noid sha256:{file.sha256}\nsize {file.size_bytes}\n".encode()
+
+
+def _pointed(file: RepositoryFile) -> dict[str, int]:
+    return {"size": file.size_bytes, "pointerSize": len(_pointer(file))}
+
+
+def _oid(file: RepositoryFile) -> str:
+    if file.oid is None and file.is_lfs:
+        pointer = _pointer(file)
+        return hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest()
+    return file.oid or file.sha256
+
+
+def _tree(call: _Call) -> Reply | None:
+    return call.with_snapshot(_tree_of)
+
+
+def _tree_of(call: _Call, index: _Index) -> Reply | None:
+    snapshot, folder = index.snapshot, call.parts["path"].strip("/")
+    if not (snapshot.is_complete or call.is_last):
+        return None
+    if folder not in index.folders:
+        return _error(404, "EntryNotFound", f"{folder} does not exist on {snapshot.commit}", snapshot)
+    paths = index.list(folder, recursive=call.flag("recursive"))
+    begin, limit = (
+        int(text) if text.isdecimal() else default
+        for text, default in (
+            (call.query.get("cursor", [""])[-1], 0),
+            (call.query.get("limit", [""])[-1], _PAGE_ENTRIES),
+        )
+    )
+    end = begin + max(1, min(limit, _PAGE_ENTRIES))
+    reply = _json([_described(index, path, call.flag("expand")) for path in paths[begin:end]], snapshot)
+    if end >= len(paths):
+        return reply
+    query = urlencode({**call.query, "cursor": [str(end)]}, doseq=True)
+    link = f'<{call.request.endpoint}{call.request.path}?{query}>; rel="next"'
+    return replace(reply, headers={**reply.headers, "Link": link})
+
+
+def _described(index: _Index, path: str, expand: bool) -> dict[str, Any]:
+    """Return what the Hub tells of a file or a folder."""
+    file = index.files.get(path)
+    told: dict[str, Any]
+    if file is None:
+        names = "\n".join([path, *index.folders[path]]).encode()
+        oid = hashlib.sha1(names, usedforsecurity=False).hexdigest()
+        told = {"type": "directory", "oid": oid, "size": 0, "path": path}
+    else:
+        told = {"type": "file", "oid": _oid(file), "size": file.size_bytes, "path": path}
+        if file.is_lfs:
+            told["lfs"] = {"oid": file.sha256, **_pointed(file)}
+    if expand:  # In which commit a file was last changed is not kept.
+        date = index.snapshot.info.get("lastModified", _EPOCH)
+        told["lastCommit"] = {"id": index.snapshot.commit, "title": "", "date": date}
+    return told
+
+
+def _paths_info(call: _Call) -> Reply | None:
+    return call.with_snapshot(_paths_info_of)
+
+
+def _paths_info_of(call: _Call, index: _Index) -> Reply | None:
+    try:
+        if call.request.headers.get("content-type", "").startswith("application/json"):
+            asked = json.loads(call.request.body)
+            paths, expand = [str(path) for path in asked["paths"]], asked.get("expand") is True
+        else:
+            form = parse_qs(call.request.body.decode())
+            paths = form.get("paths", [])
+            expand = form.get("expand", [""])[-1].lower() in ("1", "true")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _error(400, None, "paths is missing", index.snapshot)
+    snapshot, known = index.snapshot, [path.strip("/") for path in paths]
+    held = [path for path in known if path in index.files or (path and path in index.folders)]
+    if not call.is_last and not all(
+        path in index.files or matches(path, snapshot.allow_patterns, snapshot.ignore_patterns)
+        for path in known
+    ):
+        return None
+    return _json([_described(index, path, expand) for path in held], snapshot)
+
+
+def _list_refs(call: _Call) -> Reply | None:
+    def listed(named: Mapping[str, str], prefix: str) -> list[dict[str, str]]:
+        return [{"name": n, "ref": f"{prefix}{n}", "targetCommit": c} for n, c in sorted(named.items())]
+
+    return _json(
+        {
+            "branches": listed(call.refs.branches, "refs/heads/"),
+            "converts": listed(call.refs.converts, "refs/convert/"),
+            "tags": listed(call.refs.tags, "refs/tags/"),
+            "pullRequests": [],
+        }
+    )
+
+
+def _commits(call: _Call) -> Reply | None:
+    return call.with_snapshot(_commits_of) if call.is_last else None
+
+
+def _commits_of(call: _Call, index: _Index) -> Reply | None:
+    """List the commits that are held: the one that is asked for, then the others."""
+    commits = [index.snapshot.commit, *(c for c in call.refs.commits if c != index.snapshot.commit)]
+    date = index.snapshot.info.get("lastModified", _EPOCH)
+    return _json(
+        [{"id": commit, "title": "", "message": "", "authors": [], "date": date} for commit in commits],
+        index.snapshot,
+    )
+
+
+def _json(document: Any, snapshot: Snapshot | None = None, status: int = 200, **headers: str) -> Reply:
+    body = json.dumps(document).encode()
+    named = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body)), **headers}
+    return Reply(status, named if snapshot is None else {**named, "X-Repo-Commit": snapshot.commit}, body)
+
+
+def _error(status: int, code: str | None, message: str, snapshot: Snapshot | None = None) -> Reply:
+    text = message.encode("ascii", "backslashreplace").decode()
+    text = re.sub(r"[\x00-\x1f\x7f]", " ", text)  # A header is one line of ASCII.
+    headers = {"X-Error-Message": text, **({"X-Error-Code": code} if code else {})}
+    reply = _json({"error": message}, snapshot, status)
+    return replace(reply, headers={**reply.headers, **headers})
+
+
+def not_held(request: Request) -> Reply:
+    """Return the error for what is not held, for a client that can't be sent on to the Hub."""
+    reply = _error(404, "RepoNotFound", f"{unquote(request.path)} is not held here")
+    return _without_body_for_head(request, reply) or reply
+
+
+_ID = r"(?P<id>[^/]+(?:/[^/]+)?)"
+_REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
+_API = rf"/api/(?P<types>datasets|models|spaces)/{_ID}"
+#: The first that fits, and of which the repository is held, counts: ``a/refs`` may be the refs of ``a``, or an id.
+_ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...] = tuple(
+    (method, re.compile(pattern, re.DOTALL), reply)
+    for method, pattern, reply in (
+        ("GET", rf"/(?:(?P<types>datasets|spaces)/)?{_ID}/resolve/{_REV}/(?P<path>.+)", _file),
+        ("GET", rf"/api/resolve-cache/(?P<types>datasets|models|spaces)/{_ID}/(?P<rev>[0-9a-f]{{40}})/(?P<path>.+)", _file),
+        ("GET", rf"{_API}/revision/{_REV}", _info),
+        ("GET", rf"{_API}/tree/{_REV}(?:/(?P<path>.*))?", _tree),
+        ("POST", rf"{_API}/paths-info/{_REV}", _paths_info),
+        ("GET", rf"{_API}/commits/{_REV}", _commits),
+        ("GET", rf"{_API}/refs", _list_refs),
+        ("GET", _API, _info),
+    )
+)  # fmt: skip
