@@ -39,6 +39,7 @@ from hf_localize.format.features import portable
 from hf_localize.format.manifest import Manifest, Split
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import capture_builder, capture_files
+from hf_localize.hf.doors.clients import asking_the_hub_itself
 from hf_localize.hf.hub_terms import asked, known
 from hf_localize.hf.source_rows import count_source_rows, cut_at_files
 from hf_localize.hf.unprepared import telling_why
@@ -177,7 +178,7 @@ class HubFiles:
     def fetch_into(self, folder: Path) -> Manifest:
         """Download the repository, and link its files into *folder*. Dotfiles are left out."""
         repository = self.manifest.canonical_id or self.manifest.dataset_id
-        with _telling_unreachable():
+        with _telling_unreachable(), asking_the_hub_itself():
             snapshot = _api().snapshot_download(
                 repository, repo_type="dataset", revision=self.manifest.commit
             )
@@ -208,7 +209,7 @@ class HubFilesSource:
             dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision, origin="hub"
         )
         repository = canonical_id(ref.dataset_id, self.timeout_seconds)
-        with _telling_unreachable():
+        with _telling_unreachable(), asking_the_hub_itself():
             try:
                 return HubFiles(_with_facts(files, repository, ref.revision, None))
             except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
@@ -342,7 +343,7 @@ def commit_now(repository: str, revision: str | None) -> tuple[str | None, str]:
     Raises:
         UnreachableError: the Hub is out of reach.
     """
-    with _telling_unreachable():
+    with _telling_unreachable(), asking_the_hub_itself():
         try:
             return _api().dataset_info(repository, revision=revision).sha, ""
         except (RepositoryNotFoundError, RevisionNotFoundError) as exc:

@@ -12,6 +12,7 @@ from huggingface_hub.utils import build_hf_headers, validate_repo_id
 
 from hf_localize.errors import RefusedError, UnreachableError
 from hf_localize.format.manifest import Terms
+from hf_localize.hf.doors.clients import asking_the_hub_itself
 from hf_localize.http.deadline import within
 from hf_localize.http.retry import retrying
 
@@ -76,7 +77,7 @@ def asked(method: str, url: str, timeout_seconds: float, **options: Any) -> requ
     seconds = _seconds(timeout_seconds)
 
     def ask() -> requests.Response:
-        with _Session() as session:
+        with asking_the_hub_itself(), _Session() as session:
             # Any auth keeps requests from taking one out of ~/.netrc in place of the token.
             return session.request(method, url, timeout=seconds, auth=lambda request: request, **options)
 

@@ -1,13 +1,16 @@
 """Activation from outside the program, by ``HGLOC_AUTO_INSTALL=1``.
 
 Imported while Python starts, by the wheel's ``hf_localize.pth`` or ``.start``, or by a ``sitecustomize``.
-So it loads nothing: the shim is installed when the program looks for `datasets`, and never otherwise.
+So it loads next to nothing: the shim is installed when the program looks for `datasets`, uses
+huggingface_hub, or asks the Hub for something, and never otherwise.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+from hf_localize.hf.doors import clients
 
 TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
 if TYPE_CHECKING:
@@ -25,11 +28,12 @@ def start() -> None:
 
 
 def auto_install() -> None:
-    """Install as soon as `datasets` is looked for, if ``HGLOC_AUTO_INSTALL`` says so then."""
+    """Install when `datasets` is looked for, or the Hub asked, if ``HGLOC_AUTO_INSTALL`` says so then."""
+    clients.watch(_is_installed)
     if _finder not in sys.meta_path:
         _finder.is_waiting = True
         sys.meta_path.insert(0, _finder)
-    if "datasets" in sys.modules:
+    if any(name in sys.modules for name in _FIRST):
         settle()
 
 
@@ -53,8 +57,18 @@ def settle() -> None:
         )
 
 
+def _is_installed() -> bool:
+    settle()  # install() has the libraries ask patch.is_installed() in place of this.
+    patch = sys.modules.get("hf_localize.shim.patch")
+    return patch is not None and patch.is_installed()
+
+
+#: What is looked for when `datasets` is imported, or huggingface_hub is used; not when that is only imported.
+_FIRST = ("datasets", "huggingface_hub.file_download", "huggingface_hub._snapshot_download")
+
+
 class _Finder:
-    """A finder of modules that finds none; it only notes who looks for `datasets`.
+    """A finder of modules that finds none; it only notes who looks for `datasets` or huggingface_hub.
 
     It stays in ``sys.meta_path``, which others are walking along while it is asked.
     """
@@ -67,7 +81,7 @@ class _Finder:
         path: Sequence[str] | None = None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> None:
-        if name == "datasets":
+        if name in _FIRST:
             settle()
 
 

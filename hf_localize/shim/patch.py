@@ -21,6 +21,7 @@ import wrapt
 
 from hf_localize import settings
 from hf_localize.errors import DatasetNotFoundError, printable
+from hf_localize.hf.doors import clients
 from hf_localize.settings.secret import hidden, revealed
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def uninstall() -> None:
     with _lock:
         _layers.clear()
         settings.restore({})
+        clients.unwatch()
         _rebind([(w, w.__wrapped__) for w in _all_wrappers()], sys.modules.values())
 
 
@@ -102,6 +104,7 @@ def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, A
         layer.clear()
         layer.update(values)
         _take_along()
+        clients.watch(is_installed)
         for name in _PATCH_POINTS:
             if name in sys.modules and not _is_being_imported(name):
                 _wrap_module(sys.modules[name])
@@ -157,7 +160,7 @@ def _wrap_module(module: ModuleType) -> None:
             return
         functions = _PATCH_POINTS[module.__name__]
         missing = [name for name in functions if not callable(getattr(module, name, None))]
-        if missing:
+        if missing and module.__name__.startswith("datasets"):
             _log.error(
                 "hf_localize is not in effect, and loads go to the Hub as usual: datasets %s has no %s.%s. "
                 "Install a release of datasets that hf_localize knows (2.20 to 5), or a newer hf_localize.",
@@ -168,7 +171,8 @@ def _wrap_module(module: ModuleType) -> None:
             uninstall()
             return
         for name, behavior in functions.items():
-            _wrap(module, name, behavior)
+            if name not in missing:  # Files are streamed then, and not linked.
+                _wrap(module, name, behavior)
         _take_along()  # `datasets` has imported `multiprocess` by now.
         _rebind([(w.__wrapped__, w) for w in _all_wrappers()], [module])
 
@@ -178,7 +182,8 @@ def _wrap(module: ModuleType, name: str, behavior: Callable[..., Any]) -> None:
     current = getattr(module, name)
     if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
         wrappers.append(_wrapper(current, behavior))
-        _say_if_hidden(current, f"{module.__name__}.{name}")
+        if module.__name__.startswith("datasets"):
+            _say_if_hidden(current, f"{module.__name__}.{name}")
 
 
 def _wrapper(stock: Callable[..., Any], behavior: Callable[..., Any]) -> Any:
@@ -330,6 +335,18 @@ def _names_a_dataset(path: object) -> bool:
     return path.count("/") <= 1 and not os.path.isdir(path) and not os.path.isfile(script)
 
 
+def _download(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    from hf_localize.hf.doors import cache
+
+    return cache.download(stock, args, kwargs)
+
+
+def _from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    from hf_localize.hf.doors import cache
+
+    return cache.from_cache_only(stock, args, {name: revealed(value) for name, value in kwargs.items()})
+
+
 #: What is wrapped, and by what.
 _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
     "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
@@ -337,6 +354,11 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
         "get_dataset_config_names": _config_names,
         "get_dataset_default_config_name": _default_config_name,
     },
+    "huggingface_hub.file_download": {
+        "hf_hub_download": _from_cache_only,
+        "_download_to_tmp_and_move": _download,
+    },
+    "huggingface_hub._snapshot_download": {"snapshot_download": _from_cache_only},
 }
 
 

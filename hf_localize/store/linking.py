@@ -62,16 +62,21 @@ def link_into(
     if there and _is_same(target, entry.folder / record.path, offered):
         return
     fresh = target.with_name(f".{uuid.uuid4().hex}") if there else target
-    links_are_free = file_system_of(places.root) != "overlay"  # There they copy what is in a lower layer.
-    if not (links_are_free and _has_linked(entry, record, offered, fresh)):
+    is_free = links_are_free(places.root)
+    if not (is_free and _has_linked(entry, record, offered, fresh)):
         if there and not target.is_symlink() and not problem_with(target, record, deep=verifies_hashes):
             return  # A copy.
-        if offered is not None and links_are_free and not offered.exists():
+        if offered is not None and is_free and not offered.exists():
             _offer_late(entry, record, offered)
         if not _has_symlinked(offered, record, fresh):
             _copy(entry, record, fresh)
     if there:
         fresh.replace(target)
+
+
+def links_are_free(path: Path) -> bool:
+    """Tell whether a hard link to *path* takes no room. On overlay, it copies what is in a lower layer."""
+    return file_system_of(path) != "overlay"
 
 
 def _is_same(target: Path, source: Path, offered: Path | None) -> bool:

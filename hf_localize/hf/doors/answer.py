@@ -135,7 +135,7 @@ class _Call:
 
 
 class _Index:
-    """A snapshot, with its files by path and its folders: a listing has many pages, and many files are asked for."""
+    """A snapshot, with its files by path and its folders."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -213,9 +213,7 @@ def _file_of(call: _Call, index: _Index) -> Reply | None:
             refused = _error(416, None, "Range not satisfiable", snapshot)
             return replace(refused, headers={**refused.headers, "Content-Range": f"bytes */{size}"})
         status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{size}"
-    return Reply(
-        status, {**headers, "Content-Length": str(stop - start)}, Part(snapshot, file, start, stop)
-    )
+    return Reply(status, {**headers, "Content-Length": str(stop - start)}, Part(snapshot, file, start, stop))
 
 
 def _info(call: _Call) -> Reply | None:
@@ -394,13 +392,14 @@ def not_held(request: Request) -> Reply:
 
 _ID = r"(?P<id>[^/]+(?:/[^/]+)?)"
 _REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
-_API = rf"/api/(?P<types>datasets|models|spaces)/{_ID}"
-#: The first that fits, and of which the repository is held, counts: ``a/refs`` may be the refs of ``a``, or an id.
+_TYPE = r"(?P<types>datasets|models|spaces)"
+_API = rf"/api/{_TYPE}/{_ID}"
+#: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.
 _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...] = tuple(
     (method, re.compile(pattern, re.DOTALL), reply)
     for method, pattern, reply in (
         ("GET", rf"/(?:(?P<types>datasets|spaces)/)?{_ID}/resolve/{_REV}/(?P<path>.+)", _file),
-        ("GET", rf"/api/resolve-cache/(?P<types>datasets|models|spaces)/{_ID}/(?P<rev>[0-9a-f]{{40}})/(?P<path>.+)", _file),
+        ("GET", rf"/api/resolve-cache/{_TYPE}/{_ID}/(?P<rev>[0-9a-f]{{40}})/(?P<path>.+)", _file),
         ("GET", rf"{_API}/revision/{_REV}", _info),
         ("GET", rf"{_API}/tree/{_REV}(?:/(?P<path>.*))?", _tree),
         ("POST", rf"{_API}/paths-info/{_REV}", _paths_info),

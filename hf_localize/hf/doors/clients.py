@@ -1,0 +1,133 @@
+"""Wrap the methods by which HTTP libraries send requests, so that those to the Hub are answered here.
+
+Imported while Python starts, so it loads nothing. A library is wrapped when it is imported. One method of
+a library's client sends every request, whoever has made the client: huggingface_hub, a factory that the
+user has given to it, or a program that knows nothing of huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+
+TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+#: The class that sends, in each module. huggingface_hub uses requests up to 0.36, httpx in 1, httpx2 since 2.
+_SENDERS = {
+    "requests.sessions": ("Session", "send"),
+    "httpx": ("Client", "send"),
+    "httpx2": ("Client", "send"),
+    "urllib.request": ("OpenerDirector", "open"),
+}
+#: {module: (class, stock's method, ours)} of those that are wrapped.
+_wrapped: dict[str, tuple[type, Any, Any]] = {}
+_is_wanted: Callable[[], bool] = bool
+
+
+def watch(is_wanted: Callable[[], bool]) -> None:
+    """Wrap the libraries, now or when they are imported; *is_wanted* is asked at each request to the Hub."""
+    global _is_wanted
+    _is_wanted = is_wanted
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    for name in _SENDERS:
+        if name in sys.modules:
+            _wrap(importlib.import_module(name))  # By another thread, maybe: this waits until it is whole.
+
+
+def unwatch() -> None:
+    """Give the libraries their methods back."""
+    global _is_wanted
+    _is_wanted = bool
+    for name, (owner, stock, ours) in list(_wrapped.items()):
+        if vars(owner).get(_SENDERS[name][1]) is ours:  # Else somebody has wrapped it in turn.
+            setattr(owner, _SENDERS[name][1], stock)
+            del _wrapped[name]
+
+
+def endpoints() -> tuple[str, ...]:
+    """Return the addresses of the Hub, each with a slash at its end."""
+    chosen = [os.environ.get("HF_ENDPOINT")]
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        chosen.append(getattr(constants, "ENDPOINT", None))
+    return ("https://huggingface.co/", *{f"{url.rstrip('/')}/" for url in chosen if url})
+
+
+@contextlib.contextmanager
+def asking_the_hub_itself() -> Iterator[None]:
+    """Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed."""
+    from hf_localize.hf.doors.transport import goes_to_the_hub
+
+    token = goes_to_the_hub.set(True)
+    try:
+        yield
+    finally:
+        goes_to_the_hub.reset(token)
+
+
+def _wrap(module: ModuleType) -> None:
+    name = module.__name__
+    if name in _wrapped:
+        return
+    class_name, method = _SENDERS[name]
+    owner = getattr(module, class_name, None)
+    stock = getattr(owner, method, None)
+    if owner is None or stock is None:
+        return
+    library = name.partition(".")[0]
+
+    def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        url = request if isinstance(request, str) else getattr(request, "full_url", None) or request.url
+        if not str(url).startswith(endpoints()) or not _is_wanted():
+            return stock(self, request, *args, **kwargs)
+        from hf_localize.hf.doors import transport
+
+        return transport.SENDERS[library](stock, self, request, *args, **kwargs)
+
+    for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(send, attribute, getattr(stock, attribute))
+    send.__wrapped__ = stock  # type: ignore[attr-defined]
+    setattr(owner, method, send)
+    _wrapped[name] = (owner, stock, send)
+
+
+class _Finder:
+    """A finder of modules that lets the others find, and wraps a library when it has been loaded."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _SENDERS:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(name, path, target) if find else None
+            if spec is not None and spec.loader is not None:
+                _wrap_after(spec.loader, name)
+                return spec
+        return None
+
+
+def _wrap_after(loader: Any, name: str) -> None:
+    """Have *loader* wrap the module *name* after it has run it."""
+    run = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        run(module)
+        if module.__name__ == name and _is_wanted is not bool:
+            _wrap(module)
+
+    with contextlib.suppress(
+        AttributeError
+    ):  # A loader that takes no attributes: that library is left alone.
+        loader.exec_module = exec_module
+
+
+_finder = _Finder()

@@ -1,0 +1,338 @@
+"""Decide where a request to the Hub goes: it is answered here, sent on to the Hub, or refused as offline.
+
+A read of what is held is answered here. Other reads go on to the Hub where that is a source. Where the
+Hub is not a source or does not answer, they fail at once with huggingface_hub's ``OfflineModeIsEnabled``,
+which no client retries, and at which huggingface_hub looks into its own cache. Writes always go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import email.message
+import functools
+import http.client
+import io
+import logging
+import sys
+import time
+import urllib.error
+import urllib.response
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from hf_localize.errors import HfLocalizeError
+from hf_localize.hf.doors.answer import Part, Reply, Request, answer
+from hf_localize.hf.doors.clients import endpoints
+from hf_localize.settings import current
+from hf_localize.sources.session import current_session
+
+if TYPE_CHECKING:
+    from hf_localize.sources.repositories import Repositories
+
+_log = logging.getLogger(__name__)
+_CHUNK_BYTES = 1 << 20
+goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
+#: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
+only_held: ContextVar[bool] = ContextVar("only_held", default=False)
+
+
+def repositories() -> Repositories | None:
+    """Return what the enabled places hold."""
+    # The property comes with the storage of repositories.
+    return cast("Repositories | None", getattr(current_session(), "repositories", None))
+
+
+def held(request: Request, *, is_last: bool) -> Reply | None:
+    """Answer *request* from what is held, or return None."""
+    places = repositories()
+    if places is None:
+        return None
+    try:
+        reply = answer(request, places, is_last=is_last)
+    except HfLocalizeError as exc:
+        _log.debug("%s %s is not answered here: %s", request.method, request.path, exc)
+        return None
+    if reply is not None:
+        _log.debug("%s %s ← %d, held here", request.method, request.path, reply.status)
+    return None if reply is not None and reply.status >= 400 and only_held.get() else reply
+
+
+def held_part(url: str) -> Part | None:
+    """Return the file that a GET of *url* gives, if it is held."""
+    request = _request("GET", url, {}, b"")
+    reply = None if request is None or goes_to_the_hub.get() else held(request, is_last=False)
+    return reply.body if reply is not None and isinstance(reply.body, Part) else None
+
+
+def opened(body: bytes | Part) -> BinaryIO:
+    """Open the body of a reply."""
+    places = repositories()
+    if isinstance(body, bytes) or body.start == body.stop or places is None:
+        return io.BytesIO(body if isinstance(body, bytes) else b"")
+    return places.open(body.file, body.start, body.stop)
+
+
+def chunks(body: bytes | Part) -> Iterator[bytes]:
+    """Yield the bytes of the body of a reply."""
+    with opened(body) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _request(method: str, url: str, headers: Any, body: bytes) -> Request | None:
+    endpoint = next((one for one in endpoints() if url.startswith(one)), None)
+    if endpoint is None:
+        return None
+    parts = urlsplit(url[len(endpoint) - 1 :])
+    named = {str(name).lower(): str(value) for name, value in headers.items()}
+    return Request(method, parts.path, parts.query, named, body, endpoint.rstrip("/"))
+
+
+def _is_read(request: Request) -> bool:
+    return request.method in ("GET", "HEAD") or (request.method == "POST" and "/paths-info/" in request.path)
+
+
+@dataclass(slots=True)
+class _Reachability:
+    """What this process knows of whether the Hub answers."""
+
+    failing_since: float | None = None
+    down_until: float = field(default=0.0)
+
+    def seconds_left(self) -> float:
+        """Return how long a request may wait now: all that fail in a row have the limit together."""
+        limit = current().timeout_seconds
+        return (
+            limit if self.failing_since is None else max(1.0, limit + self.failing_since - time.monotonic())
+        )
+
+    def failed(self, begun: float, *, is_refused: bool) -> bool:
+        """Note that a request that has *begun* then failed; tell whether the Hub counts as down."""
+        now, limit = time.monotonic(), current().timeout_seconds
+        self.failing_since = begun if self.failing_since is None else self.failing_since
+        is_down = is_refused or now - self.failing_since >= 0.95 * limit
+        if is_down and now - begun > 1:  # What fails at once may be tried again at once.
+            self.down_until = now + limit
+        return is_down
+
+
+_hub = _Reachability()
+
+
+def _exchange(
+    request: Request | None,
+    ask_hub: Callable[[], Any],
+    respond: Callable[[Reply], Any],
+    failures: tuple[type[Exception], ...],
+    offline: type[Exception] = OfflineModeIsEnabled,
+) -> Any:
+    """Return the response to *request*: ours, by *respond*, or the Hub's, by *ask_hub*.
+
+    Args:
+        failures: what *ask_hub* raises where the Hub can't be reached; timeouts are among them.
+        offline: what to raise in place of them.
+    """
+    if request is None or not _is_read(request) or goes_to_the_hub.get():
+        return ask_hub()
+    asks_hub = current_session().hub_enabled() and not current().hub_offline and not only_held.get()
+    asks_hub = asks_hub and time.monotonic() >= _hub.down_until
+    reply = held(request, is_last=not asks_hub)
+    if reply is not None:
+        return respond(reply)
+    why = "it is not held here, and the Hub is not asked"
+    cause: Exception | None = None
+    if asks_hub:
+        begun = time.monotonic()
+        try:
+            response = ask_hub()
+        except failures as exc:
+            if not _hub.failed(begun, is_refused="Read" not in type(exc).__name__):
+                raise
+            why, cause = f"it is not held here, and the Hub does not answer ({type(exc).__name__})", exc
+        else:
+            if getattr(response, "status_code", 200) < 500 or not _hub.failed(begun, is_refused=False):
+                _hub.failing_since = (
+                    _hub.failing_since if getattr(response, "status_code", 200) >= 500 else None
+                )
+                return response
+            why = f"it is not held here, and the Hub answers {response.status_code}"
+        reply = held(request, is_last=True)
+        if reply is not None:
+            return respond(reply)
+    raise offline(f"Cannot reach {request.endpoint}{request.path}: {why}.") from cause
+
+
+# --- httpx, httpx2 ----------------------------------------------------------------------------
+
+
+def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
+    library = sys.modules[stock.__module__.partition(".")[0]]
+    asked = _request(request.method, str(request.url), request.headers, b"")
+    if asked is not None and request.method == "POST" and _is_read(asked):
+        asked = replace(asked, body=request.read())
+
+    def ask_hub() -> Any:
+        limit = _hub.seconds_left()
+        if asked is not None and _is_read(asked):
+            limits = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
+            request.extensions["timeout"] = {
+                name: limit if seconds is None else min(seconds, limit) for name, seconds in limits.items()
+            }
+        return stock(client, request, **kwargs)
+
+    def respond(reply: Reply) -> Any:
+        class Stream(library.SyncByteStream):  # type: ignore[name-defined,misc]
+            def __iter__(self) -> Iterator[bytes]:
+                return chunks(reply.body)
+
+        content = {"content": reply.body} if isinstance(reply.body, bytes) else {"stream": Stream()}
+        response = library.Response(
+            reply.status, headers=list(reply.headers.items()), request=request, **content
+        )
+        response.headers.update(reply.headers)  # Content-Length of a HEAD is not that of its body.
+        response.elapsed = dt.timedelta(0)
+        if not kwargs.get("stream"):
+            response.read()
+        return response
+
+    return _exchange(asked, ask_hub, respond, (library.ConnectError, library.TimeoutException))
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwargs: Any) -> Any:
+    import requests
+
+    body = request.body.encode() if isinstance(request.body, str) else request.body
+    asked = _request(
+        str(request.method), str(request.url), request.headers, body if isinstance(body, bytes) else b""
+    )
+
+    def ask_hub() -> Any:
+        limit = _hub.seconds_left()
+        if asked is not None and _is_read(asked):
+            given = kwargs.get("timeout")
+            pair = given if isinstance(given, tuple) else (given, given)
+            kwargs["timeout"] = tuple(limit if seconds is None else min(seconds, limit) for seconds in pair)
+        return stock(session, request, **kwargs)
+
+    def respond(reply: Reply) -> Any:
+        from urllib3 import HTTPResponse
+
+        raw = HTTPResponse(
+            body=opened(reply.body),
+            headers=reply.headers,
+            status=reply.status,
+            reason=http.client.responses.get(reply.status),
+            preload_content=False,
+            request_method=request.method,
+        )
+        response = requests.adapters.HTTPAdapter().build_response(request, raw)
+        response.elapsed = dt.timedelta(0)
+        response = requests.hooks.dispatch_hook(  # type: ignore[no-untyped-call]
+            "response", request.hooks, response, **kwargs
+        )
+        if not kwargs.get("stream"):
+            _ = response.content
+        return response
+
+    offline = OfflineModeIsEnabled if _uses_requests() else _offline_as(requests.exceptions.ConnectionError)
+    failures = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+    kept = (requests.exceptions.ProxyError, requests.exceptions.SSLError)
+
+    def ask() -> Any:
+        try:
+            return ask_hub()
+        except kept as exc:  # A matter of the client's configuration: it is told as it is.
+            raise _KeptError(exc) from None
+
+    try:
+        return _exchange(asked, ask, respond, failures, offline)
+    except _KeptError as exc:
+        raise exc.args[0] from None
+
+
+class _KeptError(Exception):
+    """Carries an error past the handling of its base class."""
+
+
+def _uses_requests() -> bool:
+    """Tell whether huggingface_hub itself sends by requests: then it retries what is an error of requests."""
+    from huggingface_hub.utils import _http
+
+    return hasattr(_http, "requests")
+
+
+@functools.lru_cache(maxsize=4)
+def _offline_as(kind: type[Exception]) -> type[Exception]:
+    """Return ``OfflineModeIsEnabled`` as a class that callers of another library catch, too."""
+    name = f"Offline{kind.__name__}"  # By which pickle finds it.
+    made = type(
+        "OfflineModeIsEnabled", (kind, OfflineModeIsEnabled), {"__qualname__": name, "__module__": __name__}
+    )
+    globals()[name] = made
+    return made
+
+
+# --- urllib -----------------------------------------------------------------------------------
+
+
+def _open_urllib(
+    stock: Callable[..., Any], opener: Any, request: Any, data: Any = None, timeout: Any = None
+) -> Any:
+    url = request if isinstance(request, str) else request.full_url
+    headers = {} if isinstance(request, str) else dict(request.header_items())
+    body = data if data is not None or isinstance(request, str) else request.data
+    method = "GET" if isinstance(request, str) else request.get_method()
+    asked = _request("POST" if body is not None and method == "GET" else method, url, headers, b"")
+
+    def respond(reply: Reply) -> Any:
+        message = email.message.Message()
+        for name, value in reply.headers.items():
+            message[name] = value
+        reason = http.client.responses.get(reply.status, "")
+        if reply.status >= 300:
+            raise urllib.error.HTTPError(url, reply.status, reason, message, opened(reply.body))
+        response = urllib.response.addinfourl(opened(reply.body), message, url, reply.status)
+        response.msg = reason  # type: ignore[attr-defined]  # As HTTPHandler does.
+        return response
+
+    def ask_hub() -> Any:
+        limit = _hub.seconds_left()
+        seconds = min(timeout, limit) if isinstance(timeout, (int, float)) else limit
+        try:
+            return stock(opener, request, data, seconds)
+        except urllib.error.HTTPError as exc:
+            raise _KeptError(exc) from None
+
+    try:
+        failures = (urllib.error.URLError, TimeoutError)
+        return _exchange(asked, ask_hub, respond, failures, _offline_as(urllib.error.URLError))
+    except _KeptError as exc:
+        raise exc.args[0] from None
+
+
+@contextlib.contextmanager
+def answering_only_what_is_held() -> Iterator[None]:
+    """Refuse, in this thread, what is not held, without a request to the Hub."""
+    token = only_held.set(True)
+    try:
+        yield
+    finally:
+        only_held.reset(token)
+
+
+#: How each library's client sends.
+SENDERS: dict[str, Callable[..., Any]] = {
+    "httpx": _send_httpx,
+    "httpx2": _send_httpx,
+    "requests": _send_requests,
+    "urllib": _open_urllib,
+}

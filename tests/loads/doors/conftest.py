@@ -1,0 +1,74 @@
+"""Repositories that are held, on a Hub that can be stopped, and caches of huggingface_hub for each use."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import hf_localize
+from hf_localize.hf.doors import transport
+from tests.conftest import Desk
+from tests.rig.held import HeldRepositories
+from tests.rig.hub import LoopbackHub, make_repository
+
+DATASET = "doors/data"
+CARD = b"---\nlicense: mit\n---\n# Data\n"
+
+
+@pytest.fixture
+def repositories(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[HeldRepositories]:
+    """Return what is held: a dataset with a branch and a tag. The Hub has the same."""
+    root = tmp_path / "repositories"
+    table = pa.table({"a": list(range(5000)), "b": [f"text {i}" for i in range(5000)]})
+    (tmp_path / "one.parquet").parent.mkdir(exist_ok=True)
+    pq.write_table(table, tmp_path / "one.parquet")
+    parquet = (tmp_path / "one.parquet").read_bytes()
+    files = {
+        "README.md": CARD,
+        "data/train.parquet": parquet,
+        "data/test.csv": b"a,b\n1,x\n",
+        "sub/deep/more.json": b"{}",
+        ".dot": b"dot",
+    }
+    made = make_repository(root, DATASET, "main", files)
+    make_repository(root, DATASET, "other", {"README.md": b"other"})
+    hub.add(made)
+    hub.tags[DATASET, "v1.0"] = "main"
+    held = HeldRepositories(hub)
+    monkeypatch.setattr(transport, "repositories", lambda: held)
+    yield held
+    hub._added.pop(DATASET)
+
+
+@pytest.fixture
+def fresh(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Return a function that gives huggingface_hub an empty cache."""
+
+    def make(name: str) -> Path:
+        cache = tmp_path / name
+        shutil.rmtree(cache, ignore_errors=True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+        huggingface_hub.HfFileSystem.clear_instance_cache()
+        desk.use_cache(str(tmp_path / f"{name}-datasets"))
+        return cache
+
+    return make
+
+
+@pytest.fixture
+def offline(hub: LoopbackHub, repositories: HeldRepositories, fresh) -> Iterator[HeldRepositories]:  # type: ignore[no-untyped-def]
+    """Install hf_localize, and stop the Hub."""
+    fresh("cache")
+    hub.stop()
+    hub.clear()
+    with hf_localize.installed():
+        yield repositories
+    assert hub.requests == []
