@@ -74,7 +74,6 @@ HOST = "127.0.0.1"
 # then misses X-Repo-Commit, so large files must lead elsewhere.
 LARGE_FILE_HOST = "localhost"
 LFS_FROM_BYTES = 10_000
-POINTER_BYTES = 134
 _OTHER_KINDS = ("models", "spaces")
 DATE = "2024-01-01T00:00:00.000Z"
 
@@ -450,7 +449,7 @@ def _sibling(hub: LoopbackHub, file: RepoFile, blobs: bool) -> dict[str, Any]:
     if blobs:
         found.update(size=file.size_bytes, blobId=file.blob_id)
         if hub.is_lfs(file.path, file.size_bytes):
-            lfs = {"sha256": file.sha256, "size": file.size_bytes, "pointerSize": POINTER_BYTES}
+            lfs = {"sha256": file.sha256, "size": file.size_bytes, "pointerSize": pointer_bytes(file)}
             found["lfs"] = lfs
     return found
 
@@ -469,6 +468,13 @@ def _serve_tree(call: Call) -> Answer:
     if end < len(paths):
         headers["Link"] = f'<{_next_page(call, end)}>; rel="next"'
     return json_answer(page, headers=headers)
+
+
+def pointer_bytes(file: RepoFile) -> int:
+    """Return the size of what git has of an LFS file."""
+    return len(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size_bytes}\n"
+    )
 
 
 def _list_folder(snapshot: Snapshot, folder: str, *, recursive: bool) -> list[str]:
@@ -494,7 +500,7 @@ def _describe(hub: LoopbackHub, snapshot: Snapshot, path: str, expand: bool) -> 
     else:
         found = {"type": "file", "oid": file.blob_id, "size": file.size_bytes, "path": path}
         if hub.is_lfs(file.path, file.size_bytes):
-            lfs = {"oid": file.sha256, "size": file.size_bytes, "pointerSize": POINTER_BYTES}
+            lfs = {"oid": file.sha256, "size": file.size_bytes, "pointerSize": pointer_bytes(file)}
             found["lfs"] = lfs
     if expand:
         found["lastCommit"] = {"id": snapshot.commit, "title": "Add files", "date": DATE}
