@@ -17,11 +17,11 @@ from tests.rig.hub import LoopbackHub
 class HeldRepositories:
     """What `sources.repositories.Repositories` promises, for what *hub* has; the Hub itself need not run.
 
-    `opened` and `localized` count what was read and stored.
+    `types` has the ids of what is held; `opened` and `localized` tell what was read and stored.
     """
 
     hub: LoopbackHub
-    types: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str]
     patterns: tuple[tuple[str, ...] | None, tuple[str, ...]] = (None, ())
     opened: list[tuple[str, int, int | None]] = field(default_factory=list)
     localized: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class HeldRepositories:
     _snapshots: dict[str, Snapshot] = field(default_factory=dict)
 
     def _find(self, repository: Repository) -> hub_storage.Repository | None:
-        if self.types.get(repository.repo_id, "dataset") != repository.repo_type:
+        if self.types.get(repository.repo_id) != repository.repo_type:
             return None
         return self.hub.find(repository.repo_id)
 

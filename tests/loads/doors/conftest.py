@@ -42,10 +42,10 @@ def repositories(
     make_repository(root, DATASET, "other", {"README.md": b"other"})
     hub.add(made)
     hub.tags[DATASET, "v1.0"] = "main"
-    held = HeldRepositories(hub)
+    held = HeldRepositories(hub, {DATASET: "dataset"})
     monkeypatch.setattr(transport, "repositories", lambda: held)
     yield held
-    hub._added.pop(DATASET)
+    hub._added.clear()
 
 
 @pytest.fixture

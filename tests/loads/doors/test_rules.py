@@ -1,0 +1,261 @@
+"""What is held, what is not, and who is asked then."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import requests
+from huggingface_hub import HfApi, hf_hub_download, hf_hub_url, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import EntryNotFoundError
+
+import hf_localize
+from hf_localize.hf.doors import clients
+from tests.loads.doors.conftest import DATASET
+from tests.rig.held import HeldRepositories
+from tests.rig.hub import Fault, LoopbackHub, make_repository
+
+KIND = {"repo_type": "dataset"}
+
+
+def url(dataset: str = DATASET, path: str = "README.md") -> str:
+    return hf_hub_url(dataset, path, endpoint=huggingface_hub.constants.ENDPOINT, **KIND)
+
+
+def test_a_file_of_the_store_is_linked_into_the_cache(offline: HeldRepositories) -> None:
+    path = Path(hf_hub_download(DATASET, "data/train.parquet", **KIND))
+    assert path.samefile(next(p for p in offline._sources.values() if p.name == "train.parquet"))
+    assert (offline.localized, offline.opened) == (["data/train.parquet"], [])
+
+
+def test_a_folder_of_the_user_gets_copies(offline: HeldRepositories, tmp_path: Path) -> None:
+    snapshot_download(DATASET, local_dir=tmp_path / "mine", **KIND)
+    for source in offline._sources.values():
+        assert not any(path.samefile(source) for path in (tmp_path / "mine").rglob("*") if path.is_file())
+
+
+def test_ranges_are_read_where_they_lie_and_nothing_is_stored(offline: HeldRepositories) -> None:
+    file = huggingface_hub.HfFileSystem().open(f"datasets/{DATASET}/data/train.parquet", block_size=1000)
+    file.seek(500)
+    assert len(file.read(10)) == 10
+    assert offline.localized == []
+    assert offline.opened
+    assert all(stop is not None and stop - start < 61_000 for _, start, stop in offline.opened)
+
+
+def test_local_files_only_finds_what_is_held(offline: HeldRepositories) -> None:
+    assert Path(hf_hub_download(DATASET, "README.md", local_files_only=True, **KIND)).is_file()
+    assert Path(snapshot_download(DATASET, local_files_only=True, **KIND), "data", "test.csv").is_file()
+    with pytest.raises(LocalEntryNotFoundError):
+        hf_hub_download(DATASET, "nope", local_files_only=True, **KIND)
+    with pytest.raises(LocalEntryNotFoundError):
+        hf_hub_download("doors/else", "README.md", local_files_only=True, **KIND)
+
+
+def test_local_files_only_asks_no_hub(
+    hub: LoopbackHub, repositories: HeldRepositories, fresh, tmp_path: Path
+) -> None:
+    hub.add(make_repository(tmp_path / "more", "doors/else", "main", {"README.md": b""}))
+    fresh("cache")
+    hub.clear()
+    with hf_localize.installed():
+        with pytest.raises(LocalEntryNotFoundError):
+            hf_hub_download("doors/else", "README.md", local_files_only=True, **KIND)
+        assert hub.requests == []
+        assert hf_hub_download("doors/else", "README.md", **KIND)  # It is on the Hub.
+
+
+def test_hf_hub_offline_finds_what_is_held(
+    offline: HeldRepositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hf_hub_download(DATASET, "README.md", **KIND)
+    assert snapshot_download(DATASET, **KIND)
+    assert HfApi().list_repo_files(DATASET, **KIND)
+    with pytest.raises(OfflineModeIsEnabled):
+        HfApi().list_repo_files("doors/else", **KIND)
+
+
+@pytest.mark.parametrize("settings", [{"offline": True}, {"sources": "local,s3,public"}])
+def test_where_the_hub_is_no_source_it_is_not_asked(
+    hub: LoopbackHub, repositories: HeldRepositories, fresh, settings: dict[str, object]
+) -> None:
+    fresh("cache")
+    hub.clear()
+    with hf_localize.installed(**settings):
+        assert hf_hub_download(DATASET, "README.md", **KIND)
+        for call in (
+            lambda: HfApi().dataset_info("openai/gsm8k"),
+            lambda: requests.get(url("openai/gsm8k")),
+            lambda: urllib.request.urlopen(url("openai/gsm8k")),
+        ):
+            with pytest.raises(OfflineModeIsEnabled):
+                call()
+        with pytest.raises(LocalEntryNotFoundError):
+            hf_hub_download("openai/gsm8k", "README.md", **KIND)
+    assert hub.requests == []
+
+
+def test_callers_of_other_libraries_catch_what_they_always_did(
+    hub: LoopbackHub, offline: HeldRepositories
+) -> None:
+    with pytest.raises(urllib.error.URLError) as found:
+        urllib.request.urlopen(url("doors/else"))
+    assert isinstance(pickle.loads(pickle.dumps(found.value)), urllib.error.URLError)
+    if not clients._wrapped.keys() & {"httpx", "httpx2"}:  # Else huggingface_hub would retry it.
+        return
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(url("doors/else"))
+
+
+def test_writes_go_on_to_the_hub(hub: LoopbackHub, repositories: HeldRepositories) -> None:
+    hub.writers.add("hf_writer")
+    with hf_localize.installed(sources="local"):
+        HfApi(token="hf_writer").create_repo("rig-user/new", **KIND)
+    assert [request.method for request in hub.requests] == ["POST"]
+
+
+def test_no_token_is_needed_and_none_reaches_what_is_held(offline: HeldRepositories) -> None:
+    assert HfApi(token="hf_" + "secret").dataset_info(DATASET).id == DATASET
+
+
+@pytest.mark.parametrize("fault", [Fault("", "stall", seconds=60), Fault("", 503)])
+def test_a_hub_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
+    hub: LoopbackHub, repositories: HeldRepositories, fresh, fault: Fault
+) -> None:
+    fresh("cache")
+    with hf_localize.installed(timeout_seconds=3):
+        hub.faults = [fault]
+        for call in (
+            lambda: hf_hub_download("openai/gsm8k", "README.md", **KIND),
+            lambda: HfApi().dataset_info("openai/gsm8k"),
+            lambda: snapshot_download("openai/gsm8k", **KIND),
+        ):
+            begun = time.monotonic()
+            with pytest.raises((OSError, huggingface_hub.errors.HfHubHTTPError)):
+                call()
+            assert time.monotonic() - begun < 12  # huggingface_hub's own retries take 24 s.
+
+
+def test_other_hosts_are_left_alone(hub: LoopbackHub, repositories: HeldRepositories, monkeypatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://hub.invalid")
+    hub.clear()
+    with hf_localize.installed(sources="local"):
+        at = f"{hub.url}/datasets/{DATASET}/resolve/main/README.md"
+        assert requests.get(at).status_code == 200
+        assert urllib.request.urlopen(at).status == 200
+    assert len(hub.requests) == 2
+
+
+def test_uninstall_gives_everything_back(hub: LoopbackHub, repositories: HeldRepositories, fresh) -> None:
+    methods = [requests.Session.send, urllib.request.OpenerDirector.open]
+    with hf_localize.installed():
+        assert requests.Session.send is not methods[0]
+    assert [requests.Session.send, urllib.request.OpenerDirector.open] == methods
+    fresh("cache")
+    hub.clear()
+    assert hf_hub_download(DATASET, "README.md", **KIND)
+    assert hub.requests
+    hub.stop()
+    with pytest.raises(Exception, match=r"huggingface|Force download|connect"):
+        hf_hub_download(DATASET, "README.md", force_download=True, **KIND)
+
+
+def test_a_factory_of_the_user_is_kept(offline: HeldRepositories) -> None:
+    from huggingface_hub.utils import _http
+
+    made = []
+    is_httpx = hasattr(_http, "set_client_factory")
+
+    def factory():  # type: ignore[no-untyped-def]
+        made.append(_http.default_client_factory() if is_httpx else requests.Session())
+        return made[-1]
+
+    change = huggingface_hub.set_client_factory if is_httpx else huggingface_hub.configure_http_backend
+    try:
+        change(factory)
+        assert HfApi().dataset_info(DATASET).id == DATASET
+        assert made
+    finally:
+        change(_http.default_client_factory if is_httpx else _http._default_backend_factory)
+
+
+def test_a_missing_file_is_remembered_as_from_the_hub(offline: HeldRepositories) -> None:
+    with pytest.raises(EntryNotFoundError):
+        hf_hub_download(DATASET, "nope", **KIND)
+    cached = huggingface_hub.try_to_load_from_cache(DATASET, "nope", **KIND)
+    assert cached is huggingface_hub._CACHED_NO_EXIST
+
+
+def _download_in_child(results: multiprocessing.Queue) -> None:
+    from hf_localize.hf.doors import transport
+
+    results.put((hf_localize.is_installed(), transport.held_part(url("a/b")) is None))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_that_are_started_are_answered_too(method: str, offline: HeldRepositories) -> None:
+    context = multiprocessing.get_context(method)
+    results = context.Queue()
+    child = context.Process(target=_download_in_child, args=(results,))
+    child.start()
+    assert results.get(timeout=60) == (True, True)
+    child.join()
+
+
+_ACTIVATED = """
+import sys
+import {first}
+light = "hf_localize.shim.patch" not in sys.modules and "hf_localize.settings" not in sys.modules
+from tests.rig.held import HeldRepositories
+from tests.rig.hub import LoopbackHub, make_repository
+from pathlib import Path
+hub = LoopbackHub(Path(sys.argv[1]))
+from hf_localize.hf.doors import transport
+held = HeldRepositories(hub, {{"a/b": "dataset"}})
+transport.repositories = lambda: held
+{call}
+print(light)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "call"),
+    [
+        ("huggingface_hub", "huggingface_hub.hf_hub_download('a/b', 'README.md', repo_type='dataset')"),
+        ("huggingface_hub", "assert huggingface_hub.HfApi().dataset_info('a/b').id == 'a/b'"),
+        (
+            "requests",
+            "assert requests.get('https://huggingface.co/datasets/a/b/resolve/main/README.md').text == 'x'",
+        ),
+        (
+            "urllib.request",
+            "urllib.request.urlopen('https://huggingface.co/datasets/a/b/resolve/main/README.md')",
+        ),
+    ],
+)
+def test_activation_waits_until_the_hub_is_asked(first: str, call: str, tmp_path: Path) -> None:
+    make_repository(tmp_path / "root", "a/b", "main", {"README.md": b"x"})
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HGLOC_")}
+    environment.update(
+        HGLOC_AUTO_INSTALL="1", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "home"),
+        PYTHONPATH=str(Path(hf_localize.__file__).parent / "shim" / "on_pythonpath"),
+    )  # fmt: skip
+    code = _ACTIVATED.format(first=first, call=call)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "root")],
+        env=environment, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("True"), done.stderr
