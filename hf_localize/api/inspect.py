@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from hf_localize.errors import (
     without_queries,
 )
 from hf_localize.format.lockfile import Locked
-from hf_localize.format.manifest import Manifest, Split
+from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
-from hf_localize.http.deadline import within
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, Source, StoredEntry
-from hf_localize.sources.pinned import PinnedEntry, PinnedFetch, find_pinned
-from hf_localize.sources.resolver import Answer, find_by_either_id, not_found
+from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.pinned import PinnedEntry, PinnedFetch
+from hf_localize.sources.resolver import Answer, Budget, consult, not_found
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 
@@ -197,7 +195,8 @@ def _ask(
         return Asked(kind, answer, without_queries(reason), time.monotonic() - started, entry, error)
 
     try:
-        found = _find(sources[0], ref, session, locked)
+        budget = Budget(session.settings.timeout_seconds)
+        found, _ = consult(sources[0], ref, locked, session.store, budget)
         check(found)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
         failure = kind_of(exc)
@@ -213,16 +212,6 @@ def _ask(
     if isinstance(found, PinnedFetch):
         place += "; whether it is what is locked, only its bytes tell"
     return told(HAS_IT, place, found)
-
-
-def _find(source: Source, ref: DatasetRef, session: Session, locked: Locked | None) -> Entry | NotHere:
-    def find(name: DatasetRef) -> Entry | NotHere:
-        question = functools.partial(find_pinned, source, name, locked, session.store)
-        if source.kind in ("s3", "public"):
-            return within(session.settings.timeout_seconds, question)
-        return question()
-
-    return find_by_either_id(source.kind, ref, find)[0]
 
 
 def place_of(entry: Entry | None) -> str:
@@ -326,18 +315,14 @@ def _told(manifest: Manifest) -> dict[str, Any]:
     splits = [
         {
             "name": split.name,
-            "rows": split.rows if split.rows or _knows_rows(split) else None,
+            "rows": split.rows if split.rows or all(s.rows is not None for s in split.shards) else None,
             "size_bytes": split.size_bytes or None,
             "shards": len(split.shards) or None,
         }
         for split in manifest.splits
     ]
     return {
-        **manifest.ref.as_dict(),
-        "canonical_id": manifest.canonical_id,
-        "resolved_config": manifest.resolved_config,
-        "is_default_config": manifest.is_default_config,
-        "commit": manifest.commit,
+        **manifest.identity.identity_json(),
         "origin": manifest.origin,
         "created": manifest.created,
         "written_by": dict(manifest.written_by),
@@ -349,7 +334,3 @@ def _told(manifest: Manifest) -> dict[str, Any]:
         "files": len(manifest.files) or None,
         "size_bytes": manifest.size_bytes or None,
     }
-
-
-def _knows_rows(split: Split) -> bool:
-    return all(shard.rows is not None for shard in split.shards)

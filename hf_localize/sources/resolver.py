@@ -179,7 +179,7 @@ class Resolver:
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that tells all configs of the repository of *ref*, from any store."""
-        budget = _Budget(self.timeout_seconds)
+        budget = Budget(self.timeout_seconds)
         for source in self.sources:
             if isinstance(source, RepositorySource):
                 try:
@@ -211,14 +211,14 @@ class Resolver:
         """Return what *use* makes of the first entry; sources whose answers are *given* are not asked."""
         answers: list[Answer] = []
         said_by_stock: Exception | None = None
-        budget = _Budget(self.timeout_seconds)
+        budget = Budget(self.timeout_seconds)
         locked = None if self.lock is None else self.lock.of(ref)
         for source in sources:
             if known := [answer for answer in given if answer.source == source.name]:
                 answers += known
                 continue
             try:
-                found, name = self._ask(budget, source, ref, locked)
+                found, name = consult(source, ref, locked, self.store, budget)
                 if not isinstance(found, NotHere):
                     return self._use(source, name, locked, found, use)
                 answers.append(Answer(source.name, found.reason, found.error, found.is_partial))
@@ -243,14 +243,6 @@ class Resolver:
         if self.lock is None or locked is None:
             raise not_found(ref, answers)
         raise not_found(ref, answers, self.lock.as_locked(locked))
-
-    def _ask(
-        self, budget: _Budget, source: Source, ref: DatasetRef, locked: Locked | None
-    ) -> tuple[Entry | NotHere, DatasetRef]:
-        def find(name: DatasetRef) -> Entry | NotHere:
-            return budget.ask(source, functools.partial(find_pinned, source, name, locked, self.store))
-
-        return find_by_either_id(source.kind, ref, find)
 
     def _use(
         self,
@@ -347,20 +339,23 @@ class Resolver:
         _log.log(level, "%s: %s failed and is skipped: %s", ref, answer.source, answer.reason)
 
 
-def find_by_either_id(
-    kind: str, ref: DatasetRef, find: Callable[[DatasetRef], Entry | NotHere]
+def consult(
+    source: Source, ref: DatasetRef, locked: Locked | None, store: Store, budget: Budget
 ) -> tuple[Entry | NotHere, DatasetRef]:
-    """Return what a source has for *ref*, and the ref by which it has it: that of its present id, maybe.
+    """Return what *source* has for *ref*, and the ref by which it has it: that of its present id, maybe.
 
     The Hub knows that itself, and stock may refuse the old one; then that is the answer.
 
     Args:
-        kind: of the source.
-        find: asks the source for a ref.
+        locked: the only content that counts; None: any.
     """
+
+    def find(name: DatasetRef) -> Entry | NotHere:
+        return budget.ask(source, functools.partial(find_pinned, source, name, locked, store))
+
     found = find(ref)
     present = current_ref(ref)
-    if not isinstance(found, NotHere) or present is None or kind == "hub":
+    if not isinstance(found, NotHere) or present is None or source.kind == "hub":
         return found, ref
     other = find(present)
     if not isinstance(other, NotHere):
@@ -439,7 +434,7 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
 
 
 @dataclass(slots=True)
-class _Budget:
+class Budget:
     """The time that remote stores may take to answer. Fetching what they have is not counted."""
 
     seconds: float
