@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET_ID, EXIT_CODES, NAME, REVISION, command
-from hf_localize.cli.output import is_terminal, names, say, show, show_json, show_lines, show_table
-
-if TYPE_CHECKING:
-    from hf_localize.api.compare import Difference
+from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, command
+from hf_localize.cli.output import names, say, show, show_found
 
 _SHORT = 12
 _ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also list datasets without a difference.")
 
 
 @command()
-@ANY_DATASET_ID
-@NAME
-@REVISION
+@ANY_DATASET
 @_ALL
 @click.option("--exit-code", is_flag=True, help="Exit with status 6 if anything differs.")
 @click.pass_context
@@ -46,38 +40,23 @@ def diff(
 
     found = diff_datasets(dataset_id, **options)
     shown = [item for item in found if is_all or dataset_id is not None or item.state != "same"]
-    if as_json:
-        show_json(shown)
-    else:
-        _show_differences(shown)
+    rows = (
+        [*names(asdict(item)), item.state, _short(item.local_digest), _short(item.s3_digest)]
+        for item in shown
+    )
+    headings = ("dataset", "config", "revision", "state", "digest here", "digest there")
+    show_found(shown, as_json, rows, headings)
+    for item, file in [(one, file) for one in shown for file in one.files if not as_json]:
+        both = (file.local_bytes, "here"), (file.s3_bytes, "there")
+        sizes = (f"{'none' if n is None else n} {where}" for n, where in both)
+        show(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
     say(f"{sum(item.state == 'same' for item in found)} of {len(found)} are the same here and in the bucket")
     if exit_code and any(item.state != "same" for item in found):
         ctx.exit(EXIT_CODES["conflict"])
 
 
-def _show_differences(found: Sequence[Difference]) -> None:
-    rows = [
-        [*names(asdict(item)), item.state, _short(item.local_digest), _short(item.s3_digest)]
-        for item in found
-    ]
-    if is_terminal():
-        show_table(("dataset", "config", "revision", "state", "digest here", "digest there"), rows)
-    else:
-        show_lines(rows)
-    for item in found:
-        for file in item.files:
-            sizes = (f"{'none' if n is None else n} {where}" for n, where in _sizes(file))
-            show(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
-
-
-def _sizes(file: Any) -> Sequence[tuple[int | None, str]]:
-    return (file.local_bytes, "here"), (file.s3_bytes, "there")
-
-
 @command()
-@ANY_DATASET_ID
-@NAME
-@REVISION
+@ANY_DATASET
 @_ALL
 @click.option("--s3", is_flag=True, help="Look at the datasets in the bucket, not in the local store.")
 def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
@@ -93,17 +72,12 @@ def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any
 
     found = list_outdated(dataset_id, **options)
     shown = [item for item in found if is_all or item.state not in ("current", "pinned")]
-    if as_json:
-        show_json(shown)
-        return
-    rows = [
+    rows = (
         [*names(asdict(item)), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown
-    ]
-    if is_terminal():
-        show_table(("dataset", "config", "revision", "state", "commit", "on the Hub"), rows)
-    else:
-        show_lines(rows)
-    say(f"{sum(item.state == 'outdated' for item in found)} of {len(found)} from the Hub are outdated")
+    )
+    show_found(shown, as_json, rows, ("dataset", "config", "revision", "state", "commit", "on the Hub"))
+    if not as_json:
+        say(f"{sum(item.state == 'outdated' for item in found)} of {len(found)} from the Hub are outdated")
 
 
 def _short(text: str | None) -> str | None:

@@ -13,12 +13,12 @@ from hf_localize.cli.options import (
     ANY_DATASET_ID,
     ANY_DATASET_IDS,
     CONFIG_NAMES,
-    DATASET_ID,
     KEEP_FILES,
     MAKE_PUBLIC,
     NAME,
     NO_CHECKS,
     NO_UPLOAD,
+    ONE_DATASET,
     REVISION,
     SHARE_RESTRICTED,
     TRUST_REMOTE_CODE,
@@ -168,9 +168,7 @@ def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str
 
 @command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False))
-@DATASET_ID
-@NAME
-@REVISION
+@ONE_DATASET
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
 @NO_UPLOAD

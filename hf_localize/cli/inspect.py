@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hf_localize.cli.options import DATASET_ID, EXIT_CODES, NAME, REVISION, command
+from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, command
 from hf_localize.cli.output import (
     clean,
     is_terminal,
@@ -30,9 +30,7 @@ _MAX_SHOWN = 300
 
 
 @command()
-@DATASET_ID
-@NAME
-@REVISION
+@ONE_DATASET
 def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
     """Show which source a load would use, and what each source answers.
 
@@ -72,9 +70,7 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
 
 
 @command()
-@DATASET_ID
-@NAME
-@REVISION
+@ONE_DATASET
 def info(dataset_id: str, as_json: bool, **options: Any) -> None:
     """Show a dataset's features, splits, license and location.
 
@@ -95,11 +91,9 @@ def info(dataset_id: str, as_json: bool, **options: Any) -> None:
     _show_part("Splits", [_split_line(split) for split in told["splits"]])
     _show_part("Features", [_feature_line(name, part) for name, part in told["features"].items()])
     same = {True: "", False: ", other content", None: ""}
-    _show_part("Places", [f"{p['place']}{same[p['is_same']]}{_came_from(p)}" for p in told["places"]])
-
-
-def _came_from(place: Mapping[str, Any]) -> str:
-    return f", from {place['came_from']}" if place["came_from"] else ""
+    origins = [f", from {p['came_from']}" if p["came_from"] else "" for p in told["places"]]
+    places = zip(told["places"], origins, strict=True)
+    _show_part("Places", [f"{p['place']}{same[p['is_same']]}{origin}" for p, origin in places])
 
 
 def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
@@ -145,9 +139,7 @@ def _feature_line(name: str, feature: Any) -> str:
 
 
 @command()
-@DATASET_ID
-@NAME
-@REVISION
+@ONE_DATASET
 @click.option("--split", metavar="TEXT", help="Split to show. Default: the first one.")
 @click.option("--rows", type=click.IntRange(1, 1000), default=5, help="Number of rows. Default: 5.")
 def preview(dataset_id: str, as_json: bool, **options: Any) -> None:

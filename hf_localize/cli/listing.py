@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hf_localize.cli.options import PATTERN, command
+from hf_localize.cli.options import PATTERN, command, together
 from hf_localize.cli.output import (
     duration,
     is_terminal,
@@ -58,13 +58,11 @@ _REVERSE = click.option("--reverse", is_flag=True, help="Reverse the order.")
 _LONG = click.option(
     "--long", "-l", "is_long", is_flag=True, help="Show all columns, also if stdout is not a terminal."
 )
+_LISTING = together(PATTERN, _LONG, _SORT, _REVERSE)
 
 
 @command("list-local")
-@PATTERN
-@_LONG
-@_SORT
-@_REVERSE
+@_LISTING
 def list_local(pattern: str | None, **options: Any) -> None:
     """List the datasets in the local store.
 
@@ -92,10 +90,7 @@ def list_local(pattern: str | None, **options: Any) -> None:
 
 
 @command("list-s3")
-@PATTERN
-@_LONG
-@_SORT
-@_REVERSE
+@_LISTING
 @click.option(
     "--all-folders",
     is_flag=True,
@@ -119,10 +114,7 @@ def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
 
 
 @command("list-public")
-@PATTERN
-@_LONG
-@_SORT
-@_REVERSE
+@_LISTING
 def list_public(pattern: str | None, **options: Any) -> None:
     """List the datasets that are shared publicly.
 

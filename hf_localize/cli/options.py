@@ -32,6 +32,11 @@ EXIT_HELP = (
 LEVEL = "hf_localize.level"
 
 
+def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator that does what *decorators* do in this order."""
+    return lambda function: functools.reduce(lambda made, add: add(made), reversed(decorators), function)
+
+
 def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
     from hf_localize.cli.dataset_ids import dataset_ids
 
@@ -80,6 +85,7 @@ CONFIG_NAMES = click.option(
     help="Config name; can be given several times. Default: the default config.",
 )
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
+ONE_DATASET, ANY_DATASET = together(DATASET_ID, NAME, REVISION), together(ANY_DATASET_ID, NAME, REVISION)
 MAKE_PUBLIC = click.option(
     "--make-public/--no-make-public",
     default=False,
@@ -214,15 +220,7 @@ def warn_of_unknown_settings() -> None:
         show(f"Warning: {name} is not a setting of hf_localize, so it has no effect. {hint}", err=True)
 
 
-def _louder(ctx: click.Context, _option: click.Parameter, count: int) -> None:
-    _set_level(ctx, count, ("DEBUG",))
-
-
-def _quieter(ctx: click.Context, _option: click.Parameter, count: int) -> None:
-    _set_level(ctx, count, ("WARNING", "ERROR"))
-
-
-def _set_level(ctx: click.Context, count: int, levels: tuple[str, ...]) -> None:
+def _set_level(ctx: click.Context, _option: click.Parameter, count: int, *, levels: tuple[str, ...]) -> None:
     if count and not ctx.resilient_parsing:
         import logging
 
@@ -236,7 +234,7 @@ _VERBOSE = click.option(
     "-v",
     count=True,
     expose_value=False,
-    callback=_louder,
+    callback=functools.partial(_set_level, levels=("DEBUG",)),
     help="Also show what each source answers.",
 )
 _QUIET = click.option(
@@ -244,6 +242,6 @@ _QUIET = click.option(
     "-q",
     count=True,
     expose_value=False,
-    callback=_quieter,
+    callback=functools.partial(_set_level, levels=("WARNING", "ERROR")),
     help="Results, warnings and errors only; -qq: no warnings.",
 )

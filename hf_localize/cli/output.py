@@ -66,6 +66,18 @@ def show_table(
     Console(highlight=False).print(table)
 
 
+def show_found(
+    found: Any, as_json: bool, rows: Iterable[Sequence[Any]], headings: Sequence[str] = ()
+) -> None:
+    """Print *found* as JSON where asked, else *rows*: with *headings* on a terminal, else as lines."""
+    if as_json:
+        show_json(found)
+    elif headings and is_terminal():
+        show_table(headings, rows)
+    else:
+        show_lines(rows)
+
+
 class Painted(str):
     """Text that is safe to show as it is: all other text is, where it is shown, made printable."""
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET_ID, DATASET_ID, NAME, REVISION, YES, command, fail
-from hf_localize.cli.output import named, names, say, show, show_json, show_lines
+from hf_localize.cli.options import ANY_DATASET, ONE_DATASET, YES, command, fail
+from hf_localize.cli.output import named, names, say, show, show_found, show_json
 
 
 @command()
-@ANY_DATASET_ID
-@NAME
-@REVISION
+@ANY_DATASET
 @click.option("--deep", is_flag=True, help="Compare the sha256 of all bytes, not only sizes.")
 @click.option("--s3", is_flag=True, help="Check the bucket, not the local store.")
 @click.option(
@@ -31,10 +29,8 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
     from hf_localize.api.upkeep import verify_dataset
 
     found = verify_dataset(dataset_id, **options)
-    if as_json:
-        show_json(found)
-    else:
-        show_lines([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
+    rows = ([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
+    show_found(found, as_json, rows)
     for item in found:
         for damage in item["damaged"]:
             show(f"damaged: {damage}", err=True)
@@ -50,9 +46,7 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
 
 @command()
-@ANY_DATASET_ID
-@NAME
-@REVISION
+@ANY_DATASET
 def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
     """Replace damaged files in the local store.
 
@@ -64,18 +58,14 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
     from hf_localize.api.upkeep import repair_dataset
 
     mended = repair_dataset(dataset_id, **options)
-    if as_json:
-        show_json(mended)
-    else:
-        show_lines([*names(item), path, item["source"]] for item in mended for path in item["mended"])
-        if not any(item["mended"] for item in mended):
-            say("Nothing to repair.")
+    rows = ([*names(item), path, item["source"]] for item in mended for path in item["mended"])
+    show_found(mended, as_json, rows)
+    if not as_json and not any(item["mended"] for item in mended):
+        say("Nothing to repair.")
 
 
 @command()
-@DATASET_ID
-@NAME
-@REVISION
+@ONE_DATASET
 @click.option("--s3", is_flag=True, help="Remove it from the bucket, not from the local store.")
 @YES
 def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) -> None:
@@ -94,9 +84,7 @@ def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) 
 
 
 @command()
-@DATASET_ID
-@NAME
-@REVISION
+@ONE_DATASET
 @YES
 def withdraw(dataset_id: str, yes: bool, as_json: bool, **options: Any) -> None:
     """Stop sharing a dataset publicly.
@@ -146,12 +134,9 @@ def prune(
         keep=keep,
         dry_run=dry_run,
     )
-    if as_json:
-        show_json(pruned)
-    else:
-        show_lines([*names(item), item["size_bytes"]] for item in pruned)
-        if not pruned:
-            say("Nothing to remove.")
+    show_found(pruned, as_json, ([*names(item), item["size_bytes"]] for item in pruned))
+    if not as_json and not pruned:
+        say("Nothing to remove.")
 
 
 def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> None:

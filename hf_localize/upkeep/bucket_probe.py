@@ -30,7 +30,7 @@ from hf_localize.publish.public import public_policy
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.conditions import try_conditions
 from hf_localize.s3.errors import NoSuchUploadError, NotPermittedError
-from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
+from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding, judged
 
 _log = logging.getLogger(__name__)
 _AREA = "bucket"
@@ -110,13 +110,9 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     with bucket.connection.client("") as client:
         region = client.meta.region_name
     real = headers.get("x-amz-bucket-region")
-    if real and real != region:
-        advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: each request is sent twice now"
-        yield Finding(
-            _AREA, "region", WARN, f"requests are signed for {region}; the bucket is in {real}", advice
-        )
-    else:
-        yield Finding(_AREA, "region", OK, region)
+    advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: each request is sent twice now"
+    told = f"requests are signed for {region}; the bucket is in {real}"
+    yield judged(_AREA, "region", not real or real == region, region, told, advice)
     url, why = bucket.connection.target().url, bucket.connection.address.addressing_style
     style = "path" if urlsplit(url).path.endswith(f"/{bucket.address.name}") else "virtual-host"
     if bucket.address.addressing_style != "auto":
@@ -127,11 +123,8 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     with contextlib.suppress(ValueError, KeyError):
         skew = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
         told = f"{abs(skew):.0f} s from the server's"
-        if abs(skew) > _MAX_SKEW_SECONDS:
-            advice = "set the clock: signatures are refused from 15 minutes on"
-            yield Finding(_AREA, "clock", WARN, told, advice)
-        else:
-            yield Finding(_AREA, "clock", OK, told)
+        advice = "set the clock: signatures are refused from 15 minutes on"
+        yield judged(_AREA, "clock", abs(skew) <= _MAX_SKEW_SECONDS, told, told, advice)
 
 
 class _Trial:
@@ -190,11 +183,8 @@ class _Trial:
         else:
             advice = f"nothing loads from the bucket without it: {_PAGE}, Consumer"
             yield Finding(_AREA, "right s3:GetObject", FAIL, "not granted", advice)
-        if listed.may_list:
-            yield Finding(_AREA, "right s3:ListBucket", OK, "granted")
-        else:
-            advice = f"list-s3 needs it, and publishing where a missing key is answered by 403: {_PAGE}"
-            yield Finding(_AREA, "right s3:ListBucket", WARN, "not granted", advice)
+        advice = f"list-s3 needs it, and publishing where a missing key is answered by 403: {_PAGE}"
+        yield judged(_AREA, "right s3:ListBucket", listed.may_list, "granted", "not granted", advice)
 
     def _publishing(self, may_delete: bool) -> Iterator[Finding]:
         """Try the other rights of a publisher. No upload is begun for that: one of a made-up id is named."""
@@ -218,20 +208,16 @@ class _Trial:
         for right, granted in tried.items():
             if granted is None:
                 yield Finding(_AREA, f"right {right}", WARN, "the server could not tell", _WITHOUT[right])
-            elif granted:
-                yield Finding(_AREA, f"right {right}", OK, "granted")
             else:
                 advice = f"without it {_WITHOUT[right]}: {_PAGE}, Publisher"
-                yield Finding(_AREA, f"right {right}", WARN, "not granted", advice)
+                yield judged(_AREA, f"right {right}", granted, "granted", "not granted", advice)
 
     def _abilities(self, key: str) -> Iterator[Finding]:
         bucket = self._bucket
-        if try_conditions(bucket, key):
-            yield Finding(_AREA, "conditional writes", OK, "If-Match and If-None-Match are heeded")
-        else:
-            told = "they are of no use: changes of what publishers share are announced and repaired instead"
-            advice = "publish from one machine at a time where you can, or use a newer server"
-            yield Finding(_AREA, "conditional writes", WARN, told, advice)
+        heeded = "If-Match and If-None-Match are heeded"
+        told = "they are of no use: changes of what publishers share are announced and repaired instead"
+        advice = "publish from one machine at a time where you can, or use a newer server"
+        yield judged(_AREA, "conditional writes", try_conditions(bucket, key), heeded, told, advice)
         wrong = base64.b64encode(bytes(16)).decode()
 
         def put_wrongly() -> None:
@@ -251,11 +237,9 @@ class _Trial:
             yield Finding(_AREA, "checksums", WARN, "a wrong Content-MD5 is taken", advice)
         bucket.put(key, _CONTENT, Metadata={"probe": self._own})
         head_of = bucket.head_of(key)
-        if head_of is not None and head_of.metadata.get("probe") == self._own:
-            yield Finding(_AREA, "metadata", OK, "is kept with objects")
-        else:
-            advice = "an interrupted upload begins anew"
-            yield Finding(_AREA, "metadata", WARN, "is not kept with objects", advice)
+        is_kept = head_of is not None and head_of.metadata.get("probe") == self._own
+        advice = "an interrupted upload begins anew"
+        yield judged(_AREA, "metadata", is_kept, "is kept with objects", "is not kept with objects", advice)
 
     def _versions(self) -> Iterator[Finding]:
         """Tell of a bucket that keeps versions, by what the writes before have told."""
@@ -273,11 +257,10 @@ class _Trial:
 
     def _outsiders(self, key: str, may_delete: bool) -> Iterator[Finding]:
         """Look whether others can read what is private, and whether they could read what is shared."""
-        if self._can_anybody_read(key):
-            told = "everybody can read all of the bucket without credentials, not only what is shared"
-            yield Finding(_AREA, "private data", WARN, told, f"take back the policy that allows it: {_PAGE}")
-        else:
-            yield Finding(_AREA, "private data", OK, "can't be read without credentials")
+        is_private, good = not self._can_anybody_read(key), "can't be read without credentials"
+        told = "everybody can read all of the bucket without credentials, not only what is shared"
+        advice = f"take back the policy that allows it: {_PAGE}"
+        yield judged(_AREA, "private data", is_private, good, told, advice)
         if not may_delete:
             told = "not tried: what is put there for that could not be removed"
             yield Finding(_AREA, "ACLs", WARN, told, f"grant s3:DeleteObject: {_PAGE}")
@@ -350,11 +333,10 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
         yield Finding(area, "records", OK, f"nothing is shared at {where}")
         return
     yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
-    if public_files.is_readable(records[0].zip_key):
-        yield Finding(area, "ZIPs", OK, "the first one can be read")
-    else:
-        told = f"{public_files.url(records[0].zip_key)} can't be read"
-        yield Finding(area, "ZIPs", FAIL, told, f"look at all of them: hg-localize verify --public; {_PAGE}")
+    is_readable = public_files.is_readable(records[0].zip_key)
+    told = f"{public_files.url(records[0].zip_key)} can't be read"
+    advice = f"look at all of them: hg-localize verify --public; {_PAGE}"
+    yield judged(area, "ZIPs", is_readable, "the first one can be read", told, advice, FAIL)
 
 
 def _is_permitted(attempt: Callable[[], object]) -> bool | None:

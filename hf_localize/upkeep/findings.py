@@ -16,3 +16,10 @@ class Finding:
     state: str
     told: str
     advice: str | None = None
+
+
+def judged(
+    area: str, name: str, is_good: bool, good: str, bad: str, advice: str | None, state: str = WARN
+) -> Finding:
+    """Return that it is as it should be, in the words *good*, or else *bad* and what to do."""
+    return Finding(area, name, OK, good) if is_good else Finding(area, name, state, bad, advice)

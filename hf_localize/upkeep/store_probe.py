@@ -14,7 +14,7 @@ from pathlib import Path
 from hf_localize.errors import HfLocalizeError
 from hf_localize.store.store import Store, reading
 from hf_localize.transfer.disk_space import SHARED, file_system_of
-from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
+from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding, judged
 
 _AREA = "store"
 _LITTLE_BYTES = 5 << 30
@@ -42,7 +42,7 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
         )
         return
     existing = next(path for path in (store.path, *store.path.parents) if path.exists())
-    yield from _space(existing)
+    yield _space(existing)
     kind = file_system_of(existing)
     is_shared = kind in SHARED
     yield Finding(
@@ -52,7 +52,7 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
         if is_shared
         else None,
     )
-    yield from _permissions(existing)
+    yield _permissions(existing)
     if not os.access(existing, os.W_OK | os.X_OK):
         yield Finding(
             *(_AREA, "writing", WARN),
@@ -81,23 +81,19 @@ def _contents(store: Store) -> Iterator[Finding]:
     yield Finding(_AREA, "path", OK, f"{store.path}: {len(store.refs())} datasets{partly}")
 
 
-def _space(folder: Path) -> Iterator[Finding]:
+def _space(folder: Path) -> Finding:
     usage = shutil.disk_usage(folder)
     told = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB are free"
-    if usage.free < _LITTLE_BYTES:
-        yield Finding(_AREA, "space", WARN, told, f"make room: hg-localize prune; or {_ELSEWHERE}")
-    else:
-        yield Finding(_AREA, "space", OK, told)
+    advice = f"make room: hg-localize prune; or {_ELSEWHERE}"
+    return judged(_AREA, "space", usage.free >= _LITTLE_BYTES, told, told, advice)
 
 
-def _permissions(folder: Path) -> Iterator[Finding]:
+def _permissions(folder: Path) -> Finding:
     mode = folder.stat().st_mode
     told = f"{stat.filemode(mode)} {folder}"
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        advice = f"anybody on this machine may change what you load: chmod o-w {folder}"
-        yield Finding(_AREA, "permissions", WARN, told, advice)
-    else:
-        yield Finding(_AREA, "permissions", OK, told)
+    is_safe = not mode & stat.S_IWOTH or bool(mode & stat.S_ISVTX)
+    advice = f"anybody on this machine may change what you load: chmod o-w {folder}"
+    return judged(_AREA, "permissions", is_safe, told, told, advice)
 
 
 def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
@@ -189,10 +185,7 @@ def _locks(path: Path) -> Iterator[Finding]:
     except (OSError, Timeout, NotImplementedError, subprocess.SubprocessError) as exc:
         yield _of_error(name, OSError(str(exc)), FAIL, f"writers need them: {_ELSEWHERE}")
         return
-    if other.returncode == _HELD:
-        told = "a lock keeps out the other processes of this machine; between machines: not known"
-        yield Finding(_AREA, name, OK, told)
-    else:
-        told = "two processes of this machine have one lock at the same time; between machines: not known"
-        advice = "nothing is damaged by that, but each process fetches for itself what it misses"
-        yield Finding(_AREA, name, WARN, told, advice)
+    good = "a lock keeps out the other processes of this machine; between machines: not known"
+    bad = "two processes of this machine have one lock at the same time; between machines: not known"
+    advice = "nothing is damaged by that, but each process fetches for itself what it misses"
+    yield judged(_AREA, name, other.returncode == _HELD, good, bad, advice)
