@@ -40,15 +40,16 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join([char if char.isprintable() or not _steers(char) else _escaped(char) for char in text])
+    return "".join(
+        [
+            char if char.isprintable() or not _steers(char) else char.encode("unicode_escape").decode()
+            for char in text
+        ]
+    )
 
 
 def _steers(char: str) -> bool:
     return char not in "\n\t\u200c\u200d" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode()
 
 
 class HfLocalizeError(Exception):

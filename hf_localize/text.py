@@ -27,7 +27,8 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 def type_of(feature: Any, depth: int = 0) -> str:
     """Return a feature's type in words; *feature* is JSON as `datasets` writes it."""
-    return _shortened(_type_of(feature, depth))
+    text = _type_of(feature, depth)
+    return text if len(text) <= _MAX_LETTERS else f"{text[:_MAX_LETTERS]}…"
 
 
 def _type_of(feature: Any, depth: int) -> str:
@@ -63,7 +64,3 @@ def label_names(feature: Mapping[str, Any]) -> list[str]:
     """Return the names of a class label."""
     names = feature.get("names")
     return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_LETTERS else f"{text[:_MAX_LETTERS]}…"

@@ -144,7 +144,9 @@ def list_outdated(
     from hf_localize.hf.hub import commit_now, require_hub
 
     of_hub = [manifest for manifest in manifests if manifest.origin == "hub"]
-    asked = list(dict.fromkeys(_question(m) for m in of_hub if _is_to_be_asked(m)))
+    asked = list(
+        dict.fromkeys(_question(m) for m in of_hub if m.commit and not is_commit(m.revision, m.commit))
+    )
     if asked:
         require_hub(
             session.settings.hub_offline or session.settings.offline, session.settings.timeout_seconds
@@ -172,10 +174,6 @@ def _in_bucket(ref: DatasetRef | None, session: Session) -> list[Manifest]:
 
 def _question(manifest: Manifest) -> tuple[str, str | None]:
     return manifest.canonical_id or manifest.dataset_id, manifest.revision
-
-
-def _is_to_be_asked(manifest: Manifest) -> bool:
-    return manifest.commit is not None and not is_commit(manifest.revision, manifest.commit)
 
 
 def _age_of(manifest: Manifest, told: tuple[str | None, str] | None) -> Age:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.errors import HfLocalizeError, IntegrityError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 #: How long a list waits for what others can read of its datasets, which is not what it was asked for.
 _PUBLIC_SECONDS = 3.0
-_WILDCARDS = "*?["
+_WILDCARD = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +51,9 @@ class Described:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the public functions do."""
-        splits = None if self.splits is None else dict(self.splits)
-        return {
-            **self.ref.as_dict(),
-            "canonical_id": self.canonical_id,
-            "commit": self.commit,
-            "origin": self.origin,
-            "created": self.created,
-            "license": self.license,
-            "restriction": self.restriction,
-            "splits": splits,
-            "rows": None if splits is None else sum(splits.values()),
-            "size_bytes": self.size_bytes,
-            "digest": self.digest,
-            "is_public": self.is_public,
-            "place": self.place,
-            "came_from": self.came_from,
-        }
+        told = asdict(self) | {"rows": None if self.splits is None else sum(self.splits.values())}
+        del told["ref"]
+        return self.ref.as_dict() | told
 
 
 def list_local_datasets(pattern: str | None = None, details: bool = False) -> list[dict[str, Any]]:
@@ -125,7 +112,7 @@ def list_s3_datasets(
     from hf_localize.sources.bucket import list_refs
 
     workers = session.settings.max_concurrency
-    beginning = pattern[: _first_wildcard(pattern)] if pattern else ""
+    beginning = _WILDCARD.split(pattern or "")[0]
     found = list_refs(session.bucket, workers, all_folders=all_folders, beginning=beginning)
     refs = sorted((ref for ref in found if _matches(ref, pattern)), key=str)
     if not details:
@@ -165,10 +152,6 @@ def _matches(ref: DatasetRef, pattern: str | None) -> bool:
         return True
     patterns = (pattern, pattern.replace("/", "_"))
     return any(fnmatch.fnmatchcase(ref.dataset_id, one) for one in patterns)
-
-
-def _first_wildcard(pattern: str) -> int:
-    return min((pattern.find(c) for c in _WILDCARDS if c in pattern), default=len(pattern))
 
 
 def _of_manifest(manifest: Manifest, place: str, shared: Collection[DatasetRef] | None) -> Described:

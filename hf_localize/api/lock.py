@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from hf_localize import settings
@@ -106,17 +106,9 @@ def _locked_now(ref: DatasetRef, session: Session, hub: PlainHub) -> Locked:
     entry: Entry = resolver.find(ref)
     if isinstance(entry, CommittedEntry) and entry.commit is not None:
         return Locked(ref, commit=entry.commit)
-    if not _tells_digest(entry):
+    is_local = isinstance(entry, LocalEntry)  # What has no manifest is hashed.
+    tells_digest = isinstance(entry, StoredEntry) and all(file.sha256 for file in entry.manifest.files)
+    if not is_local and not tells_digest:
         entry = resolver.localize_entry(entry, ref)
     assert isinstance(entry, StoredEntry)
     return locked(ref, hashed_manifest(entry) if isinstance(entry, LocalEntry) else entry.manifest)
-
-
-def _tells_digest(entry: Entry) -> bool:
-    if isinstance(entry, LocalEntry):
-        return True  # What has no manifest is hashed.
-    return isinstance(entry, StoredEntry) and all(_hashes(entry))
-
-
-def _hashes(entry: StoredEntry) -> Iterator[str]:
-    return (file.sha256 for file in entry.manifest.files)

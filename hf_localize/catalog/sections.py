@@ -22,7 +22,14 @@ def sections(listing: Listing) -> list[Html | None]:
     manifest = listing.manifest
     if manifest is None:
         return []
-    return [_splits(manifest), _first_rows(listing), _features(manifest), _card(listing), _files(manifest)]
+    card = element("div", listing.card.text, class_="markdown")
+    return [
+        _splits(manifest),
+        _first_rows(listing),
+        _features(manifest),
+        _section("card", "Dataset card", card) if listing.card.text else None,
+        _files(manifest),
+    ]
 
 
 def _section(name: str, title: str, *content: Content) -> Html:
@@ -136,14 +143,11 @@ def _preview(preview: Preview, features: Mapping[str, Any], shower: Shower) -> H
         )
         for number, row in enumerate(found.rows, 1)
     ]
-    more = _more_columns(len(features) - len(found.columns))
+    hidden = len(features) - len(found.columns)
+    more = element("p", f"And {text.plural(hidden, 'column')} more.", class_="quiet") if hidden > 0 else None
     return element(
         "div", heading, _table(f"First rows of {preview.split}", heads, rows), more, class_="preview"
     )
-
-
-def _more_columns(count: int) -> Html | None:
-    return element("p", f"And {text.plural(count, 'column')} more.", class_="quiet") if count > 0 else None
 
 
 def _cell(value: Any, feature: Any, where: str, shower: Shower, is_skipped: bool) -> Html:
@@ -156,12 +160,6 @@ def _cell(value: Any, feature: Any, where: str, shower: Shower, is_skipped: bool
 def _is_number(value: Any, feature: Any) -> bool:
     is_label = isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel"
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not is_label
-
-
-def _card(listing: Listing) -> Html | None:
-    if not listing.card.text:
-        return None
-    return _section("card", "Dataset card", element("div", listing.card.text, class_="markdown"))
 
 
 def _files(manifest: Manifest) -> Html | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import os
@@ -49,9 +50,12 @@ class Shower:
             return element("span", "none", class_="none")
         kind = feature.get("_type") if isinstance(feature, Mapping) else None
         if kind == "Image":
-            return self._image(value, where)
+            image = functools.partial(element, "img", alt=f"Image: {where}", loading="lazy")
+            return self._embedded(value, "image", _picture, image)
         if kind == "Audio":
-            return self._sound(value, where)
+            label = f"Sound: {where}"
+            sound = functools.partial(element, "audio", controls=True, preload="none", aria_label=label)
+            return self._embedded(value, "sound", _playable, sound)
         if kind == "ClassLabel" and isinstance(value, int):
             names = text.label_names(feature)
             return joined(names[value] if 0 <= value < len(names) else str(value))
@@ -75,39 +79,23 @@ class Shower:
             )
         return joined(_text(value))
 
-    def _image(self, value: Any, where: str) -> Html:
-        def shown(url: str) -> Html:
-            return element("img", alt=f"Image: {where}", loading="lazy", src=url)
-
-        return self._embedded(value, "image", _picture, shown)
-
-    def _sound(self, value: Any, where: str) -> Html:
-        def shown(url: str) -> Html:
-            return element("audio", controls=True, preload="none", aria_label=f"Sound: {where}", src=url)
-
-        return self._embedded(value, "sound", _playable, shown)
-
     def _embedded(
         self,
         value: Any,
         what: str,
         make: Callable[[bytes], tuple[str, bytes] | None],
-        shown: Callable[[str], Html],
+        shown: Callable[..., Html],
     ) -> Html:
         """Show what *make* makes of the bytes in *value*; their name or size where that can't be."""
         data = value.get("bytes") if isinstance(value, Mapping) else None
         if not isinstance(data, bytes):
             return _named(value, what)
         made = make(data)
-        if made is None or not self._takes(len(made[1])):
+        if made is None or len(made[1]) > self._left_bytes:
             return element("span", f"{what}, {text.size(len(data))}", class_="none")
-        return shown(_data_url(*made))
-
-    def _takes(self, size_bytes: int) -> bool:
-        if size_bytes > self._left_bytes:
-            return False
-        self._left_bytes -= size_bytes
-        return True
+        kind, shorter = made
+        self._left_bytes -= len(shorter)
+        return shown(src=f"data:{kind};base64,{base64.b64encode(shorter).decode()}")
 
 
 def _named(value: Any, what: str) -> Html:
@@ -187,7 +175,3 @@ def _kind_of(data: bytes, kinds: Mapping[bytes, str]) -> str | None:
 
 def _is_riff(data: bytes, kind: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == kind
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

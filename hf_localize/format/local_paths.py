@@ -9,7 +9,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,15 +95,11 @@ def _downloaded(root: str, rest: str) -> str:
     """Return from where the file *rest* of the folder *root* was downloaded; if nobody knows, its name."""
     if found := _EXTRACTED.fullmatch(rest):
         digest, member = found.groups()
-        for archive in _archives(root):
+        for archive in (str(path.with_suffix("")) for path in Path(root).glob("*.json")):
             if hashlib.sha256(archive.encode()).hexdigest() == digest:
                 return f"zip://{member}::{_url_of(archive) or os.path.basename(archive)}"
         return member
     return _url_of(os.path.join(root, rest)) or os.path.basename(rest)
-
-
-def _archives(root: str) -> Iterator[str]:
-    return (str(path.with_suffix("")) for path in Path(root).glob("*.json"))
 
 
 def _url_of(path: str) -> str | None:

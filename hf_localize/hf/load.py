@@ -96,7 +96,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     """
     session = current_session()
     hub = HubSource(
-        lambda: request.call_stock(_locked_commit(request.ref, session)),
+        lambda: request.call_stock(session.lock.of(request.ref).commit if session.lock else None),
         request.token,
         session.settings.hub_offline,
         session.settings.timeout_seconds,
@@ -148,11 +148,6 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         )
     assert isinstance(entry, LocalizedDataset)
     return entry
-
-
-def _locked_commit(ref: DatasetRef, session: Session) -> str | None:
-    """Return the commit at which stock is to be asked; None: the caller's own revision."""
-    return None if session.lock is None else session.lock.of(ref).commit
 
 
 def _refuse_script(entry: LocalEntry) -> None:

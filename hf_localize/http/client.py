@@ -162,6 +162,9 @@ class Wire:
         url = f"{self._origin}{target.partition('?')[0]}"
         pool = self._pool()
         proxied = self._proxy_url and not self.is_tls
+        seconds = self._timeout_seconds
+        # A slow link may take long to take a chunk, which urllib3 counts as connecting.
+        to_connect = min(_CONNECT_SECONDS, seconds) if data is None else seconds
         for is_last in (False, True):
             try:
                 response = pool.urlopen(
@@ -174,8 +177,7 @@ class Wire:
                     assert_same_host=False,
                     preload_content=False,
                     decode_content=False,
-                    # A slow link may take long to take a chunk, which urllib3 counts as connecting.
-                    timeout=self._timeout(_CONNECT_SECONDS if data is None else self._timeout_seconds),
+                    timeout=urllib3.Timeout(connect=to_connect, read=seconds),
                 )
                 return Body(response, url, self._throttle)
             except ProtocolError as exc:
@@ -207,10 +209,6 @@ class Wire:
             yield chunk
             if note is not None:
                 note(start + len(chunk))
-
-    def _timeout(self, connect_seconds: float) -> urllib3.Timeout:
-        seconds = self._timeout_seconds
-        return urllib3.Timeout(connect=min(connect_seconds, seconds), read=seconds)
 
     def _pool(self) -> urllib3.HTTPConnectionPool:
         pool = self._pools.get(os.getpid())

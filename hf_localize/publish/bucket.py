@@ -316,13 +316,10 @@ def _dead(placed: IndexEntry, listed: Iterable[KeyInfo]) -> set[str]:
     used |= {f"{folder}/{MANIFEST_NAME}" for folder in {placed.folder, *map(folder_of, used)}}
     dead: set[str] = set()
     for folder, infos in folders.items():
-        if generation_of(folder) <= placed.generation or _idle_seconds(infos) > STALE_SECONDS:
+        is_idle = min(info.age_seconds for info in infos) > STALE_SECONDS
+        if is_idle or generation_of(folder) <= placed.generation:
             dead |= {info.key for info in infos} - used
     return dead
-
-
-def _idle_seconds(infos: Iterable[KeyInfo]) -> float:
-    return min(info.age_seconds for info in infos)
 
 
 def _send(

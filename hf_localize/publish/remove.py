@@ -110,15 +110,15 @@ def _claimed(bucket: Bucket, ref: DatasetRef, workers: int) -> Iterator[tuple[st
             manifest = read_manifest(data, claim)
         except IntegrityError:
             named = ref if folder == ref.folders[-1] else ref_at_head(data)
-            if named == ref or (named is None and not _is_used_by_others(bucket, folder, ref, workers)):
+            if named == ref:
                 yield folder, None
+            elif named is None:
+                used = _used_by_others(bucket, ref, workers)
+                if not any(key.startswith(f"{folder}/") for key in used):
+                    yield folder, None
             continue
         if manifest.ref == ref:
             yield folder, manifest
-
-
-def _is_used_by_others(bucket: Bucket, folder: str, ref: DatasetRef, workers: int) -> bool:
-    return any(key.startswith(f"{folder}/") for key in _used_by_others(bucket, ref, workers))
 
 
 def _used_by_others(bucket: Bucket, ref: DatasetRef, workers: int) -> set[str]:

@@ -99,13 +99,8 @@ class Bucket:
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes, or None where there is no such key."""
-        found = self.get_with_etag(key)
-        return found[0] if found else None
-
-    def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
-        """Return the object's bytes and its ETag, or None where there is no such key."""
         found = self.get_with_headers(key)
-        return (found[0], found[1].get("etag", "")) if found else None
+        return found[0] if found else None
 
     def get_with_headers(self, key: str) -> tuple[bytes, Mapping[str, str]] | None:
         """Return the object's bytes, and the headers that came with them; None: there is no such key."""

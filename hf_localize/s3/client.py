@@ -22,7 +22,13 @@ from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
 from hf_localize._version import __version__
-from hf_localize.errors import AccessDeniedError, without_frames
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    RefusedError,
+    UnreachableError,
+    without_frames,
+)
 from hf_localize.http.client import UNKNOWN_AUTHORITY
 from hf_localize.http.status import wants_virtual_hosts
 from hf_localize.s3.address import BucketAddress
@@ -240,17 +246,15 @@ def answer_of(exc: BaseException) -> tuple[int, str, str, str] | None:
     return status, str(error.get("Code", "")), str(error.get("Message") or ""), exc.operation_name
 
 
-def is_about_credentials(exc: BaseException) -> bool:
-    """Tell whether *exc* says that there are no credentials, or none that can be used."""
-    return isinstance(exc, _CREDENTIAL_ERRORS)
+def error_for(exc: BaseException, where: str) -> HfLocalizeError:
+    """Return the error for *exc*, which no server answered, about *where*."""
+    if isinstance(exc, _CREDENTIAL_ERRORS):
+        return AccessDeniedError(f"no usable credentials for {where}: {exc}")
+    kind = UnreachableError if isinstance(exc, botoerrors.HTTPClientError) else RefusedError
+    return kind(f"{where}: {_problem_of(exc)}")
 
 
-def may_pass(exc: BaseException) -> bool:
-    """Tell whether *exc* says that the server was out of reach, which another try may change."""
-    return isinstance(exc, botoerrors.HTTPClientError)
-
-
-def problem_of(exc: BaseException) -> str:
+def _problem_of(exc: BaseException) -> str:
     """Return what *exc* says and what helps, in words that can't hold a credential."""
     if isinstance(exc, botoerrors.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
         return UNKNOWN_AUTHORITY

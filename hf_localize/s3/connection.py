@@ -27,7 +27,6 @@ from hf_localize.errors import (
     RefusedError,
     SettingsError,
     SlowDownError,
-    UnreachableError,
     without_frames,
 )
 from hf_localize.http.client import Wire
@@ -248,14 +247,10 @@ class Connection:
     ) -> HfLocalizeError | FileNotFoundError:
         from hf_localize.s3 import client
 
-        where = self._where(key)
         if answer := client.answer_of(exc):
             status, code, message, operation = answer
             return self._error_of(key, status, code, message, operation, with_acl=with_acl)
-        if client.is_about_credentials(exc):
-            return AccessDeniedError(f"no usable credentials for {where}: {exc}")
-        kind = UnreachableError if client.may_pass(exc) else RefusedError
-        return kind(f"{where}: {client.problem_of(exc)}")
+        return client.error_for(exc, self._where(key))
 
     def _refused(self, exc: StatusError, key: str, operation: str) -> HfLocalizeError | FileNotFoundError:
         """Return the error for what the server answered to a request for data."""

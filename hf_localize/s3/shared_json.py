@@ -83,7 +83,8 @@ def _update_together(bucket: Bucket, key: str, change: changes.Change, public: b
 
     Whoever writes last has read all changes that were announced before, so none is lost.
     """
-    _announce(bucket, key, change)
+    name = f"{_announcements(key)}{time.time_ns():020d}-{uuid.uuid4().hex}.json"
+    bucket.put(name, changes.to_bytes(change))
     for attempt in range(_TRIES):
         document = read_json(bucket, key)
         if not changes.apply(document, _announced(bucket, key)):
@@ -107,11 +108,6 @@ def _heeded(bucket: Bucket) -> str:
     """Return what is recorded with shared JSON on this very endpoint, if it heeds conditions."""
     where = f"{bucket.address.endpoint_url} {bucket.address.name}"
     return f"heeded-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
-
-
-def _announce(bucket: Bucket, key: str, change: changes.Change) -> None:
-    name = f"{_announcements(key)}{time.time_ns():020d}-{uuid.uuid4().hex}.json"
-    bucket.put(name, changes.to_bytes(change))
 
 
 def _announced(bucket: Bucket, key: str) -> list[changes.Change]:

@@ -33,10 +33,14 @@ SOURCE_NAMES = {
     "public": "public ZIP",
     "hub": "Hugging Face Hub",
 }
-WRITE_BACK_MODES = ("off", "local", "s3")
-VERIFY_MODES = ("size", "always")
-SSE_MODES = ("AES256", "aws:kms", "aws:kms:dsse")
-ADDRESSING_STYLES = ("auto", "path", "virtual")
+#: The settings that take one of a few words.
+_CHOICES = {
+    "write_back": ("off", "local", "s3"),
+    "verify": ("size", "always"),
+    "s3_sse": ("AES256", "aws:kms", "aws:kms:dsse"),
+    "s3_addressing_style": ("auto", "path", "virtual"),
+    "s3_request_payer": ("requester",),
+}
 #: Of the variables by which AWS' own tools find credentials.
 _AWS_PREFIXES = ("AWS_", "BOTO_CONFIG", "REQUESTS_CA_BUNDLE")
 _AWS_NAMES = (
@@ -395,53 +399,38 @@ def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> An
     if name in ("datasets_store_path", "record", "lock"):
         return Path(folder or "", Path(raw).expanduser()).absolute()
     if name == "sources":
-        return _parse_sources(variable, raw)
+        names = (part.strip().lower() for part in raw.split(",") if part.strip())
+        return tuple(_one_of(variable, name, tuple(SOURCE_NAMES)) for name in names)
     if name in ("offline", "hub_offline", "stream_cache"):
         return _flag(variable, {variable: raw})
-    if name == "write_back":
-        return _one_of(variable, raw.strip().lower(), WRITE_BACK_MODES)
-    if name == "verify":
-        return _one_of(variable, raw.strip().lower(), VERIFY_MODES)
-    if name == "s3_addressing_style":
-        return _one_of(variable, raw.strip().lower(), ADDRESSING_STYLES)
-    if name == "s3_sse":
-        return _one_of(variable, raw.strip(), SSE_MODES)
-    if name == "s3_request_payer":
-        return _one_of(variable, raw.strip().lower(), ("requester",))
+    if name in _CHOICES:
+        text = raw.strip() if name == "s3_sse" else raw.strip().lower()
+        return _one_of(variable, text, _CHOICES[name])
     if name == "log_level":
         return _one_of(variable, raw.strip().upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     if name == "max_bandwidth":
-        return _parse_rate(variable, raw)
+        try:
+            return parse_bytes(variable, re.sub("/s$", "", raw.strip(), flags=re.IGNORECASE))
+        except SettingsError as exc:
+            raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}") from exc
     if name in ("timeout_seconds", "max_concurrency"):
         return _positive(variable, raw, int if name == "max_concurrency" else float)
     if name in ("s3_bucket_name", "aws_default_region") and not _HOST_PART.fullmatch(raw):
         what = "bucket" if name == "s3_bucket_name" else "region"
         raise SettingsError(f"{variable} must be a {what}'s name alone, got {raw!r}")
     if name == "s3_data_prefix":
-        return _parse_prefix(variable, raw)
+        prefix = raw.strip("/")
+        if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
+            raise SettingsError(
+                f"{variable}={raw!r} is not a key prefix: empty, '.' and '..' parts are refused"
+            )
+        return prefix
     if name in ("s3_endpoint_url", "public_url"):
-        return _parse_url(variable, raw if isinstance(raw, Secret) else Secret(raw))
+        url = raw if isinstance(raw, Secret) else Secret(raw)
+        if problem := _problem_of_url(url.reveal()):
+            raise SettingsError(f"{variable} must {problem}")
+        return url.reveal().rstrip("/")
     return raw
-
-
-def _parse_sources(variable: str, raw: str) -> tuple[str, ...]:
-    names = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
-    for name in names:
-        _one_of(variable, name, tuple(SOURCE_NAMES))
-    return names
-
-
-def _parse_prefix(variable: str, raw: str) -> str:
-    prefix = raw.strip("/")
-    if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
-        raise SettingsError(f"{variable}={raw!r} is not a key prefix: empty, '.' and '..' parts are refused")
-    return prefix
-
-
-def _parse_url(variable: str, raw: Secret[str]) -> str:
-    if problem := _problem_of_url(raw.reveal()):
-        raise SettingsError(f"{variable} must {problem}")
-    return raw.reveal().rstrip("/")
 
 
 def _problem_of_url(raw: str) -> str | None:
@@ -456,14 +445,6 @@ def _problem_of_url(raw: str) -> str | None:
     if parts.username or parts.password or parts.query:
         return "hold no user, password or query: it is shown in messages"
     return None
-
-
-def _parse_rate(variable: str, raw: str) -> float:
-    """Return bytes per second for ``50MB/s``, ``50 MiB`` or ``50000000``."""
-    try:
-        return parse_bytes(variable, re.sub("/s$", "", raw.strip(), flags=re.IGNORECASE))
-    except SettingsError as exc:
-        raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}") from exc
 
 
 def parse_bytes(what: str, raw: str) -> float:

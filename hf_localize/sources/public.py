@@ -176,7 +176,9 @@ class PublicSource:
 
     def _contents(self, record: PublicRecord) -> reader.Contents:
         where = self.files.url(record.zip_key)
-        contents = reader.read_contents(_remote_zip(self.files, record), where)
+        read_range = functools.partial(_read, self.files.open_range, record.zip_key)
+        remote = reader.TailedFile(record.size_bytes or 0, record.tail_bytes, read_range)
+        contents = reader.read_contents(remote, where)
         if contents is None or contents.manifest.digest != record.digest:
             raise IntegrityError(f"{where} is not what its record describes")
         _of_record(contents.manifest, record)
@@ -187,11 +189,6 @@ def _of_record(manifest: Manifest, record: PublicRecord) -> Manifest:
     if manifest.ref != record.ref:
         raise IntegrityError(f"{record.zip_key} holds {manifest.ref}, though its record says {record.ref}")
     return manifest
-
-
-def _remote_zip(files: PublicFiles, record: PublicRecord) -> reader.TailedFile:
-    read_range = functools.partial(_read, files.open_range, record.zip_key)
-    return reader.TailedFile(record.size_bytes or 0, record.tail_bytes, read_range)
 
 
 def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview:

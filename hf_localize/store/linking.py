@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
+from hf_localize.format.files import replacing
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problem_with
@@ -35,9 +36,8 @@ def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str
         offered.mkdir(parents=True, exist_ok=True)
         for file in manifest.files:
             if file.path in paths and (not shards or file.path in shards):
-                fresh = offered / f".{uuid.uuid4().hex}"
-                os.link(folder / file.path, fresh)
-                fresh.replace(offered / file.sha256)
+                with replacing(offered / file.sha256) as fresh:
+                    os.link(folder / file.path, fresh)
     except OSError as exc:
         _log.debug("%s is not offered to symbolic links: %s", folder, exc)
 

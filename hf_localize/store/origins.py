@@ -51,7 +51,8 @@ class Origin:
         if endpoint is None:
             return name == bucket
         spelled = (endpoint, endpoint.rstrip("/"), f"{endpoint.rstrip('/')}/")
-        return name in {f"{bucket}_{_md5(one)[:8]}" for one in spelled}
+        md5s = (hashlib.md5(one.encode(), usedforsecurity=False).hexdigest() for one in spelled)
+        return name in {f"{bucket}_{md5[:8]}" for md5 in md5s}
 
     def _place(self) -> tuple[str | None, str, str]:
         host = urlsplit(self.endpoint or "").netloc.rpartition("@")[2].lower()
@@ -152,7 +153,3 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 def _without_credentials(url: str) -> str:
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError
-from hf_localize.format.manifest import Manifest
+from hf_localize.format.files import replacing
 from hf_localize.format.manifest_json import read_manifest_in
 from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.store.owners import Owner, holder_of
@@ -110,9 +110,8 @@ def _take_over(root: Path, key: str, folder: Path, *, fresh: bool) -> None:
                 continue
             _rename(left, folder)
             for path in list(filter(Path.is_file, folder.rglob("*"))) if may_write else ():
-                fresh_path = path.with_name(f".{uuid.uuid4().hex}")
-                shutil.copyfile(path, fresh_path)
-                fresh_path.replace(path)
+                with replacing(path) as copy:
+                    shutil.copyfile(path, copy)
 
 
 def _is_of_same_user(left: Path, folder: Path) -> bool:
@@ -315,7 +314,8 @@ def _offered_of(store: Store, aside: Path) -> list[Path]:
     with contextlib.suppress(IntegrityError, OSError):
         manifest = read_manifest_in(aside)
         if manifest is not None:
-            whole = [folder for folder in manifest.ref.folders if not _has(store, folder, manifest)]
+            present = {folder: store.manifest_at(folder) for folder in manifest.ref.folders}
+            whole = [f for f, other in present.items() if other is None or other.digest != manifest.digest]
             part = (
                 []
                 if store.partial_with(manifest)
@@ -326,11 +326,6 @@ def _offered_of(store: Store, aside: Path) -> list[Path]:
             )
             return [place for place in places if place.is_dir()]
     return []
-
-
-def _has(store: Store, folder: str, manifest: Manifest) -> bool:
-    present = store.manifest_at(folder)
-    return present is not None and present.digest == manifest.digest
 
 
 def _let_time_pass(folder: Path) -> None:
