@@ -48,6 +48,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "Use": {
         "run": "use",
+        "serve": "use",
         "completion": "use",
     },
 }

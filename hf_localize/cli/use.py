@@ -1,4 +1,4 @@
-"""Commands for other programs: `run` activates hf_localize in them, `completion` serves shells."""
+"""Commands for other programs: `run` activates hf_localize in them, `serve` is a Hub to them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hf_localize.cli.output import show
 
 
 @command(has_json=False, has_bars=False, context_settings={"allow_interspersed_args": False})
+@click.option("--serve", "serves", is_flag=True, help="Also serve, while COMMAND runs, and set HF_ENDPOINT.")
 @click.argument("words", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
-def run(words: tuple[str, ...]) -> None:
+def run(serves: bool, words: tuple[str, ...]) -> None:
     """Run COMMAND with hf_localize active in every Python process that it starts.
 
     COMMAND is any program of an environment that has hf_localize: python, torchrun, accelerate,
@@ -21,6 +22,9 @@ def run(words: tuple[str, ...]) -> None:
     command; 127 means that it was not found, 126 that it can't be executed.
 
     --verbose and --quiet, before COMMAND, set HGLOC_LOG_LEVEL for it.
+
+    With --serve, programs that are not written in Python find what is held, too: HF_ENDPOINT is the address
+    of a server as "hg-localize serve" starts it, on a free port of this machine, until COMMAND ends.
 
     Example: hg-localize run -- python train.py --epochs 3
     """
@@ -34,14 +38,48 @@ def run(words: tuple[str, ...]) -> None:
     if level := click.get_current_context().meta.get(LEVEL):
         environment["HGLOC_LOG_LEVEL"] = level
     try:  # Its purpose is to run what the user names: bandit and ruff ask whether that is meant.
-        if sys.platform == "win32":  # There exec would return to the shell before the command ends.
-            import subprocess
+        if serves:
+            from hf_localize.api.serve import serving
 
-            sys.exit(subprocess.call(words, env=environment))  # noqa: S603  # nosec B603
+            with serving() as url:
+                sys.exit(_called(words, {**environment, "HF_ENDPOINT": url}))
+        if sys.platform == "win32":  # There exec would return to the shell before the command ends.
+            sys.exit(_called(words, environment))
         os.execvpe(words[0], words, environment)  # noqa: S606  # nosec B606
     except OSError as exc:
         show(f"Error: {words[0]!r} can't be run: {exc.strerror}", err=True)
         sys.exit(127 if isinstance(exc, FileNotFoundError) else 126)
+
+
+def _called(words: tuple[str, ...], environment: dict[str, str]) -> int:
+    import subprocess
+
+    status = subprocess.call(words, env=environment)  # noqa: S603  # nosec B603
+    return status if status >= 0 else 128 - status
+
+
+@command(has_json=False, has_bars=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
+def serve(host: str, port: int) -> None:
+    """Serve what is held as a Hub that other programs can read.
+
+    Set HF_ENDPOINT to the address that is shown: curl, the hf command, and programs in other languages
+    then read the repositories of the local store, the bucket and the public files. Nothing can be written.
+    What is not held is not found: the Hub itself is not asked.
+
+    Everybody who reaches the address can read what you can: it is this machine's own unless --host names
+    another one. Needs the package waitress: pip install 'hf_localize[serve]'. Ends with Ctrl-C.
+
+    Example: hg-localize serve --port 8765
+    """
+    import threading
+
+    from hf_localize.api.serve import serving
+
+    with serving(host, port) as url:
+        show(f"Serving at {url} (set HF_ENDPOINT to it)", err=True)
+        threading.Event().wait()
 
 
 @command(has_json=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
+from hf_localize.errors import InvalidRefError
 from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import (
     Repository,
@@ -92,10 +94,11 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
 
 
 def _repositories(parts: Mapping[str, str]) -> Iterable[Repository]:
-    repo_type = _TYPES[parts.get("types") or "models"]
-    yield Repository(repo_type, parts["id"])
-    if repo_type == "dataset" and (present := current_id(parts["id"])) not in (None, parts["id"]):
-        yield Repository(repo_type, str(present))
+    repo_type, repo_id = _TYPES[parts.get("types") or "models"], parts["id"]
+    present = current_id(repo_id) if repo_type == "dataset" else None
+    for name in dict.fromkeys(filter(None, (repo_id, present))):
+        with contextlib.suppress(InvalidRefError):  # No repository can have that id.
+            yield Repository(repo_type, name)
 
 
 def _without_body_for_head(request: Request, reply: Reply | None) -> Reply | None:

@@ -94,7 +94,8 @@ def _request(method: str, url: str, headers: Any, body: bytes) -> Request | None
     return Request(method, parts.path, parts.query, named, body, endpoint.rstrip("/"))
 
 
-def _is_read(request: Request) -> bool:
+def is_read(request: Request) -> bool:
+    """Tell whether *request* changes nothing."""
     return request.method in ("GET", "HEAD") or (request.method == "POST" and "/paths-info/" in request.path)
 
 
@@ -138,7 +139,7 @@ def _exchange(
         failures: what *ask_hub* raises where the Hub can't be reached; timeouts are among them.
         offline: what to raise in place of them.
     """
-    if request is None or not _is_read(request) or goes_to_the_hub.get():
+    if request is None or not is_read(request) or goes_to_the_hub.get():
         return ask_hub()
     asks_hub = current_session().hub_enabled() and not current().hub_offline and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
@@ -174,12 +175,12 @@ def _exchange(
 def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
     library = sys.modules[stock.__module__.partition(".")[0]]
     asked = _request(request.method, str(request.url), request.headers, b"")
-    if asked is not None and request.method == "POST" and _is_read(asked):
+    if asked is not None and request.method == "POST" and is_read(asked):
         asked = replace(asked, body=request.read())
 
     def ask_hub() -> Any:
         limit = _hub.seconds_left()
-        if asked is not None and _is_read(asked):
+        if asked is not None and is_read(asked):
             limits = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
             request.extensions["timeout"] = {
                 name: limit if seconds is None else min(seconds, limit) for name, seconds in limits.items()
@@ -217,7 +218,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
 
     def ask_hub() -> Any:
         limit = _hub.seconds_left()
-        if asked is not None and _is_read(asked):
+        if asked is not None and is_read(asked):
             given = kwargs.get("timeout")
             pair = given if isinstance(given, tuple) else (given, given)
             kwargs["timeout"] = tuple(limit if seconds is None else min(seconds, limit) for seconds in pair)

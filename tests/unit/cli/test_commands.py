@@ -25,7 +25,11 @@ def test_the_options_are_those_of_the_specification() -> None:
     options = {name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in ALL.items()}
     loud = {"--verbose", "-v", "--quiet", "-q"}
     assert all(loud <= found for found in options.values())
-    assert {name for name, found in options.items() if "--json" not in found} == {"run", "completion"}
+    assert {name for name, found in options.items() if "--json" not in found} == {
+        "run",
+        "serve",
+        "completion",
+    }
     options = {name: found - loud - {"--json"} for name, found in options.items()}
     public = {"--make-public", "--no-make-public", "--share-restricted"}
     ref = {"dataset_id", "--name", "-n", "--revision", "-r"}

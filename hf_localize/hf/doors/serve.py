@@ -1,0 +1,110 @@
+"""The Hub's HTTP for other programs: a WSGI application that reads what is held, and a server for it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from hf_localize.errors import HfLocalizeError, SettingsError
+from hf_localize.hf.doors import transport
+from hf_localize.hf.doors.answer import Reply, Request, answer, not_held
+
+_log = logging.getLogger(__name__)
+_CLIENTS = 64
+_MAX_BODY_BYTES = 16 << 20
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer a request to the Hub from what is held (WSGI)."""
+    path, _, query = str(environ["REQUEST_URI"]).partition("?")  # As it was sent: encoded.
+    headers = {name[5:].replace("_", "-").lower(): v for name, v in environ.items() if name[:5] == "HTTP_"}
+    headers["content-type"] = environ.get("CONTENT_TYPE", "")
+    body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
+    endpoint = f"{environ['wsgi.url_scheme']}://{headers.get('host', environ['SERVER_NAME'])}"
+    request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)
+    reply = _reply(request)
+    try:
+        content = _begun(transport.chunks(reply.body))
+    except HfLocalizeError as exc:
+        _log.warning("%s can't be read: %s", path, exc)
+        reply = _refused(request, 503, "what holds it can't be reached")
+        content = transport.chunks(reply.body)
+    _log.debug("%s %s %d %s", request.method, path, reply.status, reply.headers["Content-Length"])
+    status = f"{reply.status} {http.client.responses[reply.status]}"
+    start_response(status, list(reply.headers.items()))
+    return content
+
+
+def _reply(request: Request) -> Reply:
+    if not transport.is_read(request):
+        return _refused(request, 405, "hg-localize serve is read-only")
+    places = transport.repositories()
+    try:
+        reply = None if places is None else answer(request, places)
+    except HfLocalizeError as exc:
+        _log.warning("%s is not answered: %s", request.path, exc)
+        return _refused(request, 503, "what may hold it can't be reached")
+    return not_held(request) if reply is None else reply
+
+
+def _refused(request: Request, status: int, message: str) -> Reply:
+    body = b"" if request.method == "HEAD" else message.encode()
+    headers = {"Content-Type": "text/plain", "Content-Length": str(len(body)), "X-Error-Message": message}
+    return Reply(status, {**headers, **({"Allow": "GET, HEAD"} if status == 405 else {})}, body)
+
+
+def _begun(content: Iterator[bytes]) -> Iterator[bytes]:
+    """Return *content* with its first bytes read, so that who can't be read says so now."""
+    first = next(content, b"")
+
+    def rest() -> Iterator[bytes]:
+        yield first
+        yield from content
+
+    return rest()
+
+
+def server(host: str, port: int) -> Any:
+    """Return a server that listens; its ``run`` serves until its ``close``.
+
+    Raises:
+        SettingsError: the package for it is not installed, or it can't listen there.
+    """
+    try:
+        import waitress  # type: ignore[import-untyped]
+    except ImportError as exc:
+        raise SettingsError("serving needs the package waitress: pip install 'hf_localize[serve]'") from exc
+    try:
+        return waitress.create_server(
+            application,
+            host=host,
+            port=port,
+            threads=_CLIENTS,
+            ident="hf_localize",
+            max_request_body_size=_MAX_BODY_BYTES,
+        )
+    except (OSError, ValueError) as exc:
+        raise SettingsError(f"can't listen at {host}:{port}: {exc}") from exc
+
+
+def address(listening: Any) -> str:
+    """Return the URL of a server; of several sockets, the first one's."""
+    several = getattr(listening, "effective_listen", None)
+    host, port = several[0] if several else (listening.effective_host, listening.effective_port)
+    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def serving(host: str, port: int) -> Iterator[str]:
+    """Serve in a thread for the length of a ``with`` block, and give the URL."""
+    listening = server(host, port)
+    thread = threading.Thread(target=listening.run, name="hf_localize-serve", daemon=True)
+    thread.start()
+    try:
+        yield address(listening)
+    finally:
+        listening.close()

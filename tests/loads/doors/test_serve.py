@@ -1,0 +1,150 @@
+"""`hg-localize serve`: what is held, for programs that know nothing of hf_localize."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.utils import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+from hf_localize.api.serve import serving
+from hf_localize.errors import SettingsError
+from tests.loads.doors.conftest import CARD, DATASET
+from tests.rig.held import HeldRepositories
+from tests.rig.hub import LoopbackHub
+
+KIND = {"repo_type": "dataset"}
+
+
+@pytest.fixture
+def endpoint(hub: LoopbackHub, repositories: HeldRepositories, fresh) -> Iterator[str]:
+    fresh("cache")
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture
+def card(endpoint: str) -> str:
+    return f"{endpoint}/datasets/{DATASET}/resolve/main/README.md"
+
+
+def test_huggingface_hub_reads_from_it(endpoint: str, hub: LoopbackHub) -> None:
+    hub.clear()
+    assert Path(hf_hub_download(DATASET, "README.md", endpoint=endpoint, **KIND)).read_bytes() == CARD
+    assert Path(snapshot_download(DATASET, endpoint=endpoint, **KIND), "sub", "deep", "more.json").is_file()
+    api = HfApi(endpoint=endpoint)
+    assert len(list(api.list_repo_tree(DATASET, recursive=True, **KIND))) == 8
+    assert [found.path for found in api.get_paths_info(DATASET, ["data"], **KIND)] == ["data"]
+    assert [tag.name for tag in api.list_repo_refs(DATASET, **KIND).tags] == ["v1.0"]
+    for error, call in (
+        (EntryNotFoundError, lambda: hf_hub_download(DATASET, "nope", endpoint=endpoint, **KIND)),
+        (RevisionNotFoundError, lambda: api.dataset_info(DATASET, revision="nope")),
+        (RepositoryNotFoundError, lambda: api.dataset_info("doors/else")),
+    ):
+        with pytest.raises(error):
+            call()
+    assert hub.requests == []
+
+
+def test_ranges_heads_and_etags(card: str) -> None:
+    assert requests.get(card, headers={"Range": "bytes=4-10"}).content == CARD[4:11]
+    assert requests.get(card, headers={"Range": "bytes=900-"}).status_code == 416
+    head = requests.head(card)
+    assert (head.content, head.headers["Content-Length"]) == (b"", str(len(CARD)))
+    again = requests.get(card, headers={"If-None-Match": head.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    missing = requests.head(f"{card}x")
+    assert (missing.status_code, missing.content, missing.headers["X-Error-Code"]) == (
+        404,
+        b"",
+        "EntryNotFound",
+    )
+
+
+def test_a_tree_has_pages_on_the_server_that_is_asked(endpoint: str) -> None:
+    answer = requests.get(f"{endpoint}/api/datasets/{DATASET}/tree/main?recursive=true&limit=3")
+    assert answer.links["next"]["url"].startswith(endpoint)
+    assert len(requests.get(answer.links["next"]["url"]).json()) == 3
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "OPTIONS"])
+def test_writes_are_refused(endpoint: str, method: str) -> None:
+    answer = requests.request(method, f"{endpoint}/api/datasets/{DATASET}/commit/main", data=b"x")
+    assert answer.status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/../../../etc/passwd", "/datasets/doors/data/resolve/main/../../../../etc/passwd",
+                                  "/%2e%2e/%2e%2e/etc/passwd", "/datasets/doors/data/resolve/main/%00", "//etc/passwd",
+                                  "/api/datasets/doors/data/tree/main?cursor=-1&limit=x", "/api/datasets/%ff%fe"])  # fmt: skip
+def test_a_hostile_request_gives_no_file(endpoint: str, path: str) -> None:
+    host, port = endpoint.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b"root:" not in answer
+    assert re.match(rb"HTTP/1.[01] (200|400|404) ", answer), answer[:100]
+
+
+def test_64_clients_are_served_at_once(endpoint: str, card: str) -> None:
+    data = f"{endpoint}/datasets/{DATASET}/resolve/main/data/train.parquet"
+    with ThreadPoolExecutor(64) as pool:
+        sizes = {
+            len(content) for content in pool.map(lambda _: requests.get(data, timeout=60).content, range(64))
+        }
+    assert len(sizes) == 1
+
+
+def test_each_request_has_a_line_in_the_log_without_its_credentials(
+    card: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", "hf_localize.hf.doors.serve"):
+        requests.get(f"{card}?token=hf_secret", headers={"Authorization": "Bearer hf_secret"})
+    lines = [record.getMessage() for record in caplog.records if record.name == "hf_localize.hf.doors.serve"]
+    assert lines == [f"GET /datasets/{DATASET}/resolve/main/README.md 200 {len(CARD)}"]
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match="can't listen"), serving(port=port):
+            pass
+
+
+def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "waitress", None)
+    with pytest.raises(SettingsError, match=r"hf_localize\[serve\]"), serving():
+        pass
+
+
+def hg_localize(*words: str, **options):  # type: ignore[no-untyped-def]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HGLOC_")}
+    command = [sys.executable, "-m", "hf_localize", *words]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, **options)
+
+
+def test_the_command_serves_until_it_is_ended() -> None:
+    server = hg_localize("serve", "--port", "0", stderr=subprocess.PIPE)
+    assert server.stderr is not None
+    found = re.search(r"http://127\.0\.0\.1:\d+", server.stderr.readline())
+    assert found
+    assert requests.get(f"{found[0]}/api/datasets/a/b").headers["X-Error-Code"] == "RepoNotFound"
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 143
+    server.communicate()
+
+
+def test_run_serves_while_its_command_runs() -> None:
+    code = "import os, urllib.request as u\ntry: u.urlopen(os.environ['HF_ENDPOINT'] + '/api/datasets/a/b')\nexcept OSError as exc: print(exc.code)\nraise SystemExit(7)"
+    command = hg_localize("run", "--serve", "--", sys.executable, "-S", "-c", code)
+    out, _ = command.communicate(timeout=120)
+    assert (out.strip(), command.returncode) == ("404", 7)
