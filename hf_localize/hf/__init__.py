@@ -33,7 +33,9 @@ breaks it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+TYPE_CHECKING = False  # Activation imports this when a Python starts.
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def packaged_builders() -> Collection[str]:

@@ -39,7 +39,7 @@ from hf_localize.format.features import portable
 from hf_localize.format.manifest import Manifest, Split
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import capture_builder, capture_files
-from hf_localize.hf.doors.clients import asking_the_hub_itself
+from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.hf.hub_terms import asked, known
 from hf_localize.hf.source_rows import count_source_rows, cut_at_files
 from hf_localize.hf.unprepared import telling_why

@@ -7,14 +7,12 @@ user has given to it, or a program that knows nothing of huggingface_hub.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import sys
 
 TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -39,7 +37,8 @@ def watch(is_wanted: Callable[[], bool]) -> None:
         sys.meta_path.insert(0, _finder)
     for name in _SENDERS:
         if name in sys.modules:
-            _wrap(importlib.import_module(name))  # By another thread, maybe: this waits until it is whole.
+            __import__(name)  # By another thread, maybe: this waits until it is whole.
+            _wrap(sys.modules[name])
 
 
 def unwatch() -> None:
@@ -58,18 +57,6 @@ def endpoints() -> tuple[str, ...]:
     if constants := sys.modules.get("huggingface_hub.constants"):
         chosen.append(getattr(constants, "ENDPOINT", None))
     return ("https://huggingface.co/", *{f"{url.rstrip('/')}/" for url in chosen if url})
-
-
-@contextlib.contextmanager
-def asking_the_hub_itself() -> Iterator[None]:
-    """Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed."""
-    from hf_localize.hf.doors.transport import goes_to_the_hub
-
-    token = goes_to_the_hub.set(True)
-    try:
-        yield
-    finally:
-        goes_to_the_hub.reset(token)
 
 
 def _wrap(module: ModuleType) -> None:
@@ -124,10 +111,10 @@ def _wrap_after(loader: Any, name: str) -> None:
         if module.__name__ == name and _is_wanted is not bool:
             _wrap(module)
 
-    with contextlib.suppress(
-        AttributeError
-    ):  # A loader that takes no attributes: that library is left alone.
+    try:
         loader.exec_module = exec_module
+    except AttributeError:  # A loader that takes no attributes: that library is left alone.
+        return
 
 
 _finder = _Finder()

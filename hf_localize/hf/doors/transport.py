@@ -321,6 +321,16 @@ def _open_urllib(
 
 
 @contextlib.contextmanager
+def asking_the_hub_itself() -> Iterator[None]:
+    """Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed."""
+    token = goes_to_the_hub.set(True)
+    try:
+        yield
+    finally:
+        goes_to_the_hub.reset(token)
+
+
+@contextlib.contextmanager
 def answering_only_what_is_held() -> Iterator[None]:
     """Refuse, in this thread, what is not held, without a request to the Hub."""
     token = only_held.set(True)
