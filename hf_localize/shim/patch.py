@@ -341,6 +341,12 @@ def _download(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return cache.download(stock, args, kwargs)
 
 
+def _snapshot(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    from hf_localize.hf.doors import cache
+
+    return cache.snapshot(stock, args, {name: revealed(value) for name, value in kwargs.items()})
+
+
 def _from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     from hf_localize.hf.doors import cache
 
@@ -358,7 +364,7 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
         "hf_hub_download": _from_cache_only,
         "_download_to_tmp_and_move": _download,
     },
-    "huggingface_hub._snapshot_download": {"snapshot_download": _from_cache_only},
+    "huggingface_hub._snapshot_download": {"snapshot_download": _snapshot},
 }
 
 

@@ -18,6 +18,7 @@ class HeldRepositories:
     """What `sources.repositories.Repositories` promises, for what *hub* has; the Hub itself need not run.
 
     `types` has the ids of what is held; `opened` and `localized` tell what was read and stored.
+    With `is_remote` the store is empty at first.
     """
 
     hub: LoopbackHub
@@ -25,6 +26,7 @@ class HeldRepositories:
     patterns: tuple[tuple[str, ...] | None, tuple[str, ...]] = (None, ())
     opened: list[tuple[str, int, int | None]] = field(default_factory=list)
     localized: list[str] = field(default_factory=list)
+    is_remote: bool = False
     _sources: dict[str, Path] = field(default_factory=dict)
     _snapshots: dict[str, Snapshot] = field(default_factory=dict)
 
@@ -71,7 +73,7 @@ class HeldRepositories:
         return io.BytesIO(self._sources[file.sha256].read_bytes()[start:stop])
 
     def local_path(self, file: RepositoryFile) -> Path | None:
-        return self._sources.get(file.sha256)
+        return None if self.is_remote and file.path not in self.localized else self._sources.get(file.sha256)
 
     def localize(self, snapshot: Snapshot, paths: Collection[str]) -> Mapping[str, Path]:
         self.localized.extend(paths)

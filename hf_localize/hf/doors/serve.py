@@ -42,7 +42,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 def _reply(request: Request) -> Reply:
     if not transport.is_read(request):
         return _refused(request, 405, "hg-localize serve is read-only")
-    places = transport.repositories()
+    places = transport.places()
     try:
         reply = None if places is None else answer(request, places)
     except HfLocalizeError as exc:

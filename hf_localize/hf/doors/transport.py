@@ -27,9 +27,10 @@ from urllib.parse import urlsplit
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from hf_localize.errors import HfLocalizeError
+from hf_localize.format.repository import Repository, RepositoryRefs
 from hf_localize.hf.doors.answer import Part, Reply, Request, answer
 from hf_localize.hf.doors.clients import endpoints
-from hf_localize.settings import current
+from hf_localize.settings import Settings, current
 from hf_localize.sources.session import current_session
 
 if TYPE_CHECKING:
@@ -48,13 +49,55 @@ def repositories() -> Repositories | None:
     return cast("Repositories | None", getattr(current_session(), "repositories", None))
 
 
+#: What remote places have said of a repository: until when it counts, and refs, None, or the failure.
+_said: dict[tuple[Settings, Repository], tuple[float, RepositoryRefs | HfLocalizeError | None]] = {}
+_SAID_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembering:
+    """Ask remote places once for the refs that all requests of one call need; a failure counts for longer.
+
+    What the local store has is read at each request.
+    """
+
+    places: Repositories
+
+    def refs(self, repository: Repository) -> RepositoryRefs | None:
+        settings, now = current(), time.monotonic()
+        if (settings.datasets_store_path / ".hgloc" / repository.refs_path).exists():
+            return self.places.refs(repository)
+        until, said = _said.get((settings, repository), (0.0, None))
+        if until < now:
+            seconds = _SAID_SECONDS
+            try:
+                said = self.places.refs(repository)
+            except HfLocalizeError as exc:
+                said, seconds = exc, settings.timeout_seconds
+            if len(_said) > 1000:
+                _said.clear()
+            _said[settings, repository] = time.monotonic() + seconds, said
+        if isinstance(said, HfLocalizeError):
+            raise said
+        return said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.places, name)
+
+
+def places() -> Repositories | None:
+    """Return what the enabled places hold, with a memory for what remote places said a moment ago."""
+    found = repositories()
+    return None if found is None else cast("Repositories", _Remembering(found))
+
+
 def held(request: Request, *, is_last: bool) -> Reply | None:
     """Answer *request* from what is held, or return None."""
-    places = repositories()
-    if places is None:
+    held_by = places()
+    if held_by is None:
         return None
     try:
-        reply = answer(request, places, is_last=is_last)
+        reply = answer(request, held_by, is_last=is_last)
     except HfLocalizeError as exc:
         _log.debug("%s %s is not answered here: %s", request.method, request.path, exc)
         return None
@@ -72,10 +115,10 @@ def held_part(url: str) -> Part | None:
 
 def opened(body: bytes | Part) -> BinaryIO:
     """Open the body of a reply."""
-    places = repositories()
-    if isinstance(body, bytes) or body.start == body.stop or places is None:
+    held_by = places()
+    if isinstance(body, bytes) or body.start == body.stop or held_by is None:
         return io.BytesIO(body if isinstance(body, bytes) else b"")
-    return places.open(body.file, body.start, body.stop)
+    return held_by.open(body.file, body.start, body.stop)
 
 
 def chunks(body: bytes | Part) -> Iterator[bytes]:

@@ -43,6 +43,7 @@ def repositories(
     hub.add(made)
     hub.tags[DATASET, "v1.0"] = "main"
     held = HeldRepositories(hub, {DATASET: "dataset"})
+    transport._said.clear()
     monkeypatch.setattr(transport, "repositories", lambda: held)
     yield held
     hub._added.clear()

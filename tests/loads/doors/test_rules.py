@@ -20,6 +20,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import EntryNotFoundError
 
 import hf_localize
+from hf_localize.errors import UnreachableError
 from hf_localize.hf.doors import clients
 from tests.loads.doors.conftest import DATASET
 from tests.rig.held import HeldRepositories
@@ -36,6 +37,33 @@ def test_a_file_of_the_store_is_linked_into_the_cache(offline: HeldRepositories)
     path = Path(hf_hub_download(DATASET, "data/train.parquet", **KIND))
     assert path.samefile(next(p for p in offline._sources.values() if p.name == "train.parquet"))
     assert (offline.localized, offline.opened) == (["data/train.parquet"], [])
+
+
+def test_a_snapshot_is_fetched_as_one_and_only_what_is_asked_for(offline: HeldRepositories) -> None:
+    offline.is_remote = True
+    patterns = {"allow_patterns": ["*.md", "data/*"], "ignore_patterns": "*.csv"}
+    snapshot_download(DATASET, **patterns, **KIND)
+    assert offline.localized[:2] == ["README.md", "data/train.parquet"]
+    assert set(offline.localized) == {"README.md", "data/train.parquet"}
+    offline.localized.clear()
+    snapshot_download(DATASET, **patterns, **KIND)  # The cache has it.
+    assert (offline.localized, offline.opened) == ([], [])
+
+
+def test_a_place_that_does_not_answer_is_asked_once(
+    offline: HeldRepositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refs(repository: object) -> None:
+        asked.append(repository)
+        raise UnreachableError("down")
+
+    monkeypatch.setattr(offline, "refs", refs)
+    for _ in range(3):
+        with pytest.raises(OfflineModeIsEnabled):
+            HfApi().dataset_info(DATASET)
+    assert len(asked) == 1
 
 
 def test_a_folder_of_the_user_gets_copies(offline: HeldRepositories, tmp_path: Path) -> None:
