@@ -57,7 +57,7 @@ def from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, A
 
 
 def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
-    """Call ``snapshot_download``, which asks for file after file, when those that are held are in the store."""
+    """Call ``snapshot_download``, which asks for file after file, when all that is held is in the store."""
     try:
         _bring_together(inspect.signature(stock).bind(*args, **kwargs).arguments)
     except (HfLocalizeError, TypeError) as exc:  # Stock says what is wrong with the arguments.
