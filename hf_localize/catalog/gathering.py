@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TypeAlias
 
 from hf_localize.catalog import cards
 from hf_localize.catalog.cards import Card, read_card
@@ -54,16 +54,6 @@ class Listing:
     card: Card = field(default_factory=Card)
     previews: tuple[Preview, ...] = ()
     problem: str | None = None
-
-
-class Shelf(Protocol):
-    """Where the datasets of a catalog are."""
-
-    def refs(self) -> list[DatasetRef]:
-        """Return the refs of all datasets."""
-
-    def read(self, ref: DatasetRef, rows: int) -> Listing:
-        """Return what there is to tell of one, with so many rows of each split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +106,10 @@ class PublicShelf:
         return _read(ref, functools.partial(source.open_record, self._records[ref]), rows, is_public=True)
 
 
+#: Where the datasets of a catalog are.
+Shelf: TypeAlias = BucketShelf | PublicShelf
+
+
 def _read(ref: DatasetRef, find: Finder, rows: int, is_public: bool) -> Listing:
     try:
         entry = find()
@@ -123,7 +117,8 @@ def _read(ref: DatasetRef, find: Finder, rows: int, is_public: bool) -> Listing:
             return Listing(ref, is_public=is_public, problem=f"It can't be read: {entry.reason}")
         if not isinstance(entry, StoredEntry):
             return Listing(ref, is_public=is_public)
-        card, previews = _card(entry), _previews(entry, rows)
+        card, splits = _card(entry), entry.manifest.splits[: _MAX_SPLITS if rows > 0 else 0]
+        previews = tuple(_preview(entry, split, rows) for split in splits)
     except (HfLocalizeError, OSError) as exc:
         return Listing(ref, is_public=is_public, problem=f"It can't be read: {without_queries(str(exc))}")
     return Listing(ref, entry.manifest, is_public, card, previews)
@@ -140,12 +135,6 @@ def _card(entry: StoredEntry) -> Card:
             return read_card(bytes(file.read(min(size, cards.MOST_BYTES + 1))))
     except (HfLocalizeError, OSError):
         return Card()
-
-
-def _previews(entry: StoredEntry, rows: int) -> tuple[Preview, ...]:
-    if rows <= 0:
-        return ()
-    return tuple(_preview(entry, split, rows) for split in entry.manifest.splits[:_MAX_SPLITS])
 
 
 def _preview(entry: StoredEntry, split: Split, rows: int) -> Preview:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from hf_localize.errors import AccessDeniedError, ConflictError, HfLocalizeError, PublishError, StoreError
 from hf_localize.format.files import replacing
@@ -23,20 +23,6 @@ INDEX, PAGES = "index.html", "datasets"
 GENERATOR = '<meta name="generator" content="hf_localize'
 _HEAD_BYTES = 4096
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
-
-
-class Site(Protocol):
-    """A place for pages. A page that was there is replaced as a whole."""
-
-    @property
-    def place(self) -> str:
-        """Return where a reader begins."""
-
-    def put(self, path: str, page: bytes) -> None:
-        """Write the page at *path*; may be called by several threads."""
-
-    def finish(self, paths: Collection[str]) -> None:
-        """Remove the pages of a former catalog that are not among *paths*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +119,10 @@ class BucketSite:
     @property
     def _folder(self) -> str:
         return PRIVATE_PLACE if self.public_files is None else PUBLIC_PLACE
+
+
+#: A place for pages, which several threads may put there; one that was there is replaced as a whole.
+Site: TypeAlias = FolderSite | BucketSite
 
 
 def _is_part(path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from hf_localize.cli.options import command, fail
@@ -29,15 +31,7 @@ from hf_localize.cli.output import show, show_json
     show_default=True,
     help="Number of rows to show of each of a dataset's first splits.",
 )
-def catalog(
-    output: str | None,
-    publish: bool,
-    public: bool,
-    title: str | None,
-    contact: str | None,
-    rows: int,
-    as_json: bool,
-) -> None:
+def catalog(output: str | None, publish: bool, as_json: bool, **options: Any) -> None:
     """Write a catalog of datasets: web pages that need no server.
 
     The catalog describes the datasets in the bucket or, without credentials or with --public, those that
@@ -51,10 +45,7 @@ def catalog(
 
     if publish == (output is not None):
         raise click.UsageError("say where it goes: --output DIR or --publish")
-    if output is not None:
-        made = write_catalog(output, public, title, contact, rows)
-    else:
-        made = publish_catalog(public, title, contact, rows)
+    made = publish_catalog(**options) if output is None else write_catalog(output, **options)
     if as_json:
         show_json(made)
     else:

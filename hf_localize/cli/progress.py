@@ -72,7 +72,10 @@ class _TerminalBars(Watcher):
             self.rows.start()
             self.rows.console.show_cursor(True)  # rich hides it, for good where the process is killed.
         for task in tasks:
-            self._draw_total(self.rows, task)
+            if task not in self._totals:
+                title, unit = f"{task.verb} {task.what}", task.is_in_bytes
+                self._totals[task] = self.rows.add_task(title, total=task.total, is_in_bytes=unit)
+            self.rows.update(self._totals[task], total=task.total, completed=task.done)
             self._draw_files(self.rows, task)
         self.rows.refresh()
 
@@ -86,13 +89,6 @@ class _TerminalBars(Watcher):
         if not self._totals:
             self.rows.stop()
             self.rows = None
-
-    def _draw_total(self, rows: Progress, task: Task) -> None:
-        if task not in self._totals:
-            self._totals[task] = rows.add_task(
-                f"{task.verb} {task.what}", total=task.total, is_in_bytes=task.is_in_bytes
-            )
-        rows.update(self._totals[task], total=task.total, completed=task.done)
 
     def _draw_files(self, rows: Progress, task: Task) -> None:
         sizes = task.sizes or {}

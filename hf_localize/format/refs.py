@@ -117,9 +117,7 @@ class DatasetRef:
     @property
     def record_key(self) -> str:
         """Return this ref's usual key in ``public_datasets.json``."""
-        return "---".join(
-            (self.dataset_id, self.config_name or DEFAULT_CONFIG, self.revision or DEFAULT_REVISION)
-        )
+        return "---".join(self._full_parts)
 
     @property
     def zip_key(self) -> str:
@@ -131,16 +129,15 @@ class DatasetRef:
         """Return what is appended to a key that another ref already holds."""
         return f"~{_hash8(self.record_key)}"
 
-    def _safe_parts(self) -> tuple[str, str, str]:
-        return (
-            safe_part(self.dataset_id),
-            safe_part(self.config_name or DEFAULT_CONFIG),
-            safe_part(self.revision or DEFAULT_REVISION),
-        )
+    @property
+    def _full_parts(self) -> tuple[str, str, str]:
+        return self.dataset_id, self.config_name or DEFAULT_CONFIG, self.revision or DEFAULT_REVISION
+
+    def _safe_parts(self) -> list[str]:
+        return list(map(safe_part, self._full_parts))
 
     def _quoted(self) -> str:
-        parts = (self.dataset_id, self.config_name or DEFAULT_CONFIG, self.revision or DEFAULT_REVISION)
-        return "/".join(quote(part, safe="") for part in parts)
+        return "/".join(quote(part, safe="") for part in self._full_parts)
 
 
 def ref_of_index_key(key: str) -> DatasetRef | None:

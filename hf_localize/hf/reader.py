@@ -36,7 +36,10 @@ class Reader(ArrowReader):  # type: ignore[misc]  # datasets has no types.
         tables = [table for table in self._open_all(placed) if len(table)]
         if not tables:  # Stock makes one without rows.
             return super()._read_files(files, in_memory=in_memory)
-        return tables[0] if len(tables) == 1 else _joined(tables)
+        if len(tables) == 1:
+            return tables[0]
+        whole = ConcatenationTable.from_tables(tables)
+        return _Joined(whole.table, whole.blocks)
 
     def _open_all(self, files: Sequence[dict[str, Any]]) -> list[Table]:
         started = time.monotonic()
@@ -64,8 +67,3 @@ class _Joined(ConcatenationTable):  # type: ignore[misc]  # datasets has no type
     @functools.wraps(ConcatenationTable.replace_schema_metadata)
     def replace_schema_metadata(self, *args: Any, **kwargs: Any) -> ConcatenationTable:
         return ConcatenationTable(self.table.replace_schema_metadata(*args, **kwargs), self.blocks)
-
-
-def _joined(tables: Sequence[Table]) -> ConcatenationTable:
-    whole = ConcatenationTable.from_tables(tables)
-    return _Joined(whole.table, whole.blocks)

@@ -10,9 +10,9 @@ import http.client
 import io
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -41,11 +41,8 @@ _CONNECT_SECONDS = 5.0
 _MAX_IDLE = 256
 
 
-class Sign(Protocol):
-    """Signs a request."""
-
-    def __call__(self, method: str, target: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return *headers* with a signature. *target* is the request's path and query, quoted."""
+#: Returns a request's headers with a signature, by method, target (path and query, quoted) and headers.
+Sign: TypeAlias = Callable[[str, str, Mapping[str, str]], dict[str, str]]
 
 
 class TooShortError(IntegrityError):

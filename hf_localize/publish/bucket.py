@@ -247,11 +247,7 @@ def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
 
 
 def _claim(bucket: Bucket, manifest: Manifest) -> IndexEntry:
-    """Return a place that is this entry's alone: its manifest is there, put before any data.
-
-    Raises:
-        ConflictError: every folder that it may have belongs to another entry.
-    """
+    """Return a place that is this entry's alone: its manifest is there, put before any data."""
     data = manifest_bytes(manifest)
     first = [IndexEntry(manifest, folder) for folder in manifest.ref.folders]
     for placed in (*first, IndexEntry(manifest, replacement_folder(manifest, 1), generation=1)):

@@ -200,11 +200,7 @@ def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview
 
 
 def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
-    """Download the record's ZIP to *path*; what is there already is continued.
-
-    Raises:
-        IntegrityError: it is not of the size and sha256 that the record names.
-    """
+    """Download the record's ZIP to *path*; what is there already is continued."""
     there = path.stat().st_size if path.exists() else 0
     require_room(path.parent, max(0, (record.size_bytes or 0) - there))
 

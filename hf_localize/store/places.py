@@ -60,7 +60,9 @@ class Places:
 
     def last_change_of_retired(self) -> int | None:
         """Return what is another as soon as an entry that had made way is put away."""
-        return _changed(self.retired_root)
+        with contextlib.suppress(OSError):
+            return os.stat(self.retired_root).st_mtime_ns
+        return None
 
     def _retired_roots(self) -> list[str]:
         """Return the folders below which entries make way: each writer's own, and one of older versions."""
@@ -191,14 +193,6 @@ def _folders_below(first: str, root: Path | str) -> Iterator[str]:
     for second in _subfolders(f"{root}/{first}"):
         for third in _subfolders(f"{root}/{first}/{second}"):
             yield f"{first}/{second}/{third}"
-
-
-def _changed(folder: Path | str) -> int | None:
-    """Return when something went into *folder* or out of it last; None: there is no such folder."""
-    try:
-        return os.stat(folder).st_mtime_ns
-    except OSError:
-        return None
 
 
 def _subfolders(path: Path | str) -> Iterator[str]:

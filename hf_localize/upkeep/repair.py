@@ -76,11 +76,7 @@ def _stored(
 
 
 def _mend(store: Store, folder: Path, source: StoredEntry) -> list[str]:
-    """Bring from *source* what differs in *folder*, and return the paths.
-
-    Raises:
-        IntegrityError: the source has other content.
-    """
+    """Bring from *source* what differs in *folder*, and return the paths."""
     manifest = source.manifest
     is_partial = store.places.is_partial(folder)
     unread = LocalEntry.at(folder, manifest, is_partial=is_partial)

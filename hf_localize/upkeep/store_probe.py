@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hf_localize.errors import HfLocalizeError
@@ -100,11 +100,12 @@ def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
     """Yield what can be done in *folder*, which is removed afterwards."""
     file = folder / "file"
     file.write_bytes(b"probe")
+    (folder / "one").mkdir()
+    (folder / "one" / "file").write_bytes(b"")
+    problem = _error_of(os.rename, folder / "one", folder / "two")
+    yield _of_error("renames", problem, FAIL, f"entries are put in place by them: {_ELSEWHERE}")
     yield _of_error(
-        "renames", _replaces_folder(folder), FAIL, f"entries are put in place by them: {_ELSEWHERE}"
-    )
-    yield _of_error(
-        *("hard links", _links(file, folder / "link"), WARN),
+        *("hard links", _error_of(os.link, file, folder / "link"), WARN),
         advice="datasets are linked by name then, or copied, which takes time and room",
     )
     yield from _locks(folder / "lock")
@@ -121,8 +122,8 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
         return
     try:
         with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
-            problem = _links(file, Path(folder) / "link")
-            has_symlinks = _symlinks(file, Path(folder) / "symlink")
+            problem = _error_of(os.link, file, Path(folder) / "link")
+            has_symlinks = _error_of(os.symlink, file, Path(folder) / "symlink") is None
     except OSError as exc:
         problem, has_symlinks = exc, False
     if problem is None:
@@ -130,7 +131,9 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
     else:
         # What the store offers to symbolic links are hard links of its own.
         how = (
-            "symbolic ones are made" if has_symlinks and _links(file, file.with_name("own")) is None else None
+            "symbolic ones are made"
+            if has_symlinks and _error_of(os.link, file, file.with_name("own")) is None
+            else None
         )
         told = f"{cache} takes no hard link from the store ({problem.strerror}): {how or 'files are copied'}"
         advice = "have both on one file system" + (
@@ -147,30 +150,12 @@ def _of_error(name: str, problem: OSError | None, state: str, advice: str) -> Fi
     return Finding(_AREA, name, state, f"they don't work here: {problem.strerror or problem}", advice)
 
 
-def _replaces_folder(folder: Path) -> OSError | None:
-    (folder / "one").mkdir()
-    (folder / "one" / "file").write_bytes(b"")
+def _error_of(attempt: Callable[..., object], *arguments: Path) -> OSError | None:
     try:
-        os.rename(folder / "one", folder / "two")
+        attempt(*arguments)
     except OSError as exc:
         return exc
     return None
-
-
-def _links(source: Path, target: Path) -> OSError | None:
-    try:
-        os.link(source, target)
-    except OSError as exc:
-        return exc
-    return None
-
-
-def _symlinks(source: Path, target: Path) -> bool:
-    try:
-        target.symlink_to(source)
-    except OSError:
-        return False
-    return True
 
 
 def _locks(path: Path) -> Iterator[Finding]:

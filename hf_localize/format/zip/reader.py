@@ -266,11 +266,7 @@ def _indexed(archive: zipfile.ZipFile, where: str) -> dict[str, Member] | None:
 
 
 def _inflated(packed: memoryview, size_bytes: int, path: str) -> bytes:
-    """Return what one block holds; it is never more than a byte too much that is inflated.
-
-    Raises:
-        GarbledError: it does not hold *size_bytes* bytes, or does not end where it should.
-    """
+    """Return what one block holds; it is never more than a byte too much that is inflated."""
     inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     try:
         data = inflater.decompress(packed, size_bytes + 1)
