@@ -103,7 +103,7 @@ def download_dataset(
         newest = _commit_on_hub(entry, session) if update and session.lock is None else None
         if newest is not None and newest != entry.manifest.commit:
             entry = _of_commit(newest, entry.manifest.ref, session, hub)
-        how = _How(newest is not None, make_public, _ids(share_restricted))
+        how = _How(newest is not None, make_public, ids_of(share_restricted))
         _publish_if_possible(entry, session, skip_s3_upload, how)
         return str(entry.folder)
 
@@ -200,7 +200,7 @@ def register_dataset(
         raise FileNotFoundError("a dataset in memory has no files that could be kept")
     entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
     entry = register(path_or_dataset, ref, session.store)
-    how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
+    how = _How(replace=True, make_public=make_public, share_restricted=ids_of(share_restricted))
     for made in (entry, *entries):
         _publish_if_possible(made, session, skip_s3_upload, how)
     return Result(True, str(entry.folder))
@@ -233,7 +233,7 @@ def sync_local_dataset_to_s3(
         from hf_localize.hf.register import register
 
         entry = register(entry.folder, ref, session.store)
-    how = _How(replace=True, make_public=make_public, share_restricted=_ids(share_restricted))
+    how = _How(replace=True, make_public=make_public, share_restricted=ids_of(share_restricted))
     published = entry
     if not entry.has_manifest:
         published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)
@@ -317,7 +317,8 @@ class _How:
     share_restricted: tuple[str, ...]
 
 
-def _ids(named: str | Collection[str]) -> tuple[str, ...]:
+def ids_of(named: str | Collection[str]) -> tuple[str, ...]:
+    """Return the ids that an argument names: one, or several."""
     return (named,) if isinstance(named, str) else tuple(named)
 
 
@@ -334,7 +335,7 @@ def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _
             raise
 
 
-def _terms_on_hub(settings: Settings) -> Callable[[str], Terms | None] | None:
+def terms_on_hub(settings: Settings, repo_type: str = "dataset") -> Callable[[str], Terms | None] | None:
     """Return what asks the Hub for its terms, which needs huggingface_hub; None: it may not be asked."""
     if settings.offline or settings.hub_offline:
         return None
@@ -342,7 +343,7 @@ def _terms_on_hub(settings: Settings) -> Callable[[str], Terms | None] | None:
     def ask(dataset_id: str) -> Terms | None:
         from hf_localize.hf.hub_terms import terms_of
 
-        return terms_of(dataset_id, settings.timeout_seconds)
+        return terms_of(dataset_id, settings.timeout_seconds, repo_type)
 
     return ask
 
@@ -356,7 +357,7 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     settings, workers = session.settings, session.settings.max_concurrency
     reads = settings.verify == "always"
     if how.make_public:  # Before anything is sent.
-        known = check_may_share(entry.manifest, how.share_restricted, _terms_on_hub(settings))
+        known = check_may_share(entry.manifest, how.share_restricted, terms_on_hub(settings))
         manifest = replace(entry.publishable_manifest(), gated=known.gated, private=known.private)
         entry = replace(entry, manifest=manifest, has_manifest=True)
     with one_load():

@@ -23,7 +23,8 @@ from hf_localize.format.sealed_json import check_seal, parse_json, sealed
 RepoType = Literal["dataset", "model", "space"]
 REPO_TYPES: tuple[RepoType, ...] = ("dataset", "model", "space")
 FORMAT_VERSION = 1
-#: The folder of the public copies, relative to the bucket's data prefix.
+#: The folders in a bucket, relative to its data prefix: of the team's copies, and of the public ones.
+PRIVATE_FOLDER = ".hgloc"
 PUBLIC_FOLDER = "public_repositories"
 #: As huggingface_hub has it. It also keeps the id from being ``..`` where it becomes a folder.
 _REPO_ID = re.compile(r"(?!.*\.\.)\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)

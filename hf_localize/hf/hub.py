@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import (
     EntryNotFoundError,
     HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -30,7 +27,6 @@ from hf_localize.errors import (
     ScriptDatasetError,
     UnreachableError,
     bookkeeping,
-    without_frames,
     without_queries,
 )
 from hf_localize.format import save_to_disk
@@ -40,7 +36,7 @@ from hf_localize.format.manifest import Manifest, Split
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import capture_builder, capture_files
 from hf_localize.hf.doors.transport import asking_the_hub_itself
-from hf_localize.hf.hub_terms import asked, known
+from hf_localize.hf.hub_terms import asked, known, telling_unreachable
 from hf_localize.hf.source_rows import count_source_rows, cut_at_files
 from hf_localize.hf.unprepared import telling_why
 from hf_localize.settings import SOURCE_NAMES
@@ -50,7 +46,6 @@ from hf_localize.transfer.flushing import flushing
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["hub"]
-_NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
 #: Arguments of ``load_dataset_builder`` that don't take part in the name of a cached config.
 _NOT_IN_CONFIG_ID = frozenset(
     {"name", "download_config", "download_mode", "token", "storage_options", "trust_remote_code"}
@@ -104,7 +99,7 @@ class HubEntry:
         )
         if self.is_from_stock_cache:
             return manifest
-        with _telling_unreachable():
+        with telling_unreachable():
             repository = self.builder.repo_id or manifest.dataset_id
             return _with_facts(
                 manifest, repository, _commit_of(self.builder) or manifest.revision, self.token
@@ -120,7 +115,7 @@ class HubEntry:
         if len(paths) < len(found):  # Some lie elsewhere.
             return len(found), self.builder.info.download_size
         try:
-            with _telling_unreachable():
+            with telling_unreachable():
                 told = _api(self.token).get_paths_info(
                     self.builder.repo_id, paths, revision=_commit_of(self.builder), repo_type="dataset"
                 )
@@ -144,7 +139,7 @@ class HubEntry:
         advice = f"\nTo keep its files as they are, for loads with data_files=: {command} --keep-files"
         on_sizes = f"\nTo take it as it is: {command} --no-checks (verification_mode='no_checks')"
         telling = telling_why(self.builder, str(self.ref), advice, on_sizes)
-        with flushing(folder), telling, _telling_unreachable():
+        with flushing(folder), telling, telling_unreachable():
             self.builder.download_and_prepare(str(prepared), verification_mode=self.verification_mode)
         manifest = self.capture_into(folder, is_ours=True)
         shutil.rmtree(prepared)
@@ -157,7 +152,7 @@ class HubEntry:
             is_ours: what it has prepared is nobody else's, and may be changed.
         """
         manifest = capture_builder(self.builder, folder, self.ref, is_ours=is_ours)
-        with _telling_unreachable():
+        with telling_unreachable():
             repository = self.builder.repo_id or manifest.dataset_id
             revision = self.commit or manifest.revision
             return _with_card(_with_facts(manifest, repository, revision, self.token), folder, self.token)
@@ -178,7 +173,7 @@ class HubFiles:
     def fetch_into(self, folder: Path) -> Manifest:
         """Download the repository, and link its files into *folder*. Dotfiles are left out."""
         repository = self.manifest.canonical_id or self.manifest.dataset_id
-        with _telling_unreachable(), asking_the_hub_itself():
+        with telling_unreachable(), asking_the_hub_itself():
             snapshot = _api().snapshot_download(
                 repository, repo_type="dataset", revision=self.manifest.commit
             )
@@ -209,7 +204,7 @@ class HubFilesSource:
             dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision, origin="hub"
         )
         repository = canonical_id(ref.dataset_id, self.timeout_seconds)
-        with _telling_unreachable(), asking_the_hub_itself():
+        with telling_unreachable(), asking_the_hub_itself():
             try:
                 return HubFiles(_with_facts(files, repository, ref.revision, None))
             except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
@@ -252,7 +247,7 @@ class HubSource:
             _log.warning("%s is taken from the cache of datasets: %s", ref, problem)
             return HubEntry(cached, ref, self.token)
         try:
-            with _telling_unreachable():
+            with telling_unreachable():
                 builder = self.open_builder()
                 entry = HubEntry(builder, ref, self.token, verification_mode=self.verification_mode)
         except StockNotFoundError as exc:
@@ -343,7 +338,7 @@ def commit_now(repository: str, revision: str | None) -> tuple[str | None, str]:
     Raises:
         UnreachableError: the Hub is out of reach.
     """
-    with _telling_unreachable(), asking_the_hub_itself():
+    with telling_unreachable(), asking_the_hub_itself():
         try:
             return _api().dataset_info(repository, revision=revision).sha, ""
         except (RepositoryNotFoundError, RevisionNotFoundError) as exc:
@@ -371,30 +366,6 @@ def stock_cached(ref: DatasetRef, arguments: Mapping[str, Any]) -> datasets.Data
         return Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs, **naming)
     except Exception:  # noqa: BLE001  # Stock asks the same question and takes any error for a no.
         return None
-
-
-@contextlib.contextmanager
-def _telling_unreachable() -> Iterator[None]:
-    """Raise as UnreachableError what says that the Hub is out of reach."""
-    try:
-        yield
-    except Exception as exc:
-        if is_unreachable(exc):
-            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from without_frames(
-                exc
-            )
-        raise
-
-
-def is_unreachable(exc: BaseException) -> bool:
-    """Tell whether stock raised *exc* because the Hub was out of reach, or off by a setting.
-
-    huggingface_hub's HTTP client is requests or httpx, by its version; so their errors are known
-    by name.
-    """
-    if isinstance(exc, (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError)):
-        return True
-    return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)
 
 
 def _with_facts(manifest: Manifest, repository: str, revision: str | None, token: Any) -> Manifest:

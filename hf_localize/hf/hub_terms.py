@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import requests
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import build_hf_headers, validate_repo_id
+from huggingface_hub.utils import (
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    build_hf_headers,
+    validate_repo_id,
+)
 
-from hf_localize.errors import RefusedError, UnreachableError
+from hf_localize.errors import RefusedError, UnreachableError, without_frames, without_queries
 from hf_localize.format.manifest import Terms
 from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.http.deadline import within
 from hf_localize.http.retry import retrying
 
 _MAX_SECONDS = 10.0
+_NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
 
 
-def terms_of(dataset_id: str, timeout_seconds: float) -> Terms | None:
-    """Return the Hub's terms for *dataset_id*; None: it has no such dataset.
+def terms_of(dataset_id: str, timeout_seconds: float, repo_type: str = "dataset") -> Terms | None:
+    """Return the Hub's terms for *dataset_id*, or the id of another type of repository; None: it has none.
 
     It is asked with the Hub token in force: of a private dataset that the token may not see it says
     the same as of one that does not exist. A redirect from an old id, or from another letter case,
@@ -33,7 +41,23 @@ def terms_of(dataset_id: str, timeout_seconds: float) -> Terms | None:
         validate_repo_id(dataset_id)
     except HFValidationError:
         return None
-    url = f"{constants.ENDPOINT}/api/datasets/{quote(dataset_id)}"
+    answer = answer_of(f"/api/{repo_type}s/{quote(dataset_id)}", timeout_seconds)
+    code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
+    if answer.ok:
+        return _terms(answer)
+    # Without a token 401 stands for what is not there; with one it says that the token is not valid.
+    if code == "RepoNotFound" or (answer.status_code == 401 and message and "credentials" not in message):
+        return None
+    raise RefusedError(f"{constants.ENDPOINT} answers {answer.status_code} {message or code}".rstrip())
+
+
+def answer_of(path: str, timeout_seconds: float) -> requests.Response:
+    """Return the Hub's answer to a GET request with the Hub token in force.
+
+    Raises:
+        UnreachableError: there was none, or a failure of the server.
+    """
+    url = f"{constants.ENDPOINT}{path}"
     answers: list[requests.Response] = []
 
     def ask() -> None:
@@ -45,14 +69,7 @@ def terms_of(dataset_id: str, timeout_seconds: float) -> Terms | None:
             raise UnreachableError(f"{constants.ENDPOINT} answers {answers[-1].status_code}")
 
     within(_seconds(timeout_seconds), lambda: retrying(url, ask))
-    answer = answers[-1]
-    code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
-    if answer.ok:
-        return _terms(answer)
-    # Without a token 401 stands for what is not there; with one it says that the token is not valid.
-    if code == "RepoNotFound" or (answer.status_code == 401 and message and "credentials" not in message):
-        return None
-    raise RefusedError(f"{constants.ENDPOINT} answers {answer.status_code} {message or code}".rstrip())
+    return answers[-1]
 
 
 def _terms(answer: requests.Response) -> Terms:
@@ -96,3 +113,27 @@ class _Session(requests.Session):
         before, after = str(response.request.url), str(prepared_request.url)
         if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
+
+
+@contextlib.contextmanager
+def telling_unreachable() -> Iterator[None]:
+    """Raise as UnreachableError what says that the Hub is out of reach."""
+    try:
+        yield
+    except Exception as exc:
+        if is_unreachable(exc):
+            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from without_frames(
+                exc
+            )
+        raise
+
+
+def is_unreachable(exc: BaseException) -> bool:
+    """Tell whether stock raised *exc* because the Hub was out of reach, or off by a setting.
+
+    huggingface_hub's HTTP client is requests or httpx, by its version; so their errors are known
+    by name.
+    """
+    if isinstance(exc, (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError)):
+        return True
+    return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)

@@ -34,10 +34,10 @@ from hf_localize.hf.hub import (
     HubFilesSource,
     HubSource,
     canonical_id,
-    is_unreachable,
     stock_cached,
     unreachable,
 )
+from hf_localize.hf.hub_terms import is_unreachable
 from hf_localize.hf.info import check_entry
 from hf_localize.hf.recording import record
 from hf_localize.hf.splits import NeededSplit

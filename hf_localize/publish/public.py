@@ -30,6 +30,7 @@ from hf_localize.format.public_records import (
     require_readable,
 )
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.format.repository import PUBLIC_FOLDER
 from hf_localize.format.zip.writer import PackedZip
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.publish.inspect import sha256_of
@@ -184,14 +185,10 @@ def make_public(
     update_json(
         bucket, PUBLIC_RECORDS_KEY, lambda document: put_record(document, manifest.ref, record), public=True
     )
-    if not _is_public(public_files, PUBLIC_RECORDS_KEY):
-        raise _not_public(bucket, PUBLIC_RECORDS_KEY)
+    if not is_public(public_files, PUBLIC_RECORDS_KEY):
+        raise not_public(bucket, PUBLIC_RECORDS_KEY)
     told = bucket.head_of(zip_key)
-    if (
-        not _is_public(public_files, zip_key)
-        or told is None
-        or told.metadata.get("digest") != manifest.digest
-    ):
+    if not is_public(public_files, zip_key) or told is None or told.metadata.get("digest") != manifest.digest:
         update_json(bucket, PUBLIC_RECORDS_KEY, lambda document: drop_record(document, record), public=True)
         raise _withdrawn(manifest)
     _remove_left_behind(bucket, manifest.ref, read_json(bucket, PUBLIC_RECORDS_KEY), replaced=own_zip)
@@ -313,15 +310,15 @@ def _upload_public(
         made = send_zip(packed, bucket, zip_key, workers, is_damaged=is_damaged)
     except (AccessDeniedError, UnreachableError) as exc:
         raise PublishError(f"the public ZIP could not be uploaded: {exc}") from exc
-    if not _is_public(public_files, zip_key):
+    if not is_public(public_files, zip_key):
         if bucket.head_of(zip_key) is None:
             raise _withdrawn(packed.manifest)
         bucket.delete(zip_key)
-        raise _not_public(bucket, zip_key)
+        raise not_public(bucket, zip_key)
     return made
 
 
-def _is_public(public_files: PublicFiles, key: str) -> bool:
+def is_public(public_files: PublicFiles, key: str) -> bool:
     """Tell whether anybody may read what was just written; where not, after a moment.
 
     Some servers put an object there first, and then its ACL: so also while somebody else writes it.
@@ -363,9 +360,9 @@ def _remove_left_behind(
 
 
 def public_policy(bucket: Bucket) -> str:
-    """Return the bucket policy (JSON) that opens exactly the two public places to everybody."""
+    """Return the bucket policy (JSON) that opens exactly the public places to everybody."""
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
-    places = (PUBLIC_RECORDS_KEY, f"{PUBLIC_ZIP_FOLDER}/*")
+    places = (PUBLIC_RECORDS_KEY, f"{PUBLIC_ZIP_FOLDER}/*", f"{PUBLIC_FOLDER}/*")
     arn = f"arn:aws:s3:::{bucket.address.name}"
     statement = {
         "Sid": "HfLocalizePublicDatasets",
@@ -377,7 +374,8 @@ def public_policy(bucket: Bucket) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)
 
 
-def _not_public(bucket: Bucket, key: str) -> PublishError:
+def not_public(bucket: Bucket, key: str) -> PublishError:
+    """Return the error that says what opens *key* to everybody."""
     return PublishError(
         f"{key} in {bucket.address} can't be read without credentials: the bucket does not honor the "
         "public-read ACL, or the credentials lack s3:PutObjectAcl. Nothing was shared. Add this bucket "

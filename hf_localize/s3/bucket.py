@@ -73,6 +73,8 @@ class Bucket:
         self.heeds_conditions: bool | None = None
         #: Whether an answer has told that what is replaced or removed is kept as a former version.
         self.keeps_versions = False
+        #: Whether the bucket has no ACLs at all: then none is tried again.
+        self._has_no_acls = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.address,)
@@ -181,21 +183,37 @@ class Bucket:
         Returns:
             Why the ACL could not be set, or None.
         """
+        if self._has_no_acls:
+            write({})
+            return None
         try:
             write({"ACL": "public-read"})
         except (AclsDisabledError, NotPermittedError, RefusedError) as exc:
+            self._has_no_acls = isinstance(exc, AclsDisabledError)
             write({})
             return exc
         return None
 
-    def put_file(self, key: str, data: Any, sha256: str) -> None:
-        """Write one small object, whose *sha256* (hex) is signed and recorded."""
+    def put_file(self, key: str, data: Any, sha256: str, *, public: bool = False) -> None:
+        """Write one small object, whose *sha256* (hex) is signed and recorded.
+
+        Args:
+            public: as for :meth:`put`.
+        """
         headers = {"x-amz-content-sha256": sha256, "x-amz-meta-sha256": sha256, **self.connection.encrypting}
         if self.connection.knows_checksums:
             headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         else:
             headers["Content-MD5"] = content_md5(data)
-        self.connection.request(key, "PutObject", lambda wire, name: wire.put(name, data, headers))
+
+        def write(acl: Mapping[str, str]) -> None:
+            sent = headers | ({"x-amz-acl": acl["ACL"]} if acl else {})
+            self.connection.request(key, "PutObject", lambda wire, name: wire.put(name, data, sent))
+
+        if public:
+            self.publicly(write)
+        else:
+            write({})
 
     def delete(self, key: str) -> None:
         """Remove one object; success where there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
@@ -19,12 +19,15 @@ from hf_localize.transfer.parts import PART_BYTES, Buffers, most_at_once
 from hf_localize.transfer.workers import WorkerPool
 
 
-def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *, workers: int) -> None:
+def send_files(
+    files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *, workers: int, public: bool = False
+) -> None:
     """Send each file to its key, several at a time. Only what matches its record is published.
 
     Args:
         files: record, file and key of each.
         workers: the most requests that are under way at the same time; fewer where files are large.
+        public: give the objects the ``public-read`` ACL where that is possible.
 
     Raises:
         IntegrityError: a file differs from its record. The object is not made.
@@ -39,7 +42,7 @@ def send_files(files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *,
     files = list(files)
     held = max((_part_bytes(record) for record, _, _ in files), default=0)
     pool, buffers = WorkerPool(next_piece, most_at_once(workers, held)), Buffers()
-    pieces = _send_pieces([_Outgoing(*file, bucket, pool, buffers) for file in files])
+    pieces = _send_pieces([_Outgoing(*file, bucket, pool, buffers, public=public) for file in files])
     pool.run()
 
 
@@ -56,8 +59,17 @@ class _Outgoing:
     """A file on its way into a bucket. Its parts are read and hashed in order, and sent in any."""
 
     def __init__(
-        self, record: FileRecord, path: Path, key: str, bucket: Bucket, pool: WorkerPool, buffers: Buffers
+        self,
+        record: FileRecord,
+        path: Path,
+        key: str,
+        bucket: Bucket,
+        pool: WorkerPool,
+        buffers: Buffers,
+        *,
+        public: bool,
     ) -> None:
+        self._public = public
         self.record = record
         self._path = path
         self._key = key
@@ -89,7 +101,10 @@ class _Outgoing:
             raise self._differs()
         note = counter(self.record.path)
         with sending(note):
-            self._pool.retrying(self._key, lambda: self._bucket.put_file(self._key, data, self.record.sha256))
+            self._pool.retrying(
+                self._key,
+                lambda: self._bucket.put_file(self._key, data, self.record.sha256, public=self._public),
+            )
         note(len(data))
         return len(data)
 
@@ -97,10 +112,12 @@ class _Outgoing:
         with self._lock:
             if self._upload is None:
                 self._source = open(self._path, "rb", buffering=0)  # noqa: SIM115  # Closed with the last part.
-                self._upload = resume_upload(
-                    self._bucket.connection, self._key, part_bytes, metadata={"sha256": self.record.sha256}
-                )
+                if self._public:
+                    self._bucket.publicly(self._begin)
+                else:
+                    self._begin({})
             assert self._source is not None
+            assert self._upload is not None
             upload = self._upload
             number = self._read_bytes // part_bytes + 1
             left = self.record.size_bytes - self._read_bytes
@@ -130,6 +147,12 @@ class _Outgoing:
                 raise self._differs()
             self._pool.retrying(self._key, lambda: upload.complete(self._parts))
         return len(data)
+
+    def _begin(self, acl: Mapping[str, str]) -> None:
+        metadata, part_bytes = {"sha256": self.record.sha256}, _part_bytes(self.record)
+        self._upload = resume_upload(
+            self._bucket.connection, self._key, part_bytes, metadata=metadata, acl=acl
+        )
 
     def _differs(self) -> IntegrityError:
         return IntegrityError(

@@ -28,6 +28,7 @@ from hf_localize.format.refs import (
     ref_of_index_key,
     safe_part,
 )
+from hf_localize.format.repository import PRIVATE_FOLDER
 from hf_localize.http.retry import reread
 from hf_localize.progress import task
 from hf_localize.s3.bucket import Bucket
@@ -36,6 +37,7 @@ from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, alternatives
 from hf_localize.sources.original_index import KEY as PRIVATE_INDEX_KEY
 from hf_localize.sources.original_index import refs_by_folder
+from hf_localize.sources.repositories import RemoteRepositories
 from hf_localize.transfer.fetch import fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
 from hf_localize.transfer.workers import run_all
@@ -215,6 +217,28 @@ class PrivateSource:
     def _unindexed(self, folder: str, manifest: Manifest, etags: str = "") -> BucketEntry:
         digest = hashlib.sha256(f"{manifest.digest}{etags}".encode()).hexdigest()
         return BucketEntry(self.bucket, IndexEntry(manifest, folder), digest, self.workers, is_indexed=False)
+
+
+def repositories_in(bucket: Bucket) -> RemoteRepositories | None:
+    """Return the repositories in the team's bucket; None: there are no credentials for it."""
+    if not bucket.has_credentials:
+        _log.debug("%s is not asked: %s", bucket.address, bucket.missing_credentials)
+        return None
+
+    def read(key: str) -> bytes | None:
+        try:
+            return bucket.get(key)
+        except NotPermittedError as exc:  # So a missing key is answered where keys may not be listed.
+            _log.debug("%s: not here, or not permitted: %s", key, exc)
+            return None
+
+    def open_range(key: str, start: int, stop: int | None) -> io.RawIOBase:
+        try:
+            return bucket.open_range(key, start, stop)
+        except FileNotFoundError as exc:
+            raise IntegrityError(f"{key} is missing: {exc}") from exc
+
+    return RemoteRepositories(NAME, PRIVATE_FOLDER, read, open_range)
 
 
 def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:

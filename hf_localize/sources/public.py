@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import logging
 import shutil
 import zipfile
 from collections.abc import Collection
@@ -19,16 +20,20 @@ from hf_localize.format.files import hash_file
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.public_records import PublicRecord, read_records, usable_records
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
+from hf_localize.format.repository import PUBLIC_FOLDER
+from hf_localize.format.sealed_json import MAX_JSON_BYTES
 from hf_localize.format.zip import reader
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.http.retry import reread, retrying
 from hf_localize.progress import Item, counter, task
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, alternatives
+from hf_localize.sources.repositories import RemoteRepositories
 from hf_localize.transfer.disk_space import require_room
 from hf_localize.transfer.fetch import OpenRange, fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
 
+_log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["public"]
 _MAX_RECORDS_BYTES = 64 << 20
 #: A ZIP of the original tool has no manifest that bounds what it may unpack to.
@@ -248,3 +253,16 @@ def _open_foreign(archive: zipfile.ZipFile, name: str, start: int, _stop: int | 
     member = archive.open(name)
     member.seek(start)
     return cast("io.RawIOBase", member)  # ZipExtFile reads like one.
+
+
+def public_repositories(public_files: PublicFiles) -> RemoteRepositories:
+    """Return the public repositories, which are read without credentials."""
+
+    def read(key: str) -> bytes | None:
+        try:
+            return public_files.get(key, limit_bytes=MAX_JSON_BYTES)
+        except AccessDeniedError as exc:  # So some servers answer for a key that is missing.
+            _log.debug("%s: not here, or not permitted: %s", key, exc)
+            return None
+
+    return RemoteRepositories(NAME, PUBLIC_FOLDER, read, public_files.open_range)

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+import functools
+import io
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar, cast
 
-from hf_localize.format.repository import Repository, RepositoryFile, RepositoryRefs, Snapshot
+from hf_localize.errors import (
+    AccessDeniedError,
+    HfLocalizeError,
+    IntegrityError,
+    UnreachableError,
+)
+from hf_localize.format.manifest import FileRecord
+from hf_localize.format.repository import (
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    Snapshot,
+    read_refs,
+    read_snapshot,
+)
+from hf_localize.http.retry import reread
+from hf_localize.progress import task
+from hf_localize.store.repositories import LocalRepositories
+from hf_localize.transfer.fetch import fetch_files
+from hf_localize.transfer.remote_file import RemoteFile, range_reader
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+#: Who reads so much at once reads all of it.
+_READ_ON_BYTES = 1 << 20
+#: How many snapshots of complete repositories are kept in memory: one of 100,000 files is read in a second.
+_MAX_KEPT = 8
+_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 
 
 class Repositories(Protocol):
@@ -32,3 +64,221 @@ class Repositories(Protocol):
 
     def localize(self, snapshot: Snapshot, paths: Collection[str]) -> Mapping[str, Path]:
         """Bring files of *snapshot* into the local store, verified, and return where each lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRepositories:
+    """The repositories in a bucket, or those that are public."""
+
+    name: str
+    folder: str
+    read: Callable[[str], bytes | None]
+    open_range: Callable[[str, int, int | None], io.RawIOBase]
+
+    def refs(self, repository: Repository) -> RepositoryRefs | None:
+        """Return the refs of *repository*; None: it is not here."""
+        return self._parsed(repository.refs_path, lambda data, key: read_refs(data, key, repository))
+
+    def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
+        """Return the snapshot of *commit*; None: it is not here."""
+        path = repository.snapshot_path(commit)
+        return self._parsed(path, lambda data, key: read_snapshot(data, key, repository, commit))
+
+    def open_blob(self, sha256: str, start: int, stop: int | None) -> io.RawIOBase:
+        """Return bytes of the file with that sha256 for one reading."""
+        return self.open_range(f"{self.folder}/blobs/{sha256[:2]}/{sha256}", start, stop)
+
+    def _parsed(self, path: str, parse: Callable[[bytes, str], _T]) -> _T | None:
+        key = f"{self.folder}/{path}"
+
+        def read() -> _T | None:
+            data = self.read(key)
+            return None if data is None else parse(data, f"{key} ({self.name})")
+
+        return reread(read)
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryTiers:
+    """Repositories of the local store and of places elsewhere, in the order in which they are asked."""
+
+    local: LocalRepositories
+    #: Functions, so that a hit in the store loads no network library.
+    places: tuple[Callable[[], LocalRepositories | RemoteRepositories | None], ...]
+    workers: int
+    _kept: dict[tuple[Repository, str], Snapshot] = field(default_factory=dict, compare=False, repr=False)
+
+    def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
+        """Return the refs of the first place that knows *revision*, with those of the places before it.
+
+        Raises:
+            UnreachableError: no place knows it, and one of them gave no answer.
+        """
+        found: RepositoryRefs | None = None
+        problems: list[HfLocalizeError] = []
+        for place in self._asked(problems):
+            with _noting(place.name, problems):
+                refs = place.refs(repository)
+                found = found if refs is None else refs.merged(found)
+                if found is not None and found.resolve(revision) is not None:
+                    return found
+        _raise_if_any(problems, repository)
+        return found
+
+    def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
+        """Return the snapshot of *commit*; where it is partial, with what others have besides.
+
+        Raises:
+            UnreachableError: no place has it, and one of them gave no answer.
+        """
+        if (kept := self._kept.get((repository, commit))) is not None:
+            return kept
+        found: Snapshot | None = None
+        problems: list[HfLocalizeError] = []
+        for place in self._asked(problems):
+            with _noting(place.name, problems):
+                snapshot = place.snapshot(repository, commit)
+                found = found if snapshot is None else snapshot.merged(found)
+                if found is not None and found.is_complete:
+                    self._keep(found)
+                    return found
+        if found is None:
+            _raise_if_any(problems, repository)
+        return found
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        if len(self._kept) >= _MAX_KEPT:
+            self._kept.clear()
+        self._kept[snapshot.repository, snapshot.commit] = snapshot
+
+    def local_path(self, file: RepositoryFile) -> Path | None:
+        """Return where *file* lies in the local store; None: it is not there."""
+        return self.local.local_path(file)
+
+    def open(self, file: RepositoryFile, start: int = 0, stop: int | None = None) -> BinaryIO:
+        """Open the bytes of *file* from *start* to before *stop*, read where they lie.
+
+        The read that meets the end of a whole file raises IntegrityError if it is not as recorded.
+
+        Raises:
+            UnreachableError: no place gives them.
+        """
+        stop = file.size_bytes if stop is None else min(stop, file.size_bytes)
+        path = self.local.local_path(file)
+        if path is not None:
+            source = open(path, "rb")  # noqa: SIM115  # The caller closes it.
+            source.seek(start)
+            is_to_end = stop == file.size_bytes
+            return source if is_to_end else cast("BinaryIO", _Part(source, max(0, stop - start)))
+        is_whole = (start, stop) == (0, file.size_bytes)
+        record = FileRecord(file.path, stop, file.sha256 if is_whole else "")
+        remote = RemoteFile(record, range_reader(self._open_anywhere, file.sha256), "the repository")
+        remote.seek(start)
+        if stop - start >= _READ_ON_BYTES:
+            remote.read_on()
+        stream = io.BufferedReader(remote)
+        if stop > start:
+            stream.peek(1)  # Whoever has none of it says so now.
+        return cast("BinaryIO", stream)
+
+    def _open_anywhere(self, sha256: str, start: int, stop: int | None) -> io.RawIOBase:
+        problems: list[HfLocalizeError] = []
+        for place in self._remote(problems):
+            with _noting(place.name, problems):
+                return place.open_blob(sha256, start, stop)
+        _raise_if_any(problems, sha256)
+        raise UnreachableError(f"no source has the file with sha256 {sha256}")
+
+    def localize(self, snapshot: Snapshot, paths: Collection[str]) -> Mapping[str, Path]:
+        """Bring files of *snapshot* into the local store, verified, and return where each lies.
+
+        The snapshot is stored too, as it is, so that its list of files is known from then on.
+
+        Raises:
+            FileNotFoundError: the snapshot has no such file.
+            UnreachableError: no place gives what is missing.
+            StoreError: the store can't be written.
+        """
+        wanted = set(paths)
+        files = [file for file in snapshot.files if file.path in wanted]
+        if len(files) < len(wanted):
+            absent = min(wanted - {file.path for file in files})
+            raise FileNotFoundError(f"{snapshot.repository} at {snapshot.commit} has no file {absent}")
+        self._bring(snapshot.repository, files)
+        present = self.local.snapshot(snapshot.repository, snapshot.commit)
+        if present is None or not present.is_complete:
+            self.local.keep(snapshot, self._refs_elsewhere(snapshot))
+        return {file.path: path for file in files if (path := self.local.local_path(file)) is not None}
+
+    def _bring(self, repository: Repository, files: Collection[RepositoryFile]) -> None:
+        problems: list[HfLocalizeError] = []
+        for place in self._remote(problems):
+            missing = self.local.missing(files)
+            if not missing:
+                return
+            with _noting(place.name, problems):
+                self.local.bring(missing, functools.partial(self._fetch, place))
+        if missing := self.local.missing(files):
+            _raise_if_any(problems, repository)
+            raise UnreachableError(f"no source has {missing[0].path} of {repository}")
+
+    def _fetch(self, place: RemoteRepositories, files: Collection[RepositoryFile], folder: Path) -> None:
+        records = [FileRecord(file.sha256, file.size_bytes, file.sha256) for file in files]
+        with task("Fetching", f"files from {place.name}", records):
+            fetch_files(records, place.open_blob, folder, workers=self.workers)
+
+    def _refs_elsewhere(self, snapshot: Snapshot) -> RepositoryRefs | None:
+        problems: list[HfLocalizeError] = []
+        for place in self._remote(problems):
+            with _noting(place.name, problems):
+                if (refs := place.refs(snapshot.repository)) is not None and snapshot.commit in refs.commits:
+                    return refs
+        return None
+
+    def _asked(self, problems: list[HfLocalizeError]) -> Iterator[LocalRepositories | RemoteRepositories]:
+        for make in self.places:
+            place = None
+            with _noting("a source", problems):
+                place = make()
+            if place is not None:
+                yield place
+
+    def _remote(self, problems: list[HfLocalizeError]) -> Iterator[RemoteRepositories]:
+        return (place for place in self._asked(problems) if isinstance(place, RemoteRepositories))
+
+
+class _Part(io.BufferedIOBase):
+    """The next bytes of a file, and no more."""
+
+    def __init__(self, source: BinaryIO, left: int) -> None:
+        self._source, self._left = source, left
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to *size* bytes."""
+        data = self._source.read(self._left if size is None or size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+        super().close()
+
+
+@contextlib.contextmanager
+def _noting(name: str, problems: list[HfLocalizeError]) -> Iterator[None]:
+    """Note why a place can't tell, and go on with the next."""
+    try:
+        yield
+    except _FAILURES as exc:
+        _log.debug("%s: %s", name, exc)
+        problems.append(exc)
+
+
+def _raise_if_any(problems: list[HfLocalizeError], what: object) -> None:
+    if problems:
+        raise UnreachableError(f"{what}: {'; '.join(map(str, problems))}") from problems[0]

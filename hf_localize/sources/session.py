@@ -20,6 +20,8 @@ from hf_localize.store.store import Store
 if TYPE_CHECKING:
     from hf_localize.http.public_files import PublicFiles
     from hf_localize.s3.bucket import Bucket
+    from hf_localize.sources.repositories import RemoteRepositories, RepositoryTiers
+    from hf_localize.store.repositories import LocalRepositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,11 @@ class Session:
         return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds, lock)
 
     @property
+    def repositories(self) -> RepositoryTiers:
+        """Return the repositories of the store and of the enabled sources, without the Hub."""
+        return _repositories(self.settings)
+
+    @property
     def lock(self) -> Lock | None:
         """Return what the lock file names that is in force, or None; raises LockError if it can't be read."""
         return None if self.settings.lock is None else read_lock(self.settings.lock)
@@ -196,6 +203,29 @@ def _bucket(settings: Settings) -> Bucket:
     from hf_localize.s3.bucket import Bucket
 
     return Bucket(settings)
+
+
+@functools.lru_cache(maxsize=8)
+def _repositories(settings: Settings) -> RepositoryTiers:
+    from hf_localize.sources.repositories import RepositoryTiers
+    from hf_localize.store.repositories import LocalRepositories
+
+    session = Session(settings)
+    local = LocalRepositories(session.store)
+
+    def make(kind: str) -> LocalRepositories | RemoteRepositories | None:
+        if kind == "s3" and settings.s3_bucket_name:
+            from hf_localize.sources.bucket import repositories_in
+
+            return repositories_in(session.bucket)
+        if kind == "public" and (settings.s3_bucket_name or settings.public_url):
+            from hf_localize.sources.public import public_repositories
+
+            return public_repositories(session.public_files)
+        return local if kind == "local" else None
+
+    places = tuple(functools.partial(make, kind) for kind in session.enabled)
+    return RepositoryTiers(local, places, settings.max_concurrency)
 
 
 def current_session() -> Session:

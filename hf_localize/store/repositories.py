@@ -1,0 +1,214 @@
+"""Repositories in the local store: ``.hgloc/blobs`` has their files, ``.hgloc/repositories`` the rest.
+
+A snapshot can name files that are not here yet: which are here tells the folder of blobs alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from hf_localize.errors import InvalidRefError
+from hf_localize.format.manifest import FileRecord
+from hf_localize.format.repository import (
+    REPO_TYPES,
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    Snapshot,
+    is_commit_sha,
+    merge_refs,
+    read_refs,
+    read_snapshot,
+    snapshot_bytes,
+)
+from hf_localize.format.sealed_json import json_bytes, parse_json
+from hf_localize.store.integrity import problem_with
+from hf_localize.store.staging import incoming_folder, lock, staging_folder, writing
+from hf_localize.store.store import Store, reading
+from hf_localize.transfer.flushing import flush, flush_tree
+from hf_localize.transfer.workers import run_all
+
+#: What is fetched in moments is not worth a lock and what resumes it.
+_SMALL_BYTES = 16 << 20
+_WORKERS = 16
+#: Brings files into a folder, each under its sha256, verified.
+Fetch = Callable[[Collection[RepositoryFile], Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRepositories:
+    """The repositories in a store. Reading takes no lock and writes nothing."""
+
+    store: Store
+    name: str = "local store"
+
+    def refs(self, repository: Repository) -> RepositoryRefs | None:
+        """Return the refs of *repository*, with the commits of which there are snapshots; None: none."""
+        with reading(self.store.path):
+            commits = tuple(sorted(self._commits(repository)))
+            path = self._path(repository.refs_path)
+            try:
+                refs = read_refs(path.read_bytes(), str(path), repository)
+            except FileNotFoundError:
+                return RepositoryRefs(repository, commits=commits) if commits else None
+            return replace(refs, commits=commits)
+
+    def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
+        """Return the snapshot of *commit*; None: it is not here."""
+        path = self._path(repository.snapshot_path(commit))
+        with reading(self.store.path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        return read_snapshot(data, str(path), repository, commit)
+
+    def all(self) -> list[Repository]:
+        """Return the repositories that are here, sorted."""
+        found = []
+        with reading(self.store.path):
+            for repo_type in REPO_TYPES:
+                for name in _names(self._path(f"repositories/{repo_type}")):
+                    with contextlib.suppress(InvalidRefError):  # Somebody else's folder.
+                        found.append(Repository(repo_type, unquote(name)))
+        return [repository for repository in found if self.refs(repository) is not None]
+
+    def local_path(self, file: RepositoryFile) -> Path | None:
+        """Return where *file* lies; None: it is not here, or not whole."""
+        path = self._path(file.blob_path)
+        record = FileRecord(file.path, file.size_bytes, file.sha256)
+        return None if problem_with(path, record, deep=self.store.verifies_hashes) else path
+
+    def missing(self, files: Collection[RepositoryFile]) -> list[RepositoryFile]:
+        """Return those of *files* that are not here, one of each content."""
+        unique = {file.sha256: file for file in files}
+        return [file for file in unique.values() if self.local_path(file) is None]
+
+    def bring(self, files: Collection[RepositoryFile], fetch: Fetch) -> None:
+        """Have *fetch* bring those of *files* that are missing. What was interrupted is resumed."""
+        files = self.missing(files)
+        if not files:
+            return
+        if sum(file.size_bytes for file in files) < _SMALL_BYTES:
+            folders = incoming_folder(self.store, "blobs")
+        else:
+            names = "".join(sorted(file.sha256 for file in files))
+            folders = staging_folder(self.store, f"blobs-{hashlib.sha256(names.encode()).hexdigest()[:16]}")
+        with folders as folder:
+            missing = self.missing(files)  # Another process may have had the lock before.
+            fetch(missing, folder)
+            self.take(folder, missing)
+
+    def take(self, folder: Path, files: Collection[RepositoryFile]) -> None:
+        """Make the verified *files* of *folder*, each named by its sha256, blobs: flush and rename them."""
+        flush_tree(folder)
+        with writing(self.store):
+            parents = {self._made(Path(file.blob_path).parent.as_posix()) for file in files}
+            for file in files:
+                # It takes the place of the same bytes, or of what is damaged.
+                os.replace(folder / file.sha256, self._path(file.blob_path))
+            run_all(flush, sorted(parents), workers=_WORKERS)
+
+    def keep(self, snapshot: Snapshot, refs: RepositoryRefs | None) -> Path:
+        """Write *snapshot*, with what is here of it, and then the refs; return where the snapshot is."""
+        repository, path = snapshot.repository, self._path(snapshot.repository.snapshot_path(snapshot.commit))
+        with writing(self.store), self._changing(repository):
+            folder = self._made(repository.folder)
+            present = self.snapshot(repository, snapshot.commit)
+            merged = snapshot.merged(present)
+            if merged != present:
+                _write(path, snapshot_bytes(merged))
+            if refs is not None:
+                self._update_refs(refs)
+            flush(folder)
+        return path
+
+    def remove(self, repository: Repository, commits: Collection[str]) -> None:
+        """Remove the refs if no other commit is here, the snapshots, then the blobs that no other names."""
+        with writing(self.store), self._changing(repository):
+            gone = {f.sha256: f for commit in commits for f in self._files(repository, commit)}
+            path = self._path(repository.refs_path)
+            if set(commits) >= set(self._commits(repository)):
+                path.unlink(missing_ok=True)
+            for commit in commits:
+                self._path(repository.snapshot_path(commit)).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # It is not empty.
+                path.parent.rmdir()
+        for blob in gone.keys() - self._named():
+            self._path(gone[blob].blob_path).unlink(missing_ok=True)
+
+    def _named(self) -> set[str]:
+        """Return the sha256 of all files that snapshots name."""
+        return {
+            file.sha256
+            for repository in self.all()
+            for commit in self._commits(repository)
+            for file in self._files(repository, commit)
+        }
+
+    def _files(self, repository: Repository, commit: str) -> tuple[RepositoryFile, ...]:
+        snapshot = self.snapshot(repository, commit)
+        return () if snapshot is None else snapshot.files
+
+    def _update_refs(self, refs: RepositoryRefs) -> None:
+        path = self._path(refs.repository.refs_path)
+        document = {}
+        with contextlib.suppress(FileNotFoundError):
+            document = parse_json(path.read_bytes(), str(path))
+        if merge_refs(document, refs, str(path)):
+            _write(path, json_bytes(document))
+
+    def _commits(self, repository: Repository) -> Iterator[str]:
+        names = _names(self._path(repository.folder))
+        return (commit for name in names if is_commit_sha(commit := name.removesuffix(".json")))
+
+    def _path(self, path: str) -> Path:
+        return self.store.path / ".hgloc" / path
+
+    def _made(self, path: str) -> Path:
+        """Make a folder below ``.hgloc``, for all who may write to the store."""
+        kind, *names = path.split("/")
+        folder = self.store.places.work(kind, is_private=False)
+        shared = self.store.places.shared_mode
+        for name in names:
+            folder /= name
+            if not folder.is_dir():
+                folder.mkdir(exist_ok=True)
+                if shared:
+                    folder.chmod(stat.S_IMODE(folder.stat().st_mode) | shared)
+        return folder
+
+    @contextlib.contextmanager
+    def _changing(self, repository: Repository) -> Iterator[None]:
+        name = hashlib.sha256(repository.folder.encode()).hexdigest()[:16]
+        with lock(self.store, f"repository-{name}"):
+            yield
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Have *data* appear at *path* as a whole."""
+    part = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
