@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hf_localize.api.listing import list_local_datasets, list_public_datasets, list_s3_datasets
     from hf_localize.api.lock import download_locked, lock_datasets
     from hf_localize.api.preview import preview_dataset
+    from hf_localize.api.repositories import download_repository, sync_local_repository_to_s3
     from hf_localize.api.upkeep import (
         prune_datasets,
         remove_dataset,
@@ -53,6 +54,7 @@ __all__ = [
     "download_dataset",
     "download_datasets",
     "download_locked",
+    "download_repository",
     "explain_dataset",
     "install",
     "installed",
@@ -71,6 +73,7 @@ __all__ = [
     "repair_dataset",
     "sync_local_dataset_to_s3",
     "sync_local_datasets_to_s3",
+    "sync_local_repository_to_s3",
     "uninstall",
     "verify_dataset",
     "withdraw_dataset",
@@ -87,6 +90,7 @@ _HOMES = {
     "preview_dataset": "api.preview",
     **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "api.listing"),
     **dict.fromkeys(("diff_datasets", "list_outdated"), "api.compare"),
+    **dict.fromkeys(("download_repository", "sync_local_repository_to_s3"), "api.repositories"),
     "diagnose": "api.doctor",
     **dict.fromkeys(("download_locked", "lock_datasets"), "api.lock"),
     **dict.fromkeys(("Download", "download_datasets", "sync_local_datasets_to_s3"), "api.batch"),

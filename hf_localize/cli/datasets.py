@@ -19,6 +19,7 @@ from hf_localize.cli.options import (
     NO_CHECKS,
     NO_UPLOAD,
     ONE_DATASET,
+    REPO_TYPE,
     REVISION,
     SHARE_RESTRICTED,
     TRUST_REMOTE_CODE,
@@ -26,14 +27,17 @@ from hf_localize.cli.options import (
     fail,
 )
 from hf_localize.cli.output import named, say, show, show_json
+from hf_localize.errors import HfLocalizeError
 
 if TYPE_CHECKING:
     from hf_localize.api.batch import Download, Sync
     from hf_localize.format.refs import DatasetRef
+    from hf_localize.format.repository import RepoType
 
 
 @command()
 @ANY_DATASET_IDS
+@REPO_TYPE
 @CONFIG_NAMES
 @click.option("--all-configs", is_flag=True, help="Download every config of the repository.")
 @REVISION
@@ -54,6 +58,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Replace older commits by the newest on the Hub; without DATASET_ID, of all outdated datasets.",
 )
+@click.option(
+    "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
+)
+@click.option(
+    "--include", multiple=True, metavar="PATTERN", help="With files as they are: only files that match."
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="With files as they are: leave these out.")
 @TRUST_REMOTE_CODE
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
@@ -66,10 +77,14 @@ def download(
     all_configs: bool,
     from_file: str | None,
     locked: str | None,
+    repo_type: str,
+    files_only: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Download datasets into the local store and upload them to the bucket.
+    """Download datasets, models or Spaces into the local store and upload them to the bucket.
 
     Each DATASET_ID is looked for in the local store, the private bucket, the public ZIPs and the Hub, in
     this order. With credentials, it is also uploaded to the bucket, unless the bucket has it. Prints the
@@ -78,6 +93,13 @@ def download(
 
     Example: hg-localize download openai/gsm8k --name main --make-public
     """
+    if repo_type != "dataset" or files_only or include or exclude:
+        others = ("trust_remote_code", "keep_files", "update", "verification_mode")
+        if any([config_names, all_configs, from_file, locked, *map(options.pop, others)]):
+            raise click.UsageError("Files as they are have no configs; only --revision chooses among them.")
+        chosen = {"repo_type": repo_type, "include": include, "exclude": exclude}
+        _download_files(dataset_ids, as_json, **chosen, **options)
+        return
     if all_configs and config_names:
         raise click.UsageError("--all-configs and --name exclude each other.")
     if locked is not None:
@@ -102,6 +124,24 @@ def download(
         _show(download_datasets(dataset_ids, names, all_configs=all_configs, **options), as_json)
     else:
         _download_one(dataset_ids[0], config_names[0] if config_names else None, as_json, **options)
+
+
+def _download_files(repo_ids: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    if not repo_ids:
+        raise click.UsageError("say what: DATASET_ID...")
+    from hf_localize.api.batch import Download, failed
+    from hf_localize.api.repositories import download_repository
+    from hf_localize.format.refs import DatasetRef
+
+    results = []
+    for repo_id in repo_ids:
+        ref = DatasetRef(repo_id, None, options["revision"])
+        try:
+            path = download_repository(repo_id, **options).message_or_path
+            results.append(Download(*ref.parts, path=path))
+        except (HfLocalizeError, OSError) as exc:
+            results.append(failed(Download, ref, exc))
+    _show(results, as_json)
 
 
 def _refuse_with_locked(others: Any, **options: Any) -> None:
@@ -193,12 +233,16 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 @command("sync-local-to-s3")
 @ANY_DATASET_ID
 @click.option("--all", "-a", "is_all", is_flag=True, help="Upload everything in the local store.")
+@REPO_TYPE
+@click.option("--files-only", is_flag=True, help="Upload the files of the repository as they are.")
 @NAME
 @REVISION
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
-def sync_local_to_s3(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
-    """Upload datasets from the local store to the bucket.
+def sync_local_to_s3(
+    dataset_id: str | None, is_all: bool, repo_type: RepoType, files_only: bool, as_json: bool, **options: Any
+) -> None:
+    """Upload datasets, or files of a repository, from the local store to the bucket.
 
     A dataset that the bucket has with the same content is skipped; other content is replaced. With --all,
     several are uploaded in parallel, and a failure does not stop the others. Run the same command again to
@@ -215,9 +259,17 @@ def sync_local_to_s3(dataset_id: str | None, is_all: bool, as_json: bool, **opti
             raise click.UsageError("--all is every config and revision that is here")
         _show(sync_local_datasets_to_s3(**options), as_json, "uploads")
         return
-    from hf_localize.api.datasets import sync_local_dataset_to_s3
+    if repo_type != "dataset" or files_only:
+        if options["config_name"]:
+            raise click.UsageError("files as they are have no configs")
+        from hf_localize.api.repositories import sync_local_repository_to_s3
 
-    done = sync_local_dataset_to_s3(dataset_id, **options).message_or_path
+        how = {name: value for name, value in options.items() if name != "config_name"}
+        done = sync_local_repository_to_s3(dataset_id, repo_type=repo_type, **how).message_or_path
+    else:
+        from hf_localize.api.datasets import sync_local_dataset_to_s3
+
+        done = sync_local_dataset_to_s3(dataset_id, **options).message_or_path
     if as_json:
         from hf_localize.api.batch import Sync
 

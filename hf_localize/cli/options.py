@@ -86,6 +86,12 @@ CONFIG_NAMES = click.option(
 )
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
 ONE_DATASET, ANY_DATASET = together(DATASET_ID, NAME, REVISION), together(ANY_DATASET_ID, NAME, REVISION)
+REPO_TYPE = click.option(
+    "--repo-type",
+    type=click.Choice(("dataset", "model", "space")),
+    default="dataset",
+    help="Type of the repository. Models and Spaces are stored as the files they are.",
+)
 MAKE_PUBLIC = click.option(
     "--make-public/--no-make-public",
     default=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hf_localize.api.repositories import download_repository
 from hf_localize.format.repository import Repository, RepositoryRefs, RepoType, Snapshot
 from hf_localize.sources.session import current_session
-from tests.conftest import Desk
+from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 
 WEIGHTS = os.urandom(40_000)
@@ -87,3 +88,20 @@ def test_a_repository_is_used_without_the_hub(hosted: LoopbackHub, desk: Desk, r
         desk.set(HGLOC_OFFLINE="1")
         assert _content(_found(repo_type)[1]) == expected
         desk.set(HGLOC_OFFLINE="0")
+
+
+def test_the_commands_download_and_sync_files_as_they_are(hosted: LoopbackHub, desk: Desk) -> None:
+    desk.publisher()
+    ran = run_cli("download", "team/one", "--repo-type", "space", "--no-s3-upload", "--include", "*.json")
+    assert ran.returncode == 0, ran.stderr
+    assert Path(ran.stdout.strip()).is_relative_to(desk.store)
+    assert desk.bucket_keys() == []
+    ran = run_cli("sync-local-to-s3", "team/one", "--repo-type", "space", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)[0]["error"] is None
+    assert [key for key in desk.bucket_keys() if "/repositories/space/team%2Fone/" in key]
+    ran = run_cli("download", "team/one", "team/none", "--files-only", "--json")
+    one, none = json.loads(ran.stdout)
+    assert (one["error"], none["error_kind"], ran.returncode) == (None, "not found", 3)
+    for wrong in (("--name", "x"), ("--update",), ("--no-checks",)):
+        assert run_cli("download", "team/one", "--files-only", *wrong).returncode == 2

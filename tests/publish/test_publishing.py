@@ -253,7 +253,8 @@ def test_make_public_where_acls_are_disabled_fails_with_the_policy_that_would_he
     policy = ran.stderr[ran.stderr.index("{") : ran.stderr.rindex("}") + 1]
     arn = f"arn:aws:s3:::{desk.bucket}"
     (statement,) = json.loads(policy)["Statement"]
-    assert statement["Resource"] == [f"{arn}/public_datasets.json", f"{arn}/public_datasets_zip/*"]
+    places = ("public_datasets.json", "public_datasets_zip/*", "public_repositories/*")
+    assert statement["Resource"] == [f"{arn}/{place}" for place in places]
     assert [k for k in desk.bucket_keys() if "public" in k] == []
     desk.client().put_bucket_policy(Bucket=desk.bucket, Policy=policy)
     assert run_cli("sync-local-to-s3", "org/x", "--make-public").returncode == 0

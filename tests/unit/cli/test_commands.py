@@ -38,9 +38,12 @@ def test_the_options_are_those_of_the_specification() -> None:
     keep = {"--keep-files", "--no-keep-files"}
     many = {"dataset_ids", "--all-configs"}
     others = {"--from-file", "--locked", "--update", "--no-checks"}
-    assert options["download"] == (ref - {"dataset_id"}) | many | public | upload | trust | keep | others
+    files = {"--repo-type", "--files-only"}
+    assert options["download"] == (
+        (ref - {"dataset_id"}) | many | public | upload | trust | keep | others | files
+    ) | {"--include", "--exclude"}
     assert options["register"] == ref | public | upload | keep | {"path"}
-    assert options["sync-local-to-s3"] == ref | public | {"--all", "-a"}
+    assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a"}
     assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
     assert options["outdated"] == ref | {"--all", "-a", "--s3"}
     assert options["lock"] == (ref - {"dataset_id"}) | trust | {
