@@ -35,7 +35,8 @@ _MAX_SNAPSHOT_BYTES = 5_000_000
 _PLAIN_BYTES = 128 << 10
 _MAX_PATH_BYTES = 4096
 #: What can't be in a path on any system: control characters, and a parent folder behind either slash.
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]|(?:^|[/\\])\.{1,2}(?:$|[/\\])|^/|//|/$|^$")
+#: It searches many paths at once, which are divided by line feeds.
+_UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]|(?:^|[/\\])\.{1,2}(?:$|[/\\])|^/|//|/$|^$", re.MULTILINE)
 _MAX_DEPTH = 60
 
 
@@ -329,9 +330,11 @@ def _check_paths(paths: tuple[str, ...]) -> None:
     known = set(paths)
     if len(known) < len(paths):
         raise ValueError("a path stands twice")
-    for path in paths:
-        if _UNSAFE.search(path) or len(path) > _MAX_PATH_BYTES:
-            raise ValueError(f"the path {path!r:.200} is refused")
+    text = "\n".join(paths)
+    if paths and (found := _UNSAFE.search(text)):
+        raise ValueError(f"a path is refused: {text[max(0, found.start() - 100) : found.end() + 100]!r}")
+    if text.count("\n") >= max(1, len(paths)) or max(map(len, paths), default=0) > _MAX_PATH_BYTES:
+        raise ValueError("a path has a line feed, or is too long")
     folders = {path.rpartition("/")[0] for path in paths}
     while folders := folders - {""}:
         if both := folders & known:

@@ -37,6 +37,7 @@ from hf_localize.format.repository import (
     is_commit_sha,
     matches,
 )
+from hf_localize.hf.doors.clients import asking_the_hub_itself
 from hf_localize.hf.hub_terms import answer_of, telling_unreachable
 from hf_localize.progress import task
 from hf_localize.store.repositories import LocalRepositories
@@ -75,7 +76,7 @@ def find_on_hub(
         raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not") from exc
     if not is_commit_sha(commit):
         raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not: {commit!r:.100} as a commit")
-    with telling_unreachable():
+    with telling_unreachable(), asking_the_hub_itself():
         listed = HfApi().list_repo_tree(
             repository.repo_id, recursive=True, revision=commit, repo_type=repository.repo_type
         )
@@ -133,7 +134,7 @@ def _stored(local: LocalRepositories, repository: Repository) -> Collection[Repo
 def _download(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path, RepositoryFile]:
     """Have stock download *file* into a cache of its own; return where it lies, and its record."""
     repository = found.repository
-    with telling_unreachable():
+    with telling_unreachable(), asking_the_hub_itself():
         try:
             path = HfApi().hf_hub_download(
                 repository.repo_id,

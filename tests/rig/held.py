@@ -35,7 +35,7 @@ class HeldRepositories:
             return None
         return self.hub.find(repository.repo_id)
 
-    def refs(self, repository: Repository) -> RepositoryRefs | None:
+    def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         found = self._find(repository)
         if found is None:
             return None

@@ -85,7 +85,7 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
         parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
         query = parse_qs(request.query, keep_blank_values=True)
         for repository in _repositories(parts):
-            refs = repositories.refs(repository)
+            refs = repositories.refs(repository, parts.get("rev") or None)
             if refs is not None:
                 return _without_body_for_head(
                     request, reply(_Call(request, parts, query, repositories, refs, is_last))

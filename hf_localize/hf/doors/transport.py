@@ -21,7 +21,7 @@ import urllib.response
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -45,8 +45,7 @@ only_held: ContextVar[bool] = ContextVar("only_held", default=False)
 
 def repositories() -> Repositories | None:
     """Return what the enabled places hold."""
-    # The property comes with the storage of repositories.
-    return cast("Repositories | None", getattr(current_session(), "repositories", None))
+    return current_session().repositories
 
 
 #: What remote places have said of a repository: until when it counts, and refs, None, or the failure.

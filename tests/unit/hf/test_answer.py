@@ -27,7 +27,7 @@ class Places:
         snapshot = Snapshot(self.repository, COMMIT, (CARD, DATA, DEEP), info=info)
         self.snapshots = {COMMIT: replace(snapshot, **changes)}
 
-    def refs(self, repository: Repository) -> RepositoryRefs | None:
+    def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         if repository != self.repository:
             return None
         return RepositoryRefs(
