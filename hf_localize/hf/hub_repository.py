@@ -37,7 +37,7 @@ from hf_localize.format.repository import (
     is_commit_sha,
     matches,
 )
-from hf_localize.hf.doors.clients import asking_the_hub_itself
+from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.hf.hub_terms import answer_of, telling_unreachable
 from hf_localize.progress import task
 from hf_localize.store.repositories import LocalRepositories

@@ -21,7 +21,7 @@ import urllib.response
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -49,7 +49,8 @@ def repositories() -> Repositories | None:
 
 
 #: What remote places have said of a repository: until when it counts, and refs, None, or the failure.
-_said: dict[tuple[Settings, Repository], tuple[float, RepositoryRefs | HfLocalizeError | None]] = {}
+_Said: TypeAlias = "tuple[float, RepositoryRefs | HfLocalizeError | None]"
+_said: dict[tuple[Settings, Repository, str | None], _Said] = {}
 _SAID_SECONDS = 1.0
 
 
@@ -62,20 +63,20 @@ class _Remembering:
 
     places: Repositories
 
-    def refs(self, repository: Repository) -> RepositoryRefs | None:
+    def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         settings, now = current(), time.monotonic()
         if (settings.datasets_store_path / ".hgloc" / repository.refs_path).exists():
-            return self.places.refs(repository)
-        until, said = _said.get((settings, repository), (0.0, None))
+            return self.places.refs(repository, revision)
+        until, said = _said.get((settings, repository, revision), (0.0, None))
         if until < now:
             seconds = _SAID_SECONDS
             try:
-                said = self.places.refs(repository)
+                said = self.places.refs(repository, revision)
             except HfLocalizeError as exc:
                 said, seconds = exc, settings.timeout_seconds
             if len(_said) > 1000:
                 _said.clear()
-            _said[settings, repository] = time.monotonic() + seconds, said
+            _said[settings, repository, revision] = time.monotonic() + seconds, said
         if isinstance(said, HfLocalizeError):
             raise said
         return said
