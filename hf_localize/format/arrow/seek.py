@@ -85,7 +85,7 @@ def check_shard(file: BinaryIO, rows: int | None = None, points: str = "") -> in
     found, places = 0, set()
     size = file.seek(0, io.SEEK_END)
     try:
-        for kind, count, offset, end in _all_messages(file):
+        for kind, count, offset, _, end in _all_messages(file):
             if end > size:
                 raise IntegrityError(f"an Arrow stream ended {end - size} bytes too early")
             if kind == _RECORD_BATCH:
@@ -147,40 +147,32 @@ def messages(stream: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
         NotSeekableError: it has dictionaries, or is not of the format that is known here.
         IntegrityError: it is damaged.
     """
-    offset = 0
-    while True:
-        kind, rows, body, end = _message(stream, offset)
-        if kind is None and offset:
-            return
-        if kind != (_RECORD_BATCH if offset else _SCHEMA):
+    for kind, rows, offset, body, end in _all_messages(stream):
+        if kind == _DICTIONARY:
             raise NotSeekableError
         yield offset, body, end, rows
-        offset = end
 
 
 def _batches(stream: BinaryIO, from_point: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int, int]]:
     """Yield (rows before, offset, rows with it) of each batch, from a point on or from the first."""
-    rows, offset = from_point[0] if from_point else (0, _message(stream, 0)[3])
-    while True:
-        kind, count, _, end = _message(stream, offset)
-        if kind is None:
-            return
-        if kind != _RECORD_BATCH:
+    rows, start = from_point[0] if from_point else (0, 0)
+    for kind, count, offset, _, _ in _all_messages(stream, start):
+        if kind == _DICTIONARY or (from_point and kind == _SCHEMA):
             raise NotSeekableError
-        yield rows, offset, rows + count
-        rows, offset = rows + count, end
+        if kind == _RECORD_BATCH:
+            yield rows, offset, rows + count
+            rows += count
 
 
-def _all_messages(stream: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (kind, rows, offset, end) of each message of a whole file, the schema first."""
-    offset = 0
+def _all_messages(stream: BinaryIO, offset: int = 0) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield (kind, rows, offset, start of the body, end) of each message; the first is the schema."""
     while True:
-        kind, rows, _, end = _message(stream, offset)
+        kind, rows, body, end = _message(stream, offset)
         if kind is None and offset:
             return
         if kind is None or kind not in ((_DICTIONARY, _RECORD_BATCH) if offset else (_SCHEMA,)):
             raise NotSeekableError
-        yield kind, rows, offset, end
+        yield kind, rows, offset, body, end
         offset = end
 
 
