@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import OfflineModeIsEnabled
 
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository, RepositoryRefs
@@ -48,27 +48,28 @@ def repositories() -> Repositories | None:
     return current_session().repositories
 
 
-#: What remote places have said of a repository: until when it counts, and refs, None, or the failure.
+#: What places have said of a revision: until when it counts, and refs, None, or the failure.
 _Said: TypeAlias = "tuple[float, RepositoryRefs | HfLocalizeError | None]"
-_said: dict[tuple[Settings, Repository, str | None], _Said] = {}
+_said: dict[tuple[Settings, Repository, str | None, int], _Said] = {}
 _SAID_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembering:
-    """Ask remote places once for the refs that all requests of one call need; a failure counts for longer.
+    """Ask once for refs that all requests of a call need; leave a place out of reach alone for longer.
 
-    What the local store has is read at each request.
+    A change of the local store counts at once.
     """
 
     places: Repositories
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
-        settings, now = current(), time.monotonic()
-        if (settings.datasets_store_path / ".hgloc" / repository.refs_path).exists():
-            return self.places.refs(repository, revision)
-        until, said = _said.get((settings, repository, revision), (0.0, None))
-        if until < now:
+        settings, stored = current(), 0
+        with contextlib.suppress(OSError):  # Nothing of it is in the store.
+            stored = (settings.datasets_store_path / ".hgloc" / repository.refs_path).stat().st_mtime_ns
+        key = (settings, repository, revision, stored)
+        until, said = _said.get(key, (0.0, None))
+        if until < time.monotonic():
             seconds = _SAID_SECONDS
             try:
                 said = self.places.refs(repository, revision)
@@ -76,7 +77,7 @@ class _Remembering:
                 said, seconds = exc, settings.timeout_seconds
             if len(_said) > 1000:
                 _said.clear()
-            _said[settings, repository, revision] = time.monotonic() + seconds, said
+            _said[key] = time.monotonic() + seconds, said
         if isinstance(said, HfLocalizeError):
             raise said
         return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,14 @@ from tests.rig.hub import LoopbackHub, make_repository
 
 DATASET = "doors/data"
 CARD = b"---\nlicense: mit\n---\n# Data\n"
+
+
+def use_hub_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have huggingface_hub keep files in *folder*; old releases have the name in each module."""
+    for name in ("constants", "file_download", "_snapshot_download"):
+        module = importlib.import_module(f"huggingface_hub.{name}")
+        if name == "constants" or hasattr(module, "HF_HUB_CACHE"):
+            monkeypatch.setattr(module, "HF_HUB_CACHE", str(folder))
 
 
 @pytest.fixture
@@ -56,7 +65,7 @@ def fresh(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type:
     def make(name: str) -> Path:
         cache = tmp_path / name
         shutil.rmtree(cache, ignore_errors=True)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+        use_hub_cache(monkeypatch, cache)
         huggingface_hub.HfFileSystem.clear_instance_cache()
         desk.use_cache(str(tmp_path / f"{name}-datasets"))
         return cache

@@ -16,8 +16,7 @@ import huggingface_hub
 import pytest
 import requests
 from huggingface_hub import HfApi, hf_hub_download, hf_hub_url, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils import EntryNotFoundError
+from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 import hf_localize
 from hf_localize.errors import UnreachableError
@@ -55,7 +54,7 @@ def test_a_place_that_does_not_answer_is_asked_once(
 ) -> None:
     asked = []
 
-    def refs(repository: object) -> None:
+    def refs(repository: object, revision: str | None = None) -> None:
         asked.append(repository)
         raise UnreachableError("down")
 
@@ -171,7 +170,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
             lambda: snapshot_download("openai/gsm8k", **KIND),
         ):
             begun = time.monotonic()
-            with pytest.raises((OSError, huggingface_hub.errors.HfHubHTTPError)):
+            with pytest.raises((OSError, huggingface_hub.utils.HfHubHTTPError)):
                 call()
             assert time.monotonic() - begun < 12  # huggingface_hub's own retries take 24 s.
 

@@ -1,0 +1,77 @@
+"""The doors on the store, the bucket and the public files themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import requests
+from huggingface_hub import HfApi, HfFileSystem, hf_hub_download, hf_hub_url, snapshot_download
+from huggingface_hub.utils import OfflineModeIsEnabled
+
+import hf_localize
+from hf_localize.api.repositories import download_repository
+from tests.conftest import Desk
+from tests.loads.doors.conftest import use_hub_cache
+from tests.rig.hub import LoopbackHub, make_repository
+
+NAME, KIND = "doors/places", {"repo_type": "dataset"}
+BIG = os.urandom(3_000_000)
+FILES = {"README.md": b"# Hi", "data/a.csv": b"a\n1\n", ".dot": b"x", "big.bin": BIG, "empty": b""}
+
+
+@pytest.fixture
+def shared(hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """Localize a repository by a publisher, for everybody, and stop the Hub."""
+    hub.add(make_repository(tmp_path / "hub", NAME, "main", FILES))
+    hub.tags[NAME, "v1.0"] = "main"
+    use_hub_cache(monkeypatch, tmp_path / "cache")
+    HfFileSystem.clear_instance_cache()
+    desk.publisher()
+    desk.open_public_places()
+    download_repository(NAME, repo_type="dataset", make_public=True)
+    hub.stop()
+    hub.clear()
+    yield hub
+    assert hub.requests == []
+    hub._added.clear()
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("who", ["publisher", "teammate", "outsider"])
+def test_everybody_reads_what_one_has_localized(who: str, shared: LoopbackHub, desk: Desk) -> None:
+    if who != "publisher":
+        getattr(desk, who)()
+    with hf_localize.installed():
+        assert HfFileSystem().cat_file(f"datasets/{NAME}/big.bin", start=1000, end=1010) == BIG[1000:1010]
+        url = hf_hub_url(NAME, "data/a.csv", endpoint=huggingface_hub.constants.ENDPOINT, **KIND)
+        assert requests.get(url).content == FILES["data/a.csv"]
+        stored = list(desk.store.glob(".hgloc/blobs/*/*"))
+        assert bool(stored) == (who == "publisher")  # Ranges store nothing.
+        assert sorted(HfApi().list_repo_files(NAME, **KIND)) == sorted(FILES)
+        assert [tag.name for tag in HfApi().list_repo_refs(NAME, **KIND).tags] == ["v1.0"]
+        folder = Path(snapshot_download(NAME, revision="v1.0", **KIND))
+        assert {path: (folder / path).read_bytes() for path in FILES} == FILES
+        blobs = [path for path in desk.store.glob(".hgloc/blobs/*/*") if path.stat().st_size == len(BIG)]
+        assert [blob.samefile(folder / "big.bin") for blob in blobs] == [True]
+        desk.s3.clear()
+        assert hf_hub_download(NAME, "README.md", **KIND)
+        with pytest.raises(OfflineModeIsEnabled):
+            HfApi().dataset_info("doors/else")
+
+
+def test_a_repository_is_found_as_soon_as_it_is_stored(hub: LoopbackHub, desk: Desk, tmp_path: Path) -> None:
+    hub.add(make_repository(tmp_path / "hub", NAME, "main", FILES))
+    desk.outsider()
+    ask: Callable[[], object] = lambda: HfApi().dataset_info(NAME).id  # noqa: E731
+    with hf_localize.installed(sources="local"), pytest.raises(OfflineModeIsEnabled):
+        ask()
+    with hf_localize.installed():
+        download_repository(NAME, repo_type="dataset", skip_s3_upload=True)
+    hub.stop()
+    with hf_localize.installed(sources="local"):
+        assert ask() == NAME
+    hub._added.clear()
