@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import filter_repo_objects
 
 from hf_localize.errors import HfLocalizeError
@@ -38,7 +39,9 @@ def download(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
         places = transport.places()
         if part is not None and places is not None:
             try:
-                source = places.localize(part.snapshot, [part.file.path])[part.file.path]
+                source = places.local_path(part.file)
+                if source is None:
+                    source = places.localize(part.snapshot, [part.file.path])[part.file.path]
                 # A folder that the user has named holds files that people edit.
                 _place(source, target, links=target.parent.name == "blobs")
             except (HfLocalizeError, FileNotFoundError) as exc:
@@ -75,24 +78,53 @@ def _bring_together(call: Mapping[str, Any]) -> None:
     found = None if commit is None else places.snapshot(repository, commit)
     if found is None:
         return
-    where = {"cache_dir": call.get("cache_dir"), "revision": found.commit, "repo_type": repository.repo_type}
     patterns = {name: call.get(name) for name in ("allow_patterns", "ignore_patterns")}
-    wanted = filter_repo_objects([file.path for file in found.files], **patterns)
-    is_cached = functools.partial(try_to_load_from_cache, repository.repo_id, **where)
-    absent = {file.path for file in found.files if places.local_path(file) is None}
-    if missing := [path for path in wanted if path in absent and not isinstance(is_cached(path), str)]:
-        places.localize(found, missing)
+    files = {file.path: file for file in found.files}
+    wanted = {path: files[path] for path in filter_repo_objects(list(files), **patterns)}
+    if call.get("local_dir") is not None or call.get("force_download"):
+        if missing := [path for path, file in wanted.items() if places.local_path(file) is None]:
+            places.localize(found, missing)
+        return
+    name = repo_folder_name(repo_id=repository.repo_id, repo_type=repository.repo_type)
+    folder = Path(call.get("cache_dir") or constants.HF_HUB_CACHE).expanduser().resolve() / name
+    pointers = {path: folder / "snapshots" / found.commit / path for path in wanted}
+    absent = [path for path, pointer in pointers.items() if not pointer.exists()]
+    sources = {path: places.local_path(wanted[path]) for path in absent}
+    sources.update(
+        places.localize(found, missing) if (missing := [p for p in absent if not sources[p]]) else {}
+    )
+    if getattr(constants, "HF_HUB_DISABLE_SYMLINKS", False):
+        return
+    with contextlib.suppress(OSError):  # Where this fails, the client does it in its own way.
+        for path in absent:
+            _add(sources[path], folder / "blobs" / wanted[path].etag, pointers[path])
+
+
+def _add(source: Path | None, blob: Path, pointer: Path) -> None:
+    """Put a file into a cache as huggingface_hub does."""
+    if not blob.exists():
+        if source is None:
+            return
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        _place(source, blob, links=True)
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.symlink_to(os.path.relpath(blob, pointer.parent))
 
 
 def _place(source: Path, target: Path, *, links: bool) -> None:
     """Have the bytes of *source* at *target*, whole at any time."""
     fresh = target.with_name(f".{uuid.uuid4().hex}")
     try:
-        if not (links and links_are_free(source) and _has_linked(source, fresh)):
+        if not (links and _are_free(source.parent) and _has_linked(source, fresh)):
             shutil.copyfile(source, fresh)
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+@functools.lru_cache(maxsize=1024)
+def _are_free(folder: Path) -> bool:
+    return links_are_free(folder)
 
 
 def _has_linked(source: Path, target: Path) -> bool:

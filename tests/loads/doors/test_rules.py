@@ -35,7 +35,7 @@ def url(dataset: str = DATASET, path: str = "README.md") -> str:
 def test_a_file_of_the_store_is_linked_into_the_cache(offline: HeldRepositories) -> None:
     path = Path(hf_hub_download(DATASET, "data/train.parquet", **KIND))
     assert path.samefile(next(p for p in offline._sources.values() if p.name == "train.parquet"))
-    assert (offline.localized, offline.opened) == (["data/train.parquet"], [])
+    assert (offline.localized, offline.opened) == ([], [])  # Neither fetched nor streamed.
 
 
 def test_a_snapshot_is_fetched_as_one_and_only_what_is_asked_for(offline: HeldRepositories) -> None:
