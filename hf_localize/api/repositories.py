@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any, Literal
+from urllib.parse import unquote
 
 from hf_localize.api.datasets import Result, ids_of, terms_on_hub
+from hf_localize.api.listing import Described
 from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
@@ -14,6 +18,7 @@ from hf_localize.errors import (
     UnreachableError,
 )
 from hf_localize.format.manifest import Manifest
+from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import Repository, RepoType, Snapshot
 from hf_localize.http.retry import one_load
 from hf_localize.sources.session import Session, current_session
@@ -94,6 +99,108 @@ def sync_local_repository_to_s3(
     commits = _local_commits(repository, revision, session)
     done = _publish(repository, commits, session, make_public, ids_of(share_restricted))
     return Result(True, f"{repository}: {'; '.join(done)}")
+
+
+def list_repositories(
+    repo_type: RepoType, *, s3: bool = False, pattern: str | None = None, details: bool = False
+) -> list[dict[str, Any]]:
+    """Return a dict for each snapshot in the local store, or in the bucket: its ``revision`` is the commit.
+
+    Args:
+        s3: those in the bucket.
+        pattern: of ids, such as ``openai/*``; None: all.
+        details: return more, as :func:`~hf_localize.api.listing.list_local_datasets` does.
+    """
+    session = current_session()
+    found: list[tuple[Repository, str]] = []
+    if s3:
+        from hf_localize.publish.repositories import commits_in
+
+        for name in commits_in(session.require_publisher(), None):
+            kind, quoted, commit = name.split("/")
+            found += [(Repository(repo_type, unquote(quoted)), commit)] if kind == repo_type else []
+    else:
+        local = session.repositories.local
+        own = [repository for repository in local.all() if repository.repo_type == repo_type]
+        found = [(repo, commit) for repo in own if (refs := local.refs(repo)) for commit in refs.commits]
+    chosen = [item for item in found if pattern is None or fnmatch.fnmatch(item[0].repo_id, pattern)]
+    listed = []
+    for repository, commit in chosen:
+        ref = DatasetRef(repository.repo_id, None, commit)
+        listed.append(_described(repository, commit, session).as_dict() if details else ref.as_dict())
+    return listed
+
+
+def _described(repository: Repository, commit: str, session: Session) -> Described:
+    snapshot, known = session.repositories.snapshot(repository, commit), _terms(repository, commit, session)
+    return Described(
+        ref=DatasetRef(repository.repo_id, None, commit),
+        place=f"{session.store.path}/.hgloc/{repository.snapshot_path(commit)}",
+        commit=commit,
+        origin="hub",
+        restriction=known.restriction,
+        size_bytes=None if snapshot is None else sum(file.size_bytes for file in snapshot.files),
+    )
+
+
+def remove_repository(
+    repo_id: str,
+    *,
+    repo_type: RepoType = "dataset",
+    revision: str | None = None,
+    place: Literal["local", "s3", "public"] = "local",
+) -> Result:
+    """Remove what one place has of a repository: all of it, or one *revision*.
+
+    Raises:
+        InvalidRefError: *repo_id* can't name a repository.
+        SettingsError: it is to be removed from the bucket, and there is none, or there are no credentials.
+        DatasetNotFoundError: that place does not have it.
+    """
+    repository, session = Repository(repo_type, repo_id), current_session()
+    if place == "local":
+        commits = _local_commits(repository, revision, session)
+        session.repositories.local.remove(repository, commits)
+        return Result(True, f"removed {repository} from {session.store.path}")
+    from hf_localize.publish.repositories import commits_in
+    from hf_localize.publish.repositories import remove_repository as remove
+
+    bucket, is_public = session.require_publisher(), place == "public"
+    commits = tuple(name.rpartition("/")[2] for name in commits_in(bucket, repository, public=is_public))
+    if revision is not None:
+        refs = session.repositories.refs(repository, revision)
+        commits = tuple(commit for commit in commits if refs and commit == refs.resolve(revision))
+    if not commits:
+        raise DatasetNotFoundError(f"{repository} is not in {bucket.address}")
+    remove(repository, commits, bucket, workers=session.settings.max_concurrency, public=is_public)
+    return Result(True, f"removed {repository} from {bucket.address}")
+
+
+def verify_repository(
+    repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
+) -> list[dict[str, Any]]:
+    """Check the files of a repository in the local store; return a dict for each snapshot.
+
+    All bytes are read. A file that was never brought here is not damaged.
+
+    Raises:
+        InvalidRefError, DatasetNotFoundError: as for :func:`remove_repository`.
+    """
+    repository, session = Repository(repo_type, repo_id), current_session()
+    local, found = session.repositories.local, []
+    for commit in _local_commits(repository, revision, session):
+        snapshot = local.snapshot(repository, commit)
+        if snapshot is None:  # Somebody has removed it meanwhile.
+            continue
+        files = [file for file in snapshot.files if local.has(file)]
+        problems = local.problems(files)
+        place = f"{session.store.path}/.hgloc/{repository.snapshot_path(commit)}"
+        damaged = [f"{path} {problem}" for path, problem in problems.items()]
+        named = DatasetRef(repo_id, None, commit).as_dict()
+        told = {"files": len(files), "size_bytes": sum(file.size_bytes for file in files), "is_hashed": True}
+        is_partial = not snapshot.is_complete or len(files) < len(snapshot.files)
+        found.append({**named, "place": place, **told, "is_partial": is_partial, "damaged": damaged})
+    return found
 
 
 def _local_commits(repository: Repository, revision: str | None, session: Session) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from hf_localize.cli.options import (
     NO_CHECKS,
     NO_UPLOAD,
     ONE_DATASET,
+    RAW_FILES,
     REPO_TYPE,
     REVISION,
     SHARE_RESTRICTED,
@@ -233,8 +234,7 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 @command("sync-local-to-s3")
 @ANY_DATASET_ID
 @click.option("--all", "-a", "is_all", is_flag=True, help="Upload everything in the local store.")
-@REPO_TYPE
-@click.option("--files-only", is_flag=True, help="Upload the files of the repository as they are.")
+@RAW_FILES
 @NAME
 @REVISION
 @MAKE_PUBLIC

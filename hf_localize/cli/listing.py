@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from hf_localize.cli.output import (
     show_table,
     size,
 )
+
+if TYPE_CHECKING:
+    from hf_localize.format.repository import RepoType
 
 _COLUMNS = (
     "dataset_id",
@@ -61,9 +64,17 @@ _LONG = click.option(
 _LISTING = together(PATTERN, _LONG, _SORT, _REVERSE)
 
 
+_RAW_TYPE = click.option(
+    "--repo-type",
+    type=click.Choice(("dataset", "model", "space")),
+    help="List repositories of this type that are stored as the files they are, with their commits.",
+)
+
+
 @command("list-local")
 @_LISTING
-def list_local(pattern: str | None, **options: Any) -> None:
+@_RAW_TYPE
+def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) -> None:
     """List the datasets in the local store.
 
     PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. Otherwise, each
@@ -75,6 +86,9 @@ def list_local(pattern: str | None, **options: Any) -> None:
 
     Example: hg-localize list-local 'openai/*' --sort size
     """
+    if repo_type is not None:
+        _show_repositories(repo_type, pattern, s3=False, **options)
+        return
     from hf_localize.api.listing import (
         list_datasets_of_other_buckets,
         list_local_datasets,
@@ -96,7 +110,8 @@ def list_local(pattern: str | None, **options: Any) -> None:
     is_flag=True,
     help="Look for datasets without an index entry in all folders, not in the first 1,000.",
 )
-def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
+@_RAW_TYPE
+def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, **options: Any) -> None:
     """List the datasets in the bucket.
 
     Without credentials, lists the datasets that are shared publicly. The columns are those of list-local.
@@ -105,6 +120,9 @@ def list_s3(pattern: str | None, all_folders: bool, **options: Any) -> None:
 
     Example: hg-localize list-s3 'openai/*' --long
     """
+    if repo_type is not None:
+        _show_repositories(repo_type, pattern, s3=True, **options)
+        return
     from hf_localize.api.listing import list_s3_datasets
 
     def find(details: bool) -> list[dict[str, Any]]:
@@ -126,6 +144,15 @@ def list_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
 
     _show(lambda details: list_public_datasets(pattern, details), pattern, **options)
+
+
+def _show_repositories(repo_type: RepoType, pattern: str | None, *, s3: bool, **options: Any) -> None:
+    from hf_localize.api.repositories import list_repositories
+
+    def find(details: bool) -> list[dict[str, Any]]:
+        return list_repositories(repo_type, s3=s3, pattern=pattern, details=details)
+
+    _show(find, pattern, is_costly=s3, **options)
 
 
 def _show(

@@ -92,6 +92,9 @@ REPO_TYPE = click.option(
     default="dataset",
     help="Type of the repository. Models and Spaces are stored as the files they are.",
 )
+RAW_FILES = together(
+    REPO_TYPE, click.option("--files-only", is_flag=True, help="The files of the repository as they are.")
+)
 MAKE_PUBLIC = click.option(
     "--make-public/--no-make-public",
     default=False,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET, ONE_DATASET, YES, command, fail
+from hf_localize.cli.options import ANY_DATASET, ONE_DATASET, RAW_FILES, YES, command, fail
 from hf_localize.cli.output import named, names, say, show, show_found, show_json
+
+if TYPE_CHECKING:
+    from hf_localize.format.repository import RepoType
 
 
 @command()
@@ -18,7 +21,10 @@ from hf_localize.cli.output import named, names, say, show, show_found, show_jso
 @click.option(
     "--public", is_flag=True, help="Check the public ZIPs, as people without credentials read them."
 )
-def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
+@RAW_FILES
+def verify(
+    dataset_id: str | None, as_json: bool, repo_type: RepoType, files_only: bool, **options: Any
+) -> None:
     """Check that stored files are complete and undamaged.
 
     Checks DATASET_ID, or everything. Prints a line for each entry: dataset id, config name, revision, "ok"
@@ -26,9 +32,16 @@ def verify(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """
-    from hf_localize.api.upkeep import verify_dataset
+    if repo_type != "dataset" or files_only:
+        if dataset_id is None or options["s3"] or options["public"] or options["config_name"]:
+            raise click.UsageError("files as they are: name the repository; only the store's are checked")
+        from hf_localize.api.repositories import verify_repository
 
-    found = verify_dataset(dataset_id, **options)
+        found = verify_repository(dataset_id, repo_type=repo_type, revision=options["revision"])
+    else:
+        from hf_localize.api.upkeep import verify_dataset
+
+        found = verify_dataset(dataset_id, **options)
     rows = ([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
     show_found(found, as_json, rows)
     for item in found:
@@ -66,10 +79,19 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
 @command()
 @ONE_DATASET
+@RAW_FILES
 @click.option("--s3", is_flag=True, help="Remove it from the bucket, not from the local store.")
 @YES
-def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) -> None:
-    """Remove a dataset from the local store or from the bucket.
+def remove(
+    dataset_id: str,
+    repo_type: RepoType,
+    files_only: bool,
+    s3: bool,
+    yes: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Remove a dataset, or files of a repository, from the local store or from the bucket.
 
     Asks for confirmation if this is the last known copy: the dataset is not from the Hub, and neither the
     store, the bucket nor the public ZIPs have another one. A public copy stays; to remove it, use
@@ -77,6 +99,9 @@ def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) 
 
     Example: hg-localize remove openai/gsm8k --name main --s3
     """
+    if repo_type != "dataset" or files_only:
+        _remove_files(dataset_id, "s3" if s3 else "local", repo_type, as_json, **options)
+        return
     from hf_localize.api.upkeep import remove_dataset
 
     _confirm(yes, dataset_id, place="s3" if s3 else "local", **options)
@@ -85,19 +110,42 @@ def remove(dataset_id: str, s3: bool, yes: bool, as_json: bool, **options: Any) 
 
 @command()
 @ONE_DATASET
+@RAW_FILES
 @YES
-def withdraw(dataset_id: str, yes: bool, as_json: bool, **options: Any) -> None:
-    """Stop sharing a dataset publicly.
+def withdraw(
+    dataset_id: str, repo_type: RepoType, files_only: bool, yes: bool, as_json: bool, **options: Any
+) -> None:
+    """Stop sharing a dataset, or files of a repository, publicly.
 
     Removes its public record, then its ZIP. Asks for confirmation if this is the last known copy. The
     private copy in the bucket stays.
 
     Example: hg-localize withdraw openai/gsm8k --name socratic
     """
+    if repo_type != "dataset" or files_only:
+        _remove_files(dataset_id, "public", repo_type, as_json, **options)
+        return
     from hf_localize.api.upkeep import withdraw_dataset
 
     _confirm(yes, dataset_id, place="public", **options)
     _show_done(withdraw_dataset(dataset_id, **options).message_or_path, as_json, dataset_id, **options)
+
+
+def _remove_files(
+    repo_id: str,
+    place: Literal["local", "s3", "public"],
+    repo_type: RepoType,
+    as_json: bool,
+    *,
+    config_name: str | None,
+    revision: str | None,
+) -> None:
+    if config_name is not None:
+        raise click.UsageError("files as they are have no configs")
+    from hf_localize.api.repositories import remove_repository
+
+    done = remove_repository(repo_id, repo_type=repo_type, revision=revision, place=place)
+    _show_done(done.message_or_path, as_json, repo_id, config_name=None, revision=revision)
 
 
 @command()

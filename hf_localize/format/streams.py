@@ -27,6 +27,10 @@ class SeekableStream(ReadOnlyStream):
         """Tell that any place in it can be read next."""
         return True
 
+    def readall(self) -> bytes:
+        """Return what is left, as bytes, whatever buffer ``read`` returns."""
+        return bytes(self.read())
+
 
 class _Readable(Protocol):
     def readinto(self, buffer: Any, /) -> int | None: ...

@@ -8,6 +8,8 @@ import glob
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import Any, cast
+from urllib.parse import unquote
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -23,7 +25,9 @@ from hf_localize.format.repository import (
     PUBLIC_FOLDER,
     Repository,
     RepositoryFile,
+    RepoType,
     Snapshot,
+    is_commit_sha,
     merge_refs,
     read_snapshot,
     snapshot_bytes,
@@ -41,6 +45,9 @@ from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 _TRIES = 10
+#: Snapshots that were removed, until nothing that is under way can need their files any more.
+_REMOVED = "removed/"
+_GRACE_SECONDS = 24 * 3600
 
 
 def upload_repository(
@@ -86,9 +93,74 @@ def upload_repository(
             known = replace(refs, commits=tuple(commits))
             change = functools.partial(merge_refs, refs=known, where=f"{key} in {bucket.address}")
             update_json(bucket, key, change, public=public_files is not None)
+            if any(bucket.list_keys(f"{folder}/{_REMOVED}")):  # Files that were there may be gone by now.
+                for snapshot in filter(None, (local.snapshot(repository, commit) for commit in commits)):
+                    _send(local, _held(local, snapshot), bucket, folder, workers=workers, reads=False)
             if public_files is not None and not is_public(public_files, key):
                 raise not_public(bucket, key)
     return is_new
+
+
+def commits_in(bucket: Bucket, repository: Repository | None, *, public: bool = False) -> dict[str, str]:
+    """Return the key of each snapshot in the bucket, after ``<type>/<id, percent-encoded>/<commit>``."""
+    folder = PUBLIC_FOLDER if public else PRIVATE_FOLDER
+    below = f"{folder}/repositories/" if repository is None else f"{folder}/{repository.folder}/"
+    named = {info.key[len(folder) + 14 : -5]: info.key for info in bucket.list_keys(below)}
+    return {name: key for name, key in named.items() if is_commit_sha(name.rpartition("/")[2])}
+
+
+def remove_repository(
+    repository: Repository, commits: Collection[str], bucket: Bucket, *, workers: int, public: bool = False
+) -> None:
+    """Remove snapshots of *repository* from the bucket: refs, snapshots, then files that no other names.
+
+    The team's files go a day later, with the next removal: an upload under way may count on them. Public
+    ones go at once.
+
+    Raises:
+        ConflictError: other writers kept changing the refs.
+    """
+    folder = PUBLIC_FOLDER if public else PRIVATE_FOLDER
+
+    def drop(document: dict[str, Any]) -> bool:
+        entries = document.get("entries", {})
+        gone = [name for name, commit in entries.items() if commit in commits]
+        for name in gone:
+            del entries[name]
+        return bool(gone)
+
+    update_json(bucket, f"{folder}/{repository.refs_path}", drop, public=public)
+    for commit in commits:
+        path = repository.snapshot_path(commit)
+        data = bucket.get(f"{folder}/{path}")
+        if data is not None:
+            bucket.put(f"{folder}/{_REMOVED}{path.removeprefix('repositories/')}", data)
+            bucket.delete(f"{folder}/{path}")
+    _sweep(bucket, folder, 0.0 if public else _GRACE_SECONDS, workers)
+
+
+def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> None:
+    """Remove the files of snapshots that were removed so long ago, unless other snapshots name them."""
+    removed = f"{folder}/{_REMOVED}"
+    old = [info.key for info in bucket.list_keys(removed) if info.age_seconds >= grace_seconds]
+    if not old:
+        return
+    present = commits_in(bucket, None, public=folder == PUBLIC_FOLDER)
+
+    def blobs(key: str) -> set[str]:
+        repo_type, name, file = key.rsplit("/", 3)[1:]
+        data = bucket.get(key)
+        if data is None:
+            return set()
+        repository = Repository(cast("RepoType", repo_type), unquote(name))
+        return {f.blob_path for f in read_snapshot(data, key, repository, file.removesuffix(".json")).files}
+
+    kept = set().union(*run_all(blobs, list(present.values()), workers=workers))
+    gone = set().union(*run_all(blobs, old, workers=workers)) - kept
+    if commits_in(bucket, None, public=folder == PUBLIC_FOLDER).keys() - present.keys():
+        return  # Somebody has published meanwhile: the next removal looks again.
+    bucket.delete_all(f"{folder}/{path}" for path in gone)
+    bucket.delete_all(old)
 
 
 def _held(local: LocalRepositories, snapshot: Snapshot) -> Snapshot:

@@ -77,7 +77,8 @@ class RemoteRepositories:
 
     def refs(self, repository: Repository) -> RepositoryRefs | None:
         """Return the refs of *repository*; None: it is not here."""
-        return self._parsed(repository.refs_path, lambda data, key: read_refs(data, key, repository))
+        refs = self._parsed(repository.refs_path, lambda data, key: read_refs(data, key, repository))
+        return refs if refs is not None and refs.commits else None  # All may have been removed.
 
     def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
         """Return the snapshot of *commit*; None: it is not here."""

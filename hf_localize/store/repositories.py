@@ -30,7 +30,7 @@ from hf_localize.format.repository import (
     snapshot_bytes,
 )
 from hf_localize.format.sealed_json import json_bytes, parse_json
-from hf_localize.store.integrity import problem_with
+from hf_localize.store.integrity import problem_with, problems_in
 from hf_localize.store.staging import incoming_folder, lock, staging_folder, writing
 from hf_localize.store.store import Store, reading
 from hf_localize.transfer.flushing import flush, flush_tree
@@ -86,6 +86,16 @@ class LocalRepositories:
         path = self._path(file.blob_path)
         record = FileRecord(file.path, file.size_bytes, file.sha256)
         return None if problem_with(path, record, deep=self.store.verifies_hashes) else path
+
+    def has(self, file: RepositoryFile) -> bool:
+        """Tell whether something is stored as *file*, damaged or not."""
+        return self._path(file.blob_path).exists()
+
+    def problems(self, files: Collection[RepositoryFile]) -> dict[str, str]:
+        """Return, by path, how *files* differ from their records; reads all bytes."""
+        records = [FileRecord(file.blob_path, file.size_bytes, file.sha256) for file in files]
+        found = problems_in(self._path(""), records, deep=True)
+        return {file.path: found[file.blob_path] for file in files if file.blob_path in found}
 
     def missing(self, files: Collection[RepositoryFile]) -> list[RepositoryFile]:
         """Return those of *files* that are not here, one of each content."""

@@ -34,12 +34,23 @@ from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.format.manifest_json import manifest_bytes, manifest_document, read_manifest, ref_at_head
 from hf_localize.format.public_records import read_records, usable_records
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef, ref_of_folder, ref_of_index_key, safe_part
+from hf_localize.format.repository import (
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    Snapshot,
+    merge_refs,
+    read_refs,
+    read_snapshot,
+    snapshot_bytes,
+)
 from hf_localize.format.sealed_json import is_as_written, parse_json
 from hf_localize.format.zip import layout, reader
 from hf_localize.s3 import changes
 from hf_localize.store.aliases import read_pointer
 
 REF = DatasetRef("org/x")
+MODEL, COMMIT = Repository("model", "team/bert"), "a" * 40
 ABOUT = About(title="x", made="2026-01-01", is_public=True)
 ASKED = (REF, DatasetRef("ORG/X", "c", "main"), DatasetRef("x", None, "0123abc"))
 
@@ -267,9 +278,26 @@ def decoded(data: bytes) -> None:
     assert set(info.splits) == {split.name for split in manifest.splits}
 
 
+def snapshot(data: bytes) -> None:
+    found = read_snapshot(data, "fuzz", MODEL, COMMIT)
+    assert set(read_snapshot(snapshot_bytes(found), "fuzz", MODEL, COMMIT).files) == set(found.files)
+    for file in found.files:
+        assert file.size_bytes >= 0
+        assert re.fullmatch("blobs/[0-9a-f]{2}/[0-9a-f]{64}", file.blob_path)
+        assert not {"", ".", ".."} & set(file.path.split("/"))
+
+
+def refs(data: bytes) -> None:
+    found = read_refs(data, "fuzz", MODEL)
+    document: dict[str, Any] = {}
+    merge_refs(document, found, "fuzz")
+    assert found.merged(found) == found
+    assert found.resolve(None) == found.branches.get("main")
+
+
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     *(manifest, head, placed, catalog, records, pointer, lock, saved, zipped, extra, names, paths, index_key),
-    *(card, rows, shard, change, decoded),
+    *(card, rows, shard, change, decoded, snapshot, refs),
 )
 
 
@@ -319,6 +347,8 @@ def seeds() -> dict[str, list[bytes]]:
         for file in files:
             opened.write(folder / file.path, file.path)
         opened.writestr(MANIFEST_NAME, manifest_bytes(good))
+    held: dict[str, Any] = {}
+    merge_refs(held, RepositoryRefs(MODEL, {"main": COMMIT}, {"v1": COMMIT}, {}, (COMMIT,), "2026"), "refs")
     return {
         "manifest": [manifest_bytes(good), json.dumps(manifest_document(good)).encode()],
         "head": [manifest_bytes(good)],
@@ -337,6 +367,8 @@ def seeds() -> dict[str, list[bytes]]:
         "shard": [_stream()],
         "change": [b'[[["a"], [1]], [["entries", "b"], []]]'],
         "decoded": [manifest_bytes(good), json.dumps(manifest_document(good)).encode()],
+        "snapshot": [snapshot_bytes(Snapshot(MODEL, COMMIT, (RepositoryFile("a/b", 1, "0" * 64, COMMIT),)))],
+        "refs": [json.dumps(held).encode()],
         "index_key": [good.ref.index_key.encode()],
     }
 

@@ -50,14 +50,15 @@ def test_the_options_are_those_of_the_specification() -> None:
         *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o")
     }
     assert options["doctor"] == set()
-    assert options["verify"] == ref | {"--deep", "--s3", "--public"}
+    assert options["verify"] == ref | files | {"--deep", "--s3", "--public"}
     assert options["repair"] == ref
-    assert options["remove"] == ref | {"--s3", "--yes", "-y"}
-    assert options["withdraw"] == ref | {"--yes", "-y"}
+    assert options["remove"] == ref | files | {"--s3", "--yes", "-y"}
+    assert options["withdraw"] == ref | files | {"--yes", "-y"}
     assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
     listed = {"pattern", "--long", "-l", "--sort", "--reverse"}
-    assert options["list-local"] == options["list-public"] == listed
-    assert options["list-s3"] == listed | {"--all-folders"}
+    assert options["list-public"] == listed
+    assert options["list-local"] == listed | {"--repo-type"}
+    assert options["list-s3"] == listed | {"--repo-type", "--all-folders"}
     assert options["info"] == options["explain"] == ref
     assert options["preview"] == ref | {"--split", "--rows"}
     assert options["catalog"] == {"--output", "-o", "--publish", "--public", "--title", "--contact", "--rows"}
