@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from huggingface_hub import constants
 from huggingface_hub.utils import OfflineModeIsEnabled
 
 from hf_localize.errors import HfLocalizeError
@@ -185,7 +186,7 @@ def _exchange(
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
         return ask_hub()
-    asks_hub = current_session().hub_enabled() and not current().hub_offline and not only_held.get()
+    asks_hub = current_session().hub_enabled() and not constants.HF_HUB_OFFLINE and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
     reply = held(request, is_last=not asks_hub)
     if reply is not None:

@@ -129,6 +129,7 @@ def outcome(call: Callable[[], Any]) -> Any:
         return type(exc).__name__
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_gives_the_same_without_the_hub(
     name: str, hub: LoopbackHub, repositories: HeldRepositories, fresh: Callable[[str], Path]

@@ -114,6 +114,16 @@ def test_hf_hub_offline_finds_what_is_held(
         HfApi().list_repo_files("doors/else", **KIND)
 
 
+def test_offline_for_datasets_alone_leaves_huggingface_hub_its_hub(
+    hub: LoopbackHub, repositories: HeldRepositories, fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh("cache")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    with hf_localize.installed():
+        assert hf_hub_download("openai/gsm8k", "README.md", **KIND)
+    assert hub.requests
+
+
 @pytest.mark.parametrize("settings", [{"offline": True}, {"sources": "local,s3,public"}])
 def test_where_the_hub_is_no_source_it_is_not_asked(
     hub: LoopbackHub, repositories: HeldRepositories, fresh, settings: dict[str, object]
