@@ -57,7 +57,7 @@ LOADS := tests/loads tests/unit/shim tests/unit/hf --ignore=tests/loads/matrix
 test: ## All checks and tests, and the loads as stock's on another release of datasets
 	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
 	$(BIN)/python -m compileall -q hf_localize tests
-	$(MAKE) -j2 --output-sync=target test-older test-newest
+	$(MAKE) -j2 test-older test-newest
 
 test-older:
 	.venv-datasets-$(OLDER)/bin/python -m pytest tests/loads/fidelity tests/loads/test_same_as_stock.py tests/unit/shim tests/unit/hf

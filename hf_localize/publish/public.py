@@ -252,7 +252,7 @@ def _close_versions(bucket: Bucket, ref: DatasetRef, itself: PublicFiles, kept: 
     stem, own = _zip_names(ref)
     was_open = False
     try:
-        for key, version_id in bucket.list_versions(stem):
+        for key, version_id in bucket.former_versions(stem):
             if key not in kept and own.fullmatch(key) and itself.is_readable(key, version_id):
                 _close_version(bucket, itself, key, version_id)
                 was_open = True

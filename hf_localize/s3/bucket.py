@@ -301,13 +301,17 @@ class Bucket:
                 [name.removeprefix(prefix) for name in files],
             )
 
-    def list_versions(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield key and version id of every object under *prefix*, also of former and removed ones."""
+    def former_versions(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield key and version id of what was once under *prefix*: replaced and removed objects.
+
+        A bucket that keeps no versions lists its objects as their latest versions.
+        """
         with self.connection.client(prefix) as client:
             pages = client.get_paginator("list_object_versions")
             for page in pages.paginate(Bucket=self.address.name, Prefix=self.address.key(prefix)):
                 for item in page.get("Versions", []):
-                    yield self.address.relative(item["Key"]), item["VersionId"]
+                    if not item.get("IsLatest"):
+                        yield self.address.relative(item["Key"]), item["VersionId"]
 
     def close_version(self, key: str, version_id: str) -> None:
         """Take the ``public-read`` ACL from one version of an object; its bytes stay."""

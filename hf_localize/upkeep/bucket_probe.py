@@ -246,7 +246,7 @@ class _Trial:
         if not self._bucket.keeps_versions:
             return
         told = "what is replaced or removed stays in the bucket as former versions"
-        if _is_permitted(lambda: next(self._bucket.list_versions(_PROBES), None)):
+        if _is_permitted(lambda: next(self._bucket.former_versions(_PROBES), None)):
             advice = (
                 "a lifecycle rule for noncurrent versions removes them; withdraw closes those of public ZIPs"
             )

@@ -168,7 +168,7 @@ def test_a_publisher_and_a_withdrawer_at_once_end_in_one_of_two_states_whole(des
                     ended.append(repr(outcome.result()))
                 except errors.ConflictError as exc:
                     ended.append(str(exc))
-        happened = [*ended, *(f"{r.method} {r.path} {r.status}" for r in desk.s3.requests)]
+        happened = "\n".join([*ended, *(f"{r.method} {r.path} {r.status}" for r in desk.s3.requests)])
         body = desk.client().get_object(Bucket=desk.bucket, Key="public_datasets.json")["Body"].read()
         is_shared = bool(json.loads(body))
         store = desk.folder / f"outsider-{n}"

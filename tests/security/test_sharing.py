@@ -239,7 +239,11 @@ def test_a_hub_that_does_not_tell_is_not_taken_for_one_that_says_free(
     answer = rig.json_answer
     dropped = ("gated", "private")
     monkeypatch.setattr(
-        rig, "json_answer", lambda d, *a: answer({k: v for k, v in d.items() if k not in dropped}, *a)
+        rig,
+        "json_answer",
+        lambda d, *a, **k: answer(
+            {n: v for n, v in d.items() if n not in dropped} if isinstance(d, dict) else d, *a, **k
+        ),
     )
     desk.publisher().open_public_places()
     put_on_hub(hub, desk)

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -144,9 +143,7 @@ def test_a_snapshot_of_100_000_files_is_small_on_the_wire(is_lfs: bool) -> None:
         files.append(RepositoryFile(path, size, sha256, oid, is_lfs))
     data = snapshot_bytes(Snapshot(REPOSITORY, A, tuple(files)))
     assert len(data) <= 5_000_000
-    began = time.process_time()  # Not that of the other tests.
     read = read_snapshot(data, "there", REPOSITORY, A)
-    assert time.process_time() - began < 2
     assert len(read.files) == 100_000
     if is_lfs:
         assert set(read.files) == set(files)
