@@ -22,7 +22,7 @@ from hf_localize.errors import (
 )
 from hf_localize.format.repository import Repository, RepositoryRefs, RepoType, Snapshot, read_refs
 from hf_localize.sources.session import current_session
-from tests.conftest import SECRET, Desk, run_cli, tree
+from tests.conftest import SECRET, Desk, run_cli, run_python, tree
 from tests.rig.hub import Fault, LoopbackHub, make_repository
 from tests.rig.s3_proxy import Rule, Status, Truncate
 
@@ -423,3 +423,31 @@ def test_files_of_removed_snapshots_go_after_a_day_unless_others_name_them(
     hosted.stop()
     desk.teammate()
     assert len(_content(_found("model", "old")[1])) == len(FILES) + 1
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("who", ["publisher", "teammate", "outsider"])
+def test_huggingface_hub_reads_what_is_stored_with_the_hub_down(
+    hosted: LoopbackHub, desk: Desk, who: str, tmp_path: Path
+) -> None:
+    desk.publisher()
+    desk.open_public_places()
+    _download(make_public=True)
+    hosted.stop()
+    if who != "publisher":
+        getattr(desk, who)()
+    code = """
+import hf_localize; hf_localize.install()
+from pathlib import Path
+from huggingface_hub import HfApi, HfFileSystem, hf_hub_download, snapshot_download
+folder = Path(snapshot_download("team/one"))
+paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+print(paths)
+print(sorted(HfApi().list_repo_files("team/one")) == paths)
+print([tag.name for tag in HfApi().list_repo_refs("team/one").tags])
+weights = (folder / "sub folder/model #1.bin").read_bytes()
+print(HfFileSystem().read_bytes("team/one/sub folder/copy.bin") == weights)
+"""
+    ran = run_python(code, cwd=tmp_path, HF_HOME=str(tmp_path / "hf"))
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout.splitlines() == [str(sorted([*FILES, "type.txt"])), "True", "['v1']", "True"]
