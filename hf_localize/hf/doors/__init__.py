@@ -13,3 +13,16 @@
 ``serve``
     A WSGI application around ``answer``.
 """
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def endpoints() -> tuple[str, ...]:
+    """Return the addresses of the Hub, each with a slash at its end."""
+    chosen = [os.environ.get("HF_ENDPOINT")]
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        chosen.append(getattr(constants, "ENDPOINT", None))
+    return ("https://huggingface.co/", *{f"{url.rstrip('/')}/" for url in chosen if url})

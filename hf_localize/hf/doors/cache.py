@@ -19,8 +19,7 @@ from huggingface_hub.utils import filter_repo_objects
 
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
-from hf_localize.hf.doors import transport
-from hf_localize.hf.doors.clients import endpoints
+from hf_localize.hf.doors import endpoints, transport
 from hf_localize.store.linking import links_are_free
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ user has given to it, or a program that knows nothing of huggingface_hub.
 
 from __future__ import annotations
 
-import os
 import sys
+
+from hf_localize.hf.doors import endpoints
 
 TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
 if TYPE_CHECKING:
@@ -49,14 +50,6 @@ def unwatch() -> None:
         if vars(owner).get(_SENDERS[name][1]) is ours:  # Else somebody has wrapped it in turn.
             setattr(owner, _SENDERS[name][1], stock)
             del _wrapped[name]
-
-
-def endpoints() -> tuple[str, ...]:
-    """Return the addresses of the Hub, each with a slash at its end."""
-    chosen = [os.environ.get("HF_ENDPOINT")]
-    if constants := sys.modules.get("huggingface_hub.constants"):
-        chosen.append(getattr(constants, "ENDPOINT", None))
-    return ("https://huggingface.co/", *{f"{url.rstrip('/')}/" for url in chosen if url})
 
 
 def _wrap(module: ModuleType) -> None:

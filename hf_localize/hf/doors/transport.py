@@ -29,8 +29,8 @@ from huggingface_hub.utils import OfflineModeIsEnabled
 
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository, RepositoryRefs
+from hf_localize.hf.doors import endpoints
 from hf_localize.hf.doors.answer import Part, Reply, Request, answer
-from hf_localize.hf.doors.clients import endpoints
 from hf_localize.settings import Settings, current
 from hf_localize.sources.session import current_session
 
