@@ -38,7 +38,7 @@ os.environ.update(
 )
 
 #: How many cases `make test` runs of a test with many, if nothing else is said of it.
-_SAMPLE = 2
+_SAMPLE = 1
 #: `make test-faults` tries everything; `make test` a few of each kind.
 IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
 SECRET = "SECRET-canary-0b9d1f"
@@ -211,7 +211,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _left_out(items: list[pytest.Item]) -> set[pytest.Item]:
     """Return the cases that `make test` leaves out: those between an even sample of each test with many cases.
 
-    Two are kept of a test that speaks to servers, or as many as its mark ``sampled`` says; of others all are.
+    One is kept of a test that speaks to servers, or as many as its mark ``sampled`` says; of others all are.
     What is not run whole is marked.
     """
     cases: dict[str, list[pytest.Item]] = {}

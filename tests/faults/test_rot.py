@@ -238,7 +238,7 @@ def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str,
     keys = [key for key in desk.bucket_keys() if not key.startswith("public_")]
     assert len(keys) >= 8 + 3
     desk.set(HGLOC_SOURCES="s3")
-    for key, _ in rotten_objects(desk, keys, lambda _, data: places(data)):
+    for key, _ in rotten_objects(desk, keys if IS_ALL else keys[::3], lambda _, data: places(data)):
         (found,) = hf_localize.verify_dataset(NAME, deep=True, s3=True)
         assert [damage.split()[0] for damage in found["damaged"]] == [key]
         for revision in (None, commit):

@@ -43,13 +43,15 @@ def watch(is_wanted: Callable[[], bool]) -> None:
 
 
 def unwatch() -> None:
-    """Give the libraries their methods back."""
+    """Give the libraries their methods back, and forget whether the Hub has answered."""
     global _is_wanted
     _is_wanted = bool
     for name, (owner, stock, ours) in list(_wrapped.items()):
         if vars(owner).get(_SENDERS[name][1]) is ours:  # Else somebody has wrapped it in turn.
             setattr(owner, _SENDERS[name][1], stock)
             del _wrapped[name]
+    if transport := sys.modules.get("hf_localize.hf.doors.transport"):
+        transport.forget()
 
 
 def _wrap(module: ModuleType) -> None:

@@ -171,6 +171,11 @@ class _Reachability:
 _hub = _Reachability()
 
 
+def forget() -> None:
+    """Forget whether the Hub has answered."""
+    _hub.failing_since, _hub.down_until = None, 0.0
+
+
 def _exchange(
     request: Request | None,
     ask_hub: Callable[[], Any],
