@@ -36,7 +36,7 @@ def download(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
     ):
         part = transport.held_part(url)
         places = transport.places()
-        if part is not None and places is not None:
+        if part is not None:
             try:
                 source = places.local_path(part.file)
                 if source is None:
@@ -69,7 +69,7 @@ def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
 
 def _bring_together(call: Mapping[str, Any]) -> None:
     places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
-    if places is None or call.get("dry_run") or f"{endpoint}/" not in endpoints():
+    if call.get("dry_run") or f"{endpoint}/" not in endpoints():
         return
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
     refs = places.refs(repository)

@@ -44,7 +44,7 @@ def _reply(request: Request) -> Reply:
         return _refused(request, 405, "hg-localize serve is read-only")
     places = transport.places()
     try:
-        reply = None if places is None else answer(request, places)
+        reply = answer(request, places)
     except HfLocalizeError as exc:
         _log.warning("%s is not answered: %s", request.path, exc)
         return _refused(request, 503, "what may hold it can't be reached")

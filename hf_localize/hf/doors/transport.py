@@ -44,7 +44,7 @@ goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 only_held: ContextVar[bool] = ContextVar("only_held", default=False)
 
 
-def repositories() -> Repositories | None:
+def repositories() -> Repositories:
     """Return what the enabled places hold."""
     return current_session().repositories
 
@@ -87,19 +87,15 @@ class _Remembering:
         return getattr(self.places, name)
 
 
-def places() -> Repositories | None:
+def places() -> Repositories:
     """Return what the enabled places hold, with a memory for what remote places said a moment ago."""
-    found = repositories()
-    return None if found is None else cast("Repositories", _Remembering(found))
+    return cast("Repositories", _Remembering(repositories()))
 
 
 def held(request: Request, *, is_last: bool) -> Reply | None:
     """Answer *request* from what is held, or return None."""
-    held_by = places()
-    if held_by is None:
-        return None
     try:
-        reply = answer(request, held_by, is_last=is_last)
+        reply = answer(request, places(), is_last=is_last)
     except HfLocalizeError as exc:
         _log.debug("%s %s is not answered here: %s", request.method, request.path, exc)
         return None
@@ -117,10 +113,9 @@ def held_part(url: str) -> Part | None:
 
 def opened(body: bytes | Part) -> BinaryIO:
     """Open the body of a reply."""
-    held_by = places()
-    if isinstance(body, bytes) or body.start == body.stop or held_by is None:
+    if isinstance(body, bytes) or body.start == body.stop:
         return io.BytesIO(body if isinstance(body, bytes) else b"")
-    return held_by.open(body.file, body.start, body.stop)
+    return places().open(body.file, body.start, body.stop)
 
 
 def chunks(body: bytes | Part) -> Iterator[bytes]:
