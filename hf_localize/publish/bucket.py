@@ -48,6 +48,7 @@ from hf_localize.transfer.parts import PART_BYTES
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
+_GO_ON = "No reader sees it there; run the command again to go on."
 #: Up to so many small files are sent without asking what of them other entries may have.
 _FEW_FILES = 16
 #: Returns the keys of those files whose objects are wrong, of those that a commit mark names.
@@ -101,7 +102,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             manifest.restriction,
             bucket.address,
         )
-    with _as_publish_error(manifest, bucket):
+    with as_publish_error(manifest.ref, bucket, _GO_ON):
         placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest, wrong)
         listed = _listed(bucket, replacements) if present is None else listed
         begun = [info for info in listed or () if info.key.startswith(replacements)]
@@ -151,7 +152,7 @@ def _mend(
         return False
     told = ", ".join(sorted(wrong | {damage.path for damage in damages}))
     _log.warning("%s is damaged in %s, and is repaired: %.500s", manifest.ref, bucket.address, told)
-    with _as_publish_error(manifest, bucket):
+    with as_publish_error(manifest.ref, bucket, _GO_ON):
         for damage in damages:
             if damage.path.endswith(f"/{MANIFEST_NAME}"):
                 bucket.put(damage.path, manifest_bytes(manifest))
@@ -167,14 +168,12 @@ def _mend(
 
 
 @contextlib.contextmanager
-def _as_publish_error(manifest: Manifest, bucket: Bucket) -> Iterator[None]:
+def as_publish_error(what: object, bucket: Bucket, advice: str) -> Iterator[None]:
+    """Raise what *bucket* refuses as PublishError, which says that *what* was not published, and *advice*."""
     try:
         yield
     except (AccessDeniedError, UnreachableError) as exc:
-        raise PublishError(
-            f"{manifest.ref} was not published to {bucket.address}: {exc}. No reader sees it there; "
-            "run the command again to go on."
-        ) from exc
+        raise PublishError(f"{what} was not published to {bucket.address}: {exc}. {advice}") from exc
 
 
 def _present(mark: bytes, key: str) -> IndexEntry | None:

@@ -6,18 +6,15 @@ import contextlib
 import functools
 import glob
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import unquote
 
 from hf_localize.errors import (
-    AccessDeniedError,
     ConflictError,
     IntegrityError,
     PreconditionFailedError,
-    PublishError,
-    UnreachableError,
 )
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
@@ -34,6 +31,7 @@ from hf_localize.format.repository import (
 )
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.progress import task
+from hf_localize.publish.bucket import as_publish_error
 from hf_localize.publish.inspect import sha256_of
 from hf_localize.publish.public import is_public, not_public
 from hf_localize.s3.bucket import Bucket
@@ -77,7 +75,7 @@ def upload_repository(
     """
     folder = PRIVATE_FOLDER if public_files is None else PUBLIC_FOLDER
     refs, is_new = local.refs(repository), False
-    with _as_publish_error(repository, bucket):
+    with as_publish_error(repository, bucket, "Run the command again to resume."):
         for commit in commits:
             snapshot = local.snapshot(repository, commit)
             if snapshot is not None:
@@ -215,13 +213,3 @@ def _write_snapshot(snapshot: Snapshot, bucket: Bucket, folder: str) -> bool:
             put_over(bucket, key, snapshot_bytes(merged), found[1].get("etag", "") if found else None, **how)
             return True
     raise ConflictError(f"{key} in {bucket.address} kept changing under {_TRIES} tries to update it")
-
-
-@contextlib.contextmanager
-def _as_publish_error(repository: Repository, bucket: Bucket) -> Iterator[None]:
-    try:
-        yield
-    except (AccessDeniedError, UnreachableError) as exc:
-        raise PublishError(
-            f"{repository} was not published to {bucket.address}: {exc}. Run the command again to resume."
-        ) from exc

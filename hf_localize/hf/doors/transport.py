@@ -202,10 +202,10 @@ def _exchange(
                 raise
             why, cause = f"it is not held here, and the Hub does not answer ({type(exc).__name__})", exc
         else:
-            if getattr(response, "status_code", 200) < 500 or not _hub.failed(begun, is_refused=False):
-                _hub.failing_since = (
-                    _hub.failing_since if getattr(response, "status_code", 200) >= 500 else None
-                )
+            if getattr(response, "status_code", 200) < 500:
+                _hub.failing_since = None
+                return response
+            if not _hub.failed(begun, is_refused=False):
                 return response
             why = f"it is not held here, and the Hub answers {response.status_code}"
         reply = held(request, is_last=True)
@@ -366,23 +366,22 @@ def _open_urllib(
 
 
 @contextlib.contextmanager
-def asking_the_hub_itself() -> Iterator[None]:
+def _switched_on(switch: ContextVar[bool]) -> Iterator[None]:
+    token = switch.set(True)
+    try:
+        yield
+    finally:
+        switch.reset(token)
+
+
+def asking_the_hub_itself() -> contextlib.AbstractContextManager[None]:
     """Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed."""
-    token = goes_to_the_hub.set(True)
-    try:
-        yield
-    finally:
-        goes_to_the_hub.reset(token)
+    return _switched_on(goes_to_the_hub)
 
 
-@contextlib.contextmanager
-def answering_only_what_is_held() -> Iterator[None]:
+def answering_only_what_is_held() -> contextlib.AbstractContextManager[None]:
     """Refuse, in this thread, what is not held, without a request to the Hub."""
-    token = only_held.set(True)
-    try:
-        yield
-    finally:
-        only_held.reset(token)
+    return _switched_on(only_held)
 
 
 #: How each library's client sends.
