@@ -767,6 +767,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(answer.length))
+        if self.close_connection:  # The request asked for it. A client that is not told may use it again.
+            self.send_header("Connection", "close")
         self.end_headers()
 
     def _send_body(self, answer: Answer, begin: int, end: int, flip: int = -1) -> None:

@@ -16,13 +16,14 @@ import datasets
 
 BEGIN, END = "<!-- what works: begin -->\n", "<!-- what works: end -->\n"
 PLACES = ("local", "private", "public")
+#: The folder to leave reports in, if any.
+FOLDER = os.environ.get("HGLOC_TEST_REPORT")
 
 
-def record(place: str, equal: Mapping[str, tuple[int, int]]) -> None:
-    """Leave what one run found: {group: (calls that answered as stock, calls)}."""
-    if folder := os.environ.get("HGLOC_TEST_REPORT"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, f"{datasets.__version__}-{place}.json").write_text(json.dumps(equal))
+def record(folder: str, place: str, equal: Mapping[str, tuple[int, int]]) -> None:
+    """Leave in *folder* what one run found: {group: (calls that answered as stock, calls)}."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, f"{datasets.__version__}-{place}.json").write_text(json.dumps(equal))
 
 
 def table(folder: Path) -> str:
