@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import traceback
 import unicodedata
 from collections.abc import Iterator
 
@@ -62,6 +63,10 @@ class HfLocalizeError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+    def comes_after(self, done: str) -> None:
+        """Have the message begin with what was *done* before this happened."""
+        self.args = (f"{done}: {self}",)
 
 
 class InvalidRefError(HfLocalizeError, ValueError):
@@ -148,6 +153,10 @@ class PreparationError(HfLocalizeError, RuntimeError):
     """
 
 
+class UnusableDataError(HfLocalizeError, ValueError):
+    """Own data that can't be made a dataset: its splits differ in features, or can't be told apart."""
+
+
 class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
     """No source could give the dataset. The message lists what each one answered.
 
@@ -210,6 +219,25 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, (PublishError, PreparationError)) and isinstance(error.__cause__, Exception):
         return kind_of(error.__cause__)
     return "failed"
+
+
+def is_defect(error: BaseException) -> bool:
+    """Tell whether *error* is a defect of hf_localize, not an error of its own, the system or `datasets`."""
+    if isinstance(error, (HfLocalizeError, OSError, MemoryError)) or kind_of(error) != "failed":
+        return False
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    names = [name.partition(".")[0] for name in modules]
+    libraries = [name for name in names if name in (__package__, "datasets", "huggingface_hub")]
+    return libraries[-1:] == [__package__]
+
+
+def message_of(error: BaseException) -> str:
+    """Return what to tell a user of *error*: its message, or how to report a defect, in one line."""
+    message = without_queries(str(error)) or type(error).__name__
+    if not is_defect(error):
+        return message
+    shown = " ".join(f"{type(error).__name__}: {message}".split())
+    return f"this is a defect of hf_localize. Please report it with what this command prints with -v: {shown}"
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from hf_localize import settings
 from hf_localize.api.datasets import Result, download_dataset, sync_local_dataset_to_s3
-from hf_localize.errors import HfLocalizeError, kind_of, without_queries
+from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
 from hf_localize.sources.session import current_session
@@ -285,6 +285,6 @@ def _do(
 
 def failed(kind: type[_Kind], ref: DatasetRef, error: Exception, why: str | None = None) -> _Kind:
     """Return what became of *ref*, which *error* has ended; *why* in other words."""
-    said = without_queries(why or str(error) or type(error).__name__)
+    said = without_queries(why) if why else message_of(error)
     path = error.path if isinstance(error, HfLocalizeError) else None
     return kind(*ref.parts, path, error=said, error_kind=kind_of(error))

@@ -125,8 +125,11 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
         problem = exc
     try:
         files = bring(ref.files)
-    except HfLocalizeError:
+    except HfLocalizeError as exc:
         if problem is None:
+            if exc.path is None:
+                exc.comes_after(f"the dataset is in the local store at {path}; keeping its files failed")
+            exc.path = path
             raise
         _log.warning("the original files of %s are not kept either", ref.dataset_id, exc_info=True)
         raise problem from problem.__cause__
@@ -325,13 +328,13 @@ def ids_of(named: str | Collection[str]) -> tuple[str, ...]:
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
-        why = "as asked, or under a lock file" if skip else "there is no bucket, or there are no credentials"
-        _log.info("%s is in %s only (%s)", ref, entry.folder, why)
+        _log.debug("%s is in %s only: it was not to be published, or there is no right to", ref, entry.folder)
     else:
         try:
             _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))
         except HfLocalizeError as exc:
             exc.path = str(entry.folder)
+            exc.comes_after(f"the dataset is in the local store at {exc.path}; publishing it failed")
             raise
 
 
@@ -364,7 +367,11 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
         sent = upload(entry, bucket, replace=how.replace, workers=workers, reads=reads)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
     if how.make_public:
-        with one_load():
-            shared = make_public(entry, bucket, session.public_files, workers=workers, reads=reads)
+        try:
+            with one_load():
+                shared = make_public(entry, bucket, session.public_files, workers=workers, reads=reads)
+        except HfLocalizeError as exc:
+            exc.comes_after(f"{done[0]}; sharing it publicly failed")
+            raise
         done.append("shared publicly" if shared else "shared publicly already")
     return done

@@ -76,6 +76,7 @@ def download_repository(
                 _log.info("%s: %s", name, "; ".join(done))
     except HfLocalizeError as exc:
         exc.path = str(path)
+        exc.comes_after(f"the files are in the local store at {exc.path}; publishing them failed")
         raise
     return Result(True, str(path))
 

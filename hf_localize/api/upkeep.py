@@ -225,6 +225,7 @@ def is_last_copy(
                 ref
             )
         else:
+            session.require_publisher()
             (source,) = session.resolver(only=(place,)).sources
             entry = source.find(ref)
     except IntegrityError:

@@ -175,8 +175,6 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
             from hf_localize.format.refs import DatasetRef
 
             show_json([failed(Download, DatasetRef(dataset_id, name, options["revision"]), exc)])
-        elif here := getattr(exc, "path", None):  # Only its publishing has failed.
-            show(str(here))
         raise
     if not as_json:
         show(path)

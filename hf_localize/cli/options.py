@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from hf_localize.cli.output import show
-from hf_localize.errors import HfLocalizeError, kind_of, printable, without_queries
+from hf_localize.errors import HfLocalizeError, kind_of, message_of, printable, without_queries
 
 #: The exit status of a command, by the kind of what went wrong (see :func:`~hf_localize.errors.kind_of`).
 EXIT_CODES = {
@@ -164,13 +164,15 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
-        except (click.Abort, click.exceptions.Exit):  # They are RuntimeErrors, and no failures.
+        except (click.Abort, click.exceptions.Exit, click.ClickException):  # For click itself.
             raise
-        except (HfLocalizeError, OSError, ValueError, RuntimeError) as exc:
+        except Exception as exc:  # Also a defect ends a command with one line.
             import logging
 
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
-            fail(f"Error: {without_queries(str(exc))}", kind_of(exc))
+            if isinstance(exc, HfLocalizeError) and exc.path is not None and not kwargs.get("as_json"):
+                show(exc.path)  # Only what was to follow has failed.
+            fail(f"Error: {message_of(exc)}", kind_of(exc))
 
     return run
 

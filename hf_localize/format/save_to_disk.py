@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_localize.errors import IntegrityError
+from hf_localize.errors import IntegrityError, UnusableDataError
 from hf_localize.format.arrow.shards import column_names, count_rows
 from hf_localize.format.features import differences, portable
 from hf_localize.format.files import check_tree, hash_file
@@ -181,13 +181,13 @@ def split_names(keys: Sequence[str]) -> dict[str, str]:
     means all splits together, becomes ``all_``.
 
     Raises:
-        ValueError: nothing is left of a key, or two become the same.
+        UnusableDataError: nothing is left of a key, or two become the same.
     """
     names = {key: _split_name(key.split("[", 1)[0]) for key in keys}
     for name in names.values():
         same = [key for key, value in names.items() if value == name]
         if not name or len(same) > 1:
-            raise ValueError(
+            raise UnusableDataError(
                 f"{' and '.join(map(repr, same))} can't be told apart as splits of a load, whose names have "
                 "only letters, digits, _ and dots. Save a DatasetDict with other keys."
             )
@@ -214,12 +214,12 @@ def require_same_features(features: Mapping[str, Mapping[str, Any]]) -> None:
         features: of each split, as JSON.
 
     Raises:
-        ValueError: two have not.
+        UnusableDataError: two have not.
     """
     (first, expected), *others = features.items()
     for name, found in others:
         if differing := differences(expected, found):
-            raise ValueError(
+            raise UnusableDataError(
                 f"split {name!r} has other features than {first!r}: {'; '.join(differing[:3])}. "
                 "Register them under different config names, each from its own folder: "
                 "hg-localize register FOLDER/SPLIT ID --name CONFIG"

@@ -20,7 +20,7 @@ from datasets.table import table_cast
 from datasets.utils.py_utils import asdict, convert_file_size_to_int
 
 from hf_localize._version import __version__
-from hf_localize.errors import IntegrityError
+from hf_localize.errors import IntegrityError, UnusableDataError
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.media import media_columns, refuse_foreign_files, require_bytes, with_files
 from hf_localize.format.arrow.seek import packed, seek_points
@@ -229,7 +229,7 @@ def _save(
 def _checked_names(data: datasets.DatasetDict, saved: Path | None) -> dict[str, str]:
     """Return the names that the splits of *data* have in a load, by its keys."""
     if not data:
-        raise ValueError("there is no split to register")
+        raise UnusableDataError("there is no split to register")
     names = save_to_disk.split_names(list(data))
     save_to_disk.require_same_features({key: asdict(split.features) for key, split in data.items()})
     for key, name in names.items():

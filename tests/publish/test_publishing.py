@@ -56,7 +56,7 @@ def test_a_download_with_keys_that_may_only_read_prints_its_path_and_fails(
     path = f"{desk.store}/openai_gsm8k/main/default_revision"
     ran = run_cli("download", "openai/gsm8k", "--name", "main")
     assert (ran.returncode, ran.stdout) == (4, f"{path}\n")
-    assert "was not published" in ran.stderr
+    assert f"Error: the dataset is in the local store at {path}; publishing it failed: " in ran.stderr
     ran = run_cli("download", "openai/gsm8k", "--name", "main", "--json")
     (told,) = json.loads(ran.stdout)
     assert (ran.returncode, told["path"], told["error_kind"]) == (4, path, "denied")
@@ -249,7 +249,9 @@ def test_make_public_where_acls_are_disabled_fails_with_the_policy_that_would_he
     folder.mkdir()
     (folder / "rows.csv").write_text("a\n1\n")
     ran = run_cli("register", str(folder), "org/x", "--make-public")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (1, f"{desk.store}/org_x/default_config/default_revision\n")
+    assert "the dataset is in the local store" in ran.stderr
+    assert f"uploaded to s3://{desk.bucket}" in ran.stderr
     policy = ran.stderr[ran.stderr.index("{") : ran.stderr.rindex("}") + 1]
     arn = f"arn:aws:s3:::{desk.bucket}"
     (statement,) = json.loads(policy)["Statement"]

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hf_localize.cli import main
-from hf_localize.cli.options import _DatasetId
+from hf_localize.cli.options import _DatasetId, command
+from hf_localize.errors import HfLocalizeError
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,52 @@ def test_where_nothing_is_found_or_done_a_line_says_so() -> None:
     assert "Nothing to remove." in run("prune", "--older-than", "3d").output
     assert "'*gsm*'" in run("list-local", "gsm").output
     assert "'*" not in run("list-local", "gsm*").output
+
+
+@pytest.mark.parametrize("sources", ["local", "local,s3,public"])
+@pytest.mark.parametrize("words", [("remove", "--s3"), ("withdraw",)])
+def test_what_needs_a_bucket_says_so_where_there_is_none(
+    words: tuple[str, ...], sources: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGLOC_SOURCES", sources)
+    ran = run(words[0], "org/a", *words[1:])
+    assert (ran.exit_code, ran.output) == (
+        2,
+        "Error: HGLOC_S3_BUCKET_NAME is not set: there is no bucket to use\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("not enough\nvalues"), KeyError("x"), AttributeError("y"), RuntimeError()]
+)
+def test_a_defect_is_one_line_that_asks_for_a_report(error: Exception) -> None:
+    @command("broken", has_json=False, has_bars=False)
+    def broken() -> None:
+        raise error
+
+    ran = CliRunner().invoke(broken, [])
+    assert ran.exit_code == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("Error: this is a defect of hf_localize. Please report it")
+    assert type(error).__name__ in line
+
+
+def test_what_the_system_says_and_what_follows_a_success_is_no_defect() -> None:
+    full, later = OSError(28, "No space left on device"), HfLocalizeError("the bucket refused")
+    later.path = "/store/a"
+    later.comes_after("the dataset is in /store/a, but was not published")
+    for error, stdout, stderr in (
+        (full, "", "Error: [Errno 28] No space left on device\n"),
+        (
+            later,
+            "/store/a\n",
+            "Error: the dataset is in /store/a, but was not published: the bucket refused\n",
+        ),
+    ):
+
+        @command("broken", has_json=False, has_bars=False)
+        def broken(error: Exception = error) -> None:
+            raise error
+
+        ran = CliRunner().invoke(broken, [])
+        assert (ran.exit_code, ran.stdout, ran.stderr) == (1, stdout, stderr)
