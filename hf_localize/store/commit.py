@@ -20,17 +20,10 @@ from hf_localize.store.aliases import point_at, remove_pointers
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problems_in
 from hf_localize.store.linking import offer
+from hf_localize.store.locks import changing, lock, writing
 from hf_localize.store.origins import record_origin
 from hf_localize.store.places import TRIES, identity_of
-from hf_localize.store.staging import (
-    changing,
-    delete_discarded,
-    discard,
-    discard_retired,
-    lock,
-    retire,
-    writing,
-)
+from hf_localize.store.replacing import delete_discarded, discard, discard_retired, retire
 from hf_localize.store.store import Store
 from hf_localize.transfer.flushing import flush, flush_tree
 

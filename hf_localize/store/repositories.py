@@ -31,7 +31,8 @@ from hf_localize.format.repository import (
 )
 from hf_localize.format.sealed_json import json_bytes, parse_json
 from hf_localize.store.integrity import problem_with, problems_in
-from hf_localize.store.staging import incoming_folder, lock, staging_folder, writing
+from hf_localize.store.locks import lock, writing
+from hf_localize.store.staging import incoming_folder, staging_folder
 from hf_localize.store.store import Store, reading
 from hf_localize.transfer.flushing import flush, flush_tree
 from hf_localize.transfer.workers import run_all

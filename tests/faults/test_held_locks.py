@@ -16,7 +16,7 @@ import pytest
 import hf_localize
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.session import current_session
-from hf_localize.store import staging
+from hf_localize.store import locks
 from tests.conftest import Desk, tree
 from tests.faults.conftest import IS_ALL
 from tests.faults.killer import NAME, rows, save
@@ -25,7 +25,8 @@ from tests.faults.killer import NAME, rows, save
 HOLD = """
 import pathlib, sys, time
 from hf_localize.sources.session import current_session
-from hf_localize.store.staging import changing, lock, staging_folder
+from hf_localize.store.locks import changing, lock
+from hf_localize.store.staging import staging_folder
 kind, key = sys.argv[1:]
 store = current_session().store
 with {"staging": staging_folder, "place": changing, "partial": lock}[kind](store, key) as folder:
@@ -66,8 +67,8 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     desk.teammate()
     desk.set(HGLOC_SOURCES="local,s3")
     if not IS_ALL:
-        monkeypatch.setattr(staging, "_TELL_SECONDS", 0.3)
-        monkeypatch.setattr(staging, "_IDLE_SECONDS", 1.5)
+        monkeypatch.setattr(locks, "_TELL_SECONDS", 0.3)
+        monkeypatch.setattr(locks, "_IDLE_SECONDS", 1.5)
     return desk
 
 
@@ -110,8 +111,8 @@ def test_a_lock_of_a_stopped_process_is_told_and_then_given_up(
 def test_a_holder_that_is_at_work_is_waited_for(
     reader: Desk, hold: Hold, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "_TELL_SECONDS", 0.3)
-    monkeypatch.setattr(staging, "_IDLE_SECONDS", 1.5)
+    monkeypatch.setattr(locks, "_TELL_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "_IDLE_SECONDS", 1.5)
     key = key_of("staging")
     holder = hold("staging", key)
     folder = next((reader.store / ".hgloc/staging").glob(f"{key}.*"))
@@ -143,7 +144,7 @@ def test_the_machine_is_named_of_a_holder_that_is_elsewhere(
     os.kill(holder.pid, signal.SIGSTOP)
     folder = next((reader.store / ".hgloc/staging").glob(f"{key}.*"))
     folder.rename(folder.with_name(f"{key}.node17-0badcafe.4711-99.{'0' * 32}"))
-    monkeypatch.setattr(staging, "holder_of", lambda _: None)
+    monkeypatch.setattr(locks, "holder_of", lambda _: None)
     assert rows_of() == rows("new")
     assert any("held by process 4711 of node17-0badcafe" in message for message in caplog.messages)
 

@@ -30,6 +30,7 @@ from hf_localize.publish.bucket import upload
 from hf_localize.sources.session import current_session
 from hf_localize.store.commit import commit
 from hf_localize.store.integrity import verify_folder
+from hf_localize.store.replacing import discard_all_retired
 from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL, wait_until
@@ -190,6 +191,8 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
 ) -> None:
     """Also with writers that rest before each rename, so that others come between any two of their steps.
 
+    Others put away meanwhile what made way, as each writer does when it begins.
+
     Readers rest too, before they look whether a folder without manifest is a saved dataset.
     """
     rename, is_saved = os.rename, save_to_disk.is_saved_dataset
@@ -219,6 +222,10 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
                 shutil.copytree(desk.folder / f"kept-{tag}", folder, dirs_exist_ok=True)
                 commit(store, folder, made[tag][1])
 
+    def tidy() -> None:
+        while not ended.is_set():
+            discard_all_retired(store)
+
     def read() -> None:
         while not ended.is_set():
             found = store.find(ref)
@@ -228,8 +235,8 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
 
     monkeypatch.setattr(os, "rename", rested)
     monkeypatch.setattr(save_to_disk, "is_saved_dataset", rested_reader)
-    with ThreadPoolExecutor(8) as pool:
-        readers = [pool.submit(read) for _ in range(4)]
+    with ThreadPoolExecutor(10) as pool:
+        readers = [pool.submit(work) for work in (read, read, read, read, tidy, tidy)]
         for writer in [pool.submit(write, number) for number in range(4)]:
             writer.result()
         ended.set()
