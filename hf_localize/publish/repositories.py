@@ -91,7 +91,8 @@ def upload_repository(
             known = replace(refs, commits=tuple(commits))
             change = functools.partial(merge_refs, refs=known, where=f"{key} in {bucket.address}")
             update_json(bucket, key, change, public=public_files is not None)
-            if any(bucket.list_keys(f"{folder}/{_REMOVED}")):  # Files that were there may be gone by now.
+            # Files that were there may be gone by now, unless a snapshot there has named them all along.
+            if is_new and any(bucket.list_keys(f"{folder}/{_REMOVED}")):
                 for snapshot in filter(None, (local.snapshot(repository, commit) for commit in commits)):
                     _send(local, _held(local, snapshot), bucket, folder, workers=workers, reads=False)
             if public_files is not None and not is_public(public_files, key):

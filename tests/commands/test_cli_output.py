@@ -202,7 +202,7 @@ def test_lists_are_sorted_and_filtered(three: Desk) -> None:
 
 
 def test_a_list_of_a_bucket_asks_no_more_than_it_must(three: Desk) -> None:
-    three.teammate().s3.clear()
+    three.publisher().s3.clear()
     assert len(run("list-s3", "--json").stdout.splitlines()) > 3
     assert len(three.s3.requests) == 2
     three.s3.clear()

@@ -223,7 +223,7 @@ def test_a_publisher_and_a_remover_at_the_same_time_end_in_one_of_two_states(des
         thread.start()
         remove_from_bucket(bucket, ref, 4)
         thread.join()
-        desk.teammate()
+        desk.publisher()
         is_listed = hf_localize.list_s3_datasets() != []
         assert loaded("org/x") == (["x"] if is_listed else None)
         (checked,) = hf_localize.verify_dataset("org/x", s3=True) if is_listed else ({"damaged": []},)

@@ -114,10 +114,11 @@ def test_a_load_fails_clearly_where_the_cache_is_on_the_same_disk(published: Des
 
 def test_only_what_is_missing_needs_room(published: Desk) -> None:
     """Half of the dataset is here; the other half fits, the whole would not twice."""
-    published.set(HGLOC_DATASETS_STORE_PATH=str(published.folder / "elsewhere"))
+    store = published.store
+    published.publisher().set(HGLOC_DATASETS_STORE_PATH=str(published.folder / "elsewhere"))
     both = datasets.DatasetDict(train=noise(1_200_000, 2), test=noise(1_200_000, 3))
     hf_localize.register_dataset(both, "org/halves")
-    published.set(HGLOC_DATASETS_STORE_PATH=str(published.store))
+    published.teammate().set(HGLOC_DATASETS_STORE_PATH=str(store))
     with hf_localize.installed():
         assert len(datasets.load_dataset("org/halves", split="test")) == 1200
         assert len(datasets.load_dataset("org/halves")["train"]) == 1200

@@ -232,7 +232,7 @@ def place(source: str, desk: Desk, good: Good, document: Document) -> None:
     desk.teammate()
     if source == "local":
         desk.set(HGLOC_SOURCES="s3")
-        hf_localize.download_dataset(NAME)
+        hf_localize.download_dataset(NAME, skip_s3_upload=True)
         (path,) = desk.store.glob(f"org_x/*/*/{MANIFEST_NAME}")
         path.write_text(json.dumps(document))
 

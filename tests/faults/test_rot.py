@@ -239,6 +239,7 @@ def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str,
     assert len(keys) >= 8 + 3
     desk.set(HGLOC_SOURCES="s3")
     for key, _ in rotten_objects(desk, keys if IS_ALL else keys[::3], lambda _, data: places(data)):
+        desk.publisher()
         (found,) = hf_localize.verify_dataset(NAME, deep=True, s3=True)
         assert [damage.split()[0] for damage in found["damaged"]] == [key]
         for revision in (None, commit):
@@ -247,6 +248,7 @@ def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str,
             data_keys = key.startswith(ENTRY) and not key.endswith(".hgloc.json")
             if data_keys or ("/index/" in key and revision is None):
                 assert hf_localize.list_local_datasets() == [] or rows(revision) == ROWS
+    desk.publisher()
     (found,) = hf_localize.verify_dataset(NAME, deep=True, s3=True)
     assert (found["damaged"], found["is_hashed"]) == ([], True)
 

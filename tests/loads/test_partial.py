@@ -162,7 +162,7 @@ def shared(hub: LoopbackHub, desk: Desk) -> Desk:
     files = {f"data/train-{i:05d}-of-00004.parquet": parquet(i * ROWS) for i in range(4)}
     files["data/test-00000-of-00001.parquet"] = parquet(100_000, 1_000)
     hub.add(make_repository(desk.folder / "repositories", NAME, "main", files))
-    desk.publisher()
+    desk.publisher().open_public_places()
     hf_localize.download_dataset(NAME, make_public=True)
     hub.stop()
     desk.outsider()

@@ -178,6 +178,7 @@ def test_a_partial_snapshot_claims_nothing_of_other_files(hosted: LoopbackHub, d
     with pytest.raises(UnreachableError):
         _download()
     hosted.start()
+    desk.publisher()
     _download()
     assert _found("model")[1].is_complete
 

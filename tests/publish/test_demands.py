@@ -42,9 +42,9 @@ def everything(desk: Desk, again: Callable[[], object] = lambda: None) -> None:
     with hf_localize.installed(sources=("s3",)):
         stream = datasets.load_dataset("org/large", split="train", streaming=True)
         assert sum(1 for _ in stream) == 5_000
-    assert len(hf_localize.list_s3_datasets()) == 3
     desk.publisher()
     again()
+    assert len(hf_localize.list_s3_datasets()) == 3
     assert [item["damaged"] for item in hf_localize.verify_dataset(deep=True, s3=True)] == [[], [], []]
     hf_localize.withdraw_dataset("org/x")
     hf_localize.remove_dataset("org/x", s3=True)
@@ -110,6 +110,8 @@ def test_an_acl_that_is_refused_in_any_words_ends_in_the_policy_that_helps(
 
 
 def test_everything_that_is_written_is_encrypted_as_the_settings_say(desk: Desk) -> None:
+    if desk.server.name == "seaweedfs":
+        pytest.skip("this server has no key management service, and fails on aws:kms")
     desk.publisher().open_public_places()
     desk.set(HGLOC_S3_SSE="aws:kms", HGLOC_S3_SSE_KMS_KEY_ID=KEY)
     header = "x-amz-server-side-encryption"

@@ -123,7 +123,7 @@ def test_moving_takes_a_bounded_amount_of_memory(large: Desk) -> None:
     )
     for step in (SEND, FETCH):
         if step is FETCH:
-            large.teammate()
+            large.publisher()
         ran = run_python(code.format(step), cwd=large.folder)
         assert ran.returncode == 0, ran.stderr
         assert json.loads(ran.stdout) <= 250_000_000

@@ -35,7 +35,7 @@ def numbers(*texts: str) -> datasets.Dataset:
 def test_finding_an_entry_is_one_request_and_a_miss_at_most_three(hub: LoopbackHub, desk: Desk) -> None:
     desk.publisher()
     hf_localize.download_dataset(GSM8K, "socratic")
-    desk.teammate().s3.clear()
+    desk.publisher().s3.clear()
     resolver = current_session().resolver(only=("s3",))
     found = resolver.find(DatasetRef(GSM8K, "socratic"))
     assert asked(desk) == ["GET /.hgloc/index/openai%2Fgsm8k/socratic/default_revision.json"]

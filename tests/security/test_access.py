@@ -209,7 +209,7 @@ def test_the_hub_token_is_never_sent_to_s3_nor_s3_keys_to_the_hub(
 @pytest.mark.usefixtures("credentials_everywhere")
 def test_a_netrc_does_not_take_the_place_of_the_hub_token(hub: LoopbackHub, desk: Desk) -> None:
     desk.outsider()
-    ran = run_cli("download", "OpenAI/GSM8K", "--name", "socratic", HGLOC_SOURCES="hub")
+    ran = run_cli("download", "OpenAI/GSM8K", "--name", "socratic", "--no-s3-upload", HGLOC_SOURCES="hub")
     assert ran.returncode == 0, ran.stderr
     ours = [r for r in hub.requests if r.method == "HEAD"]
     assert ours

@@ -194,6 +194,8 @@ def test_a_presigned_url_of_the_hub_is_in_no_log(status: int, hub: LoopbackHub, 
 
 
 def test_no_secret_is_in_a_repr_a_pickle_or_an_exception(canaries: Desk) -> None:
+    if canaries.server.enforces_auth:
+        pytest.skip("this server takes its own keys only, which are no canaries")
     hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x")
     session = current_session()
     with hf_localize.installed(sources=("s3",)):

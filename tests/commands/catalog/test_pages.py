@@ -81,7 +81,7 @@ def shop(hub: LoopbackHub, desk: Desk) -> Desk:
 
 
 def test_a_catalog_tells_what_the_bucket_has_and_no_secret(shop: Desk) -> None:
-    shop.teammate()
+    shop.publisher()
     made = hf_localize.write_catalog("catalog", contact="data@example.com")
     assert (made.datasets, made.is_public, made.unread) == (4, False, ())
     pages = pages_in(Path("catalog"))
@@ -248,7 +248,7 @@ def test_the_first_rows_of_a_large_batch_take_few_bytes_of_it(desk: Desk) -> Non
     hf_localize.register_dataset(
         datasets.Dataset.from_dict({"n": list(range(100)), "blob": noise}), "org/big"
     )
-    desk.teammate().s3.clear()
+    desk.publisher().s3.clear()
     hf_localize.write_catalog("catalog", rows=3)
     (page,) = (page for path, page in pages_in(Path("catalog")).items() if path.startswith("datasets/"))
     assert {"0", "1", "2", "(200,000 bytes)"} <= set(page.shown)
