@@ -63,7 +63,7 @@ test-older:
 	.venv-datasets-$(OLDER)/bin/python -m pytest tests/loads/fidelity tests/loads/test_same_as_stock.py tests/unit/shim tests/unit/hf
 
 test-newest:
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/loads/matrix
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/loads/matrix
 
 # Two processes: each more would spend as long on its imports as it saves.
 test-unit: .venv/.ready ## The quick tests of each part of the package, in seconds

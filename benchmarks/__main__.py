@@ -36,7 +36,7 @@ def main() -> None:
     for part in options.parts or PARTS:
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=f"hf_localize-bench-{part}-") as folder:
-            measured = importlib.import_module(f"benchmarks.{part}").measure(Path(folder), options.runs)
+            measured = importlib.import_module(f"benchmarks.cases.{part}").measure(Path(folder), options.runs)
         lines += measured
         print(f"{part}, {time.monotonic() - started:.0f} s", _table(measured), sep="\n\n", flush=True)
     if not options.parts:

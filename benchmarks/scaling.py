@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.harness import ROOT, clean_environment, machine, timed_process, timed_python
-from benchmarks.made import copy_entry, make_entry
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.made import copy_entry, make_entry
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
 from hf_localize.format.arrow.shards import link_or_copy
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.manifest_json import read_manifest

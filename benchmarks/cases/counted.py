@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Line, timed_python
-from benchmarks.made import copy_entry, make_entry, write_saved
-from benchmarks.servers import Desk, seaweed_desk
+from benchmarks.harness.made import copy_entry, make_entry, write_saved
+from benchmarks.harness.servers import Desk, seaweed_desk
 from hf_localize.format import save_to_disk
 from tests.rig.s3_proxy import RecordingProxy
 

@@ -1,7 +1,7 @@
 """Streams from where a dataset lies, beside the same Arrow files streamed from the local disk by stock.
 
 Rates are of the iteration alone, with the files in the system's cache. What lies
-in the bucket is served for them as plain files (`benchmarks.files`): SeaweedFS needs more of the
+in the bucket is served for them as plain files (`benchmarks.harness.files`): SeaweedFS needs more of the
 processor for a byte than the reader does, and would be the limit on two cores.
 """
 
@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Line, Run, in_turns, ratio_line, timed_python
-from benchmarks.made import TEXTS, make_entry
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from benchmarks.workers import Worker
+from benchmarks.harness.made import TEXTS, make_entry
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.workers import Worker
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.seek import packed, seek_points
 from hf_localize.format.files import hash_file
@@ -199,7 +199,7 @@ def as_files(desk: Desk, folder: Path) -> Iterator[str]:
             path = folder / BUCKET / item["Key"]
             path.parent.mkdir(parents=True, exist_ok=True)
             client.download_file(BUCKET, item["Key"], str(path))
-    command = [sys.executable, "-m", "benchmarks.files", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.harness.files", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 #: Fewer say nothing about a spread.
 LEAST_RUNS = 5
 #: Settings of whoever runs the benchmarks, which must not take part in them.

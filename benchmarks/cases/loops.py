@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from benchmarks.cases.moving import LARGE, SMALL, Moved
 from benchmarks.harness import Line
-from benchmarks.request import LARGE, SMALL, Moved
-from benchmarks.servers import Desk, seaweed_desk
+from benchmarks.harness.servers import Desk, seaweed_desk
 
 
 def measure(folder: Path, runs: int) -> list[Line]:

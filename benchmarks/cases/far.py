@@ -6,13 +6,13 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import public, streaming
+from benchmarks.cases import public, streaming
+from benchmarks.cases.moving import FEWER, LARGE, SMALL, Moved, in_words
 from benchmarks.harness import Line, in_turns, ratio_line, timed_python
-from benchmarks.link import Link
-from benchmarks.made import TEXTS, make_entry
-from benchmarks.request import FEWER, LARGE, SMALL, Moved, in_words
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from benchmarks.workers import Worker
+from benchmarks.harness.link import Link
+from benchmarks.harness.made import TEXTS, make_entry
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.workers import Worker
 from hf_localize.format.refs import DatasetRef
 
 SECTION = "far"

@@ -8,8 +8,8 @@ import uuid
 from pathlib import Path
 
 from benchmarks.harness import Line, Run, in_turns, ratio_line, timed_process, timed_python
-from benchmarks.made import make_entry
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.made import make_entry
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
 
 SECTION = "1 moving"
 #: Number of shards, bytes of each.

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Line, Run, clean_environment, in_turns, ratio_line, timed_python
-from benchmarks.made import ROW_BYTES, make_entries, make_entry, write_saved
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from benchmarks.workers import Worker
+from benchmarks.harness.made import ROW_BYTES, make_entries, make_entry, write_saved
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.workers import Worker
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import RecordingProxy
 

@@ -1,4 +1,4 @@
-"""A folder over HTTP, by ranges, with as little work for each byte as can be: `python -m benchmarks.files`.
+"""A folder over HTTP, by ranges, as fast as can be: `python -m benchmarks.harness.files`.
 
 It stands for a server that is not the limit, where SeaweedFS takes more of the processor for a byte
 than its reader: what a bucket holds, as plain files. Signatures are not looked at.

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Line, Run, in_turns, ratio_line, timed_process, timed_python
-from benchmarks.made import make_entry
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.made import make_entry
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
 from hf_localize.format.refs import DatasetRef
 
 SECTION = "4 public ZIPs"

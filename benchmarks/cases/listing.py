@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Line, clean_environment, in_turns, ratio_line, timed_process
-from benchmarks.made import ROW_BYTES, make_entries, write_saved
-from benchmarks.servers import BUCKET, Desk, seaweed_desk
-from benchmarks.workers import Worker
+from benchmarks.harness.made import ROW_BYTES, make_entries, write_saved
+from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
+from benchmarks.harness.workers import Worker
 from hf_localize.format.refs import DatasetRef
 from tests.rig.s3_proxy import RecordingProxy
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Line, Run, clean_environment, in_turns, ratio_line, timed_process
-from benchmarks.workers import Worker
+from benchmarks.harness.workers import Worker
 
 SECTION = "7 at start"
 #: So many pairs for each run that was asked for: what is short takes more.

@@ -1,0 +1,14 @@
+"""Each part of the benchmarks can be run by name."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from benchmarks.__main__ import ALONE, PARTS
+
+
+@pytest.mark.parametrize("part", [*PARTS, *ALONE])
+def test_a_part_is_found_and_can_be_imported(part: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.cases.{part}").measure)
