@@ -170,6 +170,10 @@ class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
         return type(self), self.args
 
 
+class ConfigMissingError(DatasetNotFoundError, ValueError):
+    """No config is named, and the dataset has no default one. The message lists which configs there are."""
+
+
 class DatasetDeniedError(DatasetNotFoundError, AccessDeniedError):
     """No source could give the dataset, and at least one refused access."""
 
@@ -197,7 +201,7 @@ _KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
     ("conflict", (ConflictError, PreconditionFailedError)),
     ("denied", (AccessDeniedError, RestrictedError)),
     ("unreachable", (UnreachableError, NotAnswerableError)),
-    ("usage", (InvalidRefError, SettingsError, LockError)),
+    ("usage", (InvalidRefError, SettingsError, LockError, ConfigMissingError)),
     ("failed", (StoreError,)),
     ("not found", (FileNotFoundError,)),
     ("denied", (PermissionError,)),
@@ -216,6 +220,8 @@ def kind_of(error: BaseException) -> str:
             return kind
     if str(error).startswith("BuilderConfig '"):  # What `datasets` says of a config that there is not.
         return "not found"
+    if str(error).startswith("Config name is missing"):  # The same, where none is named.
+        return "usage"
     if isinstance(error, (PublishError, PreparationError)) and isinstance(error.__cause__, Exception):
         return kind_of(error.__cause__)
     return "failed"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hf_localize.api.configs import ref_of, with_configs
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.refs import DatasetRef, is_commit
@@ -70,7 +71,11 @@ class Age:
 
 
 def diff_datasets(
-    dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
+    dataset_id: str | None = None,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    name: str | None = None,
 ) -> list[Difference]:
     """Compare the local store with the bucket: digests and files of manifests, and what a listing tells.
 
@@ -78,7 +83,7 @@ def diff_datasets(
     the same, only of what was written to the bucket after the commit mark.
 
     Args:
-        dataset_id: None compares all datasets of both.
+        dataset_id: None compares all datasets of both. All its configs are compared where none is named.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -89,12 +94,16 @@ def diff_datasets(
     session = current_session()
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
     if dataset_id is not None:
-        ref = DatasetRef(dataset_id, config_name, revision)
-        local, there = session.store.find(ref), PrivateSource(bucket, workers).find(ref)
-        found = there if isinstance(there, BucketEntry) else None
-        if local is None and found is None:
+        ref = ref_of(dataset_id, config_name, revision, name)
+        compared = []
+        for one in with_configs(ref, session, "local", "s3"):
+            local, there = session.store.find(one), PrivateSource(bucket, workers).find(one)
+            found = there if isinstance(there, BucketEntry) else None
+            if local is not None or found is not None:
+                compared.append(_difference(one, local, found))
+        if not compared:
             raise DatasetNotFoundError(f"{ref} is neither in {session.store.path} nor in {bucket.address}")
-        return [_difference(ref, local, found)]
+        return compared
     here = {entry.manifest.ref: entry for entry in session.store.entries()}
     try:
         listed = list_refs(bucket, workers, all_folders=False)
@@ -119,13 +128,15 @@ def list_outdated(
     config_name: str | None = None,
     revision: str | None = None,
     s3: bool = False,
+    *,
+    name: str | None = None,
 ) -> list[Age]:
     """Tell of each stored dataset that came from the Hub whether the Hub has another commit by now.
 
     One request to the Hub for each repository and revision. What was registered is left out.
 
     Args:
-        dataset_id: None looks at all datasets.
+        dataset_id: None looks at all datasets. All its configs are looked at where none is named.
         s3: look at the bucket's, not at those of the local store.
 
     Raises:
@@ -136,8 +147,10 @@ def list_outdated(
         AccessDeniedError: the bucket can't be read.
     """
     session = current_session()
-    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
-    manifests = _in_bucket(ref, session) if s3 else _in_store(ref, session)
+    ref = None if dataset_id is None else ref_of(dataset_id, config_name, revision, name)
+    refs = [None] if ref is None else with_configs(ref, session, "s3" if s3 else "local")
+    find = _in_bucket if s3 else _in_store
+    manifests = [manifest for one in refs for manifest in find(one, session)]
     if ref is not None and not manifests:
         where = session.bucket.address if s3 else session.store.path
         raise DatasetNotFoundError(f"{ref} is not in {where}")

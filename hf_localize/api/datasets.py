@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hf_localize.api.configs import configs_listed, ref_of
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -53,6 +54,8 @@ def download_dataset(
     share_restricted: str | Collection[str] = (),
     update: bool = False,
     verification_mode: str | None = None,
+    *,
+    name: str | None = None,
 ) -> Result:
     """Bring a dataset into the local store, and publish it.
 
@@ -61,7 +64,7 @@ def download_dataset(
 
     Args:
         dataset_id: as on the Hub, such as ``"openai/gsm8k"``.
-        config_name: None is the dataset's default config.
+        config_name: None is the dataset's default config. It can be given as *name*, too, as to `datasets`.
         revision: a branch, tag or commit SHA; None is ``main``.
         trust_remote_code: run the dataset's loading script, where `datasets` is below 4.
         make_public: share it as a public ZIP too.
@@ -85,12 +88,13 @@ def download_dataset(
         UnreachableError: the Hub, which *update* asks, is out of reach.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message lists what each answered.
+        ConfigMissingError: it has no default config; the message lists its configs.
         PreparationError: stock `datasets` can't prepare what the Hub has.
         RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
         PublishError, ConflictError: it is in the local store, as the error's ``path``, but could not
             be published.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     publish_publicly = make_public and not skip_s3_upload
     if publish_publicly:
@@ -107,7 +111,8 @@ def download_dataset(
         _publish_if_possible(entry, session, skip_s3_upload, how)
         return str(entry.folder)
 
-    return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
+    with configs_listed(ref, all_configs=True):
+        return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
 
 
 def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> str:
@@ -147,7 +152,11 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
 
 
 def load_local_dataset(
-    dataset_id: str, config_name: str | None = None, revision: str | None = None
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    name: str | None = None,
 ) -> datasets.Dataset | datasets.DatasetDict:
     """Load a localized dataset from the local store, the private bucket or the public ZIPs.
 
@@ -160,10 +169,11 @@ def load_local_dataset(
         InvalidRefError: an argument can't name a dataset.
         DatasetNotFoundError: no source has it; the subclass and the message tell why.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     from hf_localize.hf.load import load_localized
 
-    return load_localized(ref)
+    with configs_listed(ref):
+        return load_localized(ref)
 
 
 def register_dataset(
@@ -175,6 +185,8 @@ def register_dataset(
     skip_s3_upload: bool = False,
     keep_files: bool = False,
     share_restricted: str | Collection[str] = (),
+    *,
+    name: str | None = None,
 ) -> Result:
     """Make own data a localized dataset, and publish it as :func:`download_dataset` does.
 
@@ -192,7 +204,7 @@ def register_dataset(
         FileNotFoundError: there is no such folder, or it holds no data; with *keep_files*, it is not
             a folder of data files.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     if make_public and not skip_s3_upload:
         session.require_publisher()
@@ -215,6 +227,8 @@ def sync_local_dataset_to_s3(
     revision: str | None = None,
     make_public: bool = False,
     share_restricted: str | Collection[str] = (),
+    *,
+    name: str | None = None,
 ) -> Result:
     """Bring a dataset of the local store to the bucket, if the bucket lacks it or differs.
 
@@ -228,10 +242,11 @@ def sync_local_dataset_to_s3(
         RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
         PublishError: something could not be uploaded.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     session.require_publisher()
-    entry = session.resolver(only=("local",)).localize(ref)
+    with configs_listed(ref, "local"):
+        entry = session.resolver(only=("local",)).localize(ref)
     if not entry.is_saved and not entry.has_manifest:
         from hf_localize.hf.register import register
 

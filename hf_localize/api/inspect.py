@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_localize.api.configs import config_missing, ref_of
 from hf_localize.api.datasets import PlainHub
 from hf_localize.errors import (
     DatasetNotFoundError,
@@ -27,14 +28,17 @@ from hf_localize.store.entry import LocalEntry
 if TYPE_CHECKING:
     from hf_localize.hf.hub import HubEntry
 
-HAS_IT, NOT_HERE, NOT_ASKED = "has it", "not here", "not asked"
+HAS_IT, NOT_HERE, NOT_ASKED = "has_it", "not_here", "not_asked"
+
+#: What a load does with what a source has, where it does not fetch it.
+_ACTIONS = {"local": "open", "hub": "prepare"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What one source answered about a dataset.
 
-    ``answer`` is ``has it``, ``not here``, ``not asked``, or the kind of failure (see
+    ``answer`` is ``has_it``, ``not_here``, ``not_asked``, or the kind of failure (see
     :func:`~hf_localize.errors.kind_of`); ``reason`` says why, or where it is.
     """
 
@@ -57,7 +61,7 @@ class Asked:
 
 
 def explain_dataset(
-    dataset_id: str, config_name: str | None = None, revision: str | None = None
+    dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
 ) -> dict[str, Any]:
     """Ask every source, in order, whether it has a dataset, and tell what a load would do. Moves no data.
 
@@ -66,16 +70,16 @@ def explain_dataset(
 
     Returns:
         ``dataset_id``, ``config_name``, ``revision``; ``sources``: for each ``source``, ``name``,
-        ``answer`` (``has it``, ``not here``, ``not asked``, or the kind of failure), ``reason``,
+        ``answer`` (``has_it``, ``not_here``, ``not_asked``, or the kind of failure), ``reason``,
         ``seconds``, ``commit``, ``digest``; ``takes``: the source that a load would take, or None;
-        ``transfer_bytes``, ``transfer_files`` (None: not known) and ``does``: what it would do, in
-        words.
+        ``transfer_bytes``, ``transfer_files`` (None: not known); ``action`` (``open``, ``fetch``,
+        ``prepare`` or ``fail``), the kind of ``failure`` or None, and ``does``: the same in words.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
         LockError: the lock file can't be read.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     lock = session.lock
     locked, refused = None, ""
@@ -86,7 +90,8 @@ def explain_dataset(
     asked = ask_all(ref, session, locked=locked, check=_check_as_a_load)
     taken = None if refused else next((one for one in asked if one.entry is not None), None)
     as_locked = None if lock is None or locked is None else lock.as_locked(locked)
-    does = f"fail: {refused or _failure(ref, asked, as_locked)}"
+    error = config_missing(ref, session, _errors(asked)) if taken is None and not refused else None
+    does = f"fail: {refused or error or _failure(ref, asked, as_locked)}"
     files, size_bytes = None, None
     if taken is not None and taken.entry is not None:
         does = _what_a_load_does(taken, session)
@@ -97,12 +102,14 @@ def explain_dataset(
         "takes": None if taken is None else taken.kind,
         "transfer_files": files,
         "transfer_bytes": size_bytes,
+        "action": "fail" if taken is None else _ACTIONS.get(taken.kind, "fetch"),
+        "failure": None if taken is not None else kind_of(error or _not_found(ref, asked, as_locked)),
         "does": does,
     }
 
 
 def describe_dataset(
-    dataset_id: str, config_name: str | None = None, revision: str | None = None
+    dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
 ) -> dict[str, Any]:
     """Return what a dataset is and where it lies. Moves no data.
 
@@ -121,12 +128,12 @@ def describe_dataset(
         InvalidRefError: an argument can't name a dataset.
         DatasetNotFoundError: nobody has it; the message lists what each answered.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     asked = ask_all(ref, session, stop=lambda found: any(one.entry for one in found))
     having = [one for one in asked if one.entry is not None]
     if not having:
-        raise _not_found(ref, asked)
+        raise config_missing(ref, session, _errors(asked)) or _not_found(ref, asked)
     first = having[0]
     manifest = first.manifest or _manifest_of(first.entry, ref)
     digests = [one.entry.digest if isinstance(one.entry, StoredEntry) else None for one in having]
@@ -295,6 +302,10 @@ def _failure(ref: DatasetRef, asked: list[Asked], as_locked: str | None) -> str:
     what = f"no source could provide it, and {', '.join(failed)} failed" if failed else "no source has it"
     *_, advice = str(_not_found(ref, asked, as_locked)).splitlines()
     return f"{what}{as_locked or ''}. {advice}"
+
+
+def _errors(asked: list[Asked]) -> list[Exception]:
+    return [one.error for one in asked if one.error is not None]
 
 
 def _not_found(ref: DatasetRef, asked: list[Asked], as_locked: str | None = None) -> DatasetNotFoundError:

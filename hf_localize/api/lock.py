@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hf_localize import settings
 from hf_localize.api.batch import Download, download_refs
+from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub
 from hf_localize.errors import LockError
 from hf_localize.format.listfile import read_list
@@ -103,7 +104,8 @@ def download_locked(
 def _locked_now(ref: DatasetRef, session: Session, hub: PlainHub) -> Locked:
     """Return what the first source has of *ref*."""
     resolver = session.resolver(hub)
-    entry: Entry = resolver.find(ref)
+    with configs_listed(ref):
+        entry: Entry = resolver.find(ref)
     if isinstance(entry, CommittedEntry) and entry.commit is not None:
         return Locked(ref, commit=entry.commit)
     is_local = isinstance(entry, LocalEntry)  # What has no manifest is hashed.

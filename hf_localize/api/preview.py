@@ -8,7 +8,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.format.refs import DatasetRef
+from hf_localize.api.configs import configs_listed, ref_of
 from hf_localize.sources.session import current_session
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ def preview_dataset(
     revision: str | None = None,
     split: str | None = None,
     rows: int = 5,
+    *,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Return the first rows of a split of a dataset, from the first source that has it.
 
@@ -40,24 +42,25 @@ def preview_dataset(
         DatasetNotFoundError: no source has it.
         FileNotFoundError: it has no such split.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     from hf_localize.hf.load import BuilderRequest, open_builder, stock_function
 
     stock = stock_function()
     request = BuilderRequest(
         ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
     )
-    builder = open_builder(request, with_hub=current_session().hub_enabled())
+    with configs_listed(ref):
+        builder = open_builder(request, with_hub=current_session().hub_enabled())
     streams = builder.as_streaming_dataset()
     if split is not None and split not in streams:
         raise FileNotFoundError(f"{ref} has no split {split!r}. It has {', '.join(streams)}")
-    name = split or next(iter(streams))
-    stream = _undecoded(streams[name])
+    split = split or next(iter(streams))
+    stream = _undecoded(streams[split])
     found = [{key: _plain(value) for key, value in row.items()} for row in itertools.islice(stream, rows)]
     columns = list(stream.features or (found[0] if found else ()))
     return {
         **ref.as_dict(),
-        "split": name,
+        "split": split,
         "splits": list(streams),
         "columns": columns,
         "rows": found,

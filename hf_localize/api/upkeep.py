@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_localize.api.configs import configs_listed, ref_of, with_configs
 from hf_localize.api.datasets import PlainHub, Result
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.refs import DatasetRef
@@ -27,11 +28,13 @@ def verify_dataset(
     deep: bool = False,
     s3: bool = False,
     public: bool = False,
+    *,
+    name: str | None = None,
 ) -> list[dict[str, Any]]:
     """Check whether a stored dataset is still what was stored. What is here in part is checked too.
 
     Args:
-        dataset_id: None checks all datasets.
+        dataset_id: None checks all datasets. All its configs are checked where none is named.
         deep: read all bytes and compare their sha256, not only the sizes of the files.
         s3: check the bucket, not the local store.
         public: check the shared ZIPs, read without credentials, not the local store.
@@ -47,38 +50,50 @@ def verify_dataset(
         DatasetNotFoundError: the dataset is not there.
         AccessDeniedError, UnreachableError: the bucket or the public files can't be read.
     """
-    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
+    ref = None if dataset_id is None else ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     found: list[Checked] = []
     places = []
+
+    def named(place: str) -> Sequence[DatasetRef | None]:
+        return [None] if ref is None else with_configs(ref, session, place)
+
     if not s3 and not public:
         places.append(str(session.store.path))
-        found += check_store(session.store, ref, deep=deep)
+        for one in named("local"):
+            found += check_store(session.store, one, deep=deep)
     if s3 or public:
         from hf_localize.upkeep.audit import check_bucket, check_public
 
         workers = session.settings.max_concurrency
     if s3:
         places.append(str(session.bucket.address))
-        found += check_bucket(session.require_publisher(), ref, deep=deep, workers=workers)
+        bucket = session.require_publisher()
+        for one in named("s3"):
+            found += check_bucket(bucket, one, deep=deep, workers=workers)
     if public:
-        public_files, name = session.public_files, session.settings.s3_bucket_name
+        public_files, bucket_name = session.public_files, session.settings.s3_bucket_name
         places.append(public_files.base_url)
-        found += check_public(public_files, ref, bucket_name=name, deep=deep, workers=workers)
+        for one in named("public"):
+            found += check_public(public_files, one, bucket_name=bucket_name, deep=deep, workers=workers)
     if ref is not None and not found:
         raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} to verify")
     return [checked.ref.as_dict() | _result_of(checked) for checked in found]
 
 
 def repair_dataset(
-    dataset_id: str | None = None, config_name: str | None = None, revision: str | None = None
+    dataset_id: str | None = None,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    name: str | None = None,
 ) -> list[dict[str, Any]]:
     """Mend what is damaged in the local store from the next source that has the same content.
 
     Only damaged files are fetched. From the Hub a dataset comes as a whole.
 
     Args:
-        dataset_id: None mends all datasets.
+        dataset_id: None mends all datasets. All its configs are mended where none is named.
 
     Returns:
         For each entry that was damaged ``dataset_id``, ``config_name``, ``revision``, ``place``,
@@ -89,14 +104,17 @@ def repair_dataset(
         DatasetNotFoundError: the local store does not have it.
         IntegrityError: something could not be mended. What could be is.
     """
-    ref = None if dataset_id is None else DatasetRef(dataset_id, config_name, revision)
     session = current_session()
-    if ref is not None and not session.store.places_of(ref):
-        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to repair")
+    refs: Sequence[DatasetRef | None] = [None]
+    if dataset_id is not None:
+        ref = ref_of(dataset_id, config_name, revision, name)
+        refs = [one for one in with_configs(ref, session, "local") if session.store.places_of(one)]
+        if not refs:
+            raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to repair")
     from hf_localize.upkeep.repair import repair
 
     sources = [s for s in session.resolver().sources if s.kind != "local"]
-    done = [_or_from_hub(item, session) for item in repair(session.store, sources, ref)]
+    done = [_or_from_hub(item, session) for ref in refs for item in repair(session.store, sources, ref)]
     if failed := [item for item in done if item.source is None]:
         told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
         raise IntegrityError(
@@ -110,7 +128,12 @@ def repair_dataset(
 
 
 def remove_dataset(
-    dataset_id: str, config_name: str | None = None, revision: str | None = None, s3: bool = False
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    s3: bool = False,
+    *,
+    name: str | None = None,
 ) -> Result:
     """Remove a dataset from the local store, what is here in part too.
 
@@ -125,27 +148,31 @@ def remove_dataset(
         DatasetNotFoundError: it is not there.
         StoreError, AccessDeniedError, UnreachableError: it could not be removed.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     if s3:
         from hf_localize.publish.remove import find_in_bucket, remove_from_bucket
 
         bucket, workers = session.require_publisher(), session.settings.max_concurrency
         own = find_in_bucket(bucket, ref, workers) or ref
-        count = remove_from_bucket(bucket, own, workers)
+        with configs_listed(ref, "s3"):
+            count = remove_from_bucket(bucket, own, workers)
         kept = (
             "; the bucket keeps versions, so they can be had back from there" if bucket.keeps_versions else ""
         )
         return Result(True, f"{own}: removed from {bucket.address}, {count} objects{kept}")
-    places = session.store.places_of(ref)
-    if not places:
-        raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to remove")
+    with configs_listed(ref, "local"):
+        places = session.store.places_of(ref)
+        if not places:
+            raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to remove")
     for place in places:
         remove(session.store, place)
     return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
 
 
-def withdraw_dataset(dataset_id: str, config_name: str | None = None, revision: str | None = None) -> Result:
+def withdraw_dataset(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
+) -> Result:
     """Take a dataset out of what everybody may read: its public record, then its ZIP.
 
     Raises:
@@ -155,13 +182,14 @@ def withdraw_dataset(dataset_id: str, config_name: str | None = None, revision: 
         PublishError: outsiders can still read it: from a cache before the bucket, or as a former version.
         AccessDeniedError, UnreachableError: it could not be removed.
     """
-    ref = DatasetRef(dataset_id, config_name, revision)
+    ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     bucket = session.require_publisher()
     from hf_localize.publish import public
 
-    if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
-        raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
+    with configs_listed(ref, "public"):
+        if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
+            raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
     return Result(True, f"{ref}: nobody can read it without credentials any more")
 
 

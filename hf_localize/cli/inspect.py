@@ -22,7 +22,7 @@ from hf_localize.cli.output import (
 )
 from hf_localize.text import label_names, type_of
 
-_COLORS = {"has it": "green", "not here": "yellow", "not asked": "bright_black"}
+_COLORS = {"has_it": "green", "not_here": "yellow", "not_asked": "bright_black"}
 #: A column of a table of rows is not narrower; else each row is shown as lines.
 _NARROWEST = 16
 #: Of a longer text only the beginning is shown, but in JSON.
@@ -48,14 +48,13 @@ def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
     else:
         _show_explanation(told)
     if told["takes"] is None:
-        kinds = [source["answer"] for source in told["sources"] if source["answer"] in EXIT_CODES]
-        sys.exit(max((EXIT_CODES[kind] for kind in kinds), default=EXIT_CODES["not found"]))
+        sys.exit(EXIT_CODES[told["failure"]])
 
 
 def _show_explanation(told: Mapping[str, Any]) -> None:
     width = max(len(source["name"]) for source in told["sources"])
     for number, source in enumerate(told["sources"], 1):
-        answer = paint(f"{source['answer']:<11}", fg=_COLORS.get(source["answer"], "red"))
+        answer = paint(f"{source['answer'].replace('_', ' '):<11}", fg=_COLORS.get(source["answer"], "red"))
         mark = paint("→", bold=True) if source["source"] == told["takes"] else " "
         first, *others = source["reason"].split("\n")
         name = f" {number}. {source['name']:<{width}}  "

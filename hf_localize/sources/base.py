@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 
@@ -92,6 +93,9 @@ class RepositorySource(Source, Protocol):
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any entry's manifest that tells the configs of the repository of *ref*."""
+
+    def stored(self, ref: DatasetRef) -> Sequence[Identity]:
+        """Return what is stored of the dataset id of *ref*, whatever its config and revision."""
 
 
 def download_command(ref: DatasetRef) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format import save_to_disk
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.index import CatalogEntry, IndexEntry, read_catalog, read_index_entry
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.refs import (
@@ -157,6 +158,18 @@ class PrivateSource:
         if entry is not None and entry.manifest.tells_configs(ref):
             return entry.manifest
         return repository_of(listed, ref)
+
+    def stored(self, ref: DatasetRef) -> Sequence[Identity]:
+        """Return what is stored of the dataset id of *ref*, whatever its config and revision."""
+        if not self.bucket.has_credentials:
+            return ()
+        try:
+            if listed := self._catalog(ref):
+                return listed
+            refs = list_refs(self.bucket, self.workers, all_folders=False, beginning=ref.dataset_id)
+        except NotPermittedError:  # So a missing key is answered where keys may not be listed.
+            return ()
+        return [Identity(found) for found in refs]
 
     def _catalog(self, ref: DatasetRef) -> list[CatalogEntry]:
         """Return what the bucket lists of the dataset id of *ref*, by one request."""

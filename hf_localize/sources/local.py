@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest, repository_of
 from hf_localize.format.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
@@ -45,6 +47,11 @@ class LocalSource:
             return next((m for m in stored if m.tells_configs(ref)), None) or repository_of(
                 (m.identity for m in stored), ref
             )
+
+    def stored(self, ref: DatasetRef) -> Sequence[Identity]:
+        """Return what is stored of the dataset id of *ref*, whatever its config and revision."""
+        with reading(self.store.path):
+            return [manifest.identity for manifest in self.store.manifests_of(ref)]
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
         entry = self.store.find(ref)

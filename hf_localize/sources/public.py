@@ -9,13 +9,14 @@ import io
 import logging
 import shutil
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnsafeArchiveError
 from hf_localize.format import save_to_disk
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.files import hash_file
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.public_records import PublicRecord, read_records, usable_records
@@ -164,6 +165,10 @@ class PublicSource:
                 if manifest.tells_configs(ref):
                     return manifest
         return repository_of(records, ref)
+
+    def stored(self, ref: DatasetRef) -> Sequence[Identity]:
+        """Return what is shared of the dataset id of *ref*, whatever its config and revision."""
+        return [record for record in self.records() or [] if record.has_id(ref.dataset_id)]
 
     def records(self) -> list[PublicRecord] | None:
         """Return all records, or None where nothing was ever shared."""

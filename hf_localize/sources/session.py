@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.errors import SettingsError
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import Lock, read_lock
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
@@ -181,6 +183,10 @@ class RemoteSource:
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return any manifest there that tells the configs of the repository of *ref*."""
         return self._source.repository(ref)
+
+    def stored(self, ref: DatasetRef) -> Sequence[Identity]:
+        """Return what is stored there of the dataset id of *ref*, whatever its config and revision."""
+        return self._source.stored(ref)
 
     @functools.cached_property
     def _source(self) -> RepositorySource:

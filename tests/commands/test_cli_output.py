@@ -415,7 +415,7 @@ def test_explain_tells_what_each_source_says_and_what_a_load_would_do(hub: Loopb
         return {source["source"]: source["answer"] for source in told["sources"]}, told
 
     answers, told = explained(GSM8K, "-n", "socratic")
-    assert answers == {"local": "not here", "s3": "not here", "public": "not here", "hub": "has it"}
+    assert answers == {"local": "not_here", "s3": "not_here", "public": "not_here", "hub": "has_it"}
     assert told["takes"] == "hub"
     sizes = [
         path.stat().st_size
@@ -426,7 +426,7 @@ def test_explain_tells_what_each_source_says_and_what_a_load_would_do(hub: Loopb
     assert not desk.store.exists()
     hf_localize.download_dataset(GSM8K, "socratic", make_public=True)
     answers, told = explained(GSM8K, "-n", "socratic")
-    assert set(answers.values()) == {"has it"}
+    assert set(answers.values()) == {"has_it"}
     assert (told["takes"], told["transfer_bytes"]) == ("local", 0)
     hub.stop()
     desk.teammate()
@@ -441,7 +441,7 @@ def test_explain_tells_what_each_source_says_and_what_a_load_would_do(hub: Loopb
     assert told["transfer_bytes"] == pytest.approx(fetched, rel=0.1)
     desk.outsider()
     answers, told = explained(GSM8K, "-n", "socratic")
-    assert (answers["s3"], told["takes"]) == ("not asked", "public")
+    assert (answers["s3"], told["takes"]) == ("not_asked", "public")
     shown = run("explain", GSM8K, "-n", "main").stdout
     assert "not among the records" in shown
     assert "it has openai/gsm8k [socratic]" in shown

@@ -209,7 +209,7 @@ def test_explain_tells_what_a_load_does_under_the_lock_file(desk: Desk, hub: Loo
     told = hf_localize.explain_dataset("org/other")
     assert told["takes"] is None
     assert "fail: org/other is not in the lock file" in told["does"]
-    assert [one["answer"] for one in told["sources"][:2]] == ["not here", "has it"]
+    assert [one["answer"] for one in told["sources"][:2]] == ["not_here", "has_it"]
     desk.publisher()
     hf_localize.register_dataset(rows("second"), "org/own")
     desk.teammate()

@@ -1,0 +1,88 @@
+"""A config that a call leaves out: all configs that are stored, or an error that lists which there are."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from hf_localize.errors import ConfigMissingError, DatasetNotFoundError, HfLocalizeError, InvalidRefError
+from hf_localize.format.equivalence import Identity
+from hf_localize.format.refs import FILES_CONFIG, DatasetRef
+from hf_localize.sources.base import RepositorySource
+from hf_localize.sources.session import Session, current_session
+
+#: What stock `datasets` says where no config is named and there is no default.
+_STOCK = re.compile(r"Config name is missing\.\s.*?available configs: (\[.*?\])", re.DOTALL)
+
+
+def ref_of(
+    dataset_id: str, config_name: str | None = None, revision: str | None = None, name: str | None = None
+) -> DatasetRef:
+    """Return the ref that a call names. *name* is what `datasets` calls the config name.
+
+    Raises:
+        InvalidRefError: a part can't name anything, or *name* and *config_name* differ.
+    """
+    if None not in (name, config_name) and name != config_name:
+        raise InvalidRefError(f"name={name!r} and config_name={config_name!r}: give one of them")
+    return DatasetRef(dataset_id, name if config_name is None else config_name, revision)
+
+
+def with_configs(ref: DatasetRef, session: Session, *places: str) -> list[DatasetRef]:
+    """Return *ref* or, where it names no config, a ref for each config that *places* have of it."""
+    if ref.config_name is not None:
+        return [ref]
+    found = _stored(ref, session, places)
+    itself = [] if any(identity.answers(ref) for identity in found) else [ref]
+    return list(dict.fromkeys([*itself, *(identity.ref for identity in found)]))
+
+
+@contextlib.contextmanager
+def configs_listed(ref: DatasetRef, *places: str, all_configs: bool = False) -> Iterator[None]:
+    """Have a call that fails because it names no config say which there are.
+
+    Args:
+        places: that are asked for them, in place of the enabled sources.
+        all_configs: the command has the option ``--all-configs``.
+
+    Raises:
+        ConfigMissingError: no config is named, and there are some.
+    """
+    try:
+        yield
+    except (DatasetNotFoundError, ValueError) as exc:
+        error = config_missing(ref, current_session(), [exc], *places, all_configs=all_configs)
+        if error is None:
+            raise
+        raise error from exc
+
+
+def config_missing(
+    ref: DatasetRef, session: Session, errors: Iterable[Exception], *places: str, all_configs: bool = False
+) -> ConfigMissingError | None:
+    """Return the error for a *ref* without config that led to *errors*; None: it is not for want of one."""
+    if ref.config_name is not None:
+        return None
+    told = next(filter(None, (_STOCK.search(str(error)) for error in errors)), None)
+    found: Sequence[str] = ast.literal_eval(told[1]) if told is not None else ()
+    names = found or sorted(
+        {i.config for i in _stored(ref, session, places or session.enabled)} - {FILES_CONFIG}
+    )
+    if not names:
+        return None
+    ways = f'Name one with --name CONFIG (in Python: config_name="{names[0]}")'
+    return ConfigMissingError(
+        f"Config name is missing: {ref} has {', '.join(names)}.\n"
+        f"{ways}{', or take all with --all-configs' if all_configs else ''}."
+    )
+
+
+def _stored(ref: DatasetRef, session: Session, places: Sequence[str]) -> list[Identity]:
+    """Return what *places* have of the repository of *ref*, at its revision."""
+    found: list[Identity] = []
+    for source in session.resolver(only=tuple(places)).sources:
+        with contextlib.suppress(HfLocalizeError):  # Who asks that place itself is told.
+            found += source.stored(ref) if isinstance(source, RepositorySource) else ()
+    return [identity for identity in found if identity.is_of_repository(ref)]
