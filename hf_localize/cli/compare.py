@@ -44,8 +44,8 @@ def diff(
         [*names(asdict(item)), item.state, _short(item.local_digest), _short(item.s3_digest)]
         for item in shown
     )
-    headings = ("dataset", "config", "revision", "state", "digest here", "digest there")
-    show_found(shown, as_json, rows, headings)
+    headings = ("DATASET", "CONFIG", "REVISION", "STATE", "DIGEST HERE", "DIGEST THERE")
+    show_found(shown, as_json, rows, headings, headings[:3:-1])
     for item, file in [(one, file) for one in shown for file in one.files if not as_json]:
         both = (file.local_bytes, "here"), (file.s3_bytes, "there")
         sizes = (f"{'none' if n is None else n} {where}" for n, where in both)
@@ -75,7 +75,8 @@ def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any
     rows = (
         [*names(asdict(item)), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown
     )
-    show_found(shown, as_json, rows, ("dataset", "config", "revision", "state", "commit", "on the Hub"))
+    headings = ("DATASET", "CONFIG", "REVISION", "STATE", "COMMIT", "ON THE HUB")
+    show_found(shown, as_json, rows, headings, headings[:3:-1])
     if not as_json:
         say(f"{sum(item.state == 'outdated' for item in found)} of {len(found)} from the Hub are outdated")
 

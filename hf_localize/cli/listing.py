@@ -17,7 +17,7 @@ from hf_localize.cli.output import (
     say,
     show_json,
     show_lines,
-    show_table,
+    show_list,
     size,
 )
 
@@ -36,6 +36,9 @@ _COLUMNS = (
     "is_public",
     "came_from",
 )
+#: The same in a table, and the order in which columns are left out where the terminal is too narrow for all.
+_HEADINGS = ("DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC", "FROM")
+_GIVES_WAY = ("FROM", "PUBLIC", "SPLITS", "COMMIT", "AGE", "ROWS", "SIZE")
 #: By what a list can be sorted.
 _SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "id": lambda item: [item[name] or "" for name in _COLUMNS[:3]],
@@ -59,7 +62,9 @@ _SORT = click.option(
 )
 _REVERSE = click.option("--reverse", is_flag=True, help="Reverse the order.")
 _LONG = click.option(
-    "--long", "-l", "is_long", is_flag=True, help="Show all columns, also if stdout is not a terminal."
+    *("--long", "-l", "--no-truncate", "is_long"),
+    is_flag=True,
+    help="Show all columns, also on a narrow terminal and if stdout is not a terminal.",
 )
 _LISTING = together(PATTERN, _LONG, _SORT, _REVERSE)
 
@@ -77,8 +82,9 @@ _RAW_TYPE = click.option(
 def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) -> None:
     """List the datasets in the local store.
 
-    PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. Otherwise, each
-    line has tab-separated columns: dataset id, config name, revision; with --long also commit, splits,
+    PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. Where it is too
+    narrow, columns are left out in this order: from, public, splits, commit, age, rows, size. Otherwise,
+    each line has tab-separated columns: dataset id, config name, revision; with --long also commit, splits,
     rows, bytes, time (UTC), whether it is public, and the bucket that the copy came from.
 
     Datasets that are only partly here are not listed, because other commands can't use them. They are named
@@ -183,7 +189,7 @@ def _show(
     if as_json:
         show_json([{field: item.get(field) for field in _FIELDS} for item in found])
     elif is_terminal():
-        _show_table(found)
+        _show_table(found, is_long=is_long)
     else:
         columns = _COLUMNS if is_long else _COLUMNS[:3]
         say("\t".join(columns))
@@ -213,15 +219,14 @@ def _cell(item: dict[str, Any], column: str) -> Any:
     return value
 
 
-def _show_table(found: Sequence[dict[str, Any]]) -> None:
+def _show_table(found: Sequence[dict[str, Any]], *, is_long: bool) -> None:
     if not found or "place" not in found[0]:
-        show_table(("DATASET", "CONFIG", "REVISION"), [names(item) for item in found])
+        show_list(_HEADINGS[:3], [names(item) for item in found])
         return
-    headings = ["DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC", "FROM"]
     rows = [_row(item) for item in found]
-    if not any(item["came_from"] for item in found):
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
-    show_table(headings, rows, numbers=("ROWS", "SIZE", "AGE"))
+    count = len(_HEADINGS) - (not any(item["came_from"] for item in found))
+    gives_way = None if is_long else [name for name in _GIVES_WAY if name in _HEADINGS[:count]]
+    show_list(_HEADINGS[:count], [row[:count] for row in rows], gives_way=gives_way)
 
 
 def _row(item: dict[str, Any]) -> list[str | None]:

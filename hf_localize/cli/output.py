@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -12,6 +12,8 @@ from hf_localize import text
 from hf_localize.errors import printable
 
 _IN_ONE_LINE = str.maketrans("\t\n\v\f\r", " " * 5)
+#: The columns that are aligned on the right, and how many blanks are between two columns.
+_NUMBERS, _GAP = frozenset({"ROWS", "SIZE", "AGE", "BYTES"}), 2
 _AGES = ((86_400 * 365, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -43,14 +45,70 @@ def show_lines(rows: Iterable[Sequence[Any]]) -> None:
         show("\n".join(lines))
 
 
-def show_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str | None]], *, numbers: Sequence[str] = ()
+def show_list(
+    headings: Sequence[str], rows: Iterable[Sequence[Any]], *, gives_way: Sequence[str] | None = ()
 ) -> None:
-    """Print a table as wide as the terminal.
+    """Print a table of datasets, of which id, config and revision are never folded, cut or left out.
 
     Args:
-        numbers: the headings of the columns that are aligned on the right.
+        gives_way: the headings of columns that are left out, in this order, until the table is as wide as
+            the terminal; None: the table may be wider.
     """
+    import shutil
+
+    width = None if gives_way is None else shutil.get_terminal_size().columns
+    (first, *lines), left_out = fitted(headings, rows, width, gives_way or ())
+    show(paint(first, bold=True))
+    for line in lines:
+        show(line)
+    if left_out:
+        say(f"Left out, as the terminal is narrow: {', '.join(left_out)}. All: a wider one, or --json")
+
+
+def fitted(
+    headings: Sequence[str], rows: Iterable[Sequence[Any]], width: int | None, gives_way: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the lines of a table of datasets, at most *width* wide if they can be, and what is left out.
+
+    An id that is too long is alone on its line. The configs of one dataset are below its id.
+    """
+    from rich.cells import cell_len
+
+    cells = [list(headings), *([_cell(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    kept, left_out = list(range(len(headings))), []
+    if width is not None and widths[0] > width // 2:
+        short = [cell_len(row[0]) for row in cells if cell_len(row[0]) <= width // 2]
+        widths[0] = max(short)
+    for heading in gives_way:
+        if width is None or _GAP * (len(kept) - 1) + sum(widths[i] for i in kept) <= width:
+            break
+        left_out.append(heading)
+        kept.remove(headings.index(heading))
+    if width is not None and _GAP * (len(kept) - 1) + sum(widths[i] for i in kept) > width:
+        widths[0] = _GAP  # Each id is on a line of its own.
+    lines, above = [], ""
+    for row in cells:
+        name = "" if row[0] == above else row[0]
+        above = row[0]
+        if cell_len(name) > widths[0]:
+            lines.append(name)
+            name = ""
+        shown = [name, *(row[i] for i in kept[1:])]
+        padded = []
+        for cell, i in zip(shown, kept, strict=True):
+            padding = " " * (widths[i] - cell_len(cell))
+            padded.append(padding + cell if headings[i] in _NUMBERS else cell + padding)
+        lines.append((" " * _GAP).join(padded).rstrip())
+    return lines, left_out
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else clean(str(value))
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """Print a table as wide as the terminal, in which long cells are folded."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -58,22 +116,26 @@ def show_table(
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for heading in headings:
-        is_number = heading in numbers
-        justify: Literal["right", "left"] = "right" if is_number else "left"
-        table.add_column(Text(clean(heading)), justify=justify, no_wrap=is_number, overflow="fold")
+        table.add_column(Text(clean(heading)), overflow="fold")
     for row in rows:  # What others wrote is no markup.
         table.add_row(*(Text("-" if cell is None else clean(cell)) for cell in row))
     Console(highlight=False).print(table)
 
 
 def show_found(
-    found: Any, as_json: bool, rows: Iterable[Sequence[Any]], headings: Sequence[str] = ()
+    found: Any,
+    as_json: bool,
+    rows: Iterable[Sequence[Any]],
+    headings: Sequence[str],
+    gives_way: Sequence[str] = (),
 ) -> None:
-    """Print *found* as JSON where asked, else *rows*: with *headings* on a terminal, else as lines."""
+    """Print *found* as JSON where asked, else *rows*: on a terminal as a table, else as lines."""
     if as_json:
         show_json(found)
-    elif headings and is_terminal():
-        show_table(headings, rows)
+    elif not found:
+        return
+    elif is_terminal():
+        show_list(headings, rows, gives_way=gives_way)
     else:
         show_lines(rows)
 

@@ -43,7 +43,7 @@ def verify(
 
         found = verify_dataset(dataset_id, **options)
     rows = ([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
-    show_found(found, as_json, rows)
+    show_found(found, as_json, rows, ("DATASET", "CONFIG", "REVISION", "STATE", "PLACE"), ("PLACE",))
     for item in found:
         for damage in item["damaged"]:
             show(f"damaged: {damage}", err=True)
@@ -72,7 +72,7 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
     mended = repair_dataset(dataset_id, **options)
     rows = ([*names(item), path, item["source"]] for item in mended for path in item["mended"])
-    show_found(mended, as_json, rows)
+    show_found(mended, as_json, rows, ("DATASET", "CONFIG", "REVISION", "FILE", "SOURCE"))
     if not as_json and not any(item["mended"] for item in mended):
         say("Nothing to repair.")
 
@@ -182,7 +182,8 @@ def prune(
         keep=keep,
         dry_run=dry_run,
     )
-    show_found(pruned, as_json, ([*names(item), item["size_bytes"]] for item in pruned))
+    rows = ([*names(item), item["size_bytes"]] for item in pruned)
+    show_found(pruned, as_json, rows, ("DATASET", "CONFIG", "REVISION", "BYTES"))
     if not as_json and not pruned:
         say("Nothing to remove.")
 

@@ -55,7 +55,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["remove"] == ref | files | {"--s3", "--yes", "-y"}
     assert options["withdraw"] == ref | files | {"--yes", "-y"}
     assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
-    listed = {"pattern", "--long", "-l", "--sort", "--reverse"}
+    listed = {"pattern", "--long", "-l", "--no-truncate", "--sort", "--reverse"}
     assert options["list-public"] == listed
     assert options["list-local"] == listed | {"--repo-type"}
     assert options["list-s3"] == listed | {"--repo-type", "--all-folders"}
