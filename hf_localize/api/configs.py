@@ -5,9 +5,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from hf_localize.errors import ConfigMissingError, DatasetNotFoundError, HfLocalizeError, InvalidRefError
+from hf_localize.errors import (
+    ConfigMissingError,
+    DatasetNotFoundError,
+    HfLocalizeError,
+    InvalidRefError,
+    NotLockedError,
+)
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.sources.base import RepositorySource
@@ -60,18 +66,19 @@ def configs_listed(ref: DatasetRef, *places: str, all_configs: bool = False) -> 
 
 
 def config_missing(
-    ref: DatasetRef, session: Session, errors: Iterable[Exception], *places: str, all_configs: bool = False
+    ref: DatasetRef, session: Session, errors: Sequence[Exception], *places: str, all_configs: bool = False
 ) -> ConfigMissingError | None:
     """Return the error for a *ref* without config that led to *errors*; None: it is not for want of one."""
-    if ref.config_name is not None:
+    if ref.config_name is not None or any(isinstance(error, NotLockedError) for error in errors):
         return None
     told = next(filter(None, (_STOCK.search(str(error)) for error in errors)), None)
-    found: Sequence[str] = ast.literal_eval(told[1]) if told is not None else ()
-    names = found or sorted(
-        {i.config for i in _stored(ref, session, places or session.enabled)} - {FILES_CONFIG}
-    )
-    if not names:
-        return None
+    if told is not None:
+        names: list[str] = ast.literal_eval(told[1])
+    else:
+        stored = _stored(ref, session, places or session.enabled)
+        names = sorted({identity.config for identity in stored} - {FILES_CONFIG})
+        if not names or any(identity.answers(ref) for identity in stored):
+            return None
     ways = f'Name one with --name CONFIG (in Python: config_name="{names[0]}")'
     return ConfigMissingError(
         f"Config name is missing: {ref} has {', '.join(names)}.\n"
