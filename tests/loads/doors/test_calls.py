@@ -110,6 +110,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "pyarrow": pyarrow_rows,
     "load_dataset(hf://)": lambda: loaded(path="csv", data_files=f"hf://{ROOT}/data/test.csv"),
     "load_dataset(URL)": lambda: loaded(path="csv", data_files=url("data/test.csv")),
+    "load_dataset(hf://, streaming)": lambda: loaded(path="csv", data_files=f"hf://{ROOT}/data/test.csv", streaming=True),
+    "load_dataset(URL, streaming)": lambda: loaded(path="csv", data_files=url("data/test.csv"), streaming=True),
     "card": lambda: DatasetCard.load(DATASET).data.to_dict(),
     "requests": lambda: requests.get(url("README.md")).text,
     "requests(range)": lambda: requests.get(url("README.md"), headers={"Range": "bytes=4-9"}).content,
