@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def outcome(call: Any) -> Any:
 def test_each_call_answers_as_stock_does(
     hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each at one of the places in turn; at each place where a report is written (``make test-versions``)."""
+    """At one place for each release of `datasets`; at all where a report is written (``make test-versions``)."""
     hub.tags[(GSM8K, "v1.0")] = "main"
     make_all(hub, desk.folder / "repositories")
     monkeypatch.setattr(calls, "commit", hub.commit(GSM8K))
@@ -59,12 +58,14 @@ def test_each_call_answers_as_stock_does(
     places = {"local": lambda: None, "private": desk.teammate, "public": desk.outsider}
     assert tuple(places) == report.PLACES
     different = []
-    for turn, (place, sit) in enumerate(places.items()):
+    if not report.FOLDER:
+        place = report.PLACES[int(datasets.__version__.partition(".")[0]) // 2 % len(places)]
+        places = {place: places[place]}
+    for place, sit in places.items():
         sit()
         desk.set(HGLOC_SOURCES="local,s3,public,hub")
-        made = CALLS if report.FOLDER else dict(islice(CALLS.items(), turn, None, len(places)))
         with hf_localize.installed():
-            got = {name: outcome(call) for name, call in made.items()}
+            got = {name: outcome(call) for name, call in CALLS.items()}
             missed = {name: raised(call) for name, call in CAUGHT.items()}
         alike = {name: expected[name]["raised"] in kinds for name, kinds in missed.items()}
         if report.FOLDER:
@@ -72,7 +73,7 @@ def test_each_call_answers_as_stock_does(
                 report.FOLDER, place, counts({name: got[name] == expected[name] for name in CALLS}, alike)
             )
         different += [
-            f"{place}: {n}: {differences(expected[n], got[n])}" for n in made if got[n] != expected[n]
+            f"{place}: {n}: {differences(expected[n], got[n])}" for n in CALLS if got[n] != expected[n]
         ]
         different += [f"{place}: {n}: {missed[n]}" for n, is_alike in alike.items() if not is_alike]
     assert not different, "\n".join(different)
