@@ -1,18 +1,17 @@
 """Dataset cards: what their head tells, and their text as HTML that can do nothing.
 
-What a card has of HTML becomes plain text or nothing, and pictures become their descriptions: they lie
-on other hosts.
+Of the elements and attributes that a card has, only those that Markdown makes are kept, and pictures become
+their descriptions: they lie on other hosts.
 """
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from hf_localize.catalog.markup import NOTHING, Html
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -20,10 +19,33 @@ if TYPE_CHECKING:
 #: Of a longer card the beginning is shown; a longer head is not looked at.
 MOST_BYTES = 256 << 10
 _MAX_SUMMARY = 220
+#: There are cards with hundreds of languages.
+_MAX_WORDS = 1000
+#: Tags of a card that has more are shown as text: nesting tens of thousands of them would take minutes.
+_MAX_TAGS = 1 << 13
 _HEAD = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL)
-#: HTML whose content is no text.
-_NO_TEXT = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
-_TAG = re.compile(r"<[^>]*>")
+_TAGS = {
+    *(
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "em",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+        "strong",
+    ),
+    *("table", "tbody", "td", "th", "thead", "tr", "ul"),
+}
+_BLOCK = re.compile(r"<(?=/?(?:center|details|div|h[1-6]|section|summary)\b)", re.IGNORECASE)
 _LINK = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 _NO_SLUG = re.compile(r"[^\w\- ]")
 _NULLS = ("", "~", "null")
@@ -35,7 +57,8 @@ class Card:
     """A dataset card: some of what its head tells, its text, and the first sentences of that."""
 
     told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    text: Html = NOTHING
+    #: HTML.
+    text: str = ""
     summary: str = ""
 
 
@@ -65,24 +88,31 @@ def _told(head: str) -> dict[str, tuple[str, ...]]:
 
 def _words(told: Any) -> tuple[str, ...]:
     items = told if isinstance(told, list) else [told]
-    return tuple(item[:80] for item in items[:12] if isinstance(item, str) and item not in _NULLS)
+    return tuple(item[:80] for item in items[:_MAX_WORDS] if isinstance(item, str) and item not in _NULLS)
 
 
-def _rendered(markdown: str) -> tuple[Html, str]:
+def _rendered(markdown: str) -> tuple[str, str]:
     """Return the text as HTML, and its summary."""
     if not markdown.strip():
-        return NOTHING, ""
+        return "", ""
+    import nh3
     from markdown_it import MarkdownIt
 
-    # HTML is recognized, so that it can be left out: nothing of it is rendered.
-    renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    is_html = markdown.count("<") <= _MAX_TAGS
+    renderer = MarkdownIt("commonmark", {"html": is_html}).enable(["table", "strikethrough"])
+    renderer.add_render_rule("image", _described)
+    renderer.add_render_rule("html_block", _apart)
     tokens = renderer.parse(markdown)
     anchors = _name_headings(tokens)
-    for token in tokens:
-        _disarm(token)
-        _disarm_links(token.children or (), anchors)
-    tokens = [part for token in tokens for part in _in_paragraph(token)]
-    return Html(renderer.renderer.render(tokens, renderer.options, {})), _summary(tokens)
+    made = nh3.clean(
+        renderer.renderer.render(tokens, renderer.options, {}),
+        tags=_TAGS,
+        attributes={"a": {"href"}, "ol": {"start"}, **{f"h{rank}": {"id"} for rank in range(3, 7)}},
+        attribute_filter=_Filter(anchors),
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+    )
+    return made, _summary(tokens)
 
 
 def _name_headings(tokens: Sequence[Token]) -> set[str]:
@@ -99,50 +129,33 @@ def _name_headings(tokens: Sequence[Token]) -> set[str]:
     return anchors
 
 
-def _disarm(token: Token) -> None:
-    """Make plain text of HTML and pictures."""
-    for child in token.children or ():
-        _disarm(child)
-    if token.type == "html_block":
-        text = _TAG.sub(" ", _NO_TEXT.sub(" ", token.content))
-        _become_text(token, " ".join(text.split()))
-    elif token.type == "html_inline":
-        _become_text(token, "")
-    elif token.type == "image":
-        _become_text(token, f"[picture: {token.content}]" if token.content else "[picture]")
-        token.children = None
+class _Filter:
+    """Keep links to other sites and within the card, and one heading of each name."""
+
+    def __init__(self, anchors: set[str]) -> None:
+        self._anchors = {f"card-{anchor}" for anchor in anchors}
+        self._unused = set(self._anchors)
+
+    def __call__(self, _tag: str, name: str, value: str) -> str | None:
+        """Return the value of an attribute; None: it is left out."""
+        if name == "id":
+            is_free = value in self._unused
+            self._unused.discard(value)
+            return value if is_free else None
+        if name == "href" and value.startswith("#"):
+            return f"#card-{value[1:]}" if f"card-{value[1:]}" in self._anchors else None
+        return value if name != "href" or _LINK.match(value) else None
 
 
-def _disarm_links(tokens: Sequence[Token], anchors: set[str]) -> None:
-    """Keep links to other sites and within the card; others become what they say."""
-    kept: list[bool] = []
-    for token in tokens:
-        if token.type == "link_open":
-            target = str(token.attrGet("href") or "")
-            is_anchor = target.startswith("#") and target[1:] in anchors
-            kept.append(is_anchor or bool(_LINK.match(target)))
-            if is_anchor:
-                token.attrSet("href", f"#card-{target[1:]}")
-            elif kept[-1]:
-                token.attrSet("rel", "noopener noreferrer nofollow")
-            else:
-                _become_text(token, "")
-        elif token.type == "link_close" and not kept.pop():
-            _become_text(token, "")
+def _described(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """Return a picture's description in its place: it lies on another host."""
+    told = html.escape(tokens[index].content)
+    return f"[picture: {told}]" if told else "[picture]"
 
 
-def _in_paragraph(token: Token) -> list[Token]:
-    """Return a token that is text by itself, as what was HTML now is, in a paragraph; none if it is empty."""
-    if token.type != "text":
-        return [token]
-    if not token.content:
-        return []
-    around = type(token)
-    return [around("paragraph_open", "p", 1), token, around("paragraph_close", "p", -1)]
-
-
-def _become_text(token: Token, text: str) -> None:
-    token.type, token.tag, token.nesting, token.content, token.attrs = "text", "", 0, text, {}
+def _apart(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """Return HTML whose elements stay apart when their tags are gone."""
+    return _BLOCK.sub(" <", tokens[index].content)
 
 
 def _summary(tokens: Sequence[Token]) -> str:
@@ -165,7 +178,7 @@ def _summary(tokens: Sequence[Token]) -> str:
 
 def _texts(token: Token) -> Iterator[str]:
     for child in token.children or ():
-        if child.type in ("text", "code_inline") and not child.content.startswith("[picture"):
+        if child.type in ("text", "code_inline"):
             yield child.content
         elif child.type in ("softbreak", "hardbreak"):
             yield " "

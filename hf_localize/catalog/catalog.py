@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.catalog.detail import detail
-from hf_localize.catalog.frame import About
+from hf_localize.catalog.frame import About, environment
 from hf_localize.catalog.gathering import BucketShelf, PublicShelf, Shelf
 from hf_localize.catalog.overview import Summary, overview, summary_of
 from hf_localize.catalog.site import INDEX, PAGES, BucketSite, FolderSite, Site
@@ -32,7 +31,7 @@ class Catalog:
 
     place: str
     is_public: bool
-    #: Ids, and pages of their configs and revisions.
+    #: Ids, and pages: of their configs and revisions, and of models and Spaces.
     datasets: int
     pages: int
     unread: tuple[DatasetRef, ...] = ()
@@ -55,7 +54,7 @@ def write_catalog(
         rows: so many rows are shown of each of a dataset's first splits; 0 shows none.
 
     Raises:
-        SettingsError: no bucket is configured.
+        SettingsError: no bucket is configured, or the packages of the extra `catalog` are not installed.
         ConflictError: *output* has something else.
         StoreError: it can't be written.
         AccessDeniedError, UnreachableError: the bucket can't be listed.
@@ -77,7 +76,8 @@ def publish_catalog(
     Everybody can read a public one, nobody the other without credentials.
 
     Raises:
-        SettingsError: there is no bucket, or there are no credentials.
+        SettingsError: there is no bucket, there are no credentials, or the packages of the extra `catalog`
+            are not installed.
         PublishError: it is a public one, and can't be read without credentials. The message has the
             bucket policy that helps.
         AccessDeniedError, UnreachableError: the bucket can't be listed or written.
@@ -90,10 +90,11 @@ def publish_catalog(
 
 
 def _shelf(session: Session, is_public: bool) -> Shelf:
+    environment()
     workers = session.settings.max_concurrency
     if is_public:
         return PublicShelf(session.public_files, workers)
-    return BucketShelf(session.bucket, workers)
+    return BucketShelf(session.bucket, session.public_files, workers)
 
 
 def _about(settings: Settings, is_public: bool, title: str | None, contact: str | None) -> About:
@@ -122,6 +123,8 @@ def _about(settings: Settings, is_public: bool, title: str | None, contact: str 
 def _make(
     session: Session, shelf: Shelf, refs: Sequence[DatasetRef], site: Site, about: About, rows: int
 ) -> Catalog:
+    from hf_localize.catalog.detail import detail  # It needs the packages of the extra.
+
     names = page_names(refs)
     together: dict[str, list[tuple[DatasetRef, str]]] = collections.defaultdict(list)
     for ref in sorted(refs, key=lambda ref: (ref.config_name == FILES_CONFIG, str(ref))):
@@ -137,7 +140,8 @@ def _make(
     site.put(INDEX, overview(about, summaries))
     site.finish({INDEX, *(summary.path for summary in summaries)})
     unread = tuple(summary.ref for summary in summaries if summary.has_problem)
-    return Catalog(site.place, about.is_public, len(together), len(summaries), unread)
+    datasets = len({summary.ref.dataset_id for summary in summaries if summary.repo_type == "dataset"})
+    return Catalog(site.place, about.is_public, datasets, len(summaries), unread)
 
 
 def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:

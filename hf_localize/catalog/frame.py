@@ -1,4 +1,4 @@
-"""The frame of a page: its style, its script, and the policy that allows these two and nothing else."""
+"""The frame of a page: templates, style, script, and the policy that allows these and nothing else."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import base64
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from string import Template
+from typing import TYPE_CHECKING, Any
 
+from hf_localize import text
 from hf_localize._version import __version__
 from hf_localize.catalog import wording
-from hf_localize.catalog.markup import Content, Html, element, joined
+from hf_localize.errors import SettingsError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_MAX_UNDIVIDED = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,87 +35,69 @@ class About:
     #: Whom to ask for access.
     contact: str | None = None
 
+    @property
+    def contact_url(self) -> str | None:
+        """Return the link to the contact; None where it is words."""
+        if re.fullmatch(r"https?://\S+", self.contact or ""):
+            return self.contact
+        return f"mailto:{self.contact}" if re.fullmatch(r"[^\s@/]+@[^\s@/]+", self.contact or "") else None
 
-def page(about: About, title: str, content: Html, *, home: str = "index.html") -> bytes:
-    """Return a whole page.
+
+def page(about: About, template: str, *, home: str = "index.html", **parts: Any) -> bytes:
+    """Return the page that *template* makes of *parts*, all of which is escaped.
 
     Args:
         home: where the first page is, as a relative URL.
     """
+    style, script = _text("catalog.css"), _text("catalog.js")
     # Style and script are in the page, by their hashes: so a page is one file, which browsers treat
     # alike from a folder and from a server, and nothing that a dataset brings along can run.
     policy = (
-        f"default-src 'none'; style-src {_hash('catalog.css')}; script-src {_hash('catalog.js')}; "
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
-    text = filled(
-        "page.html",
-        policy=policy,
-        version=__version__,
-        title=title,
-        style=Html(_text("catalog.css")),
-        script=Html(_text("catalog.js")),
-        home=home,
-        site=about.title,
-        access="Public" if about.is_public else "Team only",
-        access_class="public" if about.is_public else "team",
-        made=about.made,
-        content=content,
-    )
-    return text.encode("utf-8", "replace")
+    frame = {"about": about, "home": home, "policy": policy, "style": style, "script": script}
+    made = environment().get_template(template).render(**frame, **parts)
+    return made.encode("utf-8", "replace")
 
 
-def filled(name: str, **parts: Content) -> Html:
-    """Return the template *name* with *parts*, escaped where they are not HTML, in their places."""
-    return Html(Template(_text(name)).substitute({key: joined(part) for key, part in parts.items()}))
+@functools.cache
+def environment() -> Environment:
+    """Return the templates.
 
-
-def code(text: str, name: str, what: str) -> Html:
-    """Return code with a button that copies it.
-
-    Args:
-        name: the id of the element.
-        what: tells what it is, for the button.
+    Raises:
+        SettingsError: the packages of the extra `catalog` are not installed.
     """
-    button = element(
-        "button", "Copy", type="button", class_="copy", hidden=True, data_of=name, aria_label=f"Copy {what}"
+    try:
+        import jinja2
+        import markdown_it  # noqa: F401
+        import nh3  # noqa: F401
+    except ImportError as exc:
+        needed = "the catalog needs the packages jinja2, markdown-it-py and nh3"
+        raise SettingsError(f"{needed}: pip install 'hf-localize[catalog]'") from exc
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("hf_localize.catalog"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    shown = element("pre", element("code", text, id=name), tabindex=0, aria_label=what, role="region")
-    return element("div", shown, button, element("span", class_="sr", role="status"), class_="code")
+    made.globals.update(version=__version__, settings_code=wording.settings_code)
+    made.filters.update(size=text.size, plural=text.plural, type=text.type_of, spans=_spans, parts=_parts)
+    return made
 
 
-def access(about: About, *more: Content, is_public: bool) -> Html:
-    """Return how a reader gets access to what is public, or else is the team's alone."""
-    settings = code(wording.settings_code(about.variables), "settings", "the settings")
-    if is_public:
-        text = "Everybody may load this, without an account. Install hf_localize, and set:"
-        return joined(element("p", text), settings, *more, _ask(about))
-    credentials = element(
-        "p",
-        "and your own credentials: ",
-        element("code", "HGLOC_AWS_ACCESS_KEY_ID"),
-        " and ",
-        element("code", "HGLOC_AWS_SECRET_ACCESS_KEY"),
-        ", or those of AWS’ own tools (profile, SSO, role). They need the rights ",
-        element("code", "s3:GetObject"),
-        " and ",
-        element("code", "s3:ListBucket"),
-        " on this bucket.",
-    )
-    text = "For members of the team. Install hf_localize, and set:"
-    return joined(element("p", text), settings, credentials, *more, _ask(about))
+def _spans(sizes: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """Yield where each part of a bar starts, and its width, in percent."""
+    whole, start = sum(sizes) or 1, 0.0
+    for size in sizes:
+        yield f"{start:.3f}", f"{100 * size / whole:.3f}"
+        start += 100 * size / whole
 
 
-def _ask(about: About) -> Html | None:
-    return element("p", "To ask for access: ", _contact(about.contact)) if about.contact else None
-
-
-def _contact(contact: str) -> Html:
-    if re.fullmatch(r"https?://\S+", contact):
-        return element("a", contact, href=contact, rel="noopener noreferrer")
-    if re.fullmatch(r"[^\s@/]+@[^\s@/]+", contact):
-        return element("a", contact, href=f"mailto:{contact}")
-    return joined(contact)
+def _parts(name: str) -> list[str]:
+    """Return the parts between which a long name may be divided, rather than within a word."""
+    return [name] if len(name) <= _MAX_UNDIVIDED else re.findall(r"[^_]*_*", name)[:-1]
 
 
 @functools.cache
@@ -117,7 +105,5 @@ def _text(name: str) -> str:
     return (files("hf_localize.catalog") / "templates" / name).read_text("utf-8")
 
 
-@functools.cache
-def _hash(name: str) -> str:
-    digest = hashlib.sha256(_text(name).encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

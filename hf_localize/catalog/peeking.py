@@ -20,6 +20,8 @@ from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.format.arrow.seek import NotSeekableError, Uncompressed, messages
 
 _MAX_BATCHES = 32
+_TOO_MANY = f"the others are not in the first {_MAX_BATCHES} record batches"
+_TOO_LARGE = "the next row is too large to be shown here"
 #: What Arrow, and Python, raise where bytes make no sense.
 _DAMAGED = (pa.ArrowException, struct.error, OSError, ValueError, OverflowError, MemoryError, StopIteration)
 #: No schema with its metadata has more.
@@ -28,11 +30,15 @@ _MAX_SCHEMA_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class FirstRows:
-    """The first rows, as values by column; ``skipped`` are columns of which one value has too many bytes."""
+    """The first rows, as values by column; ``skipped`` are columns of which one value has too many bytes.
+
+    ``reason`` says, in words, why there are fewer rows than were asked for, if the file has more.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     skipped: frozenset[str] = frozenset()
+    reason: str = ""
 
 
 def first_rows(open_file: Callable[[], BinaryIO], size_bytes: int, count: int, most_bytes: int) -> FirstRows:
@@ -68,22 +74,28 @@ def _read(source: Source, count: int, most_bytes: int) -> FirstRows:
         names = tuple(pa.ipc.open_stream(pa.py_buffer(schema)).schema.names)[:MOST_COLUMNS]
         rows: list[tuple[Any, ...]] = []
         skipped: set[str] = set()
+        reason = ""
         for number, (offset, body, end, rows_there) in enumerate(found):
-            if number == _MAX_BATCHES or len(rows) >= count or most_bytes <= 0:
+            if len(rows) >= count:
+                break
+            if number == _MAX_BATCHES or most_bytes <= 0:
+                reason = _TOO_LARGE if most_bytes <= 0 else _TOO_MANY
                 break
             if not rows_there:
                 continue
             part = PartOfBatch(source, schema, offset, body, end)
             asked = min(count - len(rows), rows_there)
             needed, without = part.affordable(asked, most_bytes)
-            if without and rows:  # The next row is too large to be shown beside the others.
+            if without and rows:
+                reason = _TOO_LARGE
                 break
             skipped |= {names[column] for column in without}
             rows += part.values(needed, without)
             most_bytes -= part.fetched_bytes
             if needed < asked:
+                reason = _TOO_LARGE
                 break
-    return FirstRows(names, tuple(rows), frozenset(skipped))
+    return FirstRows(names, tuple(rows), frozenset(skipped), reason)
 
 
 def _read_whole(open_file: Callable[[], BinaryIO], size_bytes: int, count: int, most_bytes: int) -> FirstRows:

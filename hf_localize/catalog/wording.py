@@ -12,6 +12,7 @@ from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 
 _MAX_DEPTH = 6
+_INSTALL = "import hf_localize; hf_localize.install()"
 #: Feature types that say what kind of data a dataset is, and the words for it.
 _KINDS = {
     "Image": "images",
@@ -60,7 +61,16 @@ def load_code(ref: DatasetRef, manifest: Manifest | None) -> str:
     if ref.revision is not None:
         named += f", revision={_quoted(ref.revision)}"
     call = f"load_dataset({', '.join(map(_quoted, arguments))}{named})"
-    return f"import hf_localize; hf_localize.install()\nfrom datasets import load_dataset\ndataset = {call}"
+    return f"{_INSTALL}\nfrom datasets import load_dataset\ndataset = {call}"
+
+
+def snapshot_code(repo_type: str, repo_id: str, commit: str | None) -> str:
+    """Return the three lines of Python that bring the files of a repository."""
+    arguments = [_quoted(repo_id)]
+    arguments += [f"repo_type={_quoted(repo_type)}"] if repo_type != "model" else []
+    arguments += [f"revision={_quoted(commit)}"] if commit else []
+    call = f"snapshot_download({', '.join(arguments)})"
+    return f"{_INSTALL}\nfrom huggingface_hub import snapshot_download\npath = {call}"
 
 
 def settings_code(variables: Mapping[str, str]) -> str:

@@ -124,8 +124,10 @@ class Reader:
             for name, value in (word.split("=", 1) for word in words[1:]):
                 self._export(name, value)
             return ""
-        if words[0] == "pip":  # The reader has it.
-            assert words[1:] == ["install", "."]
+        if words[0] == "pip":  # The reader has it; `make test-package` installs the wheel.
+            assert re.fullmatch(r"install (hf-localize(\[(catalog|serve)\])?|\.)", " ".join(words[1:])), (
+                command
+            )
             return ""
         if words[:2] == ["hg-localize", "run"] or words[0] == "python":
             path = os.pathsep.join((BIN, os.environ["PATH"]))

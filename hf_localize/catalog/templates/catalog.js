@@ -45,7 +45,7 @@
   const nothing = document.getElementById("nothing");
   const field = function (id) { return document.getElementById(id); };
   const by = {
-    name: function (a, b) { return a.dataset.name < b.dataset.name ? -1 : 1; },
+    "": function (a, b) { return a.dataset.name < b.dataset.name ? -1 : 1; },
     size: function (a, b) { return b.dataset.size - a.dataset.size; },
     rows: function (a, b) { return b.dataset.rows - a.dataset.rows; },
     made: function (a, b) { return a.dataset.made < b.dataset.made ? 1 : -1; }
@@ -66,17 +66,31 @@
     count.textContent = shown === cards.length ? all : shown + " of " + all;
     nothing.hidden = shown > 0;
   }
+  const fields = ["words", "kind", "license", "access", "order"];
+  function keep() { // In the address, so that a browser that goes back, or a link, finds the same.
+    const asked = new URLSearchParams();
+    fields.forEach(function (id) { if (field(id).value) { asked.set(id, field(id).value); } });
+    history.replaceState(null, "", "#" + asked);
+  }
+  function recall() {
+    if (location.hash && !location.hash.includes("=")) { return; } // A link within the page.
+    const asked = new URLSearchParams(location.hash.slice(1));
+    fields.forEach(function (id) { field(id).value = asked.get(id) || ""; });
+    find();
+    order();
+  }
   function order() {
     cards.slice().sort(by[field("order").value]).forEach(function (card) { list.append(card); });
   }
-  function clear() { form.reset(); find(); order(); field("words").focus(); }
+  function clear() { form.reset(); find(); order(); keep(); field("words").focus(); }
 
   form.hidden = false;
   form.addEventListener("submit", function (event) { event.preventDefault(); });
-  form.addEventListener("input", find);
+  form.addEventListener("input", function () { find(); keep(); });
   field("order").addEventListener("change", order);
   field("reset").addEventListener("click", clear);
-  addEventListener("pageshow", function () { find(); order(); }); // A browser that goes back fills in what was asked.
+  addEventListener("pageshow", recall);
+  addEventListener("hashchange", recall);
   document.addEventListener("keydown", function (event) {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {

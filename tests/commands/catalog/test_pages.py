@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import posixpath
 import re
 import shutil
@@ -31,8 +32,8 @@ from tests.commands.catalog.shelves import (
     sound,
 )
 from tests.commands.json_docs import assert_documented
-from tests.conftest import Desk, run_cli, tree
-from tests.rig.hub import LoopbackHub
+from tests.conftest import Desk, run_cli, run_python, tree
+from tests.rig.hub import LoopbackHub, make_repository
 
 GSM8K = "openai/gsm8k"
 
@@ -57,6 +58,8 @@ def check(pages: dict[str, Page], *secrets: str) -> None:
             url = urlsplit(target)
             if where in ("img src", "audio src", "link href"):
                 assert url.scheme == "data", (path, where, target)
+            elif url.path.endswith(".zip"):
+                assert "/public_datasets_zip/" in url.path, (path, target)
             elif url.scheme:
                 assert (where, url.scheme) in {("a href", "https"), ("a href", "mailto")}, (path, target)
             else:
@@ -136,6 +139,77 @@ def _commit(dataset_id: str) -> str:
     assert entry
     assert entry.manifest.commit
     return entry.manifest.commit
+
+
+def test_a_public_dataset_has_a_link_to_its_zip(shop: Desk) -> None:
+    hf_localize.write_catalog("catalog")
+    pages = pages_in(Path("catalog"))
+    (zip_url,) = (
+        target for _, target in pages["datasets/team--shapes--default.html"].links if ".zip" in target
+    )
+    got = requests.get(zip_url, timeout=10)
+    assert (got.status_code, got.content[:2]) == (200, b"PK")
+    assert not [target for _, target in pages["datasets/team--tones--default.html"].links if ".zip" in target]
+    shop.outsider()
+    hf_localize.write_catalog("public")
+    assert ("a href", zip_url) in pages_in(Path("public"))["datasets/team--shapes--default.html"].links
+
+
+def test_models_spaces_and_files_are_in_the_catalog_of_a_bucket(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    card = b"---\nlicense: mit\n---\n# What it is\n\nWeights that tell one thing from another, quickly."
+    for key in ("", "models/", "spaces/"):
+        hub.add(
+            make_repository(tmp_path / "hub", f"{key}team/one", "main", {"README.md": card, "a.bin": b"a"})
+        )
+    hub.refresh()
+    desk.publisher().open_public_places()
+    register_sounds(desk.folder, "team/one")
+    for kind in ("dataset", "model", "space"):
+        hf_localize.download_repository("team/one", repo_type=kind, make_public=kind == "model")
+    made = hf_localize.write_catalog("catalog")
+    assert (made.datasets, made.pages, made.unread) == (1, 4, ())
+    pages = pages_in(Path("catalog"))
+    check(pages)
+    assert "1 dataset, 1 model, 1 Space" in "".join(pages["index.html"].shown)
+    commit = hub.commit("models/team/one")
+    page = pages[f"datasets/team--one--model--{commit}.html"]
+    told = "".join(page.shown)
+    assert 'path = snapshot_download("team/one")' in told
+    assert {
+        "mit",
+        "a.bin",
+        "Everybody may load this, without an account. Install hf_localize, and set:",
+    } <= set(page.shown)
+    assert "Weights that tell one thing from another, quickly." in told
+    space = next(page for path, page in pages.items() if "--space--" in path)
+    assert 'snapshot_download("team/one", repo_type="space")' in "".join(space.shown)
+    blobs = [key for key in desk.bucket_keys(".hgloc/repositories/model/") if commit in key]
+    desk.client().put_object(Bucket=desk.bucket, Key=blobs[0], Body=b"{")
+    assert [str(ref) for ref in hf_localize.write_catalog("catalog").unread] == [f"team/one [model]@{commit}"]
+
+
+def test_rows_that_are_missing_say_why(desk: Desk) -> None:
+    desk.publisher()
+    noise = [os.urandom(3 << 20), os.urandom(3 << 20), os.urandom(3 << 20)]
+    rows = datasets.Dataset.from_dict({"blob": noise})
+    hf_localize.register_dataset(datasets.DatasetDict(dict.fromkeys("abcde", rows)), "org/big")
+    hf_localize.write_catalog("catalog")
+    told = "".join(pages_in(Path("catalog"))["datasets/org--big--default.html"].shown)
+    assert "of 3 rows: the next row is too large to be shown here." in told
+    assert "And 2 splits more." in told
+
+
+def test_without_its_packages_the_catalog_says_what_to_install(desk: Desk) -> None:
+    desk.publisher()
+    code = (
+        "import sys; sys.modules['nh3'] = None\n"
+        "from hf_localize import *\nfrom hf_localize.cli import main\nmain(['catalog', '--output', 'catalog'])"
+    )
+    ran = run_python(code, cwd=Path.cwd())
+    assert (ran.returncode, "pip install 'hf-localize[catalog]'" in ran.stderr) == (2, True), ran.stderr
+    assert not Path("catalog").exists()
 
 
 def test_nothing_of_a_dataset_is_taken_for_markup(desk: Desk) -> None:
@@ -237,8 +311,8 @@ def test_a_dataset_that_cannot_be_read_has_a_page_that_says_why(desk: Desk) -> N
     assert (told["datasets"], [ref["dataset_id"] for ref in told["unread"]]) == (3, ["org/x"])
     pages = pages_in(Path("catalog"))
     check(pages)
-    assert "can't be read" in pages["datasets/org--x--default.html"].text.replace("&#x27;", "'")
-    assert "rows can't be read" in pages["datasets/org--y--default.html"].text.replace("&#x27;", "'")
+    assert "can't be read" in pages["datasets/org--x--default.html"].text.replace("&#39;", "'")
+    assert "rows can't be read" in pages["datasets/org--y--default.html"].text.replace("&#39;", "'")
     assert "org/z" in pages["datasets/org--z--default.html"].shown
 
 

@@ -25,6 +25,31 @@ def test_a_card_is_shown_without_what_could_run() -> None:
     assert nested.text
 
 
+def test_html_of_a_card_leaves_its_text_and_what_markdown_has() -> None:
+    card = read_card(
+        b"<div align='center'><h1>Title</h1><div>a</div><div>b</div></div>\n\n# Part\n\n"
+        b"<h3 id='card-part'>x</h3><h4 id='find'>y</h4><a href='#part'>up</a> <a href='/etc'>out</a>\n\n"
+        b"<table><tr><td onclick='alert(1)' style='x' bgcolor=red>1</td></tr></table>\n\n"
+        b"<math><mi></mi></math><svg><script>alert(1)</script></svg><form><input name=a></form>\n\n"
+        b"1 < 2 ![alt <b>](https://evil.example/x.png) [b](JaVaScRiPt:alert(1)) [c](//evil.example)"
+    )
+    page = Page(card.text)
+    assert page.tags == {"h3", "h4", "p", "a", "table", "tbody", "tr", "td"}
+    assert (page.ids, page.handlers, page.links) == (["card-part"], [], [("a href", "#card-part")])
+    assert "Title a b" in " ".join("".join(page.shown).split())
+    assert "1 < 2 [picture: alt <b>]" in "".join(page.shown)
+
+
+def test_tags_by_the_thousand_are_shown_as_text() -> None:
+    assert Page(read_card(b"<div>" * 40_000).text).tags == {"p"}
+
+
+def test_all_languages_of_a_card_are_told() -> None:
+    names = [f"l{n}" for n in range(300)]
+    card = read_card(f"---\nlanguage: [{', '.join(names)}]\n---\n".encode())
+    assert card.told["language"] == tuple(names)
+
+
 def test_the_head_of_a_card_is_text_and_lists_only() -> None:
     """Merged mappings would grow by nines, and a number in hexadecimal can't be written in decimal."""
     merged = [

@@ -37,6 +37,21 @@ def peek(data: bytes, count: int = 5, most_bytes: int = 1 << 20) -> list[tuple[o
     return list(first_rows(lambda: io.BytesIO(data), len(data), count, most_bytes).rows)
 
 
+def test_fewer_rows_than_there_are_come_with_the_reason() -> None:
+    empty = arrow(NESTED.slice(0, 0))
+    many = io.BytesIO()
+    with pa.ipc.new_stream(many, NESTED.schema) as writer:
+        for _ in range(40):
+            writer.write_batch(pa.RecordBatch.from_pylist([], NESTED.schema))
+        writer.write_table(NESTED)
+    for data, reason in (
+        (arrow(NESTED), ""),
+        (empty, ""),
+        (many.getvalue(), "the others are not in the first 32 record batches"),
+    ):
+        assert first_rows(lambda data=data: io.BytesIO(data), len(data), 60, 1 << 20).reason == reason
+
+
 @pytest.mark.parametrize("rows", [60, 7, 1])
 def test_first_rows_are_those_that_arrow_reads(rows: int) -> None:
     needed = [tuple(row.values()) for row in NESTED.slice(0, 9).to_pylist()]
@@ -48,6 +63,7 @@ def test_of_rows_that_are_too_large_fewer_are_shown_or_columns_left_out() -> Non
     data = arrow(NESTED)
     found = first_rows(lambda: io.BytesIO(data), len(data), 5, 30_000)
     assert (len(found.rows), found.skipped) == (2, frozenset())
+    assert found.reason == "the next row is too large to be shown here"
     found = first_rows(lambda: io.BytesIO(data), len(data), 5, 5_000)
     assert (found.rows[0][0], found.rows[0][1], found.skipped) == (0, None, frozenset({"image"}))
 
