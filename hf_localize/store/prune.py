@@ -12,7 +12,7 @@ import fnmatch
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def prune(
     held = collections.Counter(inode for item in entries for inode in item.inodes)
     sizes = {inode: size for item in entries for inode, size in item.inodes.items()}
     total, now = sum(sizes.values()), time.time()
-    in_use = _inodes_in_use()
+    in_use = _files_in_use()
     removed: list[Pruned] = []
     for item in entries:
         is_old = unused_seconds is not None and now - item.last_used > unused_seconds
@@ -129,32 +129,44 @@ def _why_kept(
     ref: DatasetRef,
     keep: Collection[str],
     now: float,
-    in_use: Collection[int],
+    in_use: Mapping[int, Collection[int | None]],
     can_be_had_again: Callable[[LocalEntry], bool],
 ) -> str | None:
     if any(fnmatch.fnmatchcase(ref.dataset_id, pattern) for pattern in keep):
         return "as asked"
     if now - item.last_used < _RECENT_SECONDS:
         return "it was used less than an hour ago"
-    if any(inode in in_use for _, inode in item.inodes):
+    if any({None, device}.intersection(in_use.get(inode, ())) for device, inode in item.inodes):
         return "a process uses it"
     if not can_be_had_again(item.entry):
         return "no other copy is known"
     return None
 
 
-def _inodes_in_use() -> frozenset[int]:
-    """Return the inodes of files that processes of this machine have open or mapped, where Linux tells.
+def _files_in_use() -> dict[int, set[int | None]]:
+    """Return the files that processes of this machine have open or mapped: the devices of each inode.
 
-    Of other users' processes it tells only root.
+    A device is None where Linux does not tell it: a mapped file may have been removed, and on overlayfs and
+    btrfs a map names another device than ``stat``. Of other users' processes it tells only root.
     """
-    inodes: set[int] = set()
+    found: dict[int, set[int | None]] = collections.defaultdict(set)
+    mapped: set[tuple[int, str]] = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             for line in (process / "maps").read_text(errors="replace").splitlines():
-                inodes.add(int(line.split(maxsplit=5)[4]))
+                inode, *path = line.split(maxsplit=5)[4:]
+                mapped.add((int(inode), path[0] if path else ""))
         with contextlib.suppress(OSError):
             for handle in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):
-                    inodes.add(handle.stat().st_ino)
-    return frozenset(inodes - {0})
+                    stat = handle.stat()
+                    found[stat.st_ino].add(stat.st_dev)
+    for number, name in mapped:
+        try:
+            stat = os.stat(name)
+        except OSError:
+            found[number].add(None)
+        else:
+            found[number].add(stat.st_dev if stat.st_ino == number else None)
+    found.pop(0, None)  # Memory without a file.
+    return found

@@ -46,7 +46,7 @@ def test_a_setting_that_can_not_be_used_is_named(desk: Desk) -> None:
     assert "HGLOC_SOURCES" in ran.stderr
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["parquet", "csv", "json", "text", "imagefolder", "save_to_disk"])
 def test_register_takes_folders_of_data_files_and_saved_datasets(form: str, desk: Desk) -> None:
     folder = desk.publisher().folder / "own"

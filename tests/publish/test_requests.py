@@ -189,7 +189,8 @@ def test_an_index_that_names_a_key_of_somebody_else_is_refused(desk: Desk) -> No
 def test_a_listing_of_many_entries_costs_a_request_for_each_thousand(desk: Desk) -> None:
     desk.publisher()
     count = 1_100
-    client, bucket = desk.client(), current_session().bucket
+    with hf_localize.installed(s3_endpoint_url=desk.server.endpoint_url):  # Past the proxy: 2,200 requests.
+        client, bucket = desk.client(), current_session().bucket
     empty = hashlib.sha256(b"").hexdigest()
     for n in range(count):
         for key in (
