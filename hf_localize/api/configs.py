@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from hf_localize.errors import (
     ConfigMissingError,
@@ -75,7 +75,9 @@ def config_missing(
     if told is not None:
         names: list[str] = ast.literal_eval(told[1])
     else:
-        stored = _stored(ref, session, places or session.enabled)
+        answers = [answer for error in errors for answer in getattr(error, "answers", ())]
+        failed = {answer.source for answer in answers if answer.error is not None}
+        stored = _stored(ref, session, places or session.enabled, failed)
         names = sorted({identity.config for identity in stored} - {FILES_CONFIG})
         if not names or any(identity.answers(ref) for identity in stored):
             return None
@@ -86,10 +88,13 @@ def config_missing(
     )
 
 
-def _stored(ref: DatasetRef, session: Session, places: Sequence[str]) -> list[Identity]:
-    """Return what *places* have of the repository of *ref*, at its revision."""
+def _stored(
+    ref: DatasetRef, session: Session, places: Sequence[str], failed: Collection[str] = ()
+) -> list[Identity]:
+    """Return what *places* have of the repository of *ref*, at its revision; those *failed* are not asked."""
     found: list[Identity] = []
     for source in session.resolver(only=tuple(places)).sources:
         with contextlib.suppress(HfLocalizeError):  # Who asks that place itself is told.
-            found += source.stored(ref) if isinstance(source, RepositorySource) else ()
+            if isinstance(source, RepositorySource) and source.name not in failed:
+                found += source.stored(ref)
     return [identity for identity in found if identity.is_of_repository(ref)]
