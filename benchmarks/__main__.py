@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.harness import LEAST_RUNS, Line, machine
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
-PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting")
+PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting", "doors")
 #: What takes too long for the whole run.
 ALONE = ("loops", "far")
 _HEAD = "| section | what | goal | median | spread | runs | | beside |"

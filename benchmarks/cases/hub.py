@@ -32,7 +32,7 @@ def measure(folder: Path, runs: int) -> list[Line]:
     repositories = folder / "repositories"
     _make_parquet(repositories)
     many = _make_configs(repositories)
-    with _hub(repositories) as endpoint:
+    with hub_on_loopback(repositories) as endpoint:
         return [*_large(folder / "large", endpoint, runs), *_many(folder / "many", endpoint, many, runs)]
 
 
@@ -65,7 +65,7 @@ def _make_configs(root: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _hub(root: Path) -> Iterator[str]:
+def hub_on_loopback(root: Path) -> Iterator[str]:
     """Lend the address of a Hub on loopback, a process of its own."""
     command = [sys.executable, "-m", "tests.rig.hub", "--root", str(root)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -36,7 +36,7 @@ def measure(folder: Path, runs: int) -> list[Line]:
     """Return the lines for sharing and for fetching what is stored and what is compressed."""
     lines = []
     with seaweed_desk(folder) as desk:
-        _open_public_places(desk)
+        open_public_places(desk)
         for kind, (how, goal) in KINDS.items():
             name = f"made/{kind}"
             publisher = Desk(desk.server, folder / f"publisher-{kind}")
@@ -49,7 +49,7 @@ def measure(folder: Path, runs: int) -> list[Line]:
 
 def fetches(desk: Desk, folder: Path, runs: int) -> list[Line]:
     """Return the lines for fetching alone; what is published does not go by the URL of *desk*."""
-    _open_public_places(desk)
+    open_public_places(desk)
     lines = []
     for kind, (how, _) in KINDS.items():
         publisher = Desk(desk.server, folder / f"publisher-{kind}")
@@ -105,7 +105,8 @@ def _fetch(desk: Desk, name: str, how: str, runs: int) -> list[Line]:
     ]
 
 
-def _open_public_places(desk: Desk) -> None:
+def open_public_places(desk: Desk) -> None:
+    """Let everybody read what is shared."""
     policy = subprocess.run(
         [sys.executable, "-c", _POLICY], env=desk.environment(), cwd=ROOT, check=True, capture_output=True
     ).stdout
