@@ -96,7 +96,10 @@ def refuses_wrong_conditions(write: Write) -> bool:
 
 def _write_if(etag: str | None, write: Write) -> None:
     if etag is None:
-        write({"IfNoneMatch": "*"})
+        try:
+            write({"IfNoneMatch": "*"})
+        except MissingKeyError:  # It was removed while the server compared: nothing is there.
+            write({"IfNoneMatch": "*"})
         return
     try:
         write({"IfMatch": etag})

@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -219,10 +220,10 @@ def test_a_publisher_and_a_remover_at_the_same_time_end_in_one_of_two_states(des
             time.sleep(delay)
             upload(entry, bucket, replace=False, workers=4)
 
-        thread = threading.Thread(target=publish)
-        thread.start()
-        remove_from_bucket(bucket, ref, 4)
-        thread.join()
+        with ThreadPoolExecutor() as pool:
+            published = pool.submit(publish)
+            remove_from_bucket(bucket, ref, 4)
+        assert isinstance(published.exception(), errors.ConflictError | errors.PublishError | None)
         desk.publisher()
         is_listed = hf_localize.list_s3_datasets() != []
         assert loaded("org/x") == (["x"] if is_listed else None)
