@@ -17,8 +17,9 @@ TYPE_CHECKING = False  # Activation imports this when a Python starts, and typin
 if TYPE_CHECKING:
     from typing import Any
 
+    from hf_localize.api.archive import export_datasets, import_datasets
     from hf_localize.api.batch import Download, download_datasets, sync_local_datasets_to_s3
-    from hf_localize.api.compare import diff_datasets, list_outdated
+    from hf_localize.api.compare import diff_datasets, list_outdated, status_of_datasets
     from hf_localize.api.datasets import (
         DATASETS_STORE_PATH,
         download_dataset,
@@ -56,6 +57,8 @@ __all__ = [
     "download_locked",
     "download_repository",
     "explain_dataset",
+    "export_datasets",
+    "import_datasets",
     "install",
     "installed",
     "is_installed",
@@ -71,6 +74,7 @@ __all__ = [
     "register_dataset",
     "remove_dataset",
     "repair_dataset",
+    "status_of_datasets",
     "sync_local_dataset_to_s3",
     "sync_local_datasets_to_s3",
     "sync_local_repository_to_s3",
@@ -89,7 +93,8 @@ _HOMES = {
     **dict.fromkeys(("describe_dataset", "explain_dataset"), "api.inspect"),
     "preview_dataset": "api.preview",
     **dict.fromkeys(("list_local_datasets", "list_public_datasets", "list_s3_datasets"), "api.listing"),
-    **dict.fromkeys(("diff_datasets", "list_outdated"), "api.compare"),
+    **dict.fromkeys(("diff_datasets", "list_outdated", "status_of_datasets"), "api.compare"),
+    **dict.fromkeys(("export_datasets", "import_datasets"), "api.archive"),
     **dict.fromkeys(("download_repository", "sync_local_repository_to_s3"), "api.repositories"),
     "diagnose": "api.doctor",
     **dict.fromkeys(("download_locked", "lock_datasets"), "api.lock"),

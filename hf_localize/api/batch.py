@@ -31,7 +31,7 @@ _AT_ONCE = 6
 _GRACE_SECONDS = 1.0
 
 
-class _Outcome:
+class Outcome:
     """What became of one of many."""
 
     __slots__ = ()
@@ -39,6 +39,7 @@ class _Outcome:
     config_name: str | None
     revision: str | None
     error: str | None
+    error_kind: str | None
 
     def __str__(self) -> str:
         return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
@@ -50,7 +51,7 @@ class _Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Download(_Outcome):
+class Download(Outcome):
     """What became of one of many downloads: *path* of the entry in the local store, the *error*, or both.
 
     Both: it is here, but could not be published. ``error_kind`` is what
@@ -66,7 +67,7 @@ class Download(_Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class Sync(_Outcome):
+class Sync(Outcome):
     """What became of one of many uploads: in words what was done, as *message*, or the *error*.
 
     ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
@@ -115,13 +116,9 @@ def download_datasets(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: *make_public* without a bucket or credentials.
     """
-    names = tuple(config_names)
-    needed: dict[DatasetRef, Download | None] = {}
-    for dataset_id in dataset_ids:
-        if all_configs:
-            needed |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
-        else:
-            needed |= {DatasetRef(dataset_id, name, revision): None for name in names}
+    needed = refs_named(
+        dataset_ids, config_names, revision, all_configs=all_configs, trust_remote_code=trust_remote_code
+    )
     options = {
         "trust_remote_code": trust_remote_code,
         "make_public": make_public,
@@ -134,6 +131,25 @@ def download_datasets(
     todo = [ref for ref, known in needed.items() if known is None]
     done = dict(zip(todo, download_refs(todo, **options), strict=True))
     return [known or done[ref] for ref, known in needed.items()]
+
+
+def refs_named(
+    dataset_ids: Iterable[str],
+    config_names: Iterable[str | None],
+    revision: str | None,
+    *,
+    all_configs: bool,
+    trust_remote_code: bool,
+) -> dict[DatasetRef, Download | None]:
+    """Return what :func:`download_datasets` downloads, and as failures the ids whose configs nobody tells."""
+    names = tuple(config_names)
+    needed: dict[DatasetRef, Download | None] = {}
+    for dataset_id in dataset_ids:
+        if all_configs:
+            needed |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
+        else:
+            needed |= {DatasetRef(dataset_id, name, revision): None for name in names}
+    return needed
 
 
 def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:

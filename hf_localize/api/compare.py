@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hf_localize.api.configs import ref_of, with_configs
-from hf_localize.errors import AccessDeniedError, DatasetNotFoundError
+from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.publish.inspect import wrong_objects
@@ -17,6 +18,7 @@ from hf_localize.store.entry import LocalEntry
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class Difference:
     local_commit: str | None = None
     s3_commit: str | None = None
     files: tuple[FileDifference, ...] = ()
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return what names the dataset."""
+        return DatasetRef(self.dataset_id, self.config_name, self.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,64 @@ def list_outdated(
         )
     told = dict(zip(asked, run_all(lambda q: commit_now(*q), asked, workers=8), strict=True))
     return [_age_of(manifest, told.get(_question(manifest))) for manifest in of_hub]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a stored dataset stands to the bucket, and to the Hub.
+
+    ``bucket`` is the state of a :class:`Difference`, ``hub`` that of an :class:`Age`, or ``own`` where the
+    dataset did not come from the Hub; each is None where that can't be told.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    bucket: str | None
+    hub: str | None
+
+
+def status_of_datasets(
+    dataset_id: str | None = None,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    name: str | None = None,
+) -> list[Status]:
+    """Tell of each dataset of the store and the bucket how it stands to the bucket and to the Hub.
+
+    It is what :func:`diff_datasets` and :func:`list_outdated` tell. Without a bucket, or where the bucket or
+    the Hub is out of reach, a warning says so, and the rest is told.
+
+    Raises:
+        InvalidRefError: an argument can't name a dataset.
+        DatasetNotFoundError: the dataset is not stored.
+    """
+    session = current_session()
+    named = () if dataset_id is None else ref_of(dataset_id, config_name, revision, name).parts
+    can_ask_bucket = session.can_publish() and not session.settings.offline
+    differences = _told(lambda: diff_datasets(*named), "bucket") if can_ask_bucket else None
+    places = [False] if differences is None else [False, True]
+    ages = [_told(lambda s3=s3: list_outdated(*named, s3=s3), "Hub") for s3 in places]  # type: ignore[misc]
+    hub = {age.ref: age.state for some in ages[::-1] for age in some or ()}
+    bucket = {one.ref: one.state for one in differences or ()}
+    here = [entry.manifest.ref for entry in session.store.entries()] if dataset_id is None else []
+    refs = sorted({*bucket, *hub, *here}, key=str)
+    if not refs and dataset_id is not None:
+        raise DatasetNotFoundError(f"{DatasetRef(*named)} is not stored")
+    other = "own" if all(some is not None for some in ages) else None
+    return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other)) for ref in refs]
+
+
+def _told(ask: Callable[[], list[_Told]], what: str) -> list[_Told] | None:
+    """Return what *ask* returns; None, after a warning, where it can't be told."""
+    try:
+        return ask()
+    except DatasetNotFoundError:
+        return []
+    except (AccessDeniedError, UnreachableError) as exc:
+        _log.warning("how the datasets stand to the %s is not known: %s", what, exc)
+        return None
 
 
 def _in_store(ref: DatasetRef | None, session: Session) -> list[Manifest]:

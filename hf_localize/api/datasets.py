@@ -104,7 +104,7 @@ def download_dataset(
 
     def bring(part: DatasetRef) -> str:
         entry = session.resolver(hub, locked=True).localize(part)
-        newest = _commit_on_hub(entry, session) if update and session.lock is None else None
+        newest = commit_on_hub(entry, session) if update and session.lock is None else None
         if newest is not None and newest != entry.manifest.commit:
             entry = _of_commit(newest, entry.manifest.ref, session, hub)
         how = _How(newest is not None, make_public, ids_of(share_restricted))
@@ -271,7 +271,7 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
+def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
     """Return the commit that the Hub has now of what is stored; None: it is no copy that would follow it."""
     manifest = entry.manifest
     if manifest.origin != "hub" or manifest.commit is None or is_commit(manifest.revision, manifest.commit):

@@ -95,7 +95,7 @@ def explain_dataset(
     files, size_bytes = None, None
     if taken is not None and taken.entry is not None:
         does = _what_a_load_does(taken, session)
-        files, size_bytes = _to_fetch(taken.entry, session)
+        files, size_bytes = to_fetch(taken.entry, session)
     return {
         **ref.as_dict(),
         "sources": [_shown(one) for one in asked],
@@ -261,7 +261,7 @@ def _shown(one: Asked) -> dict[str, Any]:
     }
 
 
-def _to_fetch(entry: Entry, session: Session) -> tuple[int | None, int | None]:
+def to_fetch(entry: Entry, session: Session) -> tuple[int | None, int | None]:
     """Return how many files and bytes a load of all of *entry* would transfer; None: not known."""
     entry = _bare(entry) or entry
     if isinstance(entry, LocalEntry):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize import settings
-from hf_localize.api.batch import Download, download_refs
+from hf_localize.api.batch import Download, Outcome, download_refs
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub
-from hf_localize.errors import LockError
+from hf_localize.errors import HfLocalizeError, LockError, NotLockedError, kind_of
 from hf_localize.format.listfile import read_list
 from hf_localize.format.lockfile import Lock, Locked, lock_of, locked, read_lock, read_record
 from hf_localize.format.refs import DatasetRef
@@ -62,6 +64,53 @@ def lock_datasets(
     return lock_of(item.by_commit() if by_commit else item for item in items)
 
 
+@dataclass(frozen=True, slots=True)
+class LockState(Outcome):
+    """Whether a dataset is what a lock file names: what is ``locked``, and what there is ``now``, in words.
+
+    ``state`` is ``same``, ``different``, ``not locked``, or ``missing``, where no source has it.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    state: str | None = None
+    locked: str | None = None
+    now: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+
+
+def check_lock(
+    path: str | os.PathLike[str], refs: Iterable[DatasetRef] = (), *, trust_remote_code: bool = False
+) -> list[LockState]:
+    """Compare what the lock file *path* names with what a load without it would have now. Moves no data.
+
+    Args:
+        refs: what is looked at; none: all that the lock file names.
+
+    Raises:
+        LockError: the lock file can't be read.
+    """
+    lock, session, hub = read_lock(Path(path).absolute()), current_session(), PlainHub(trust_remote_code)
+
+    def look(ref: DatasetRef) -> LockState:
+        names = ref.parts
+        try:
+            item = lock.of(ref)
+        except NotLockedError:
+            return LockState(*names, "not locked")
+        try:
+            now = _locked_now(ref, session, hub)
+        except HfLocalizeError as exc:
+            if kind_of(exc) == "not found":
+                return LockState(*names, "missing", item.content)
+            return LockState(*names, locked=item.content, error=str(exc), error_kind=kind_of(exc))
+        return LockState(*names, "same" if now.is_same(item) else "different", item.content, now.content)
+
+    return [look(ref) for ref in refs or [item.ref for item in lock.datasets]]
+
+
 def download_locked(
     path: str | os.PathLike[str],
     dataset_ids: Collection[str] = (),
@@ -83,20 +132,28 @@ def download_locked(
     Raises:
         LockError: the lock file can't be read, or does not have what is wanted.
     """
-    lock = read_lock(Path(path).absolute())
-    unknown = [i for i in dataset_ids if all(item.ref.dataset_id != i for item in lock.datasets)]
-    if unknown:
-        raise LockError(f"{', '.join(unknown)} is not in the lock file {lock.where}")
-    refs = [item.ref for item in lock.datasets if not dataset_ids or item.ref.dataset_id in dataset_ids]
-    before = settings.current_overrides()
-    settings.restore({**before, "lock": Path(path).absolute()})
-    try:
+    with lock_in_force(path, dataset_ids) as refs:
         return download_refs(
             refs,
             skip_s3_upload=True,
             trust_remote_code=trust_remote_code,
             verification_mode=verification_mode,
         )
+
+
+@contextlib.contextmanager
+def lock_in_force(
+    path: str | os.PathLike[str], dataset_ids: Collection[str] = ()
+) -> Iterator[list[DatasetRef]]:
+    """Have the lock file *path* in force meanwhile, and return what it names of *dataset_ids*; none: all."""
+    lock = read_lock(Path(path).absolute())
+    unknown = [i for i in dataset_ids if all(item.ref.dataset_id != i for item in lock.datasets)]
+    if unknown:
+        raise LockError(f"{', '.join(unknown)} is not in the lock file {lock.where}")
+    before = settings.current_overrides()
+    settings.restore({**before, "lock": Path(path).absolute()})
+    try:
+        yield [item.ref for item in lock.datasets if not dataset_ids or item.ref.dataset_id in dataset_ids]
     finally:
         settings.restore(before)
 

@@ -12,7 +12,7 @@ from hf_localize.api.configs import configs_listed, ref_of, with_configs
 from hf_localize.api.datasets import PlainHub, Result
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.refs import DatasetRef
-from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.base import StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.commit import remove
 from hf_localize.store.verify import Checked, check_store
@@ -222,7 +222,7 @@ def prune_datasets(
         most_bytes=max_bytes,
         unused_seconds=older_than_seconds,
         keep=tuple(keep),
-        can_be_had_again=lambda entry: _can_be_had_again(entry, session, ("s3", "public")),
+        can_be_had_again=lambda entry: can_be_had_again(entry, session, ("s3", "public")),
         dry_run=dry_run,
     )
     return [
@@ -236,34 +236,7 @@ def prune_datasets(
     ]
 
 
-def is_last_copy(
-    dataset_id: str, config_name: str | None = None, revision: str | None = None, place: str = "local"
-) -> bool:
-    """Tell whether nobody else is known to have the very content of a dataset.
-
-    Args:
-        place: where it is: ``local``, ``s3`` or ``public``.
-    """
-    ref = DatasetRef(dataset_id, config_name, revision)
-    session = current_session()
-    others = tuple(kind for kind in ("local", "s3", "public") if kind != place)
-    try:
-        if place == "local":
-            entry: Entry | NotHere | None = session.store.find_unchecked(ref) or session.store.find_partial(
-                ref
-            )
-        else:
-            session.require_publisher()
-            (source,) = session.resolver(only=(place,)).sources
-            entry = source.find(ref)
-    except IntegrityError:
-        return False  # It is of no use as it is.
-    if isinstance(entry, StoredEntry):
-        return not _can_be_had_again(entry, session, others)
-    return entry is not None and not isinstance(entry, NotHere)
-
-
-def _can_be_had_again(entry: StoredEntry, session: Session, kinds: tuple[str, ...]) -> bool:
+def can_be_had_again(entry: StoredEntry, session: Session, kinds: tuple[str, ...]) -> bool:
     """Tell whether a dataset came from the Hub, or a source of *kinds* has the same content."""
     if entry.manifest.origin == "hub":
         return True

@@ -19,20 +19,24 @@ from hf_localize.cli.options import EXIT_HELP, log_to_stderr, warn_of_unknown_se
 from hf_localize.cli.signals import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
-#: name, with ``_`` for ``-``.
+#: name, with ``_`` for ``-``, and with ``_`` after it where Python has that name already.
 FAMILIES: dict[str, dict[str, str]] = {
     "Bring and publish": {
         "download": "datasets",
         "register": "datasets",
         "sync-local-to-s3": "datasets",
+        "export": "archive",
+        "import": "archive",
     },
     "Look": {
+        "list": "listing",
         "list-local": "listing",
         "list-s3": "listing",
         "list-public": "listing",
         "info": "inspect",
         "preview": "inspect",
         "explain": "inspect",
+        "status": "compare",
         "catalog": "catalog",
     },
     "Take care": {
@@ -45,6 +49,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "outdated": "compare",
         "lock": "lock",
         "doctor": "doctor",
+        "policy": "policy",
     },
     "Use": {
         "run": "use",
@@ -53,6 +58,8 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
 }
 COMMANDS = {name: module for family in FAMILIES.values() for name, module in family.items()}
+#: Other names of commands, with the words for which they stand.
+ALIASES = {"push": ("sync-local-to-s3",), "pull": ("download", "--no-s3-upload")}
 
 
 class _Commands(click.Group):
@@ -60,22 +67,25 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all commands."""
-        return list(COMMANDS)
+        return [*COMMANDS, *ALIASES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return the command of that name."""
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, (cmd_name,))[0]
+        if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"hf_localize.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        module = importlib.import_module(f"hf_localize.cli.{COMMANDS[name]}")
+        function = name.replace("-", "_")
+        command: click.Command = getattr(module, function if hasattr(module, function) else f"{function}_")
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that *args* name; fail with the names that are like a mistyped one."""
+        args = [*ALIASES.get(args[0], args[:1]), *args[1:]]
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=3)
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
@@ -87,6 +97,8 @@ class _Commands(click.Group):
             with formatter.section(heading):
                 shown = [(name.ljust(width), self.get_command(ctx, name)) for name in family]
                 formatter.write_dl([(name, c.get_short_help_str(100)) for name, c in shown if c])
+        with formatter.section("Other names"):
+            formatter.write_dl([(name.ljust(width), " ".join(words)) for name, words in ALIASES.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that *ctx* names."""

@@ -81,5 +81,25 @@ def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any
         say(f"{sum(item.state == 'outdated' for item in found)} of {len(found)} from the Hub are outdated")
 
 
+@command()
+@ANY_DATASET
+def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
+    """Show how each stored dataset stands to the bucket and to the Hub.
+
+    What diff and outdated tell, in one table: dataset id, config name, revision; whether the bucket has the
+    same ("same", "different", "only local", "only s3", "unknown"); and whether the Hub has a newer commit
+    ("current", "outdated", "pinned", "gone", "unknown", or "own" for data that is not from the Hub).
+
+    Example: hg-localize status
+    """
+    from hf_localize.api.compare import status_of_datasets
+
+    found = status_of_datasets(dataset_id, **options)
+    rows = ([*names(asdict(item)), item.bucket, item.hub] for item in found)
+    show_found(found, as_json, rows, ("DATASET", "CONFIG", "REVISION", "BUCKET", "HUB"), ())
+    if not found:
+        say("Nothing is stored.")
+
+
 def _short(text: str | None) -> str | None:
     return text and text[:_SHORT]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from hf_localize.cli.options import (
     ANY_DATASET_ID,
     ANY_DATASET_IDS,
     CONFIG_NAMES,
+    DRY_RUN,
     KEEP_FILES,
     MAKE_PUBLIC,
     NAME,
@@ -25,9 +26,10 @@ from hf_localize.cli.options import (
     SHARE_RESTRICTED,
     TRUST_REMOTE_CODE,
     command,
-    fail,
+    fail_for,
 )
 from hf_localize.cli.output import named, say, show, show_json
+from hf_localize.cli.planned import show_plan
 from hf_localize.errors import HfLocalizeError
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 @NO_UPLOAD
 @KEEP_FILES
 @NO_CHECKS
+@DRY_RUN
 def download(
     dataset_ids: tuple[str, ...],
     config_names: tuple[str, ...],
@@ -82,6 +85,7 @@ def download(
     files_only: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -96,7 +100,7 @@ def download(
     """
     if repo_type != "dataset" or files_only or include or exclude:
         others = ("trust_remote_code", "keep_files", "update", "verification_mode")
-        if any([config_names, all_configs, from_file, locked, *map(options.pop, others)]):
+        if any([config_names, all_configs, from_file, locked, dry_run, *map(options.pop, others)]):
             raise click.UsageError("Files as they are have no configs; only --revision chooses among them.")
         chosen = {"repo_type": repo_type, "include": include, "exclude": exclude}
         _download_files(dataset_ids, as_json, **chosen, **options)
@@ -105,24 +109,38 @@ def download(
         raise click.UsageError("--all-configs and --name exclude each other.")
     if locked is not None:
         _refuse_with_locked(config_names or all_configs or from_file, **options)
-        from hf_localize.api.lock import download_locked
+        from hf_localize.api.lock import download_locked, lock_in_force
 
+        if dry_run:
+            with lock_in_force(locked, dataset_ids) as refs:
+                _show_planned(dict.fromkeys(refs), as_json, **options)
+            return
         how = {name: options[name] for name in ("trust_remote_code", "verification_mode")}
-        _show(download_locked(locked, dataset_ids, **how), as_json)
+        show_results(download_locked(locked, dataset_ids, **how), as_json)
     elif from_file is not None or (options["update"] and not dataset_ids):
         revision = options.pop("revision")
         if dataset_ids or config_names or all_configs or revision:
             raise click.UsageError("A list names configs and revisions itself.")
         from hf_localize.api.batch import download_refs
 
-        _show(download_refs(_listed(from_file), **options), as_json)
+        refs = _listed(from_file)
+        if dry_run:
+            _show_planned(dict.fromkeys(refs), as_json, **options)
+        else:
+            show_results(download_refs(refs, **options), as_json)
     elif not dataset_ids:
         raise click.UsageError("say what: DATASET_ID..., --from-file FILE, --locked FILE, or --update")
+    elif dry_run:
+        from hf_localize.api.batch import refs_named
+
+        how = {"all_configs": all_configs, "trust_remote_code": options["trust_remote_code"]}
+        needed = refs_named(dataset_ids, config_names or (None,), options["revision"], **how)
+        _show_planned(needed, as_json, **options)
     elif all_configs or len(dataset_ids) > 1 or len(config_names) > 1:
         from hf_localize.api.batch import download_datasets
 
         names = config_names or (None,)
-        _show(download_datasets(dataset_ids, names, all_configs=all_configs, **options), as_json)
+        show_results(download_datasets(dataset_ids, names, all_configs=all_configs, **options), as_json)
     else:
         _download_one(dataset_ids[0], config_names[0] if config_names else None, as_json, **options)
 
@@ -142,7 +160,23 @@ def _download_files(repo_ids: tuple[str, ...], as_json: bool, **options: Any) ->
             results.append(Download(*ref.parts, path=path))
         except (HfLocalizeError, OSError) as exc:
             results.append(failed(Download, ref, exc))
-    _show(results, as_json)
+    show_results(results, as_json)
+
+
+def _show_planned(
+    needed: Mapping[DatasetRef, Download | None],
+    as_json: bool,
+    *,
+    trust_remote_code: bool,
+    update: bool,
+    **_: Any,
+) -> None:
+    from hf_localize.api.plan import Planned, planned_downloads
+
+    how = {"trust_remote_code": trust_remote_code, "update": update}
+    unknown = [(ref, known) for ref, known in needed.items() if known is not None]
+    failed = [Planned(*ref.parts, error=known.error, error_kind=known.error_kind) for ref, known in unknown]
+    show_plan([*failed, *planned_downloads([r for r in needed if needed[r] is None], **how)], as_json)
 
 
 def _refuse_with_locked(others: Any, **options: Any) -> None:
@@ -184,9 +218,10 @@ def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: A
     show_json([Download(dataset_id, name, options["revision"], path=path)])
 
 
-def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str = "downloads") -> None:
+def show_results(
+    results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str = "downloads"
+) -> None:
     """Show what became of many; the exit status is that of the failures, where they have one."""
-    failed = [result for result in results if not result.success]
     if as_json:
         show_json(list(results))
     else:
@@ -196,13 +231,8 @@ def _show(results: Sequence[Download] | Sequence[Sync], as_json: bool, what: str
             shown = result.message if isinstance(result, Sync) else result.path
             if shown is not None:  # One that is here, but could not be published, has a path and an error.
                 show(shown)
-    for result in failed:
-        show(f"Error: {result}: {result.error}", err=True)
-    if not failed:
-        say(f"{len(results)} {what} done.")
-    else:
-        kinds = {result.error_kind or "failed" for result in failed}
-        fail(f"{len(failed)} of {len(results)} {what} failed.", kinds.pop() if len(kinds) == 1 else "failed")
+    fail_for(results, what)
+    say(f"{len(results)} {what} done.")
 
 
 @command()
@@ -237,8 +267,15 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 @REVISION
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
+@DRY_RUN
 def sync_local_to_s3(
-    dataset_id: str | None, is_all: bool, repo_type: RepoType, files_only: bool, as_json: bool, **options: Any
+    dataset_id: str | None,
+    is_all: bool,
+    repo_type: RepoType,
+    files_only: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Upload datasets, or files of a repository, from the local store to the bucket.
 
@@ -250,12 +287,23 @@ def sync_local_to_s3(
     """
     if is_all == (dataset_id is not None):
         raise click.UsageError("say what: DATASET_ID, or --all")
+    names = {name: options[name] for name in ("config_name", "revision")}
+    if is_all and any(names.values()):
+        raise click.UsageError("--all is every config and revision that is here")
+    if dry_run:
+        if repo_type != "dataset" or files_only:
+            raise click.UsageError("files as they are have no --dry-run")
+        from hf_localize.api.plan import planned_uploads
+        from hf_localize.format.refs import DatasetRef
+
+        ref = None if dataset_id is None else DatasetRef(dataset_id, **names)
+        show_plan(planned_uploads(ref, make_public=options["make_public"]), as_json)
+        return
     if dataset_id is None:
         from hf_localize.api.batch import sync_local_datasets_to_s3
 
-        if options.pop("config_name") or options.pop("revision"):
-            raise click.UsageError("--all is every config and revision that is here")
-        _show(sync_local_datasets_to_s3(**options), as_json, "uploads")
+        options = {name: value for name, value in options.items() if name not in names}
+        show_results(sync_local_datasets_to_s3(**options), as_json, "uploads")
         return
     if repo_type != "dataset" or files_only:
         if options["config_name"]:

@@ -76,6 +76,26 @@ _RAW_TYPE = click.option(
 )
 
 
+@command("list")
+@_LISTING
+@click.option(
+    "--in",
+    "place",
+    type=click.Choice(("local", "s3", "public")),
+    default="local",
+    show_default=True,
+    help="Where: the local store, the bucket, or what is shared publicly.",
+)
+def list_(place: str, **options: Any) -> None:
+    """List the datasets in the local store, in the bucket, or shared publicly.
+
+    The same as list-local, list-s3 and list-public, which have more options.
+
+    Example: hg-localize list 'openai/*' --in s3
+    """
+    {"local": _show_local, "s3": _show_s3, "public": _show_public}[place](**options)
+
+
 @command("list-local")
 @_LISTING
 @_RAW_TYPE
@@ -94,7 +114,11 @@ def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) 
     """
     if repo_type is not None:
         _show_repositories(repo_type, pattern, s3=False, **options)
-        return
+    else:
+        _show_local(pattern, **options)
+
+
+def _show_local(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import (
         list_datasets_of_other_buckets,
         list_local_datasets,
@@ -128,7 +152,11 @@ def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, 
     """
     if repo_type is not None:
         _show_repositories(repo_type, pattern, s3=True, **options)
-        return
+    else:
+        _show_s3(pattern, all_folders=all_folders, **options)
+
+
+def _show_s3(pattern: str | None, *, all_folders: bool = False, **options: Any) -> None:
     from hf_localize.api.listing import list_s3_datasets
 
     def find(details: bool) -> list[dict[str, Any]]:
@@ -147,6 +175,10 @@ def list_public(pattern: str | None, **options: Any) -> None:
 
     Example: hg-localize list-public --json
     """
+    _show_public(pattern, **options)
+
+
+def _show_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
 
     _show(lambda details: list_public_datasets(pattern, details), pattern, **options)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET_IDS, CONFIG_NAMES, REVISION, TRUST_REMOTE_CODE, command
-from hf_localize.cli.output import say, show, show_json
+from hf_localize.cli.options import (
+    ANY_DATASET_IDS,
+    CONFIG_NAMES,
+    EXIT_CODES,
+    REVISION,
+    TRUST_REMOTE_CODE,
+    command,
+    fail_for,
+)
+from hf_localize.cli.output import names, say, show, show_found, show_json
 
 
 @command()
@@ -37,12 +46,21 @@ from hf_localize.cli.output import say, show, show_json
     metavar="FILE",
     help="File to write. Default: datasets.lock; - is stdout.",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing: exit with status 6 if what there is now is not what FILE of --output names.",
+)
+@click.pass_context
 def lock(
+    ctx: click.Context,
+    /,
     dataset_ids: tuple[str, ...],
     config_names: tuple[str, ...],
     from_record: str | None,
     from_file: str | None,
     output: str,
+    check: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -50,7 +68,8 @@ def lock(
 
     The file names, for each dataset that was loaded or is given, its id, config, revision, commit and
     digest. hg-localize download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this
-    content, or fail.
+    content, or fail. With --check, as in CI, nothing is written: a line for each dataset, of FILE or as
+    given, tells whether it is still the same.
 
     Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
     """
@@ -58,6 +77,11 @@ def lock(
     from hf_localize.format.lockfile import as_json as as_document
     from hf_localize.settings import current
 
+    if check:
+        if from_record is not None:
+            raise click.UsageError("--check compares with what there is now, not with a record")
+        _check(ctx, dataset_ids, config_names, from_file, output, as_json, **options)
+        return
     record = current().record
     if not dataset_ids and from_file is None and from_record is None:
         if record is None:
@@ -75,3 +99,34 @@ def lock(
     else:
         show(output)
         say(f"{len(made.datasets)} datasets are locked")
+
+
+def _check(
+    ctx: click.Context,
+    dataset_ids: tuple[str, ...],
+    config_names: tuple[str, ...],
+    from_file: str | None,
+    output: str,
+    as_json: bool,
+    *,
+    revision: str | None,
+    trust_remote_code: bool,
+    **_: Any,
+) -> None:
+    from pathlib import Path
+
+    from hf_localize.api.lock import check_lock
+    from hf_localize.format.listfile import read_list
+    from hf_localize.format.refs import DatasetRef
+
+    refs = [DatasetRef(one, name, revision) for one in dataset_ids for name in config_names or (None,)]
+    refs += read_list(Path(from_file)) if from_file is not None else []
+    found = check_lock(output, refs, trust_remote_code=trust_remote_code)
+    rows = ([*names(asdict(item)), item.state, item.locked, item.now] for item in found)
+    headings = ("DATASET", "CONFIG", "REVISION", "STATE", "LOCKED", "NOW")
+    show_found(found, as_json, rows, headings, headings[:3:-1])
+    fail_for(found, "checks")
+    same = sum(item.state == "same" for item in found)
+    say(f"{same} of {len(found)} are as {output} names them")
+    if same < len(found):
+        ctx.exit(EXIT_CODES["conflict"])

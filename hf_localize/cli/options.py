@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from hf_localize.cli.output import show
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, printable, without_queries
+
+if TYPE_CHECKING:
+    from hf_localize.api.batch import Outcome
 
 #: The exit status of a command, by the kind of what went wrong (see :func:`~hf_localize.errors.kind_of`).
 EXIT_CODES = {
@@ -129,6 +132,9 @@ NO_UPLOAD = click.option(
     default=False,
     help="Upload nothing. Overrides --make-public.",
 )
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Show what would be done, and how many bytes that is. Nothing is changed."
+)
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
@@ -192,6 +198,17 @@ def fail(message: str, kind: str = "failed") -> NoReturn:
     """End the command with *message* on stderr and the exit status for *kind*."""
     show(message, err=True)
     sys.exit(EXIT_CODES[kind])
+
+
+def fail_for(results: Sequence[Outcome], what: str) -> None:
+    """End the command if some of *results* are failures, with the exit status of these if they share one."""
+    failed = [result for result in results if not result.success]
+    for result in failed:
+        show(f"Error: {result}: {result.error}", err=True)
+    if failed:
+        kinds = {result.error_kind or "failed" for result in failed}
+        kind = kinds.pop() if len(kinds) == 1 else "failed"
+        fail(f"{len(failed)} of {len(results)} {what} failed.", kind)
 
 
 def log_to_stderr() -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET, ONE_DATASET, RAW_FILES, YES, command, fail
+from hf_localize.cli.options import ANY_DATASET, DRY_RUN, ONE_DATASET, RAW_FILES, YES, command, fail
 from hf_localize.cli.output import named, names, say, show, show_found, show_json
+from hf_localize.cli.planned import show_plan
 
 if TYPE_CHECKING:
     from hf_localize.format.repository import RepoType
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 @click.option(
     "--public", is_flag=True, help="Check the public ZIPs, as people without credentials read them."
 )
+@click.option("--repair", "repairs", is_flag=True, help="First replace damaged files, as repair does.")
 @RAW_FILES
 def verify(
-    dataset_id: str | None, as_json: bool, repo_type: RepoType, files_only: bool, **options: Any
+    dataset_id: str | None,
+    as_json: bool,
+    repairs: bool,
+    repo_type: RepoType,
+    files_only: bool,
+    **options: Any,
 ) -> None:
     """Check that stored files are complete and undamaged.
 
@@ -32,6 +39,12 @@ def verify(
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """
+    if repairs:
+        if repo_type != "dataset" or files_only or options["s3"] or options["public"]:
+            raise click.UsageError("--repair is for the datasets of the local store")
+        from hf_localize.api.upkeep import repair_dataset
+
+        repair_dataset(dataset_id, options["config_name"], options["revision"])
     if repo_type != "dataset" or files_only:
         if dataset_id is None or options["s3"] or options["public"] or options["config_name"]:
             raise click.UsageError("files as they are: name the repository; only the store's are checked")
@@ -81,16 +94,9 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 @ONE_DATASET
 @RAW_FILES
 @click.option("--s3", is_flag=True, help="Remove it from the bucket, not from the local store.")
+@DRY_RUN
 @YES
-def remove(
-    dataset_id: str,
-    repo_type: RepoType,
-    files_only: bool,
-    s3: bool,
-    yes: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def remove(s3: bool, **options: Any) -> None:
     """Remove a dataset, or files of a repository, from the local store or from the bucket.
 
     Asks for confirmation if this is the last known copy: the dataset is not from the Hub, and neither the
@@ -99,22 +105,15 @@ def remove(
 
     Example: hg-localize remove openai/gsm8k --name main --s3
     """
-    if repo_type != "dataset" or files_only:
-        _remove_files(dataset_id, "s3" if s3 else "local", repo_type, as_json, **options)
-        return
-    from hf_localize.api.upkeep import remove_dataset
-
-    _confirm(yes, dataset_id, place="s3" if s3 else "local", **options)
-    _show_done(remove_dataset(dataset_id, s3=s3, **options).message_or_path, as_json, dataset_id, **options)
+    _take_away("s3" if s3 else "local", **options)
 
 
 @command()
 @ONE_DATASET
 @RAW_FILES
+@DRY_RUN
 @YES
-def withdraw(
-    dataset_id: str, repo_type: RepoType, files_only: bool, yes: bool, as_json: bool, **options: Any
-) -> None:
+def withdraw(**options: Any) -> None:
     """Stop sharing a dataset, or files of a repository, publicly.
 
     Removes its public record, then its ZIP. Asks for confirmation if this is the last known copy. The
@@ -122,30 +121,45 @@ def withdraw(
 
     Example: hg-localize withdraw openai/gsm8k --name socratic
     """
-    if repo_type != "dataset" or files_only:
-        _remove_files(dataset_id, "public", repo_type, as_json, **options)
-        return
-    from hf_localize.api.upkeep import withdraw_dataset
-
-    _confirm(yes, dataset_id, place="public", **options)
-    _show_done(withdraw_dataset(dataset_id, **options).message_or_path, as_json, dataset_id, **options)
+    _take_away("public", **options)
 
 
-def _remove_files(
-    repo_id: str,
+def _take_away(
     place: Literal["local", "s3", "public"],
+    dataset_id: str,
     repo_type: RepoType,
+    files_only: bool,
+    dry_run: bool,
+    yes: bool,
     as_json: bool,
-    *,
-    config_name: str | None,
-    revision: str | None,
+    **options: Any,
 ) -> None:
-    if config_name is not None:
-        raise click.UsageError("files as they are have no configs")
-    from hf_localize.api.repositories import remove_repository
+    """Remove what *place* has of a dataset, or of the files of a repository."""
+    from hf_localize.api.upkeep import remove_dataset, withdraw_dataset
 
-    done = remove_repository(repo_id, repo_type=repo_type, revision=revision, place=place)
-    _show_done(done.message_or_path, as_json, repo_id, config_name=None, revision=revision)
+    if repo_type != "dataset" or files_only:
+        if options.pop("config_name") is not None or dry_run:
+            raise click.UsageError("files as they are have no configs, and no --dry-run")
+        from hf_localize.api.repositories import remove_repository
+
+        done = remove_repository(dataset_id, repo_type=repo_type, place=place, **options)
+        options["config_name"] = None
+    elif dry_run:
+        from hf_localize.api.plan import planned_removal
+        from hf_localize.format.refs import DatasetRef
+
+        show_plan([planned_removal(DatasetRef(dataset_id, **options), place)[0]], as_json)
+        return
+    else:
+        _confirm(yes, place, dataset_id, **options)
+        if place == "public":
+            done = withdraw_dataset(dataset_id, **options)
+        else:
+            done = remove_dataset(dataset_id, s3=place == "s3", **options)
+    if as_json:
+        show_json({**named(dataset_id, **options), "message": done.message_or_path})
+    else:
+        show(done.message_or_path)
 
 
 @command()
@@ -158,7 +172,7 @@ def _remove_files(
 @click.option(
     "--keep", multiple=True, metavar="PATTERN", help="Keep datasets with these ids, such as 'openai/*'."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be removed.")
+@DRY_RUN
 def prune(
     max_size: str | None, older_than: str | None, keep: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
@@ -188,20 +202,25 @@ def prune(
         say("Nothing to remove.")
 
 
-def _show_done(message: str, as_json: bool, dataset_id: str, **options: Any) -> None:
-    if as_json:
-        show_json({**named(dataset_id, **options), "message": message})
-    else:
-        show(message)
-
-
-def _confirm(yes: bool, dataset_id: str, **where: Any) -> None:
+def _confirm(yes: bool, place: str, dataset_id: str, **options: Any) -> None:
     """Ask whether the only copy that is known of a dataset shall go; where nobody can answer, it stays."""
-    from hf_localize.api.upkeep import is_last_copy
+    from hf_localize.api.plan import planned_removal
+    from hf_localize.errors import DatasetNotFoundError
+    from hf_localize.format.refs import DatasetRef
 
-    if yes or not is_last_copy(dataset_id, **where):
+    if yes:
         return
-    known = f"No other copy of {dataset_id} is known: it can't be got back."
+    try:
+        planned, is_last_copy = planned_removal(DatasetRef(dataset_id, **options), place)
+    except DatasetNotFoundError:  # Something may be left of it all the same.
+        return
+    if not is_last_copy:
+        return
+    config, revision = planned.config_name or "default", planned.revision or "main"
+    known = (
+        f"No other copy of {planned.dataset_id}, config {config}, revision {revision}, is known: it can't be "
+        "got back."
+    )
     if not sys.stdin.isatty():
         fail(f"Error: {known} To remove it all the same: --yes")
     click.confirm(f"{known} Remove it?", abort=True, err=True)

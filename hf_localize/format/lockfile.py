@@ -47,6 +47,12 @@ class Locked(Identity):
             return manifest.digest == self.digest
         return self.commit is not None and manifest.commit == self.commit
 
+    def is_same(self, other: Locked) -> bool:
+        """Tell whether *other* is the same content, as far as both tell it."""
+        if self.digest is not None and other.digest is not None:
+            return self.digest == other.digest
+        return self.commit is not None and self.commit == other.commit
+
     def by_commit(self) -> Locked:
         """Return the same without the digest, where there is a commit: any capture of that commit is it."""
         return self if self.commit is None else replace(self, digest=None)
@@ -99,7 +105,20 @@ class Lock:
         return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the lock file to *path* by one rename."""
+        """Write the lock file to *path* by one rename.
+
+        Raises:
+            LockError: something is there that is no lock file. It is left as it is.
+        """
+        there = Path(path)
+        if there.exists() and not (there.is_file() and there.stat().st_size == 0):
+            try:
+                read_lock(there)
+            except LockError as exc:
+                raise LockError(
+                    f"{path} is there already and is no lock file, so it is not overwritten. Name another "
+                    "file with --output, or remove it"
+                ) from exc
         with replacing(Path(path)) as part:
             part.write_bytes(self.to_bytes())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import time
@@ -20,6 +19,7 @@ from hf_localize.errors import (
     UnreachableError,
 )
 from hf_localize.format.manifest import UNKNOWN, Manifest, Terms
+from hf_localize.format.policies import policy
 from hf_localize.format.public_records import (
     described,
     drop_record,
@@ -30,7 +30,6 @@ from hf_localize.format.public_records import (
     require_readable,
 )
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
-from hf_localize.format.repository import PUBLIC_FOLDER
 from hf_localize.format.zip.writer import PackedZip
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.publish.inspect import sha256_of
@@ -361,17 +360,7 @@ def _remove_left_behind(
 
 def public_policy(bucket: Bucket) -> str:
     """Return the bucket policy (JSON) that opens exactly the public places to everybody."""
-    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
-    places = (PUBLIC_RECORDS_KEY, f"{PUBLIC_ZIP_FOLDER}/*", f"{PUBLIC_FOLDER}/*")
-    arn = f"arn:aws:s3:::{bucket.address.name}"
-    statement = {
-        "Sid": "HfLocalizePublicDatasets",
-        "Effect": "Allow",
-        "Principal": "*",
-        "Action": "s3:GetObject",
-        "Resource": [f"{arn}/{bucket.address.key(place)}" for place in places],
-    }
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)
+    return policy("public", bucket.address.name, bucket.address.prefix)
 
 
 def not_public(bucket: Bucket, key: str) -> PublishError:

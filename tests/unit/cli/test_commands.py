@@ -29,6 +29,7 @@ def test_the_options_are_those_of_the_specification() -> None:
         "run",
         "serve",
         "completion",
+        "policy",
     }
     options = {name: found - loud - {"--json"} for name, found in options.items()}
     public = {"--make-public", "--no-make-public", "--share-restricted"}
@@ -41,22 +42,27 @@ def test_the_options_are_those_of_the_specification() -> None:
     files = {"--repo-type", "--files-only"}
     assert options["download"] == (
         (ref - {"dataset_id"}) | many | public | upload | trust | keep | others | files
-    ) | {"--include", "--exclude"}
+    ) | {"--include", "--exclude", "--dry-run"}
     assert options["register"] == ref | public | upload | keep | {"path"}
-    assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a"}
+    assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run"}
     assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
     assert options["outdated"] == ref | {"--all", "-a", "--s3"}
     assert options["lock"] == (ref - {"dataset_id"}) | trust | {
-        *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o")
+        *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o", "--check")
     }
     assert options["doctor"] == set()
-    assert options["verify"] == ref | files | {"--deep", "--s3", "--public"}
+    assert options["verify"] == ref | files | {"--deep", "--s3", "--public", "--repair"}
+    assert options["status"] == ref
+    assert options["export"] == (ref - {"dataset_id"}) | {"dataset_ids", "--output", "-o"}
+    assert options["import"] == {"file"}
+    assert options["policy"] == {"kind", "--bucket"}
     assert options["repair"] == ref
-    assert options["remove"] == ref | files | {"--s3", "--yes", "-y"}
-    assert options["withdraw"] == ref | files | {"--yes", "-y"}
+    assert options["remove"] == ref | files | {"--s3", "--yes", "-y", "--dry-run"}
+    assert options["withdraw"] == ref | files | {"--yes", "-y", "--dry-run"}
     assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
     listed = {"pattern", "--long", "-l", "--no-truncate", "--sort", "--reverse"}
     assert options["list-public"] == listed
+    assert options["list"] == listed | {"--in"}
     assert options["list-local"] == listed | {"--repo-type"}
     assert options["list-s3"] == listed | {"--repo-type", "--all-folders"}
     assert options["info"] == options["explain"] == ref
@@ -74,3 +80,11 @@ def test_the_console_script_is_installed() -> None:
     assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout.startswith(
         "hg-localize"
     )
+
+
+def test_other_names_of_commands_are_these_commands() -> None:
+    context = click.Context(main)
+    assert main.get_command(context, "push") is main.get_command(context, "sync-local-to-s3")
+    _, command, words = main.resolve_command(context, ["pull", "openai/gsm8k"])  # type: ignore[attr-defined]
+    assert (command, words) == (main.get_command(context, "download"), ["--no-s3-upload", "openai/gsm8k"])
+    assert "push" in CliRunner().invoke(main, ["--help"]).output

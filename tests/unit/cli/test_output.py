@@ -24,7 +24,7 @@ def test_each_command_that_prints_json_is_documented() -> None:
     commands = {name: main.get_command(click.Context(main), name) for name in COMMANDS}
     with_json = {name for name, c in commands.items() if c and "as_json" in {p.name for p in c.params}}
     assert {name for name in documented() if name != "Exit status"} == with_json
-    assert set(COMMANDS) - with_json == {"run", "serve", "completion"}
+    assert set(COMMANDS) - with_json == {"run", "serve", "completion", "policy"}
 
 
 def test_run_passes_on_how_loud_it_is_to_be() -> None:

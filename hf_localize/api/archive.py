@@ -1,0 +1,109 @@
+"""The public functions that carry datasets in a tar file, to where no bucket and no Hub is in reach."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_localize.api.batch import Download, failed
+from hf_localize.api.configs import ref_of, with_configs
+from hf_localize.errors import ConflictError, DatasetNotFoundError, HfLocalizeError
+from hf_localize.format.arrow.shards import check_shards
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.base import download_command
+from hf_localize.sources.session import current_session
+from hf_localize.store.archive import write_archive
+from hf_localize.store.commit import commit
+from hf_localize.store.entry import LocalEntry
+from hf_localize.store.staging import staging_folder
+from hf_localize.store.store import Store
+
+if TYPE_CHECKING:
+    from hf_localize.sources.archive import ArchiveEntry
+
+_log = logging.getLogger(__name__)
+
+
+def export_datasets(
+    dataset_ids: str | Iterable[str],
+    path: str | os.PathLike[str],
+    config_names: Iterable[str | None] = (None,),
+    revision: str | None = None,
+) -> list[DatasetRef]:
+    """Write datasets of the local store into a tar file, each file checked against its manifest.
+
+    A call that was interrupted is resumed by the same call.
+
+    Args:
+        dataset_ids: one or more; of each, all stored configs where none is named.
+
+    Returns:
+        What is in the tar file.
+
+    Raises:
+        InvalidRefError: something can't name a dataset.
+        DatasetNotFoundError: the local store does not have it.
+        IntegrityError: a file is damaged.
+    """
+    session, entries = current_session(), {}
+    ids = (dataset_ids,) if isinstance(dataset_ids, str) else tuple(dataset_ids)
+    names = tuple(config_names)
+    for ref in [ref_of(dataset_id, name, revision) for dataset_id in ids for name in names]:
+        found = [session.store.find(one) for one in with_configs(ref, session, "local")]
+        whole = [entry for entry in found if isinstance(entry, LocalEntry)]
+        if not whole:
+            raise DatasetNotFoundError(
+                f"{ref} is not in {session.store.path}. To bring it there: {download_command(ref)}"
+            )
+        entries.update({entry.manifest.ref: entry for entry in whole})
+    write_archive(list(entries.values()), Path(path))
+    return list(entries)
+
+
+def import_datasets(path: str | os.PathLike[str]) -> list[Download]:
+    """Bring the datasets of a tar file that :func:`export_datasets` wrote into the local store, verified.
+
+    One that fails does not stop the others. A call that was interrupted is resumed by the same call.
+
+    Returns:
+        A :class:`Download` for each.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IntegrityError: it is no such tar file, or lacks a part of what it names.
+    """
+    from hf_localize.sources.archive import entries_of
+
+    session, done = current_session(), []
+    for entry in entries_of(Path(path), session.settings.max_concurrency):
+        ref = entry.manifest.ref
+        try:
+            done.append(Download(*ref.parts, str(_import(entry, session.store).folder)))
+        except (HfLocalizeError, OSError) as exc:
+            _log.debug("%s failed", ref, exc_info=True)
+            done.append(failed(Download, ref, exc))
+    return done
+
+
+def _import(entry: ArchiveEntry, store: Store) -> LocalEntry:
+    ref = entry.manifest.ref
+    there = store.find(ref)
+    if there is not None and there.manifest.ref == ref:
+        if there.content_digest == entry.digest:
+            return there
+        raise ConflictError(
+            f"{there.folder} has other content under this name. To take that of {entry.path}, remove it "
+            f"(hg-localize remove {ref.dataset_id}), and run the command again"
+        )
+    with staging_folder(store, f"{entry.digest}-import") as folder:
+        manifest = entry.fetch_into(folder)
+        try:
+            check_shards(folder, manifest.splits, None)
+        except HfLocalizeError:
+            shutil.rmtree(folder)  # Nothing of it is of use to another try.
+            raise
+        return commit(store, folder, manifest)

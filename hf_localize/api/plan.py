@@ -1,0 +1,158 @@
+"""What a command would move or remove, found without doing it: for ``--dry-run`` and for confirmations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_localize.api.batch import Outcome
+from hf_localize.api.compare import Difference, diff_datasets
+from hf_localize.api.configs import configs_listed
+from hf_localize.api.datasets import PlainHub, commit_on_hub
+from hf_localize.api.inspect import place_of, to_fetch
+from hf_localize.api.upkeep import can_be_had_again
+from hf_localize.errors import DatasetNotFoundError, IntegrityError, kind_of, message_of
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Outcome):
+    """What would be done with one dataset.
+
+    ``action`` is ``fetch``, ``upload``, ``share``, ``remove``, ``withdraw``, or ``nothing``. ``place`` is
+    where the bytes are now. ``size_bytes`` is how many would be moved or removed; None: that is not known.
+    """
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+    action: str | None = None
+    place: str | None = None
+    size_bytes: int | None = None
+    error: str | None = None
+    error_kind: str | None = None
+
+
+def planned_removal(ref: DatasetRef, place: str) -> tuple[Planned, bool]:
+    """Return what would be removed of *ref* from *place*, and whether no other copy is known.
+
+    Args:
+        place: ``local``, ``s3`` or ``public``.
+
+    Raises:
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: it is not there.
+    """
+    session, action = current_session(), "withdraw" if place == "public" else "remove"
+    folders = session.store.places_of(ref) if place == "local" else []
+    where = str(folders[0] if folders else session.store.path)
+    if place != "local":
+        where = str(session.require_publisher().address)
+    (source,) = session.resolver(only=(place,)).sources
+    try:
+        entry: Entry | NotHere = source.find(ref)
+    except IntegrityError:  # It is of no use as it is.
+        return Planned(*ref.parts, action, where), False
+    if place == "local" and isinstance(entry, NotHere):
+        entry = session.store.find_partial(ref) or entry
+    if isinstance(entry, NotHere):
+        with configs_listed(ref, place):
+            raise DatasetNotFoundError(f"{ref}: {entry.reason}")
+    size_bytes = _bytes_of(entry) if place != "local" else _bytes_in(folders)
+    if not isinstance(entry, StoredEntry):
+        return Planned(*ref.parts, action, place_of(entry), size_bytes), True
+    others = tuple(kind for kind in ("local", "s3", "public") if kind != place)
+    planned = Planned(*entry.manifest.ref.parts, action, place_of(entry), size_bytes)
+    return planned, not can_be_had_again(entry, session, others)
+
+
+def planned_downloads(
+    refs: Iterable[DatasetRef], *, trust_remote_code: bool = False, update: bool = False
+) -> list[Planned]:
+    """Return from where each of *refs* would be fetched, and how many bytes.
+
+    Args:
+        update: look whether the Hub has another commit by now.
+    """
+    session, hub = current_session(), PlainHub(trust_remote_code)
+
+    def plan(ref: DatasetRef) -> Planned:
+        with configs_listed(ref, all_configs=True):
+            entry: Entry = session.resolver(hub, locked=True).find(ref)
+            if update and isinstance(entry, LocalEntry) and session.lock is None:
+                newest = commit_on_hub(entry, session)
+                if newest not in (None, entry.manifest.commit):
+                    entry = session.resolver(hub, only=("hub",)).find(ref)
+        action = "nothing" if isinstance(entry, LocalEntry) else "fetch"
+        return Planned(*ref.parts, action, place_of(entry), to_fetch(entry, session)[1])
+
+    return [_planned(ref, plan) for ref in refs]
+
+
+def planned_uploads(ref: DatasetRef | None, *, make_public: bool = False) -> list[Planned]:
+    """Return what the bucket lacks of *ref*, or of all of the local store, and how many bytes that is.
+
+    Args:
+        make_public: also what would be shared, of which the ZIP may have fewer bytes than its files.
+    """
+    session = current_session()
+    session.require_publisher()
+    if ref is None:
+        named = {entry.manifest.ref for entry in session.store.entries() if entry.is_named}
+        found = diff_datasets()
+    else:
+        with configs_listed(ref, "local"):
+            entry: Entry = session.resolver(only=("local",)).find(ref)
+        assert isinstance(entry, LocalEntry)
+        named = {entry.manifest.ref}
+        found = diff_datasets(*entry.manifest.ref.parts)
+    found = [difference for difference in found if difference.ref in named]
+    plan = [_upload(difference, session) for difference in found]
+    return plan + ([_share(difference, session) for difference in found] if make_public else [])
+
+
+def _upload(difference: Difference, session: Session) -> Planned:
+    ref = difference.ref
+    folders = session.store.places_of(ref)
+    if difference.state == "same":
+        return Planned(*ref.parts, "nothing", str(folders[0]), 0)
+    changed = [file.local_bytes or 0 for file in difference.files]
+    return Planned(*ref.parts, "upload", str(folders[0]), sum(changed) if changed else _bytes_in(folders))
+
+
+def _share(difference: Difference, session: Session) -> Planned:
+    ref, folders = difference.ref, session.store.places_of(difference.ref)
+    (source,) = session.resolver(only=("public",)).sources
+    there = source.find(ref)
+    is_same = isinstance(there, StoredEntry) and there.digest == difference.local_digest
+    what = ("nothing", str(folders[0]), 0) if is_same else ("share", str(folders[0]), _bytes_in(folders))
+    return Planned(*ref.parts, *what)
+
+
+def _planned(ref: DatasetRef, plan: Callable[[DatasetRef], Planned]) -> Planned:
+    try:
+        return plan(ref)
+    except Exception as exc:  # noqa: BLE001  # It does not stop the others.
+        _log.debug("%s failed", ref, exc_info=True)
+        return Planned(*ref.parts, error=message_of(exc), error_kind=kind_of(exc))
+
+
+def _bytes_of(entry: Entry) -> int | None:
+    """Return the bytes of a public ZIP, or of the files of another entry."""
+    from hf_localize.sources.public import ZipFetch
+
+    if isinstance(entry, ZipFetch):
+        return entry.record.size_bytes
+    return entry.manifest.size_bytes or None if isinstance(entry, StoredEntry) else None
+
+
+def _bytes_in(folders: Iterable[Path]) -> int:
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files)

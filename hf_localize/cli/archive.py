@@ -1,0 +1,60 @@
+"""The commands that carry datasets in a tar file."""
+
+from __future__ import annotations
+
+import click
+
+from hf_localize.cli.datasets import show_results
+from hf_localize.cli.options import CONFIG_NAMES, DATASET_IDS, REVISION, command
+from hf_localize.cli.output import say, show, show_json
+
+
+@command()
+@DATASET_IDS
+@CONFIG_NAMES
+@REVISION
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    required=True,
+    help="Tar file to write.",
+)
+def export(
+    dataset_ids: tuple[str, ...],
+    config_names: tuple[str, ...],
+    revision: str | None,
+    output: str,
+    as_json: bool,
+) -> None:
+    """Write datasets of the local store into a tar file, for a machine without a network.
+
+    Takes all stored configs of an id where none is named. Each file is checked. Run the same command again
+    to resume. hg-localize import reads the file; unpacked into a local store by tar, it works too.
+
+    Example: hg-localize export openai/gsm8k team/corpus -o datasets.tar
+    """
+    from hf_localize.api.archive import export_datasets
+
+    made = export_datasets(dataset_ids, output, config_names or (None,), revision)
+    if as_json:
+        show_json({"path": output, "datasets": [ref.as_dict() for ref in made]})
+    else:
+        show(output)
+        say(f"{len(made)} datasets are in it: {', '.join(map(str, made))}")
+
+
+@command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+def import_(file: str, as_json: bool) -> None:
+    """Bring the datasets of a tar file into the local store.
+
+    FILE is what hg-localize export wrote. Each file is checked against its sha256. Prints the path of each
+    dataset. Run the same command again to resume.
+
+    Example: hg-localize import datasets.tar
+    """
+    from hf_localize.api.archive import import_datasets
+
+    show_results(import_datasets(file), as_json, "imports")

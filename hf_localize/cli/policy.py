@@ -1,0 +1,30 @@
+"""The command that prints policies."""
+
+from __future__ import annotations
+
+import click
+
+from hf_localize.cli.options import command
+
+
+@command(has_json=False, has_bars=False)
+@click.argument("kind", type=click.Choice(["consumer", "publisher", "public"]))
+@click.option("--bucket", metavar="NAME", help="Name of the bucket. Default: HGLOC_S3_BUCKET_NAME.")
+def policy(kind: str, bucket: str | None) -> None:
+    """Print the policy (JSON) with the rights that a kind of users needs.
+
+    "consumer" loads datasets from the bucket, and "publisher" also uploads: attach these to a user or a role
+    (aws iam put-user-policy, Terraform's aws_iam_policy). "public" is the bucket policy that lets everybody
+    read what --make-public shares, and nothing else (aws s3api put-bucket-policy, aws_s3_bucket_policy).
+
+    Example: hg-localize policy public --bucket team-datasets > policy.json
+    """
+    from hf_localize.errors import SettingsError
+    from hf_localize.format.policies import policy as policy_of
+    from hf_localize.settings import current
+
+    settings = current()
+    name = bucket or settings.s3_bucket_name
+    if name is None:
+        raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: name the bucket with --bucket")
+    click.echo(policy_of(kind, name, settings.s3_data_prefix or ""))
