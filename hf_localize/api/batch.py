@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from hf_localize import settings
 from hf_localize.api.datasets import Result, download_dataset, sync_local_dataset_to_s3
+from hf_localize.api.repositories import keep_files
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
@@ -93,7 +94,7 @@ def download_datasets(
     trust_remote_code: bool = False,
     make_public: bool = False,
     skip_s3_upload: bool = False,
-    keep_files: bool = False,
+    keep_files: bool | None = None,
     share_restricted: str | Collection[str] = (),
     update: bool = False,
     verification_mode: str | None = None,
@@ -164,8 +165,18 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
     if options.get("make_public") and not options.get("skip_s3_upload"):
         current_session().require_publisher()
     needed = list(dict.fromkeys(refs))
+    keeps_files = options.get("keep_files") is None and current_session().lock is None
+    options = {**options, "keep_files": bool(options.get("keep_files"))}
     with _counted("Downloading", needed):
-        return _run(Download, needed, download_dataset, options)
+        done = _run(Download, needed, download_dataset, options)
+    if not keeps_files:
+        return done
+    # Of each repository once, when all that stock needs of it is in stock's caches.
+    failed_ids = {item.dataset_id for item in done if not item.success}
+    first = {(ref.dataset_id, ref.revision): ref for ref in needed if ref.dataset_id not in failed_ids}
+    how = {name: options.get(name) for name in ("make_public", "skip_s3_upload", "share_restricted")}
+    kept = dict(zip(first.values(), _run(Download, list(first.values()), keep_files, how), strict=True))
+    return [kept.get(ref, item) for ref, item in zip(needed, done, strict=True)]
 
 
 def sync_local_datasets_to_s3(

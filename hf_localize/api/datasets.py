@@ -50,7 +50,7 @@ def download_dataset(
     trust_remote_code: bool = False,
     make_public: bool = False,
     skip_s3_upload: bool = False,
-    keep_files: bool = False,
+    keep_files: bool | None = None,
     share_restricted: str | Collection[str] = (),
     update: bool = False,
     verification_mode: str | None = None,
@@ -69,9 +69,10 @@ def download_dataset(
         trust_remote_code: run the dataset's loading script, where `datasets` is below 4.
         make_public: share it as a public ZIP too.
         skip_s3_upload: only fetch; it wins over *make_public*.
-        keep_files: keep the repository's files as they are too, as an entry of its own, so that
-            loads with ``data_files=``, ``data_dir=``, ``features=`` and the like need no Hub. They are
-            kept also where the dataset can't be prepared; the error says both.
+        keep_files: keep the repository's files as they are too, so that ``hf_hub_download`` and the like,
+            and loads with ``data_files=``, ``data_dir=`` or ``features=``, need no Hub. None: if all of them
+            have 5 GB or less, and a failure to fetch them is only logged. True: whatever their size, as an
+            entry ``original_files`` besides, and also where the dataset can't be prepared: the error says so.
         share_restricted: the id, or ids, of datasets that may be shared publicly though they are
             gated or private on the Hub, or though the Hub, which *make_public* asks, is out of reach
             and nothing is known. Without it *make_public* refuses them.
@@ -109,10 +110,19 @@ def download_dataset(
             entry = _of_commit(newest, entry.manifest.ref, session, hub)
         how = _How(newest is not None, make_public, ids_of(share_restricted))
         _publish_if_possible(entry, session, skip_s3_upload, how)
+        brought.append(entry)
         return str(entry.folder)
 
-    with configs_listed(ref, all_configs=True):
-        return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
+    brought: list[LocalEntry] = []
+    try:
+        with configs_listed(ref, all_configs=True):
+            return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
+    finally:  # Also where only its original files are here.
+        if brought and keep_files is not False and session.lock is None:
+            from hf_localize.api.repositories import keep_files_of
+
+            sharing = None if skip_s3_upload else (make_public, ids_of(share_restricted))
+            keep_files_of(brought[0], session, sharing, is_required=bool(keep_files))
 
 
 def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> str:
@@ -256,6 +266,9 @@ def sync_local_dataset_to_s3(
     if not entry.has_manifest:
         published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)
     done = _publish(published, session, how)
+    from hf_localize.api.repositories import publish_files_of
+
+    done += publish_files_of(published.manifest, session, make_public, how.share_restricted)
     if not entry.has_manifest:
         _keep_name(entry, published.manifest, session)
     return Result(True, f"{entry.manifest.ref}: {'; '.join(done)}")

@@ -73,7 +73,9 @@ def explain_dataset(
         ``answer`` (``has_it``, ``not_here``, ``not_asked``, or the kind of failure), ``reason``,
         ``seconds``, ``commit``, ``digest``; ``takes``: the source that a load would take, or None;
         ``transfer_bytes``, ``transfer_files`` (None: not known); ``action`` (``open``, ``fetch``,
-        ``prepare`` or ``fail``), the kind of ``failure`` or None, and ``does``: the same in words.
+        ``prepare`` or ``fail``), the kind of ``failure`` or None, and ``does``: the same in words;
+        ``repository``: how many ``files`` its repository has, their ``size_bytes``, those of files that
+        are not in the store (``transfer_bytes``), and whether a download keeps them too (``is_kept``), or None.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -105,7 +107,14 @@ def explain_dataset(
         "action": "fail" if taken is None else _ACTIONS.get(taken.kind, "fetch"),
         "failure": None if taken is not None else kind_of(error or _not_found(ref, asked, as_locked)),
         "does": does,
+        "repository": None if taken is None else _files_of(ref, asked, session),
     }
+
+
+def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> dict[str, Any] | None:
+    from hf_localize.api.repositories import describe_files
+
+    return describe_files(ref, session, asks_hub=any(one.kind == "hub" and one.entry for one in asked))
 
 
 def describe_dataset(

@@ -12,6 +12,7 @@ from hf_localize.api.compare import Difference, diff_datasets
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub
 from hf_localize.api.inspect import place_of, to_fetch
+from hf_localize.api.repositories import describe_files
 from hf_localize.api.upkeep import can_be_had_again
 from hf_localize.errors import DatasetNotFoundError, IntegrityError, kind_of, message_of
 from hf_localize.format.refs import DatasetRef
@@ -28,6 +29,7 @@ class Planned(Outcome):
 
     ``action`` is ``fetch``, ``upload``, ``share``, ``remove``, ``withdraw``, or ``nothing``. ``place`` is
     where the bytes are now. ``size_bytes`` is how many would be moved or removed; None: that is not known.
+    ``files_bytes``: how many more for the files of the repository, at the first of its datasets; None: none.
     """
 
     dataset_id: str
@@ -36,6 +38,7 @@ class Planned(Outcome):
     action: str | None = None
     place: str | None = None
     size_bytes: int | None = None
+    files_bytes: int | None = None
     error: str | None = None
     error_kind: str | None = None
 
@@ -74,14 +77,20 @@ def planned_removal(ref: DatasetRef, place: str) -> tuple[Planned, bool]:
 
 
 def planned_downloads(
-    refs: Iterable[DatasetRef], *, trust_remote_code: bool = False, update: bool = False
+    refs: Iterable[DatasetRef],
+    *,
+    trust_remote_code: bool = False,
+    update: bool = False,
+    keep_files: bool | None = None,
 ) -> list[Planned]:
     """Return from where each of *refs* would be fetched, and how many bytes.
 
     Args:
         update: look whether the Hub has another commit by now.
+        keep_files: as for :func:`~hf_localize.api.datasets.download_dataset`.
     """
     session, hub = current_session(), PlainHub(trust_remote_code)
+    repositories: set[tuple[str, str | None]] = set()
 
     def plan(ref: DatasetRef) -> Planned:
         with configs_listed(ref, all_configs=True):
@@ -91,7 +100,13 @@ def planned_downloads(
                 if newest not in (None, entry.manifest.commit):
                     entry = session.resolver(hub, only=("hub",)).find(ref)
         action = "nothing" if isinstance(entry, LocalEntry) else "fetch"
-        return Planned(*ref.parts, action, place_of(entry), to_fetch(entry, session)[1])
+        files_bytes, repository = None, (ref.dataset_id, ref.revision)
+        is_own = isinstance(entry, StoredEntry) and entry.manifest.origin != "hub"
+        if keep_files is not False and session.lock is None and not is_own and repository not in repositories:
+            repositories.add(repository)
+            told = describe_files(ref, session, asks_hub=session.hub_enabled())
+            files_bytes = told["transfer_bytes"] if told and (told["is_kept"] or keep_files) else None
+        return Planned(*ref.parts, action, place_of(entry), to_fetch(entry, session)[1], files_bytes)
 
     return [_planned(ref, plan) for ref in refs]
 

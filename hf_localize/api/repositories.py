@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 from collections.abc import Collection, Sequence
@@ -9,21 +10,27 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from hf_localize import text
 from hf_localize.api.datasets import Result, ids_of, terms_on_hub
 from hf_localize.api.listing import Described
 from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
     HfLocalizeError,
+    InvalidRefError,
     UnreachableError,
 )
 from hf_localize.format.manifest import Manifest
-from hf_localize.format.refs import DatasetRef
-from hf_localize.format.repository import Repository, RepoType, Snapshot
+from hf_localize.format.refs import DatasetRef, index_prefix
+from hf_localize.format.repository import Repository, RepositoryRefs, RepoType, Snapshot
 from hf_localize.http.retry import one_load
+from hf_localize.sources.base import Entry, download_command
 from hf_localize.sources.session import Session, current_session
+from hf_localize.store.entry import LocalEntry
 
 _log = logging.getLogger(__name__)
+#: The files of a larger dataset are kept as they are only where that is asked for.
+MAX_KEPT_BYTES = 5_000_000_000
 
 
 def download_repository(
@@ -67,18 +74,131 @@ def download_repository(
     with one_load():
         snapshot = _localize(repository, revision, tuple(include) or None, tuple(exclude), session)
     path = session.store.path / ".hgloc" / snapshot.repository.snapshot_path(snapshot.commit)
-    if skip_s3_upload or session.lock is not None or not session.can_publish():
-        return Result(True, str(path))
+    if not skip_s3_upload:
+        _publish_if_possible(snapshot, session, make_public, ids_of(share_restricted), str(path))
+    return Result(True, str(path))
+
+
+def keep_files(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+    share_restricted: str | Collection[str] = (),
+) -> Result:
+    """Bring the files of the repository of a dataset that is in the local store, unless they are large.
+
+    Arguments are as for :func:`~hf_localize.api.datasets.download_dataset`.
+    """
+    session = current_session()
+    entry: Entry = session.resolver(only=("local",)).find(DatasetRef(dataset_id, config_name, revision))
+    assert isinstance(entry, LocalEntry)
+    sharing = None if skip_s3_upload else (make_public, ids_of(share_restricted))
+    keep_files_of(entry, session, sharing, is_required=False)
+    return Result(True, str(entry.folder))
+
+
+def keep_files_of(
+    entry: LocalEntry, session: Session, sharing: tuple[bool, tuple[str, ...]] | None, *, is_required: bool
+) -> None:
+    """Bring the files of the repository from which *entry* came, too, and publish them.
+
+    Args:
+        sharing: whether they are shared publicly, and the ids that may be though they are restricted;
+            None: they are not published.
+        is_required: bring them whatever their size, and raise where they can't be had.
+
+    Raises:
+        PublishError: they could not be published.
+    """
+    manifest = entry.manifest
+    if manifest.origin != "hub":
+        return
+    repository = Repository("dataset", manifest.dataset_id)
     try:
-        for name in _names(repository, snapshot):
+        with one_load():
+            snapshot, problem = _from_places(repository, manifest.commit, None, (), session)
+            if snapshot is None:
+                found, refs = _find_on_hub(repository, manifest.commit, session, problem)
+                size_bytes = sum(file.size_bytes for file in found.files)
+                if size_bytes > MAX_KEPT_BYTES and not is_required:
+                    command = f"{download_command(manifest.ref)} --keep-files"
+                    _log.info(
+                        "the files of %s have %s, and are not kept as they are. To keep them: %s",
+                        *(repository, text.size(size_bytes), command),
+                    )
+                    return
+                snapshot = _from_hub(found, _as_prepared(refs, manifest), None, (), session)
+    except HfLocalizeError as exc:
+        if is_required:
+            raise
+        _log.info("the files of %s are not kept as they are: %s", repository, exc)
+        return
+    if sharing is not None:
+        _publish_if_possible(snapshot, session, *sharing, str(entry.folder))
+
+
+def publish_files_of(
+    manifest: Manifest, session: Session, make_public: bool, share_restricted: tuple[str, ...]
+) -> list[str]:
+    """Publish what the store has of the files of which a dataset is made; return what was done, in words."""
+    with contextlib.suppress(InvalidRefError):
+        repository = Repository("dataset", manifest.dataset_id)
+        refs = session.repositories.local.refs(repository)
+        if refs is not None and manifest.commit in refs.commits:
+            done = _publish(repository, (manifest.commit,), session, make_public, share_restricted)
+            return [f"its files: {text}" for text in done]
+    return []
+
+
+def describe_files(ref: DatasetRef, session: Session, *, asks_hub: bool) -> dict[str, Any] | None:
+    """Return number and sizes of the files of the repository of *ref*, and whether a download keeps them.
+
+    None: no source tells.
+    """
+    with contextlib.suppress(HfLocalizeError):
+        repository, tiers = Repository("dataset", ref.dataset_id), session.repositories
+        refs = tiers.refs(repository, ref.revision)
+        commit = refs.resolve(ref.revision) if refs is not None else None
+        snapshot = tiers.snapshot(repository, commit) if commit is not None else None
+        if snapshot is None and asks_hub:
+            snapshot, _ = _find_on_hub(repository, ref.revision, session)
+        if snapshot is not None:
+            size_bytes = sum(file.size_bytes for file in snapshot.files)
+            missing = [f for f in snapshot.files if not f.sha256 or tiers.local_path(f) is None]
+            return {
+                "files": len(snapshot.files),
+                "size_bytes": size_bytes,
+                "transfer_bytes": sum(file.size_bytes for file in missing),
+                "is_kept": size_bytes <= MAX_KEPT_BYTES,
+            }
+    return None
+
+
+def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:
+    """Return *refs* with the branch of an entry at the entry's commit, which may not be the newest."""
+    name = manifest.revision or "main"
+    if manifest.commit is None or name not in refs.branches:
+        return refs
+    return replace(refs, branches={**refs.branches, name: manifest.commit})
+
+
+def _publish_if_possible(
+    snapshot: Snapshot, session: Session, make_public: bool, share_restricted: tuple[str, ...], path: str
+) -> None:
+    if session.lock is not None or not session.can_publish():
+        return
+    try:
+        for name in _names(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
-                done = _publish(name, (snapshot.commit,), session, make_public, ids_of(share_restricted))
+                done = _publish(name, (snapshot.commit,), session, make_public, share_restricted)
                 _log.info("%s: %s", name, "; ".join(done))
     except HfLocalizeError as exc:
-        exc.path = str(path)
+        exc.path = path
         exc.comes_after(f"the files are in the local store at {exc.path}; publishing them failed")
         raise
-    return Result(True, str(path))
 
 
 def sync_local_repository_to_s3(
@@ -177,6 +297,36 @@ def remove_repository(
     return Result(True, f"removed {repository} from {bucket.address}")
 
 
+def remove_files_of(dataset_id: str, place: Literal["local", "s3", "public"], session: Session) -> None:
+    """Remove the files of a repository with the last dataset that is made of it; public ones, with any."""
+    try:
+        repository = Repository("dataset", dataset_id)
+    except InvalidRefError:  # It is the id of own data.
+        return
+    for name in _names_in(repository, place, session):
+        if place == "local":
+            is_needed = any(ref.dataset_id == name.repo_id for ref in session.store.refs())
+        else:
+            below = f"{index_prefix(name.repo_id)}/"
+            is_needed = place == "s3" and any(True for _ in session.bucket.list_keys(below))
+        if not is_needed:
+            with contextlib.suppress(DatasetNotFoundError):
+                _log.info("%s", remove_repository(name.repo_id, place=place).message_or_path)
+
+
+def _names_in(repository: Repository, place: str, session: Session) -> tuple[Repository, ...]:
+    """Return the names under which *place* has the repository; none: it does not have it."""
+    if place == "local":
+        local = session.repositories.local
+        refs = local.refs(repository)
+        found = local.snapshot(repository, refs.commits[0]) if refs is not None and refs.commits else None
+    else:
+        from hf_localize.publish.repositories import snapshots_in
+
+        found = next(snapshots_in(session.bucket, repository, public=place == "public"), None)
+    return () if found is None else _names(repository, found)
+
+
 def verify_repository(
     repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
 ) -> list[dict[str, Any]]:
@@ -223,42 +373,66 @@ def _localize(
     session: Session,
 ) -> Snapshot:
     """Return the snapshot of *revision* once the files that patterns choose are in the store."""
-    tiers, problem = session.repositories, None
+    snapshot, problem = _from_places(repository, revision, allow, ignore, session)
+    if snapshot is not None:
+        return snapshot
+    found, refs = _find_on_hub(repository, revision, session, problem)
+    return _from_hub(found, refs, allow, ignore, session)
+
+
+def _from_places(
+    repository: Repository,
+    revision: str | None,
+    allow: tuple[str, ...] | None,
+    ignore: tuple[str, ...],
+    session: Session,
+) -> tuple[Snapshot | None, UnreachableError | None]:
+    """Return the snapshot, brought from the store or a bucket; else None, and the place's failure, if any."""
+    tiers = session.repositories
     try:
         refs = tiers.refs(repository, revision)
         commit = refs.resolve(revision) if refs is not None else None
         snapshot = tiers.snapshot(repository, commit) if commit is not None else None
         if snapshot is not None and snapshot.covers(allow, ignore):
             tiers.localize(snapshot, [file.path for file in snapshot.only(allow, ignore).files])
-            return snapshot
+            return snapshot, None
     except UnreachableError as exc:
-        problem = exc
         _log.debug("%s is not taken from the store or a bucket: %s", repository, exc)
+        return None, exc
+    return None, None
+
+
+def _find_on_hub(
+    repository: Repository, revision: str | None, session: Session, problem: UnreachableError | None = None
+) -> tuple[Snapshot, RepositoryRefs]:
+    """Return what the Hub has of *repository* at *revision*; *problem* kept a place before from answering."""
+    settings = session.settings
     if not session.hub_enabled():
         kind = DatasetUnreachableError if problem is not None else DatasetNotFoundError
         why = f": {problem}" if problem is not None else ""
         raise kind(f"{repository} at {revision or 'main'} is in no enabled source{why}") from problem
-    return _from_hub(repository, revision, allow, ignore, session)
-
-
-def _from_hub(
-    repository: Repository,
-    revision: str | None,
-    allow: tuple[str, ...] | None,
-    ignore: tuple[str, ...],
-    session: Session,
-) -> Snapshot:
-    from hf_localize.hf.hub_repository import download_from_hub, find_on_hub
-
-    settings, local = session.settings, session.repositories.local
     if settings.hub_offline:
         raise DatasetUnreachableError(
             f"{repository} is in no bucket, and the Hub can't be asked: HF_HUB_OFFLINE or "
             "HF_DATASETS_OFFLINE is set"
         )
-    found, refs = find_on_hub(repository, revision, settings.timeout_seconds)
+    from hf_localize.hf.hub_repository import find_on_hub
+
+    return find_on_hub(repository, revision, settings.timeout_seconds)
+
+
+def _from_hub(
+    found: Snapshot,
+    refs: RepositoryRefs,
+    allow: tuple[str, ...] | None,
+    ignore: tuple[str, ...],
+    session: Session,
+) -> Snapshot:
+    from hf_localize.hf.hub_repository import download_from_hub
+
+    local = session.repositories.local
     snapshot = download_from_hub(found, local, allow, ignore)
-    for name in _names(repository, snapshot):
+    for name in _names(found.repository, snapshot):
         local.keep(replace(snapshot, repository=name), replace(refs, repository=name))
     return snapshot
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import configs_listed, ref_of, with_configs
 from hf_localize.api.datasets import PlainHub, Result
+from hf_localize.api.repositories import remove_files_of
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import StoredEntry
@@ -157,6 +158,7 @@ def remove_dataset(
         own = find_in_bucket(bucket, ref, workers) or ref
         with configs_listed(ref, "s3"):
             count = remove_from_bucket(bucket, own, workers)
+        remove_files_of(own.dataset_id, "s3", session)
         kept = (
             "; the bucket keeps versions, so they can be had back from there" if bucket.keeps_versions else ""
         )
@@ -167,6 +169,7 @@ def remove_dataset(
             raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to remove")
     for place in places:
         remove(session.store, place)
+    remove_files_of(ref.dataset_id, "local", session)
     return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
 
 
@@ -190,6 +193,7 @@ def withdraw_dataset(
     with configs_listed(ref, "public"):
         if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
             raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
+    remove_files_of(ref.dataset_id, "public", session)
     return Result(True, f"{ref}: nobody can read it without credentials any more")
 
 

@@ -14,6 +14,7 @@ from hf_localize.cli.options import (
     ANY_DATASET_IDS,
     CONFIG_NAMES,
     DRY_RUN,
+    FILES,
     KEEP_FILES,
     MAKE_PUBLIC,
     NAME,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
 @NO_UPLOAD
-@KEEP_FILES
+@FILES
 @NO_CHECKS
 @DRY_RUN
 def download(
@@ -99,8 +100,9 @@ def download(
     Example: hg-localize download openai/gsm8k --name main --make-public
     """
     if repo_type != "dataset" or files_only or include or exclude:
-        others = ("trust_remote_code", "keep_files", "update", "verification_mode")
-        if any([config_names, all_configs, from_file, locked, dry_run, *map(options.pop, others)]):
+        others = [options.pop(name) for name in ("trust_remote_code", "update", "verification_mode")]
+        others += [config_names, all_configs, from_file, locked, dry_run]
+        if any(others) or options.pop("keep_files") is not None:
             raise click.UsageError("Files as they are have no configs; only --revision chooses among them.")
         chosen = {"repo_type": repo_type, "include": include, "exclude": exclude}
         _download_files(dataset_ids, as_json, **chosen, **options)
@@ -169,11 +171,12 @@ def _show_planned(
     *,
     trust_remote_code: bool,
     update: bool,
+    keep_files: bool | None,
     **_: Any,
 ) -> None:
     from hf_localize.api.plan import Planned, planned_downloads
 
-    how = {"trust_remote_code": trust_remote_code, "update": update}
+    how: dict[str, Any] = {"trust_remote_code": trust_remote_code, "update": update, "keep_files": keep_files}
     unknown = [(ref, known) for ref, known in needed.items() if known is not None]
     failed = [Planned(*ref.parts, error=known.error, error_kind=known.error_kind) for ref, known in unknown]
     show_plan([*failed, *planned_downloads([r for r in needed if needed[r] is None], **how)], as_json)

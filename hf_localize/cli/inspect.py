@@ -66,6 +66,11 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
         files, total = told["transfer_files"], told["transfer_bytes"]
         count = "an unknown number of files" if files is None else f"{files} file{'s' * (files != 1)}"
         show(f"It would transfer {count}, {size(total) or 'of unknown size'}.")
+    if files := told["repository"]:
+        kept = (
+            "stored too by a download" if files["is_kept"] else "stored by a download with --keep-files only"
+        )
+        show(f"The repository has {files['files']} files, {size(files['size_bytes'])}, which are {kept}.")
 
 
 @command()

@@ -119,6 +119,15 @@ KEEP_FILES = click.option(
     default=False,
     help="Also store the original files, for loads with data_files=, data_dir=, features= and the like.",
 )
+#: Of a download: without either, they are stored where they are not large.
+FILES = click.option(
+    "--keep-files/--no-files",
+    " /--no-keep-files",
+    "keep_files",
+    default=None,
+    help="Also store the repository's files as they are, for hf_hub_download, data_files= and the like. "
+    "Default: if they have 5 GB or less.",
+)
 NO_CHECKS = click.option(
     "--no-checks",
     "verification_mode",

@@ -24,4 +24,8 @@ def show_plan(plan: Sequence[Planned], as_json: bool) -> None:
     unknown = sum(one.size_bytes is None for one in done)
     more = f", and {unknown} of unknown size" if unknown else ""
     say(f"Nothing was changed. In total: {size(known)}{more}.")
+    if files := sum(one.files_bytes or 0 for one in done):
+        say(
+            f"The files of the repositories, which are stored too, are {size(files)} more (--no-files: none)."
+        )
     fail_for(plan, "dry runs")

@@ -247,7 +247,7 @@ class HubSource:
             _log.warning("%s is taken from the cache of datasets: %s", ref, problem)
             return HubEntry(cached, ref, self.token)
         try:
-            with telling_unreachable():
+            with telling_unreachable(), asking_the_hub_itself():  # What is held may be older.
                 builder = self.open_builder()
                 entry = HubEntry(builder, ref, self.token, verification_mode=self.verification_mode)
         except StockNotFoundError as exc:

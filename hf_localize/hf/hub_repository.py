@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
+import sys
+import uuid
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import EntryNotFoundError, GatedRepoError, HfHubHTTPError
 
@@ -29,6 +32,7 @@ from hf_localize.errors import (
     without_frames,
     without_queries,
 )
+from hf_localize.format.arrow.shards import link_or_copy
 from hf_localize.format.repository import (
     Repository,
     RepositoryFile,
@@ -99,26 +103,34 @@ def download_from_hub(
         IntegrityError: what came is not what the Hub's list says.
         UnreachableError: the Hub is out of reach.
     """
-    known = {file.oid: file for file in _stored(local, found.repository) if file.oid is not None}
     files = [file for file in found.files if matches(file.path, allow, ignore)]
-    files = [_with_hash(file, known.get(file.oid or "")) for file in files]
-    missing = [file for file in files if not file.sha256 or local.local_path(file) is None]
+    files, missing = _missing(local, found, files)
     hashed: dict[str, str] = {}
     if missing:
         name = f"{found.repository.folder}/{found.commit}"
         key = f"hub-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         with staging_folder(local.store, key) as folder:
+            files, missing = _missing(local, found, files)  # Another process may have had the lock before.
             require_room(folder, sum(file.size_bytes for file in missing))
             with task("Downloading", found.repository, None), flushing(folder):
-                came = run_all(lambda file: _download(found, file, folder), missing, workers=_WORKERS)
+                came = run_all(lambda file: _bring(found, file, folder), missing, workers=_WORKERS)
             for path, file in came:
                 hashed[file.path] = file.sha256
                 if path.exists():  # Else it was of the same content as another.
                     os.replace(path, folder / file.sha256)
-            shutil.rmtree(folder / "hub")
+            shutil.rmtree(folder / "hub", ignore_errors=True)  # All may have been in a cache.
             local.take(folder, list({file.sha256: file for _, file in came}.values()))
     files = [replace(file, sha256=hashed.get(file.path, file.sha256)) for file in files]
     return replace(found, files=tuple(files), allow_patterns=allow, ignore_patterns=ignore)
+
+
+def _missing(
+    local: LocalRepositories, found: Snapshot, files: Collection[RepositoryFile]
+) -> tuple[list[RepositoryFile], list[RepositoryFile]]:
+    """Return *files*, with each sha256 that other snapshots tell, and those that are not in the store."""
+    known = {file.oid: file for file in _stored(local, found.repository) if file.oid is not None}
+    files = [_with_hash(file, known.get(file.oid or "")) for file in files]
+    return files, [file for file in files if not file.sha256 or local.local_path(file) is None]
 
 
 def _with_hash(file: RepositoryFile, same: RepositoryFile | None) -> RepositoryFile:
@@ -131,8 +143,33 @@ def _stored(local: LocalRepositories, repository: Repository) -> Collection[Repo
     return [file for snapshot in snapshots if snapshot is not None for file in snapshot.files]
 
 
-def _download(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path, RepositoryFile]:
-    """Have stock download *file* into a cache of its own; return where it lies, and its record."""
+def _bring(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path, RepositoryFile]:
+    """Bring *file* into *folder*, from the Hub or what stock has cached; return its path and record."""
+    cached = _cached(found, file)
+    if cached is not None:
+        linked = folder / uuid.uuid4().hex
+        with contextlib.suppress(OSError, IntegrityError):  # What is damaged there is downloaded.
+            link_or_copy(cached.resolve(), linked)
+            return _checked(linked, found.repository, file)
+    return _checked(_download(found, file, folder), found.repository, file)
+
+
+def _cached(found: Snapshot, file: RepositoryFile) -> Path | None:
+    """Return where huggingface_hub, or `datasets` below 3, has cached *file*; None: neither has."""
+    repo_type, repo_id = found.repository.repo_type, str(found.info.get("id", found.repository.repo_id))
+    path = try_to_load_from_cache(repo_id, file.path, revision=found.commit, repo_type=repo_type)
+    if isinstance(path, str):
+        return Path(path)
+    if (stock := sys.modules.get("datasets")) is None:
+        return None
+    url = f"hf://{repo_type}s/{repo_id}@{found.commit}/{file.path}"
+    name = hashlib.sha256(url.encode()).hexdigest()
+    cached = Path(stock.config.DOWNLOADED_DATASETS_PATH).glob(f"{name}*")
+    return next((path for path in cached if path.suffix not in (".json", ".lock", ".incomplete")), None)
+
+
+def _download(found: Snapshot, file: RepositoryFile, folder: Path) -> Path:
+    """Have stock download *file* into a cache of its own in *folder*; return where it lies."""
     repository = found.repository
     with telling_unreachable(), asking_the_hub_itself():
         try:
@@ -154,7 +191,11 @@ def _download(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path
             )
         except HfHubHTTPError as exc:
             raise UnreachableError(f"{file.path} of {repository}: {_head_of(exc)}") from without_frames(exc)
-    source = Path(path).resolve()
+    return Path(path).resolve()
+
+
+def _checked(source: Path, repository: Repository, file: RepositoryFile) -> tuple[Path, RepositoryFile]:
+    """Return *source* and the record of what it holds, which must be *file*; else remove it."""
     sha256, size = hashlib.sha256(), source.stat().st_size
     oid = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with open(source, "rb") as stream:

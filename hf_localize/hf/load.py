@@ -17,17 +17,22 @@ import huggingface_hub
 from hf_localize.errors import (
     DatasetNotFoundError,
     HfLocalizeError,
+    InvalidRefError,
     NotAnswerableError,
     ScriptDatasetError,
+    UnreachableError,
     bookkeeping,
     without_queries,
 )
 from hf_localize.format.lockfile import Locked, locked
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.renamed_ids import current_ref
+from hf_localize.format.repository import Repository
 from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
+from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.hf.errors import as_stock_raises
 from hf_localize.hf.hub import (
     HubEntry,
@@ -329,6 +334,8 @@ def open_original_files(
         return stock_cached(ref, arguments) if ref.revision is None else None
 
     session = current_session()
+    if not force and session.lock is None and _holds_files(ref, session):
+        return _recorded(call_stock(), ref, session)  # It reads them through the doors.
     try:
         entry = session.resolver(locked=True).localize(ref.files, skip_local=force)
     except DatasetNotFoundError as exc:
@@ -346,6 +353,16 @@ def open_original_files(
     plain = {name: revealed(value) for name, value in arguments.items()}
     builder = stock_function()(str(linked_files(entry, session.store, arguments.get("cache_dir"))), **plain)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
+
+
+def _holds_files(ref: DatasetRef, session: Session) -> bool:
+    """Tell whether the repository of *ref* is held as the files it is."""
+    for name in filter(None, (ref, current_ref(ref))):
+        with contextlib.suppress(InvalidRefError, UnreachableError):
+            refs = session.repositories.refs(Repository("dataset", name.dataset_id), ref.revision)
+            if refs is not None and refs.resolve(ref.revision) in refs.commits:
+                return True
+    return False
 
 
 def _recorded(builder: datasets.DatasetBuilder, ref: DatasetRef, session: Session) -> datasets.DatasetBuilder:
@@ -398,7 +415,8 @@ def only_stock(
             return answer
         if problem is None:
             try:
-                return call_stock()
+                with asking_the_hub_itself():  # What is held may be older, or does not answer it.
+                    return call_stock()
             except Exception as exc:
                 if not is_unreachable(exc):
                     raise

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import glob
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import unquote
@@ -147,12 +147,8 @@ def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> N
     present = commits_in(bucket, None, public=folder == PUBLIC_FOLDER)
 
     def blobs(key: str) -> set[str]:
-        repo_type, name, file = key.rsplit("/", 3)[1:]
-        data = bucket.get(key)
-        if data is None:
-            return set()
-        repository = Repository(cast("RepoType", repo_type), unquote(name))
-        return {f.blob_path for f in read_snapshot(data, key, repository, file.removesuffix(".json")).files}
+        snapshot = _snapshot_at(bucket, key)
+        return set() if snapshot is None else {file.blob_path for file in snapshot.files}
 
     kept = set().union(*run_all(blobs, list(present.values()), workers=workers))
     gone = set().union(*run_all(blobs, old, workers=workers)) - kept
@@ -160,6 +156,21 @@ def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> N
         return  # Somebody has published meanwhile: the next removal looks again.
     bucket.delete_all(f"{folder}/{path}" for path in gone)
     bucket.delete_all(old)
+
+
+def snapshots_in(bucket: Bucket, repository: Repository, *, public: bool = False) -> Iterator[Snapshot]:
+    """Yield the snapshots of *repository* in the bucket."""
+    keys = commits_in(bucket, repository, public=public).values()
+    return filter(None, (_snapshot_at(bucket, key) for key in keys))
+
+
+def _snapshot_at(bucket: Bucket, key: str) -> Snapshot | None:
+    repo_type, name, file = key.rsplit("/", 3)[1:]
+    data = bucket.get(key)
+    if data is None:
+        return None
+    repository = Repository(cast("RepoType", repo_type), unquote(name))
+    return read_snapshot(data, key, repository, file.removesuffix(".json"))
 
 
 def _held(local: LocalRepositories, snapshot: Snapshot) -> Snapshot:

@@ -55,7 +55,7 @@ def test_kept_files_answer_what_names_files(who: str, hub: LoopbackHub, desk: De
 
 def test_without_kept_files_the_error_names_the_option(hub: LoopbackHub, desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
-    hf_localize.download_dataset(GSM8K, "main")
+    hf_localize.download_dataset(GSM8K, "main", keep_files=False)
     hub.stop()
     code = f"""
 import hf_localize; hf_localize.install()

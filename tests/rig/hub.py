@@ -242,6 +242,7 @@ class LoopbackHub:
         """Serve *repository* too, wherever it lies; the way to a one-segment id."""
         with self.lock:
             self._added[repository.dataset_id] = repository
+            self._snapshots.clear()  # Other files are another commit.
 
     def refresh(self) -> None:
         """Hash the files anew at the next request."""

@@ -42,7 +42,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     files = {"--repo-type", "--files-only"}
     assert options["download"] == (
         (ref - {"dataset_id"}) | many | public | upload | trust | keep | others | files
-    ) | {"--include", "--exclude", "--dry-run"}
+    ) | {"--include", "--exclude", "--dry-run", "--no-files"}
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run"}
     assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
