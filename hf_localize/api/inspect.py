@@ -75,7 +75,7 @@ def explain_dataset(
         ``transfer_bytes``, ``transfer_files`` (None: not known); ``action`` (``open``, ``fetch``,
         ``prepare`` or ``fail``), the kind of ``failure`` or None, and ``does``: the same in words;
         ``repository``: how many ``files`` its repository has, their ``size_bytes``, those of files that
-        are not in the store (``transfer_bytes``), and whether a download keeps them too (``is_kept``), or None.
+        are not in the store (``transfer_bytes``), and whether a download keeps them (``is_kept``), or None.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.

@@ -84,9 +84,13 @@ def files_below(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Lend a path beside *path*: what is written there takes the place of *path* by one rename."""
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Lend a path beside *path*: what is written there takes the place of *path* by one rename.
+
+    Args:
+        folder: where it is, if not beside *path*. What a process that is killed leaves there is removed.
+    """
+    part = (folder or path.parent) / f".{uuid.uuid4().hex}.part"
     try:
         yield part
         os.replace(part, path)

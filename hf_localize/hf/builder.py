@@ -281,7 +281,9 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
                     before += batch.num_rows
                     if stop is not None and before >= stop:
                         return
-        except HfLocalizeError:
+        except HfLocalizeError as exc:
+            if path not in str(exc):
+                exc.comes_after(path)
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as exc:
             if isinstance(exc, OSError) and exc.errno is not None:  # It is the disk's.

@@ -113,7 +113,8 @@ def remove(store: Store, place: Path) -> None:
                     discard_retired(store, retired)  # Else it would be seen again.
         aside = discard(store, place)
         if aside is not None:
-            flush(place.parent)
+            with contextlib.suppress(FileNotFoundError):  # Another machine has removed an empty folder.
+                flush(place.parent)
             delete_discarded(store, aside)  # What is left of it is gone after a day.
         with contextlib.suppress(OSError):  # The folders of its id and config, if they are empty.
             place.parent.rmdir()
@@ -162,7 +163,8 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
             if exc.errno not in _TAKEN or not staging.exists() or attempt + 1 == TRIES:
                 raise
             continue
-        flush(place.parent)
+        with contextlib.suppress(FileNotFoundError):  # Another machine has removed the entry already.
+            flush(place.parent)
         # These made way for it, or for one before: from now on a reader need not find them.
         for earlier in replaced:
             discard_retired(store, earlier)

@@ -159,9 +159,14 @@ LIES |= {
 SOURCES = ("local", "s3", "public")
 
 
-def lies_of(source: str) -> list[tuple[str, Callable[[Document], None]]]:
+#: All lies are tried in so many parts, which run at the same time.
+PARTS = range(8) if IS_ALL else range(1)
+
+
+def lies_of(source: str, part: int) -> list[tuple[str, Callable[[Document], None]]]:
     """Return the lies to try from a source; a sample, unless all faults are tried."""
-    return list(LIES.items()) if IS_ALL else list(LIES.items())[SOURCES.index(source) :: 60]
+    start, step = (part, len(PARTS)) if IS_ALL else (SOURCES.index(source), 60)
+    return list(LIES.items())[start::step]
 
 
 @dataclass
@@ -259,6 +264,8 @@ def ask(what: str) -> object:
     return TRUTH
 
 
+#: How the names of files begin that a stream finds damaged when it comes to them.
+PATHS = ("train/", "test/", "dataset_dict.json")
 ASKED = ("load", "one split", "stream", "configs", "splits", "infos")
 CLI = (
     *(("info", NAME), ("explain", NAME), ("preview", NAME), ("verify",), ("verify", "--s3")),
@@ -273,12 +280,15 @@ def fresh(desk: Desk, number: list[int]) -> None:
     desk.use_cache(str(desk.folder / f"cache-{number[0]}"))
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_lie_is_right_or_corrupt_and_the_next_source_is_asked(source: str, desk: Desk, good: Good) -> None:
+def test_a_lie_is_right_or_corrupt_and_the_next_source_is_asked(
+    source: str, part: int, desk: Desk, good: Good
+) -> None:
     others = [name for name in SOURCES if name != source]
     raw: dict[str, object] = {}
     number = [0]
-    for lie, make in lies_of(source):
+    for lie, make in lies_of(source, part):
         document = copy.deepcopy(good.document)
         make(document)
         for sources in ([source], [source, *others]):
@@ -292,7 +302,7 @@ def test_a_lie_is_right_or_corrupt_and_the_next_source_is_asked(source: str, des
                     except errors.UnsupportedFeatureError as exc:
                         answer = TRUTH if "_type is a text" in lie else exc
                     except (errors.IntegrityError, errors.NotAnswerableError) as exc:
-                        is_late = what == "stream" and str(exc).startswith(("train/", "test/"))
+                        is_late = what == "stream" and str(exc).startswith(PATHS)
                         answer = TRUTH if len(sources) == 1 or is_late else exc
                     except Exception as exc:
                         answer = exc
@@ -301,14 +311,23 @@ def test_a_lie_is_right_or_corrupt_and_the_next_source_is_asked(source: str, des
     assert not raw, "\n".join(f"{name}: {found!r:.300}" for name, found in raw.items())
 
 
-#: What can't be known from outside: another number of bytes in memory, say. And splits that are not there.
-HARMLESS: dict[str, tuple[str, ...]] = {}
+#: What can't be known from outside: other names of a split or a config.
+_RENAMED = "splits 0 name is a text"
+HARMLESS: dict[str, tuple[str, ...]] = {
+    "load": (_RENAMED,),
+    "stream": (_RENAMED,),
+    "splits": (_RENAMED, "resolved_config is a text"),
+    "infos": (_RENAMED, "resolved_config is a text"),
+}
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_no_command_ends_in_an_error_of_another_library(source: str, desk: Desk, good: Good) -> None:
+def test_no_command_ends_in_an_error_of_another_library(
+    source: str, part: int, desk: Desk, good: Good
+) -> None:
     raw: dict[str, object] = {}
-    for lie, make in lies_of(source):
+    for lie, make in lies_of(source, part):
         document = copy.deepcopy(good.document)
         make(document)
         place(source, desk, good, document)
