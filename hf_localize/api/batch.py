@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 
 from hf_localize import settings
 from hf_localize.api.datasets import Result, download_dataset, sync_local_dataset_to_s3
-from hf_localize.api.repositories import keep_files
+from hf_localize.api.repositories import download_repository, keep_files
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
+from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
 from hf_localize.sources.session import current_session
@@ -177,6 +178,28 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
     how = {name: options.get(name) for name in ("make_public", "skip_s3_upload", "share_restricted")}
     kept = dict(zip(first.values(), _run(Download, list(first.values()), keep_files, how), strict=True))
     return [kept.get(ref, item) for ref, item in zip(needed, done, strict=True)]
+
+
+def download_repositories(repositories: Iterable[RepositoryRef], **options: Any) -> list[Download]:
+    """Bring the files of each of *repositories* into the local store, one after the other, and publish them.
+
+    One that fails does not stop the others.
+
+    Args:
+        options: as for :func:`~hf_localize.api.repositories.download_repository`.
+    """
+    results = []
+    for item in dict.fromkeys(repositories):
+        repository, revision = item.repository, item.revision
+        ref = DatasetRef(repository.repo_id, None, revision)
+        how = {**options, "repo_type": repository.repo_type, "revision": revision}
+        try:
+            results.append(
+                Download(*ref.parts, download_repository(repository.repo_id, **how).message_or_path)
+            )
+        except (HfLocalizeError, OSError) as exc:
+            results.append(failed(Download, ref, exc))
+    return results
 
 
 def sync_local_datasets_to_s3(

@@ -112,9 +112,9 @@ def explain_dataset(
 
 
 def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> dict[str, Any] | None:
-    from hf_localize.api.repositories import describe_files
+    from hf_localize.api.repositories import describe_files_of
 
-    return describe_files(ref, session, asks_hub=any(one.kind == "hub" and one.entry for one in asked))
+    return describe_files_of(ref, session, asks_hub=any(one.kind == "hub" and one.entry for one in asked))
 
 
 def describe_dataset(

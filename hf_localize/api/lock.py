@@ -9,13 +9,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize import settings
-from hf_localize.api.batch import Download, Outcome, download_refs
+from hf_localize.api.batch import Download, Outcome, download_refs, failed
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub
-from hf_localize.errors import HfLocalizeError, LockError, NotLockedError, kind_of
-from hf_localize.format.listfile import read_list
-from hf_localize.format.lockfile import Lock, Locked, lock_of, locked, read_lock, read_record
+from hf_localize.api.repositories import download_locked_files, lock_repository
+from hf_localize.errors import (
+    HfLocalizeError,
+    InvalidRefError,
+    LockError,
+    NotLockedError,
+    UnreachableError,
+    kind_of,
+)
+from hf_localize.format.listfile import RepositoryRef, read_list
+from hf_localize.format.lockfile import (
+    Lock,
+    Locked,
+    LockedRepository,
+    content_in_words,
+    lock_of,
+    locked,
+    read_lock,
+    read_record,
+)
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import Repository, RepoType
 from hf_localize.sources.base import CommittedEntry, Entry, StoredEntry
 from hf_localize.sources.pinned import hashed_manifest
 from hf_localize.sources.session import Session, current_session
@@ -31,6 +49,7 @@ def lock_datasets(
     from_file: str | os.PathLike[str] | None = None,
     by_commit: bool = False,
     trust_remote_code: bool = False,
+    repo_type: RepoType | None = None,
 ) -> Lock:
     """Return the lock of what is named, as it is now, and of what a record says that was loaded.
 
@@ -40,10 +59,11 @@ def lock_datasets(
     Args:
         dataset_ids: names one or more datasets, each with every one of *config_names*.
         from_record: the file or folder that ``HGLOC_RECORD`` named.
-        from_file: a list of datasets: lines ``id [config [revision]]``.
+        from_file: a list of datasets and repositories, as ``hg-localize download`` takes it.
         by_commit: leave out the digest where there is a commit. Then what any release of `datasets`
             makes of that commit is taken, by whoever says that it is of that commit.
         trust_remote_code: as for :func:`download_dataset`.
+        repo_type: *dataset_ids* name repositories of this type: their files are locked.
 
     Raises:
         InvalidRefError: something can't name a dataset.
@@ -51,17 +71,36 @@ def lock_datasets(
         ConflictError: the record has two contents of one dataset.
         DatasetNotFoundError: no source has a dataset that is named.
     """
-    ids = (dataset_ids,) if isinstance(dataset_ids, str) else tuple(dataset_ids)
-    refs = [DatasetRef(dataset_id, name, revision) for dataset_id in ids for name in config_names]
-    refs += read_list(Path(from_file)) if from_file is not None else []
+    refs = refs_named(dataset_ids, config_names, revision, repo_type, from_file)
     items = read_record(Path(from_record)) if from_record is not None else []
     if not refs and from_record is None and from_file is None:
         raise LockError(
             "nothing is named that could be locked: give dataset ids, a list, or a record of loads"
         )
     session, hub = current_session(), PlainHub(trust_remote_code)
-    items += [_locked_now(ref, session, hub) for ref in dict.fromkeys(refs)]
-    return lock_of(item.by_commit() if by_commit else item for item in items)
+    for ref in dict.fromkeys(refs):
+        if isinstance(ref, RepositoryRef):
+            named = ref.repository
+            items.append(lock_repository(named.repo_id, repo_type=named.repo_type, revision=ref.revision))
+        else:
+            items.append(_locked_now(ref, session, hub))
+    return lock_of(i.by_commit() if by_commit and isinstance(i, Locked) else i for i in items)
+
+
+def refs_named(
+    ids: str | Iterable[str],
+    config_names: Iterable[str | None],
+    revision: str | None,
+    repo_type: RepoType | None,
+    from_file: str | os.PathLike[str] | None,
+) -> list[DatasetRef | RepositoryRef]:
+    """Return what the arguments of :func:`lock_datasets` name."""
+    listed = read_list(Path(from_file)) if from_file is not None else []
+    ids = (ids,) if isinstance(ids, str) else tuple(ids)
+    if repo_type is not None:
+        return [*(RepositoryRef(Repository(repo_type, repo_id), revision) for repo_id in ids), *listed]
+    names = tuple(config_names)
+    return [*(DatasetRef(dataset_id, name, revision) for dataset_id in ids for name in names), *listed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +121,10 @@ class LockState(Outcome):
 
 
 def check_lock(
-    path: str | os.PathLike[str], refs: Iterable[DatasetRef] = (), *, trust_remote_code: bool = False
+    path: str | os.PathLike[str],
+    refs: Iterable[DatasetRef | RepositoryRef] = (),
+    *,
+    trust_remote_code: bool = False,
 ) -> list[LockState]:
     """Compare what the lock file *path* names with what a load without it would have now. Moves no data.
 
@@ -108,7 +150,25 @@ def check_lock(
             return LockState(*names, locked=item.content, error=str(exc), error_kind=kind_of(exc))
         return LockState(*names, "same" if now.is_same(item) else "different", item.content, now.content)
 
-    return [look(ref) for ref in refs or [item.ref for item in lock.datasets]]
+    named = [RepositoryRef(item.repository, item.revision) for item in lock.repositories]
+    chosen = list(refs) or [*(item.ref for item in lock.datasets), *named]
+    return [_compared(ref, lock) if isinstance(ref, RepositoryRef) else look(ref) for ref in chosen]
+
+
+def _compared(ref: RepositoryRef, lock: Lock) -> LockState:
+    repository, revision = ref.repository, ref.revision or "main"
+    names, commit = (repository.repo_id, None, revision), lock.commit_of(repository, revision)
+    if commit is None:
+        return LockState(*names, "not locked")
+    content = content_in_words(None, commit)
+    try:
+        now = lock_repository(repository.repo_id, repo_type=repository.repo_type, revision=revision)
+    except HfLocalizeError as exc:
+        if kind_of(exc) == "not found":
+            return LockState(*names, "missing", content)
+        return LockState(*names, locked=content, error=str(exc), error_kind=kind_of(exc))
+    state = "same" if now.commit == commit else "different"
+    return LockState(*names, state, content, content_in_words(None, now.commit))
 
 
 def download_locked(
@@ -133,12 +193,18 @@ def download_locked(
         LockError: the lock file can't be read, or does not have what is wanted.
     """
     with lock_in_force(path, dataset_ids) as refs:
-        return download_refs(
-            refs,
+        lock = read_lock(Path(path).absolute())
+        wanted = set(dataset_ids) or {item.repository.repo_id for item in lock.repositories}
+        done = [_bring(item) for item in lock.repositories if item.repository.repo_id in wanted]
+        items = [item for item in lock.datasets if item.ref in refs]
+        files = {item.ref: kept for item in items if (kept := _bring_original_files(item))}
+        brought = download_refs(
+            [ref for ref in refs if ref not in files],
             skip_s3_upload=True,
             trust_remote_code=trust_remote_code,
             verification_mode=verification_mode,
         )
+        return [*brought, *files.values(), *done]
 
 
 @contextlib.contextmanager
@@ -147,8 +213,9 @@ def lock_in_force(
 ) -> Iterator[list[DatasetRef]]:
     """Have the lock file *path* in force meanwhile, and return what it names of *dataset_ids*; none: all."""
     lock = read_lock(Path(path).absolute())
-    unknown = [i for i in dataset_ids if all(item.ref.dataset_id != i for item in lock.datasets)]
-    if unknown:
+    named = {item.ref.dataset_id for item in lock.datasets}
+    named |= {item.repository.repo_id for item in lock.repositories}
+    if unknown := [name for name in dataset_ids if name not in named]:
         raise LockError(f"{', '.join(unknown)} is not in the lock file {lock.where}")
     before = settings.current_overrides()
     settings.restore({**before, "lock": Path(path).absolute()})
@@ -156,6 +223,25 @@ def lock_in_force(
         yield [item.ref for item in lock.datasets if not dataset_ids or item.ref.dataset_id in dataset_ids]
     finally:
         settings.restore(before)
+
+
+def _bring(item: LockedRepository) -> Download:
+    ref = DatasetRef(item.repository.repo_id, None, item.revision)
+    try:
+        return Download(*ref.parts, download_locked_files(item.repository, item.commit, item.files))
+    except (HfLocalizeError, OSError) as exc:
+        return failed(Download, ref, exc)
+
+
+def _bring_original_files(item: Locked) -> Download | None:
+    """Bring original files where a source has the repository of which they are; None: none has."""
+    ref = item.ref
+    if ref != ref.files or item.commit is None:
+        return None
+    with contextlib.suppress(InvalidRefError, UnreachableError):
+        path = download_locked_files(Repository("dataset", ref.dataset_id), item.commit, None, asks_hub=False)
+        return None if path is None else Download(*ref.parts, path)
+    return None
 
 
 def _locked_now(ref: DatasetRef, session: Session, hub: PlainHub) -> Locked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from hf_localize.api.compare import Difference, diff_datasets
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub
 from hf_localize.api.inspect import place_of, to_fetch
-from hf_localize.api.repositories import describe_files
+from hf_localize.api.repositories import describe_files, describe_files_of
 from hf_localize.api.upkeep import can_be_had_again
-from hf_localize.errors import DatasetNotFoundError, IntegrityError, kind_of, message_of
+from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, IntegrityError, kind_of, message_of
+from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
@@ -104,11 +105,32 @@ def planned_downloads(
         is_own = isinstance(entry, StoredEntry) and entry.manifest.origin != "hub"
         if keep_files is not False and session.lock is None and not is_own and repository not in repositories:
             repositories.add(repository)
-            told = describe_files(ref, session, asks_hub=session.hub_enabled())
+            told = describe_files_of(ref, session, asks_hub=session.hub_enabled())
             files_bytes = told["transfer_bytes"] if told and (told["is_kept"] or keep_files) else None
         return Planned(*ref.parts, action, place_of(entry), to_fetch(entry, session)[1], files_bytes)
 
     return [_planned(ref, plan) for ref in refs]
+
+
+def planned_repositories(refs: Iterable[RepositoryRef], **patterns: Sequence[str]) -> list[Planned]:
+    """Return how many bytes of the files of each of *refs* would be fetched.
+
+    Args:
+        patterns: ``include`` and ``exclude``.
+    """
+    session, planned = current_session(), []
+    for ref in refs:
+        repository, names = ref.repository, (ref.repository.repo_id, None, ref.revision)
+        try:
+            told = describe_files(
+                repository, ref.revision, session, asks_hub=session.hub_enabled(), **patterns
+            )
+        except HfLocalizeError as exc:
+            planned.append(Planned(*names, error=message_of(exc), error_kind=kind_of(exc)))
+            continue
+        size_bytes = told["transfer_bytes"]
+        planned.append(Planned(*names, "fetch" if size_bytes else "nothing", None, size_bytes))
+    return planned
 
 
 def planned_uploads(ref: DatasetRef | None, *, make_public: bool = False) -> list[Planned]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import glob
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -20,9 +21,17 @@ from hf_localize.errors import (
     InvalidRefError,
     UnreachableError,
 )
+from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, index_prefix
-from hf_localize.format.repository import Repository, RepositoryRefs, RepoType, Snapshot
+from hf_localize.format.repository import (
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    RepoType,
+    Snapshot,
+    matches,
+)
 from hf_localize.http.retry import one_load
 from hf_localize.sources.base import Entry, download_command
 from hf_localize.sources.session import Session, current_session
@@ -31,6 +40,8 @@ from hf_localize.store.entry import LocalEntry
 _log = logging.getLogger(__name__)
 #: The files of a larger dataset are kept as they are only where that is asked for.
 MAX_KEPT_BYTES = 5_000_000_000
+#: A snapshot with more patterns takes long to match.
+_MAX_PATTERNS = 1000
 
 
 def download_repository(
@@ -73,10 +84,10 @@ def download_repository(
         session.require_publisher()
     with one_load():
         snapshot = _localize(repository, revision, tuple(include) or None, tuple(exclude), session)
-    path = session.store.path / ".hgloc" / snapshot.repository.snapshot_path(snapshot.commit)
+    path = _path_of(snapshot, session)
     if not skip_s3_upload:
-        _publish_if_possible(snapshot, session, make_public, ids_of(share_restricted), str(path))
-    return Result(True, str(path))
+        _publish_if_possible(snapshot, session, make_public, ids_of(share_restricted), path)
+    return Result(True, path)
 
 
 def keep_files(
@@ -153,28 +164,98 @@ def publish_files_of(
     return []
 
 
-def describe_files(ref: DatasetRef, session: Session, *, asks_hub: bool) -> dict[str, Any] | None:
-    """Return number and sizes of the files of the repository of *ref*, and whether a download keeps them.
+def describe_files(
+    repository: Repository,
+    revision: str | None,
+    session: Session,
+    *,
+    asks_hub: bool,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return number and sizes of the files of a repository, and whether a download of the dataset keeps them.
 
-    None: no source tells.
+    Raises:
+        DatasetNotFoundError: no source has it.
+        AccessDeniedError, UnreachableError: a source can't tell.
     """
+    tiers = session.repositories
+    refs = tiers.refs(repository, revision)
+    commit = refs.resolve(revision) if refs is not None else None
+    snapshot = tiers.snapshot(repository, commit) if commit is not None else None
+    if snapshot is None and asks_hub:
+        snapshot, _ = _find_on_hub(repository, revision, session)
+    if snapshot is None:
+        raise DatasetNotFoundError(f"{repository} at {revision or 'main'} is in no enabled source")
+    files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
+    size_bytes = sum(file.size_bytes for file in files)
+    missing = [file for file in files if not file.sha256 or tiers.local_path(file) is None]
+    return {
+        "files": len(files),
+        "size_bytes": size_bytes,
+        "transfer_bytes": sum(file.size_bytes for file in missing),
+        "is_kept": size_bytes <= MAX_KEPT_BYTES,
+    }
+
+
+def describe_files_of(ref: DatasetRef, session: Session, *, asks_hub: bool) -> dict[str, Any] | None:
+    """Return what :func:`describe_files` tells of the repository of a dataset; None: no source tells."""
     with contextlib.suppress(HfLocalizeError):
-        repository, tiers = Repository("dataset", ref.dataset_id), session.repositories
-        refs = tiers.refs(repository, ref.revision)
-        commit = refs.resolve(ref.revision) if refs is not None else None
-        snapshot = tiers.snapshot(repository, commit) if commit is not None else None
-        if snapshot is None and asks_hub:
-            snapshot, _ = _find_on_hub(repository, ref.revision, session)
-        if snapshot is not None:
-            size_bytes = sum(file.size_bytes for file in snapshot.files)
-            missing = [f for f in snapshot.files if not f.sha256 or tiers.local_path(f) is None]
-            return {
-                "files": len(snapshot.files),
-                "size_bytes": size_bytes,
-                "transfer_bytes": sum(file.size_bytes for file in missing),
-                "is_kept": size_bytes <= MAX_KEPT_BYTES,
-            }
+        return describe_files(Repository("dataset", ref.dataset_id), ref.revision, session, asks_hub=asks_hub)
     return None
+
+
+def lock_repository(
+    repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
+) -> LockedRepository:
+    """Return the commit that *revision* of a repository has now, in the first source that has it, as locked.
+
+    Raises:
+        InvalidRefError, DatasetNotFoundError: as for :func:`download_repository`.
+    """
+    repository, session = Repository(repo_type, repo_id), current_session()
+    refs = session.repositories.refs(repository, revision)
+    commit = refs.resolve(revision) if refs is not None else None
+    if commit is None:
+        commit = _find_on_hub(repository, revision, session)[0].commit
+    return LockedRepository(repository, revision or "main", commit)
+
+
+def download_locked_files(
+    repository: Repository, commit: str, files: Collection[str] | None, *, asks_hub: bool = True
+) -> str | None:
+    """Bring those *files* of a repository that are in LFS, and all others; return where the snapshot is.
+
+    Args:
+        files: None: all.
+        asks_hub: None is returned where only the Hub may have it, and it shall not be asked.
+    """
+    session = current_session()
+    tiers = session.repositories
+    with one_load():
+        snapshot = tiers.snapshot(repository, commit)
+        if snapshot is not None:
+            chosen = [file.path for file in snapshot.files if _is_chosen(file, files)]
+            if snapshot.is_complete or (files is not None and set(files) <= set(chosen)):
+                tiers.localize(snapshot, chosen)
+                return _path_of(snapshot, session)
+        if not asks_hub:
+            return None
+        found, refs = _find_on_hub(repository, commit, session)
+        chosen = [file.path for file in found.files if _is_chosen(file, files)]
+        others = [file.path for file in found.files if not _is_chosen(file, files)]
+        allow, ignore = None, tuple(map(glob.escape, others))
+        if len(others) > _MAX_PATTERNS:
+            allow, ignore = tuple(map(glob.escape, chosen)), ()
+        return _path_of(_from_hub(found, refs, allow, ignore, session), session)
+
+
+def _is_chosen(file: RepositoryFile, files: Collection[str] | None) -> bool:
+    return files is None or not file.is_lfs or file.path in files
+
+
+def _path_of(snapshot: Snapshot, session: Session) -> str:
+    return f"{session.store.path}/.hgloc/{snapshot.repository.snapshot_path(snapshot.commit)}"
 
 
 def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:

@@ -31,10 +31,10 @@ from hf_localize.cli.options import (
 )
 from hf_localize.cli.output import named, say, show, show_json
 from hf_localize.cli.planned import show_plan
-from hf_localize.errors import HfLocalizeError
 
 if TYPE_CHECKING:
     from hf_localize.api.batch import Download, Sync
+    from hf_localize.format.listfile import RepositoryRef
     from hf_localize.format.refs import DatasetRef
     from hf_localize.format.repository import RepoType
 
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     "--from-file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Read datasets from a file with lines of ID [CONFIG [REVISION]] and # comments; - is stdin.",
+    help="Read from a file with lines of ID [CONFIG [REVISION]], or ID [REVISION] --repo-type TYPE, and "
+    "# comments; - is stdin.",
 )
 @click.option(
     "--locked",
@@ -82,7 +83,7 @@ def download(
     all_configs: bool,
     from_file: str | None,
     locked: str | None,
-    repo_type: str,
+    repo_type: RepoType,
     files_only: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -101,11 +102,10 @@ def download(
     """
     if repo_type != "dataset" or files_only or include or exclude:
         others = [options.pop(name) for name in ("trust_remote_code", "update", "verification_mode")]
-        others += [config_names, all_configs, from_file, locked, dry_run]
+        others += [config_names, all_configs, from_file, locked]
         if any(others) or options.pop("keep_files") is not None:
             raise click.UsageError("Files as they are have no configs; only --revision chooses among them.")
-        chosen = {"repo_type": repo_type, "include": include, "exclude": exclude}
-        _download_files(dataset_ids, as_json, **chosen, **options)
+        _download_files(dataset_ids, repo_type, dry_run, as_json, include=include, exclude=exclude, **options)
         return
     if all_configs and config_names:
         raise click.UsageError("--all-configs and --name exclude each other.")
@@ -123,13 +123,15 @@ def download(
         revision = options.pop("revision")
         if dataset_ids or config_names or all_configs or revision:
             raise click.UsageError("A list names configs and revisions itself.")
-        from hf_localize.api.batch import download_refs
+        from hf_localize.api.batch import download_refs, download_repositories
 
-        refs = _listed(from_file)
+        refs, repositories = _listed(from_file)
         if dry_run:
-            _show_planned(dict.fromkeys(refs), as_json, **options)
+            _show_planned(dict.fromkeys(refs), as_json, repositories, **options)
         else:
-            show_results(download_refs(refs, **options), as_json)
+            done = download_refs(refs, **options)
+            how = {name: options[name] for name in ("make_public", "skip_s3_upload", "share_restricted")}
+            show_results([*done, *download_repositories(repositories, **how)], as_json)
     elif not dataset_ids:
         raise click.UsageError("say what: DATASET_ID..., --from-file FILE, --locked FILE, or --update")
     elif dry_run:
@@ -147,39 +149,47 @@ def download(
         _download_one(dataset_ids[0], config_names[0] if config_names else None, as_json, **options)
 
 
-def _download_files(repo_ids: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def _download_files(
+    repo_ids: tuple[str, ...],
+    repo_type: RepoType,
+    dry_run: bool,
+    as_json: bool,
+    *,
+    revision: str | None,
+    **options: Any,
+) -> None:
     if not repo_ids:
         raise click.UsageError("say what: DATASET_ID...")
-    from hf_localize.api.batch import Download, failed
-    from hf_localize.api.repositories import download_repository
-    from hf_localize.format.refs import DatasetRef
+    from hf_localize.api.batch import download_repositories
+    from hf_localize.api.plan import planned_repositories
+    from hf_localize.format.listfile import RepositoryRef
+    from hf_localize.format.repository import Repository
 
-    results = []
-    for repo_id in repo_ids:
-        ref = DatasetRef(repo_id, None, options["revision"])
-        try:
-            path = download_repository(repo_id, **options).message_or_path
-            results.append(Download(*ref.parts, path=path))
-        except (HfLocalizeError, OSError) as exc:
-            results.append(failed(Download, ref, exc))
-    show_results(results, as_json)
+    refs = [RepositoryRef(Repository(repo_type, repo_id), revision) for repo_id in repo_ids]
+    if dry_run:
+        patterns = {name: options[name] for name in ("include", "exclude")}
+        show_plan(planned_repositories(refs, **patterns), as_json)
+    else:
+        show_results(download_repositories(refs, **options), as_json)
 
 
 def _show_planned(
     needed: Mapping[DatasetRef, Download | None],
     as_json: bool,
+    repositories: Sequence[RepositoryRef] = (),
     *,
     trust_remote_code: bool,
     update: bool,
     keep_files: bool | None,
     **_: Any,
 ) -> None:
-    from hf_localize.api.plan import Planned, planned_downloads
+    from hf_localize.api.plan import Planned, planned_downloads, planned_repositories
 
     how: dict[str, Any] = {"trust_remote_code": trust_remote_code, "update": update, "keep_files": keep_files}
     unknown = [(ref, known) for ref, known in needed.items() if known is not None]
-    failed = [Planned(*ref.parts, error=known.error, error_kind=known.error_kind) for ref, known in unknown]
-    show_plan([*failed, *planned_downloads([r for r in needed if needed[r] is None], **how)], as_json)
+    plan = [Planned(*ref.parts, error=known.error, error_kind=known.error_kind) for ref, known in unknown]
+    plan += planned_downloads([r for r in needed if needed[r] is None], **how)
+    show_plan([*plan, *planned_repositories(repositories)], as_json)
 
 
 def _refuse_with_locked(others: Any, **options: Any) -> None:
@@ -190,15 +200,17 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
         )
 
 
-def _listed(from_file: str | None) -> list[DatasetRef]:
-    """Return what a list names; None: all of the store that is outdated."""
+def _listed(from_file: str | None) -> tuple[list[DatasetRef], list[RepositoryRef]]:
+    """Return what a list names; None: all datasets of the store that are outdated."""
     if from_file is None:
         from hf_localize.api.compare import list_outdated
 
-        return [item.ref for item in list_outdated() if item.state == "outdated"]
-    from hf_localize.format.listfile import parse_list, read_list
+        return [item.ref for item in list_outdated() if item.state == "outdated"], []
+    from hf_localize.format.listfile import RepositoryRef, parse_list, read_list
 
-    return parse_list(sys.stdin, "stdin") if from_file == "-" else read_list(Path(from_file))
+    listed = parse_list(sys.stdin, "stdin") if from_file == "-" else read_list(Path(from_file))
+    repositories = [ref for ref in listed if isinstance(ref, RepositoryRef)]
+    return [ref for ref in listed if not isinstance(ref, RepositoryRef)], repositories
 
 
 def _download_one(dataset_id: str, name: str | None, as_json: bool, **options: Any) -> None:

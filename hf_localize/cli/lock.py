@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from hf_localize.cli.options import (
     ANY_DATASET_IDS,
     CONFIG_NAMES,
     EXIT_CODES,
+    RAW_FILES,
     REVISION,
     TRUST_REMOTE_CODE,
     command,
@@ -18,11 +19,15 @@ from hf_localize.cli.options import (
 )
 from hf_localize.cli.output import names, say, show, show_found, show_json
 
+if TYPE_CHECKING:
+    from hf_localize.format.repository import RepoType
+
 
 @command()
 @ANY_DATASET_IDS
 @CONFIG_NAMES
 @REVISION
+@RAW_FILES
 @TRUST_REMOTE_CODE
 @click.option(
     "--from-record",
@@ -35,7 +40,7 @@ from hf_localize.cli.output import names, say, show, show_found, show_json
     "--from-file",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="Read datasets from a file with lines of ID [CONFIG [REVISION]].",
+    help="Read a list, as hg-localize download --from-file takes it.",
 )
 @click.option("--by-commit", is_flag=True, help="Pin the commit on the Hub, if there is one.")
 @click.option(
@@ -61,15 +66,18 @@ def lock(
     from_file: str | None,
     output: str,
     check: bool,
+    repo_type: RepoType,
+    files_only: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write a lock file that pins the exact content of datasets.
+    """Write a lock file that pins the exact content of datasets and repositories.
 
     The file names, for each dataset that was loaded or is given, its id, config, revision, commit and
-    digest. hg-localize download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this
-    content, or fail. With --check, as in CI, nothing is written: a line for each dataset, of FILE or as
-    given, tells whether it is still the same.
+    digest, and for each repository of which files were read, its commit and these files. hg-localize
+    download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this content, or fail.
+    With --check, as in CI, nothing is written: a line for each dataset, of FILE or as given, tells whether
+    it is still the same.
 
     Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
     """
@@ -77,6 +85,7 @@ def lock(
     from hf_localize.format.lockfile import as_json as as_document
     from hf_localize.settings import current
 
+    options["repo_type"] = repo_type if repo_type != "dataset" or files_only else None
     if check:
         if from_record is not None:
             raise click.UsageError("--check compares with what there is now, not with a record")
@@ -95,10 +104,12 @@ def lock(
         return
     made.write(output)
     if as_json:
-        show_json({"path": output, "datasets": [as_document(item) for item in made.datasets]})
+        repositories = [as_document(item) for item in made.repositories]
+        datasets = [as_document(item) for item in made.datasets]
+        show_json({"path": output, "datasets": datasets, "repositories": repositories})
     else:
         show(output)
-        say(f"{len(made.datasets)} datasets are locked")
+        say(f"{len(made.datasets)} datasets and {len(made.repositories)} repositories are locked")
 
 
 def _check(
@@ -111,16 +122,12 @@ def _check(
     *,
     revision: str | None,
     trust_remote_code: bool,
+    repo_type: RepoType | None,
     **_: Any,
 ) -> None:
-    from pathlib import Path
+    from hf_localize.api.lock import check_lock, refs_named
 
-    from hf_localize.api.lock import check_lock
-    from hf_localize.format.listfile import read_list
-    from hf_localize.format.refs import DatasetRef
-
-    refs = [DatasetRef(one, name, revision) for one in dataset_ids for name in config_names or (None,)]
-    refs += read_list(Path(from_file)) if from_file is not None else []
+    refs = refs_named(dataset_ids, config_names or (None,), revision, repo_type, from_file)
     found = check_lock(output, refs, trust_remote_code=trust_remote_code)
     rows = ([*names(asdict(item)), item.state, item.locked, item.now] for item in found)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "LOCKED", "NOW")

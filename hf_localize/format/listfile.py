@@ -1,23 +1,45 @@
-"""Lists of datasets that people write: a line for each, ``id [config [revision]]``."""
+"""Lists of datasets and repositories that people write.
+
+A line is ``id [config [revision]]`` for a dataset, and ``id [revision] --repo-type model`` (``space``,
+``dataset``) for the files of a repository.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from hf_localize.errors import InvalidRefError
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import Repository, RepoType
 
 _MAX_WORDS = 3
+_TYPE = "--repo-type"
 
 
-def read_list(path: Path) -> list[DatasetRef]:
-    """Return the datasets that the file *path* lists, each once.
+@dataclass(frozen=True, slots=True)
+class RepositoryRef:
+    """The files of a repository at a revision; None is ``main``."""
+
+    repository: Repository
+    revision: str | None = None
+
+    @property
+    def line(self) -> str:
+        """Return the line of a list that names it."""
+        words = [self.repository.repo_id, *filter(None, [self.revision])]
+        return shlex.join([*words, _TYPE, self.repository.repo_type])
+
+
+def read_list(path: Path) -> list[DatasetRef | RepositoryRef]:
+    """Return what the file *path* lists, each once.
 
     Raises:
         OSError: it can't be read.
-        InvalidRefError: a line is no dataset; the message has its number.
+        InvalidRefError: a line names nothing; the message has its number.
     """
     try:
         return parse_list(path.read_text(encoding="utf-8").splitlines(), str(path))
@@ -25,19 +47,22 @@ def read_list(path: Path) -> list[DatasetRef]:
         raise InvalidRefError(f"{path} is not UTF-8: {exc}") from exc
 
 
-def parse_list(lines: Iterable[str], where: str) -> list[DatasetRef]:
-    """Return the datasets that *lines* name; *where* names their place in errors.
+def parse_list(lines: Iterable[str], where: str) -> list[DatasetRef | RepositoryRef]:
+    """Return what *lines* name; *where* names their place in errors.
 
     Words are divided by spaces, and may be quoted as for a shell; ``-`` stands for the default, and
     ``#`` begins a comment.
 
     Raises:
-        InvalidRefError: a line is no dataset.
+        InvalidRefError: a line names nothing.
     """
-    found: dict[DatasetRef, None] = {}
+    found: dict[DatasetRef | RepositoryRef, None] = {}
     for number, line in enumerate(lines, 1):
         try:
             words = shlex.split(line, comments=True)
+            if _TYPE in words:
+                found[_repository(words)] = None
+                continue
             if len(words) > _MAX_WORDS:
                 raise ValueError("a line is: id [config [revision]]")
             if words:
@@ -46,3 +71,12 @@ def parse_list(lines: Iterable[str], where: str) -> list[DatasetRef]:
         except ValueError as exc:  # Of shlex, and InvalidRefError.
             raise InvalidRefError(f"{where}, line {number}: {exc}") from exc
     return list(found)
+
+
+def _repository(words: list[str]) -> RepositoryRef:
+    place = words.index(_TYPE)
+    repo_type, rest = words[place + 1 : place + 2], [*words[:place], *words[place + 2 :]]
+    if not repo_type or not 1 <= len(rest) <= 2:
+        raise ValueError(f"a line is: id [revision] {_TYPE} model")
+    revision = None if rest[1:] in ([], ["-"]) else rest[1]
+    return RepositoryRef(Repository(cast("RepoType", repo_type[0]), rest[0]), revision)

@@ -17,6 +17,7 @@ from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.renamed_ids import current_ref
+from hf_localize.format.repository import Repository
 from hf_localize.format.sealed_json import parse_json
 
 FORMAT_VERSION = 1
@@ -58,6 +59,21 @@ class Locked(Identity):
         return self if self.commit is None else replace(self, digest=None)
 
 
+@dataclass(frozen=True, slots=True)
+class LockedRepository:
+    """Files of a repository, as they are at one commit."""
+
+    repository: Repository
+    #: By which the commit is asked for, such as ``main``.
+    revision: str
+    commit: str
+    #: The paths of those that a run has read, sorted; None: all.
+    files: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.revision} (commit {self.commit[:12]}…)"
+
+
 def locked(ref: DatasetRef, manifest: Manifest) -> Locked:
     """Return the content of the entry with *manifest* as *ref*; no digest where it lacks a sha256."""
     own = manifest.identity
@@ -77,6 +93,8 @@ class Lock:
 
     datasets: tuple[Locked, ...]
     where: str = ""
+    #: If there is none, the lock file says nothing of files, and all may be read.
+    repositories: tuple[LockedRepository, ...] = ()
 
     def of(self, ref: DatasetRef) -> Locked:
         """Return what the lock file has for *ref*, or for it by the dataset's present id.
@@ -95,6 +113,24 @@ class Lock:
             "the lock file anew by: hg-localize lock; to load without one, unset HGLOC_LOCK"
         )
 
+    def commit_of(self, repository: Repository, revision: str | None) -> str | None:
+        """Return the commit at which *revision* of *repository* may be read; None: it is not locked.
+
+        Without a *revision*, any commit that is locked.
+        """
+        own = {item.revision: item.commit for item in self.repositories if item.repository == repository}
+        if repository.repo_type == "dataset":  # Original files are those of the repository.
+            for item in self.datasets:
+                if item.ref == item.ref.files and item.commit and item.ref.dataset_id == repository.repo_id:
+                    own.setdefault(item.ref.revision or "main", item.commit)
+        if revision is None:
+            return next(iter(own.values()), None)
+        return revision if revision in own.values() else own.get(revision)
+
+    def has(self, dataset_id: str) -> bool:
+        """Tell whether a config of a dataset is locked."""
+        return any(dataset_id in (item.ref.dataset_id, item.canonical_id) for item in self.datasets)
+
     def as_locked(self, item: Locked) -> str:
         """Return what to say after the name of a dataset of which only *item* is looked for."""
         return f" as {self.where} has it ({item.content})"
@@ -102,6 +138,8 @@ class Lock:
     def to_bytes(self) -> bytes:
         """Return the lock file: JSON, the same for the same content, a line for each field."""
         document = {"format_version": FORMAT_VERSION, "datasets": [as_json(item) for item in self.datasets]}
+        if self.repositories:
+            document["repositories"] = [as_json(item) for item in self.repositories]
         return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -123,7 +161,7 @@ class Lock:
             part.write_bytes(self.to_bytes())
 
 
-def lock_of(items: Iterable[Locked], where: str = "") -> Lock:
+def lock_of(items: Iterable[Locked | LockedRepository], where: str = "") -> Lock:
     """Return a lock of *items*, sorted, each ref once.
 
     Raises:
@@ -131,7 +169,11 @@ def lock_of(items: Iterable[Locked], where: str = "") -> Lock:
         LockError: nothing tells the content of one.
     """
     found: dict[DatasetRef, Locked] = {}
+    repositories: dict[tuple[Repository, str], LockedRepository] = {}
     for item in items:
+        if isinstance(item, LockedRepository):
+            _add(item, repositories)
+            continue
         before = found.setdefault(item.ref, item)
         merged = _merged(before, item)
         if merged is None:
@@ -145,9 +187,26 @@ def lock_of(items: Iterable[Locked], where: str = "") -> Lock:
                 f"tool wrote is written anew by: hg-localize sync-local-to-s3 {item.ref.dataset_id}"
             )
         found[item.ref] = merged
+    by_name = sorted(repositories.values(), key=lambda item: (str(item.repository), item.revision))
     return Lock(
-        tuple(sorted(found.values(), key=lambda item: [part or "" for part in item.ref.parts])), where
+        tuple(sorted(found.values(), key=lambda item: [part or "" for part in item.ref.parts])),
+        where,
+        tuple(by_name),
     )
+
+
+def _add(item: LockedRepository, to: dict[tuple[Repository, str], LockedRepository]) -> None:
+    """Add the files of *item* to those of the same revision."""
+    before = to.setdefault((item.repository, item.revision), item)
+    if before.commit != item.commit:
+        raise ConflictError(
+            f"{item.repository} was read at two commits of {item.revision}: {before.commit}, then "
+            f"{item.commit}. Remove the record and run again"
+        )
+    files = None
+    if before.files is not None and item.files is not None:
+        files = tuple(sorted({*before.files, *item.files}))
+    to[item.repository, item.revision] = replace(item, files=files)
 
 
 def _merged(one: Locked, other: Locked) -> Locked | None:
@@ -191,13 +250,14 @@ def parse_lock(data: bytes, where: str) -> Lock:
                 f"{where} has format version {version!r}; this version of hf_localize reads version "
                 f"{FORMAT_VERSION}. Upgrade hf_localize."
             )
-        return lock_of([from_json(item) for item in document["datasets"]], where)
+        named = [*document["datasets"], *document.get("repositories", ())]
+        return lock_of([from_json(item) for item in named], where)
     except (TypeError, KeyError, AttributeError, InvalidRefError, IntegrityError, ConflictError) as exc:
         raise LockError(f"{where} is not a lock file: {exc}") from exc
 
 
-def read_record(path: Path) -> list[Locked]:
-    """Return what loads have appended to *path*, a file or a folder of such files, each content once.
+def read_record(path: Path) -> list[Locked | LockedRepository]:
+    """Return what a run has appended to *path*, a file or a folder of such files, each content once.
 
     A line that was cut off, as by a machine that went down, is left out.
 
@@ -209,7 +269,7 @@ def read_record(path: Path) -> list[Locked]:
         lines = [line for file in files for line in file.read_bytes().splitlines()]
     except OSError as exc:
         raise LockError(f"the record {path} can't be read: {exc.strerror or exc}") from exc
-    found: dict[Locked, None] = {}
+    found: dict[Locked | LockedRepository, None] = {}
     for line in lines:
         try:
             found[from_json(parse_json(line, str(path)))] = None
@@ -220,13 +280,18 @@ def read_record(path: Path) -> list[Locked]:
     return list(found)
 
 
-def as_json(item: Locked) -> dict[str, Any]:
-    """Return one dataset as the lock file and the record have it."""
+def as_json(item: Locked | LockedRepository) -> dict[str, Any]:
+    """Return one dataset, or the files of a repository, as the lock file and the record have it."""
+    if isinstance(item, LockedRepository):
+        named = {"repo_type": item.repository.repo_type, "repo_id": item.repository.repo_id}
+        return {**named, "revision": item.revision, "commit": item.commit, "files": item.files}
     return {**item.ref.as_dict(), "commit": item.commit, "digest": item.digest, **item.identity_json()}
 
 
-def from_json(value: dict[str, Any]) -> Locked:
-    """Return what a dataset of a lock file, or a line of a record, says."""
+def from_json(value: dict[str, Any]) -> Locked | LockedRepository:
+    """Return what an item of a lock file, or a line of a record, says."""
+    if "repo_type" in value:
+        return _repository(value)
 
     def text(name: str) -> str | None:
         told = value.get(name)
@@ -239,3 +304,14 @@ def from_json(value: dict[str, Any]) -> Locked:
             raise LockError(f"{value['dataset_id']!r:.200} has a {name} that is none: {told!r:.100}")
     ref = DatasetRef(value["dataset_id"], text("config_name"), text("revision"))
     return Locked(ref, **identity_fields(value, text), digest=text("digest"))
+
+
+def _repository(value: dict[str, Any]) -> LockedRepository:
+    revision, commit, files = value["revision"], value["commit"], value["files"]
+    paths = [] if files is None else files
+    if not isinstance(revision, str) or not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise LockError(f"{value['repo_id']!r:.200} has a revision or commit that is none")
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise LockError(f"{value['repo_id']!r:.200} has files that are no paths")
+    repository = Repository(value["repo_type"], value["repo_id"])
+    return LockedRepository(repository, revision, commit, None if files is None else tuple(sorted(paths)))

@@ -32,7 +32,7 @@ from hf_localize.format.repository import Repository
 from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
-from hf_localize.hf.doors.transport import asking_the_hub_itself
+from hf_localize.hf.doors.transport import asking_the_hub_itself, loading
 from hf_localize.hf.errors import as_stock_raises
 from hf_localize.hf.hub import (
     HubEntry,
@@ -334,7 +334,7 @@ def open_original_files(
         return stock_cached(ref, arguments) if ref.revision is None else None
 
     session = current_session()
-    if not force and session.lock is None and _holds_files(ref, session):
+    if not force and _holds_files(ref, session):
         return _recorded(call_stock(), ref, session)  # It reads them through the doors.
     try:
         entry = session.resolver(locked=True).localize(ref.files, skip_local=force)
@@ -356,11 +356,16 @@ def open_original_files(
 
 
 def _holds_files(ref: DatasetRef, session: Session) -> bool:
-    """Tell whether the repository of *ref* is held as the files it is."""
+    """Tell whether the files of the repository of *ref* are held; under a lock file, those that it has."""
     for name in filter(None, (ref, current_ref(ref))):
         with contextlib.suppress(InvalidRefError, UnreachableError):
-            refs = session.repositories.refs(Repository("dataset", name.dataset_id), ref.revision)
-            if refs is not None and refs.resolve(ref.revision) in refs.commits:
+            repository, revision = Repository("dataset", name.dataset_id), ref.revision
+            if session.lock is not None:
+                revision = session.lock.commit_of(repository, revision or "main")
+                if revision is None:
+                    continue
+            refs = session.repositories.refs(repository, revision)
+            if refs is not None and refs.resolve(revision) in refs.commits:
                 return True
     return False
 
@@ -435,7 +440,7 @@ def only_stock(
 
 
 @contextlib.contextmanager
-def load_of(split: Any) -> Iterator[None]:
+def load_of(dataset_id: str, split: Any) -> Iterator[None]:
     """Have the builders that are opened meanwhile bring only what *split* needs (None: all).
 
     What the Hub answers, and stock prepares meanwhile, is captured into the local store. That
@@ -444,7 +449,7 @@ def load_of(split: Any) -> Iterator[None]:
     hits: list[HubEntry] = []
     token = _hits.set(hits)
     token_of_wanted = _needed.set(None if split is None else NeededSplit(split))
-    with bars.shown():
+    with bars.shown(), loading(dataset_id):
         try:
             yield
         finally:

@@ -9,19 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hf_localize.errors import HfLocalizeError, LockError, bookkeeping
-from hf_localize.format.lockfile import Locked, as_json, from_json
-from hf_localize.format.refs import DatasetRef
+from hf_localize.format.lockfile import Locked, LockedRepository, as_json, from_json
 from hf_localize.format.sealed_json import parse_json
 
 _MAX_LINE_BYTES = 64 << 10
 #: Shells and make expand these even between quotes, and a record's place may be somebody else's choice.
 _ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "$`!@#"}
 #: What this process, or the one from which it was forked, has written already.
-_written: set[tuple[Path, Locked]] = set()
+_written: set[tuple[Path, Locked | LockedRepository]] = set()
 
 
-def record(path: Path | None, ref: DatasetRef, tell: Callable[[], Locked], source: str) -> None:
-    """Append what *tell* says was loaded as *ref* to *path*, once for each process; None: to nothing.
+def record(
+    path: Path | None, ref: object, tell: Callable[[], Locked | LockedRepository], source: str
+) -> None:
+    """Append what *tell* says was read as *ref* to *path*, once for each process; None: to nothing.
 
     A line is one write at the end of the file, so many processes may share it. Where that does not
     hold, as on NFS, *path* may be a folder: each process has a file of its own there then.

@@ -258,7 +258,7 @@ def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return _ask_stock(stock, args, kwargs)
     from hf_localize.hf.load import load_of
 
-    with load_of(call.get("split")):
+    with load_of(call["path"], call.get("split")):
         return _ask_stock(stock, args, kwargs)
 
 

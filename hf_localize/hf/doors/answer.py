@@ -93,6 +93,47 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for: a revision of a repository, and the path of a file."""
+
+    repository: Repository
+    #: None: it asks for the list of revisions.
+    revision: str | None
+    #: None: it asks for something else than a file.
+    path: str | None
+
+
+def asked_for(request: Request) -> Asked | None:
+    """Return what *request* asks for; None: it is not a read of a repository."""
+    found, reply = _route(request)
+    if found is None or reply is None:
+        return None
+    parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
+    repository = next(iter(_repositories(parts)), None)
+    if repository is None:
+        return None
+    revision = None if reply in (_list_refs, _commits) else parts.get("rev") or "main"
+    return Asked(repository, revision, parts["path"] if reply is _file else None)
+
+
+def at_commit(request: Request, commit: str) -> Request:
+    """Return *request*, which asks for a revision, as one that asks for *commit*."""
+    found, _ = _route(request)
+    if found is None or "rev" not in found.re.groupindex:
+        return replace(request, path=f"{request.path}/revision/{commit}")
+    start, stop = found.span("rev")
+    return replace(request, path=f"{request.path[:start]}{commit}{request.path[stop:]}")
+
+
+def _route(request: Request) -> tuple[re.Match[str] | None, Callable[[_Call], Reply | None] | None]:
+    method = "GET" if request.method == "HEAD" else request.method
+    for own, pattern, reply in _ROUTES:
+        if own == method and (found := pattern.fullmatch(request.path)):
+            return found, reply
+    return None, None
+
+
 def _repositories(parts: Mapping[str, str]) -> Iterable[Repository]:
     repo_type, repo_id = _TYPES[parts.get("types") or "models"], parts["id"]
     present = current_id(repo_id) if repo_type == "dataset" else None
@@ -389,7 +430,12 @@ def _error(status: int, code: str | None, message: str, snapshot: Snapshot | Non
 
 def not_held(request: Request) -> Reply:
     """Return the error for what is not held, for a client that can't be sent on to the Hub."""
-    reply = _error(404, "RepoNotFound", f"{unquote(request.path)} is not held here")
+    return refused(request, "RepoNotFound", f"{unquote(request.path)} is not held here")
+
+
+def refused(request: Request, code: str, message: str) -> Reply:
+    """Return the error that huggingface_hub knows by *code*."""
+    reply = _error(404, code, message)
     return _without_body_for_head(request, reply) or reply
 
 

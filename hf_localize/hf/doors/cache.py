@@ -20,6 +20,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
+from hf_localize.sources.session import current_session
 from hf_localize.store.linking import links_are_free
 
 _log = logging.getLogger(__name__)
@@ -72,8 +73,10 @@ def _bring_together(call: Mapping[str, Any]) -> None:
     if call.get("dry_run") or f"{endpoint}/" not in endpoints():
         return
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
-    refs = places.refs(repository)
-    commit = None if refs is None else refs.resolve(call.get("revision"))
+    refs, revision = places.refs(repository), call.get("revision") or "main"
+    if (lock := current_session().lock) is not None:
+        revision = lock.commit_of(repository, revision) or revision
+    commit = None if refs is None else refs.resolve(revision)
     found = None if commit is None else places.snapshot(repository, commit)
     if found is None:
         return

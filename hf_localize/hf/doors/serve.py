@@ -44,7 +44,8 @@ def _reply(request: Request) -> Reply:
         return _refused(request, 405, "hg-localize serve is read-only")
     places = transport.places()
     try:
-        reply = answer(request, places)
+        own = transport.by_lock(request)
+        reply = own if isinstance(own, Reply) else answer(own, places)
     except HfLocalizeError as exc:
         _log.warning("%s is not answered: %s", request.path, exc)
         return _refused(request, 503, "what may hold it can't be reached")

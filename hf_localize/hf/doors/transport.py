@@ -7,6 +7,7 @@ which no client retries, and at which huggingface_hub looks into its own cache. 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime as dt
 import email.message
@@ -18,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.response
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
@@ -28,10 +29,13 @@ from huggingface_hub import constants
 from huggingface_hub.utils import OfflineModeIsEnabled
 
 from hf_localize.errors import HfLocalizeError
-from hf_localize.format.repository import Repository, RepositoryRefs
+from hf_localize.format.lockfile import LockedRepository
+from hf_localize.format.renamed_ids import current_id
+from hf_localize.format.repository import Repository, RepositoryRefs, is_commit_sha
 from hf_localize.hf.doors import endpoints
-from hf_localize.hf.doors.answer import Part, Reply, Request, answer
-from hf_localize.settings import Settings, current
+from hf_localize.hf.doors.answer import Part, Reply, Request, answer, asked_for, at_commit, refused
+from hf_localize.hf.recording import record
+from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.session import current_session
 
 if TYPE_CHECKING:
@@ -171,9 +175,61 @@ def forget() -> None:
     _hub.failing_since, _hub.down_until = None, 0.0
 
 
+def by_lock(request: Request) -> Request | Reply:
+    """Return *request* at the commit that the lock file in force has; a refusal where it has none."""
+    lock, asked = current_session().lock, asked_for(request)
+    if lock is None or asked is None:
+        return request
+    repository = asked.repository
+    commit = lock.commit_of(repository, asked.revision)
+    if commit is not None:
+        return request if asked.revision in (None, commit) else at_commit(request, commit)
+    # A load that makes requests keeps to the lock file itself.
+    if not lock.repositories or (repository.repo_type == "dataset" and lock.has(repository.repo_id)):
+        return request
+    if lock.commit_of(repository, None) is not None:
+        text = f"{asked.revision} of {repository} is not in the lock file {lock.where}"
+        return refused(request, "RevisionNotFound", text)
+    return refused(request, "RepoNotFound", f"{repository} is not in the lock file {lock.where}")
+
+
+#: The datasets that are being loaded in this process: the loads are recorded themselves.
+_loading: collections.Counter[str] = collections.Counter()
+
+
+@contextlib.contextmanager
+def loading(dataset_id: str) -> Iterator[None]:
+    """Record no file of that dataset meanwhile, in any thread."""
+    names = {dataset_id, current_id(dataset_id) or dataset_id}
+    _loading.update(names)
+    try:
+        yield
+    finally:
+        _loading.subtract(names)
+
+
+def _record(request: Request, response: Any, status: int, headers: Mapping[str, str], source: str) -> None:
+    """Record what was read, if anything was and reads are recorded."""
+    path, asked = current().record, None
+    if path is not None and status < 400:
+        asked = asked_for(request)
+    if asked is None or asked.revision is None:
+        return
+    if asked.repository.repo_type == "dataset" and _loading[asked.repository.repo_id] > 0:
+        return
+    commit = headers.get("X-Repo-Commit")
+    if commit is None and asked.path is None:
+        with contextlib.suppress(Exception):  # A list, or a body that is not read yet.
+            commit = response.json()["sha"]
+    if commit is not None and is_commit_sha(commit):
+        files = () if asked.path is None else (asked.path,)
+        locked = LockedRepository(asked.repository, asked.revision, commit, files)
+        record(path, asked.repository, lambda: locked, source)
+
+
 def _exchange(
     request: Request | None,
-    ask_hub: Callable[[], Any],
+    ask_hub: Callable[[str | None], Any],
     respond: Callable[[Reply], Any],
     failures: tuple[type[Exception], ...],
     offline: type[Exception] = OfflineModeIsEnabled,
@@ -181,22 +237,28 @@ def _exchange(
     """Return the response to *request*: ours, by *respond*, or the Hub's, by *ask_hub*.
 
     Args:
+        ask_hub: sends the request; to another URL, if it is called with one.
         failures: what *ask_hub* raises where the Hub can't be reached; timeouts are among them.
         offline: what to raise in place of them.
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
-        return ask_hub()
+        return ask_hub(None)
+    asked, own = request, by_lock(request)
+    if isinstance(own, Reply):
+        return respond(own)
+    request = own
     asks_hub = current_session().hub_enabled() and not constants.HF_HUB_OFFLINE and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
     reply = held(request, is_last=not asks_hub)
     if reply is not None:
+        _record(asked, reply, reply.status, reply.headers, "held")
         return respond(reply)
     why = "it is not held here, and the Hub is not asked"
     cause: Exception | None = None
     if asks_hub:
-        begun = time.monotonic()
+        begun, query = time.monotonic(), f"?{request.query}" if request.query else ""
         try:
-            response = ask_hub()
+            response = ask_hub(None if request is asked else f"{request.endpoint}{request.path}{query}")
         except failures as exc:
             if not _hub.failed(begun, is_refused="Read" not in type(exc).__name__):
                 raise
@@ -204,12 +266,15 @@ def _exchange(
         else:
             if getattr(response, "status_code", 200) < 500:
                 _hub.failing_since = None
+                status = getattr(response, "status_code", 200)
+                _record(asked, response, status, response.headers, SOURCE_NAMES["hub"])
                 return response
             if not _hub.failed(begun, is_refused=False):
                 return response
             why = f"it is not held here, and the Hub answers {response.status_code}"
         reply = held(request, is_last=True)
         if reply is not None:
+            _record(asked, reply, reply.status, reply.headers, "held")
             return respond(reply)
     raise offline(f"Cannot reach {request.endpoint}{request.path}: {why}.") from cause
 
@@ -223,8 +288,10 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
     if asked is not None and request.method == "POST" and is_read(asked):
         asked = replace(asked, body=request.read())
 
-    def ask_hub() -> Any:
+    def ask_hub(url: str | None) -> Any:
         limit = _hub.seconds_left()
+        if url is not None:
+            request.url = library.URL(url)
         if asked is not None and is_read(asked):
             limits = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
             request.extensions["timeout"] = {
@@ -261,8 +328,10 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
         str(request.method), str(request.url), request.headers, body if isinstance(body, bytes) else b""
     )
 
-    def ask_hub() -> Any:
+    def ask_hub(url: str | None) -> Any:
         limit = _hub.seconds_left()
+        if url is not None:
+            request.url = url
         if asked is not None and is_read(asked):
             given = kwargs.get("timeout")
             pair = given if isinstance(given, tuple) else (given, given)
@@ -293,9 +362,9 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
     failures = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
     kept = (requests.exceptions.ProxyError, requests.exceptions.SSLError)
 
-    def ask() -> Any:
+    def ask(url: str | None) -> Any:
         try:
-            return ask_hub()
+            return ask_hub(url)
         except kept as exc:  # A matter of the client's configuration: it is told as it is.
             raise _KeptError(exc) from None
 
@@ -350,8 +419,13 @@ def _open_urllib(
         response.msg = reason  # type: ignore[attr-defined]  # As HTTPHandler does.
         return response
 
-    def ask_hub() -> Any:
+    def ask_hub(url: str | None) -> Any:
+        nonlocal request
         limit = _hub.seconds_left()
+        if url is not None and isinstance(request, str):
+            request = url
+        elif url is not None:
+            request.full_url = url
         seconds = min(timeout, limit) if isinstance(timeout, (int, float)) else limit
         try:
             return stock(opener, request, data, seconds)

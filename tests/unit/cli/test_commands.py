@@ -47,7 +47,7 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run"}
     assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
     assert options["outdated"] == ref | {"--all", "-a", "--s3"}
-    assert options["lock"] == (ref - {"dataset_id"}) | trust | {
+    assert options["lock"] == (ref - {"dataset_id"}) | trust | files | {
         *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o", "--check")
     }
     assert options["doctor"] == set()

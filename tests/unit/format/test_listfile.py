@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hf_localize.errors import InvalidRefError
-from hf_localize.format.listfile import parse_list
+from hf_localize.format.listfile import RepositoryRef, parse_list
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import Repository
 from tests.commands.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
 
 
@@ -15,3 +16,12 @@ def test_a_line_that_is_no_dataset_is_named_by_its_number() -> None:
     for line in ("a b c d", "a//b", "a 'b"):
         with pytest.raises(InvalidRefError, match="f, line 2"):
             parse_list(["a", line], "f")
+
+
+def test_a_line_can_name_the_files_of_a_repository() -> None:
+    bert = RepositoryRef(Repository("model", "team/bert"), "v1")
+    lines = ["team/bert v1 --repo-type model", "--repo-type space evaluate-metric/x", bert.line]
+    assert parse_list(lines, "f") == [bert, RepositoryRef(Repository("space", "evaluate-metric/x"))]
+    for line in ("a --repo-type", "a --repo-type tree", "a b c --repo-type model", "--repo-type model"):
+        with pytest.raises(InvalidRefError, match="f, line 1"):
+            parse_list([line], "f")
