@@ -112,7 +112,8 @@ def download_from_hub(
         with staging_folder(local.store, key) as folder:
             files, missing = _missing(local, found, files)  # Another process may have had the lock before.
             require_room(folder, sum(file.size_bytes for file in missing))
-            with task("Downloading", found.repository, None), flushing(folder):
+            shown = task("Downloading", found.repository, None) if missing else contextlib.nullcontext()
+            with shown, flushing(folder):
                 came = run_all(lambda file: _bring(found, file, folder), missing, workers=_WORKERS)
             for path, file in came:
                 hashed[file.path] = file.sha256

@@ -64,8 +64,10 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def _is_below_empty(field: str, document: Any) -> bool:
-    """Tell whether *field* is of the items of an array that has none."""
+    """Tell whether *field* is of the items of an array that has none, or of an object that is null."""
     array = document
     for name in field.split("[]")[0].split("."):
+        if array is None:
+            return True
         array = array[name] if name else array
     return "[]" in field and array == []

@@ -75,7 +75,7 @@ def test_everything_that_moves_is_a_task_that_comes_to_its_end(
 ) -> None:
     desk.publisher().open_public_places()
     with progress.watched_by(recorder):
-        hf_localize.download_dataset("openai/gsm8k", "main", make_public=True)
+        hf_localize.download_dataset("openai/gsm8k", "main", make_public=True, keep_files=False)
         name = "openai/gsm8k [main]"
         verbs = ["Capturing", "Hashing", "Uploading", "Sending ZIP of", "Packing"]
         assert recorder.seen() == [f"{verb} {name}" for verb in verbs]

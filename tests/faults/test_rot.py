@@ -47,7 +47,7 @@ def commit(hub: LoopbackHub, desk: Desk) -> str:
     files["data/test-00000-of-00001.parquet"] = parquet([1000, 1001])
     hub.add(make_repository(desk.folder / "repositories", NAME, "main", files))
     desk.publisher().open_public_places()
-    hf_localize.download_dataset(NAME, make_public=True)
+    hf_localize.download_dataset(NAME, make_public=True, keep_files=False)
     hub.stop()
     found = current_session().store.find(DatasetRef(NAME))
     assert found is not None

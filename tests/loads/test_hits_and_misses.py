@@ -247,8 +247,11 @@ def test_calls_that_ask_for_something_else_go_to_stock(stored: Desk, tmp_path: P
     assert stored.s3.requests == ()
 
 
-def test_data_files_with_the_hub_away_says_why_the_entry_did_not_answer(stored: Desk) -> None:
-    stored.set(HGLOC_SOURCES="local,s3")
+def test_data_files_with_the_hub_away_says_why_the_entry_did_not_answer(hub: LoopbackHub, desk: Desk) -> None:
+    desk.publisher().set(HGLOC_SOURCES="local,s3,hub")
+    hf_localize.download_dataset(GSM8K, "socratic", keep_files=False)
+    hub.stop()
+    desk.set(HGLOC_SOURCES="local,s3")
     with (
         hf_localize.installed(),
         pytest.raises(ConnectionError, match="data_files of openai/gsm8k can't be answered"),

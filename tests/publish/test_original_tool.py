@@ -508,7 +508,8 @@ def test_the_card_of_the_original_tool_is_the_card(desk: Desk) -> None:
     from hf_localize.catalog.gathering import BucketShelf
     from hf_localize.sources.session import current_session
 
-    shelf = BucketShelf(current_session().bucket, 4)
+    session = current_session()
+    shelf = BucketShelf(session.bucket, session.public_files, 4)
     assert {ref.dataset_id for ref in shelf.refs()} == {"org/old", "org/own", "org/registered"}
     assert all("The card" in str(shelf.read(ref, 0).card) for ref in shelf.refs())
 
