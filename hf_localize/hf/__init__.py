@@ -9,7 +9,8 @@ breaks it.
     ``LocalizedDataset`` is a subclass of ``ArrowBasedBuilder``. It overrides ``_download_and_prepare``,
     which links shards into the cache directory, and ``as_streaming_dataset``. Splits, slices, fingerprints
     and the caches of ``map`` are stock's own code. The class is alone in its module, because stock patches
-    ``open`` in the module of a builder that streams.
+    ``open`` in the module of a builder that streams. Before 4.0 it is kept from that, since it locks a file
+    beside the package of the builder, where a user may not write.
 ``reader``
     A subclass of ``ArrowReader`` opens shards in threads, and one of ``ConcatenationTable`` joins them
     once. Stock needs seconds for thousands of shards.

@@ -5,6 +5,7 @@ Written against 2.20 to 5.2; what differs between them is marked.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -377,3 +378,16 @@ def _prepared_info(cache_dir: str) -> str:
 
 def _is_local(filesystem: Any) -> bool:
     return not datasets.filesystems.is_remote_filesystem(filesystem)
+
+
+_extend = datasets.builder.extend_dataset_builder_for_streaming
+
+
+@functools.wraps(_extend)
+def _extend_others(builder: datasets.DatasetBuilder) -> None:
+    if not isinstance(builder, LocalizedDataset):
+        _extend(builder)
+
+
+if hasattr(datasets.streaming, "lock_importable_file"):  # datasets < 4: it locks a file beside our package.
+    datasets.builder.extend_dataset_builder_for_streaming = _extend_others

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -47,6 +49,19 @@ def published(hub: LoopbackHub, desk: Desk) -> Desk:
     for dataset_id, config, revision in PUBLISHED:
         hf_localize.download_dataset(dataset_id, config, revision, make_public=True)
     return desk
+
+
+def test_a_load_writes_nothing_beside_the_package(desk: Desk) -> None:
+    """A user may have no right to write there. `datasets` before 4.0 locks a file beside a builder's package."""
+    lock = Path(hf_localize.__file__).parent.with_suffix(".lock")
+    lock.unlink(missing_ok=True)
+    desk.outsider()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"a": [1]}), "org/x", skip_s3_upload=True)
+    with hf_localize.installed():
+        builder = pickle.loads(pickle.dumps(datasets.load_dataset_builder("org/x")))
+        assert [row["a"] for row in builder.as_streaming_dataset(split="train")] == [1]
+        assert datasets.load_dataset("org/x", split="train")["a"][:] == [1]
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize("place", ["local", "private", "public"])
