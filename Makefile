@@ -59,8 +59,9 @@ test: ## All checks and tests, and the loads as stock's on another release of da
 	$(BIN)/python -m compileall -q hf_localize tests
 	$(MAKE) -j2 test-older test-newest
 
+# What differs most between releases; `make test-versions` makes all calls of the fidelity suite on each of them.
 test-older:
-	.venv-datasets-$(OLDER)/bin/python -m pytest tests/loads/fidelity tests/loads/test_same_as_stock.py tests/unit/shim tests/unit/hf
+	.venv-datasets-$(OLDER)/bin/python -m pytest tests/loads/test_same_as_stock.py tests/unit/shim tests/unit/hf
 
 test-newest:
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/loads/matrix

@@ -236,7 +236,7 @@ CASES: list[tuple[str, tuple[Kind, ...], int]] = (
 )
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "kinds", "part"), CASES)
 def test_a_kill_at_any_step_tears_nothing_and_is_recovered_from(
     name: str,

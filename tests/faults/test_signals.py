@@ -52,7 +52,7 @@ def until_under_way(desk: Desk, rule: Rule, process: subprocess.Popen[str]) -> N
     time.sleep(0.1)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("way", WAYS)
@@ -86,7 +86,7 @@ def test_a_signal_during_a_transfer_ends_the_command_at_once_with_a_message(
     assert again.returncode == 0, again.stderr
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ["fetch from the bucket", "register in place of other content"])
 def test_a_signal_at_any_step_tears_nothing(

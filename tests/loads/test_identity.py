@@ -60,7 +60,7 @@ def test_refs_that_share_a_record_key_are_two_public_records(desk: Desk) -> None
     assert (texts("a---b", "c"), texts("a", "b---c")) == (["one"], ["two"])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("config", "revision"),
     [(None, "feat#1"), (None, "refs/convert/parquet"), ("a b+c%20ü", None), ("a b+c", "v1?x")],

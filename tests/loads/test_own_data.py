@@ -102,7 +102,7 @@ FILES = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("how", ["registered", "registered again", "sent by hand"])
 def test_each_file_of_a_folder_is_a_shard(kind: str, how: str, desk: Desk, tmp_path: Path) -> None:

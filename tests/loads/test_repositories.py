@@ -68,7 +68,7 @@ def _content(snapshot: Snapshot) -> dict[str, bytes]:
     return {path: local.read_bytes() for path, local in paths.items()}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("repo_type", list(KEYS))
 def test_a_repository_is_used_without_the_hub(hosted: LoopbackHub, desk: Desk, repo_type: RepoType) -> None:
     expected = {**FILES, "type.txt": repo_type.encode()}
@@ -426,7 +426,7 @@ def test_files_of_removed_snapshots_go_after_a_day_unless_others_name_them(
     assert len(_content(_found("model", "old")[1])) == len(FILES) + 1
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("who", ["publisher", "teammate", "outsider"])
 def test_huggingface_hub_reads_what_is_stored_with_the_hub_down(
     hosted: LoopbackHub, desk: Desk, who: str, tmp_path: Path

@@ -89,7 +89,7 @@ def work(arguments: dict[str, str]) -> None:
                 continue
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("origin", ["ours", "aws", "profile", "arguments"])
 def test_an_endpoint_that_a_dotenv_names_gets_no_credential_from_elsewhere(
     origin: str,

@@ -154,7 +154,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_secret_is_in_what_an_error_says(fault: str, canaries: Desk) -> None:
     desk = canaries

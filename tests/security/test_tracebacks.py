@@ -95,7 +95,7 @@ AT_THE_WIRE = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.skipif("HGLOC_TEST_S3" in os.environ, reason="the canaries are keys that only moto takes")
 @pytest.mark.parametrize("fault", AT_THE_WIRE)
 def test_no_local_variable_in_a_traceback_of_a_refused_request_holds_a_secret(
@@ -138,7 +138,7 @@ ENDPOINTS = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_no_local_variable_in_a_traceback_of_a_wrong_endpoint_holds_a_secret(
     endpoint: str, registered: Desk, monkeypatch: pytest.MonkeyPatch
