@@ -17,8 +17,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from hf_localize import settings
-from hf_localize.api.datasets import Result, download_dataset, sync_local_dataset_to_s3
+from hf_localize.api.datasets import download_dataset, sync_local_dataset_to_s3
 from hf_localize.api.repositories import download_repository, keep_files
+from hf_localize.api.results import Result
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import configs_listed, ref_of
+from hf_localize.api.results import Result, ids_of, terms_on_hub
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -18,10 +19,10 @@ from hf_localize.errors import (
     PreparationError,
     UnreachableError,
 )
-from hf_localize.format.manifest import Manifest, Terms
+from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.http.retry import one_load
-from hf_localize.settings import SOURCE_NAMES, Settings
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
     import datasets
 
 _log = logging.getLogger(__name__)
-
-
-class Result(NamedTuple):
-    """What a command did: unpacks as ``success, message_or_path``.
-
-    ``success`` is always True: what could not be done raises an error that says why.
-    """
-
-    success: bool
-    message_or_path: str
 
 
 def download_dataset(
@@ -348,11 +339,6 @@ class _How:
     share_restricted: tuple[str, ...]
 
 
-def ids_of(named: str | Collection[str]) -> tuple[str, ...]:
-    """Return the ids that an argument names: one, or several."""
-    return (named,) if isinstance(named, str) else tuple(named)
-
-
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
@@ -364,19 +350,6 @@ def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _
             exc.path = str(entry.folder)
             exc.comes_after(f"the dataset is in the local store at {exc.path}; publishing it failed")
             raise
-
-
-def terms_on_hub(settings: Settings, repo_type: str = "dataset") -> Callable[[str], Terms | None] | None:
-    """Return what asks the Hub for its terms, which needs huggingface_hub; None: it may not be asked."""
-    if settings.offline or settings.hub_offline:
-        return None
-
-    def ask(dataset_id: str) -> Terms | None:
-        from hf_localize.hf.hub_terms import terms_of
-
-        return terms_of(dataset_id, settings.timeout_seconds, repo_type)
-
-    return ask
 
 
 def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:

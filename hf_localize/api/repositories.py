@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from hf_localize import text
-from hf_localize.api.datasets import Result, ids_of, terms_on_hub
 from hf_localize.api.listing import Described
+from hf_localize.api.results import Result, ids_of, terms_on_hub
 from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
@@ -138,7 +137,7 @@ def keep_files_of(
                     command = f"{download_command(manifest.ref)} --keep-files"
                     _log.info(
                         "the files of %s have %s, and are not kept as they are. To keep them: %s",
-                        *(repository, text.size(size_bytes), command),
+                        *(repository, f"{size_bytes / 1e9:.1f} GB", command),
                     )
                     return
                 snapshot = _from_hub(found, _as_prepared(refs, manifest), None, (), session)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import configs_listed, ref_of, with_configs
-from hf_localize.api.datasets import PlainHub, Result
+from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import remove_files_of
+from hf_localize.api.results import Result
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import StoredEntry
