@@ -25,6 +25,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "download": "datasets",
         "register": "datasets",
         "sync-local-to-s3": "datasets",
+        "scan": "scan",
         "export": "archive",
         "import": "archive",
     },

@@ -27,11 +27,21 @@ class RepositoryRef:
     repository: Repository
     revision: str | None = None
 
-    @property
-    def line(self) -> str:
-        """Return the line of a list that names it."""
-        words = [self.repository.repo_id, *filter(None, [self.revision])]
-        return shlex.join([*words, _TYPE, self.repository.repo_type])
+    def as_dict(self) -> dict[str, str | None]:
+        """Return its parts by name, as those of a dataset, and the type."""
+        repo_type, repo_id = self.repository.repo_type, self.repository.repo_id
+        return {"repo_type": repo_type, "dataset_id": repo_id, "config_name": None, "revision": self.revision}
+
+
+def line_of(ref: DatasetRef | RepositoryRef) -> str:
+    """Return the line of a list that names *ref*."""
+    if isinstance(ref, RepositoryRef):
+        words = [ref.repository.repo_id, *filter(None, [ref.revision])]
+        return shlex.join([*words, _TYPE, ref.repository.repo_type])
+    words = [part or "-" for part in ref.parts]
+    while words[-1] == "-":
+        words.pop()
+    return shlex.join(words)
 
 
 def read_list(path: Path) -> list[DatasetRef | RepositoryRef]:
