@@ -110,9 +110,9 @@ test-faults: .venv/.ready ## Everything that breaks things for real: each kill p
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/security
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) -m sampled tests/loads tests/publish tests/commands
 
-test-browser: .venv/.ready ## The catalog in a browser, and its pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
+test-browser: .venv/.ready docs ## The catalog and the documentation in a browser, and pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
-	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/commands/catalog
+	HGLOC_TEST_BROWSER=1 $(BIN)/python -m pytest tests/commands/catalog tests/docs/test_site.py
 
 test-s3: .venv/.ready ## The S3 tests on a second, independent server (SeaweedFS), and in buckets that keep versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group second-s3

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from website.links import problems_of
+from website.links import divisible, problems_of
 from website.staging import ROOT, StagingError, navigation, stage
 
 
@@ -32,6 +32,8 @@ def main() -> int:
     built = subprocess.run([zensical, "build", "--clean", "--strict"], cwd=work, check=False)
     if built.returncode:
         return built.returncode
+    for page in (work / "site").rglob("*.html"):
+        page.write_text(divisible(page.read_text(encoding="utf-8")), encoding="utf-8")
     problems = problems_of(work / "site")
     print(*problems, sep="\n", file=sys.stderr)
     if problems:

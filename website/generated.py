@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from typing import Any
@@ -10,10 +11,42 @@ import click
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.cli import main
+from hf_localize.cli import FAMILIES, main
 
 _SECTION = re.compile(r"^(Args|Returns|Yields|Raises):$", flags=re.MULTILINE)
+#: A field of a class, after the comment that describes it.
+_FIELD = re.compile(r"((?:^    #: .*\n)*)^    (\w+): ([^=\n]+?)(?: = .*)?$", flags=re.MULTILINE)
 _ITEM = re.compile(r"^ {4}(\S[^:]*): ", flags=re.MULTILINE)
+#: The public names by what they are for.
+GROUPS = {
+    "Activate": ("install", "installed", "uninstall", "is_installed"),
+    "Bring and load": (
+        *("download_dataset", "download_datasets", "download_repository", "load_local_dataset"),
+        *("register_dataset", "sync_local_dataset_to_s3", "sync_local_datasets_to_s3"),
+        "sync_local_repository_to_s3",
+    ),
+    "Look": (
+        *("list_local_datasets", "list_s3_datasets", "list_public_datasets", "describe_dataset"),
+        *("preview_dataset", "explain_dataset", "diff_datasets", "list_outdated", "diagnose"),
+    ),
+    "Take care": (
+        *("verify_dataset", "repair_dataset", "remove_dataset", "withdraw_dataset", "prune_datasets"),
+        *("lock_datasets", "download_locked"),
+    ),
+    "Catalog": ("write_catalog", "publish_catalog"),
+}
+#: Functions that return dicts, and the command of which `--json` prints the same.
+_JSON = {
+    "list_local_datasets": "list-local",
+    "list_s3_datasets": "list-s3",
+    "list_public_datasets": "list-public",
+    "describe_dataset": "info",
+    "preview_dataset": "preview",
+    "explain_dataset": "explain",
+    "verify_dataset": "verify",
+    "repair_dataset": "repair",
+    "prune_datasets": "prune",
+}
 #: What `hf_localize` has beside functions and classes.
 _VALUES = {
     "DATASETS_STORE_PATH": "The local store, a `Path`. It is looked up each time: a setting may change."
@@ -46,39 +79,138 @@ def with_error_docstrings(text: str) -> str:
 
 
 def command_line_page() -> str:
-    """Return the page of the command line: what ``--help`` says of each command."""
-    context = click.Context(main, info_name="hg-localize", max_content_width=100)
+    """Return the page of the command line: what ``--help`` says of each command, to be read at any width."""
+    context = click.Context(main, info_name="hg-localize")
     parts = [
         "# Command line\n\nWhat `--help` says. Settings: [the variables](settings.md).\n",
         _help(context),
+        "Commands:\n",
+        *(
+            f"- {title}: {', '.join(f'[{name}](#{name})' for name in names)}"
+            for title, names in FAMILIES.items()
+        ),
+        f"\n{_escaped(main.epilog or '')}",
     ]
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None
-        parts += [f"## {name}\n", _help(click.Context(command, parent=context, info_name=name))]
+        parts += [f"\n## {name}\n", _help(click.Context(command, parent=context, info_name=name))]
     return "\n".join(parts)
 
 
 def api_page() -> str:
-    """Return the page of the Python API: every public name, its signature and its docstring."""
+    """Return the page of the Python API: every public name by what it is for, and what functions return.
+
+    Raises:
+        ValueError: a public function has no group here, or there is no function of that name.
+    """
+    functions = {name for name in hf_localize.__all__ if inspect.isfunction(getattr(hf_localize, name))}
+    if differing := functions ^ {name for names in GROUPS.values() for name in names}:
+        raise ValueError(
+            f"GROUPS of website/generated.py and hf_localize.__all__ differ: {sorted(differing)}"
+        )
+    groups = {**GROUPS, "Values and errors": sorted(set(hf_localize.__all__) - functions)}
     parts = [
         "# Python API\n\nThe names of `hf_localize`. Importing it loads neither `datasets` nor `boto3`.\n"
     ]
-    for name in hf_localize.__all__:
-        parts.append(f"## {name}\n")
-        if name in _VALUES:
-            parts.append(f"{_VALUES[name]}\n")
+    for title, names in groups.items():
+        parts.append(f"## {title}\n")
+        for name in names:
+            parts += [f"### {name}\n", _described(name)]
+    parts.append("## What functions return\n")
+    for name, kind in sorted(_returned().items()):
+        if name in hf_localize.__all__:
             continue
-        item = getattr(hf_localize, name)
-        if isinstance(item, type) and issubclass(item, Exception):
-            parts.append(f"{_prose(inspect.getdoc(item) or '')} [All of them](errors.md).\n")
-            continue
-        parts += [f"```python\n{_signature(name, item)}\n```\n", _docstring(inspect.getdoc(item) or "")]
+        parts += [f"### {name}\n", _docstring(inspect.getdoc(kind) or ""), _fields(kind)]
     return "\n".join(parts)
 
 
+def _described(name: str) -> str:
+    if name in _VALUES:
+        return f"{_VALUES[name]}\n"
+    item = getattr(hf_localize, name)
+    if isinstance(item, type):
+        more = " [All of them](errors.md)." if issubclass(item, Exception) else ""
+        return f"{_docstring(inspect.getdoc(item) or '').rstrip()}{more}\n\n{'' if more else _fields(item)}"
+    told = f"```python\n{_signature(name, item)}\n```\n\n{_docstring(inspect.getdoc(item) or '')}"
+    if name in _JSON:
+        told += f"\nEach dict has the fields of [`{_JSON[name]} --json`](../json.md#{_JSON[name]}).\n"
+    found = [kind for kind in _names_in(item) if kind in _returned()]
+    return told + "".join(f"\nReturns: [{kind}](#{kind.lower()}).\n" for kind in found)
+
+
+def _names_in(item: Any) -> list[str]:
+    return re.findall(r"\w+", str(inspect.signature(item).return_annotation))
+
+
+def _returned() -> dict[str, type]:
+    """Return, by name, the classes of what functions return."""
+    functions = [
+        item for name in hf_localize.__all__ if inspect.isfunction(item := getattr(hf_localize, name))
+    ]
+    found: dict[str, type] = {}
+    for item in functions:
+        for name in _names_in(item):
+            kind = getattr(inspect.getmodule(item), name, None)
+            if isinstance(kind, type) and kind.__module__.startswith("hf_localize"):
+                found[name] = kind
+    for kind in list(found.values()):  # What is in their fields.
+        for name in re.findall(r"\w+", " ".join(map(str, kind.__annotations__.values()))):
+            inner = getattr(inspect.getmodule(kind), name, None)
+            if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+                found[name] = inner
+    return found
+
+
+def _fields(kind: type) -> str:
+    """Return the fields of a class, each with the comment before it, and its properties and methods."""
+    source = inspect.getsource(kind)
+    parts = [
+        f"- `{name}: {told}`{': ' + _joined(comment.replace('#: ', '')) if comment else ''}"
+        for comment, name, told in _FIELD.findall(source)
+    ]
+    own = {name: item for name, item in vars(kind).items() if not name.startswith("_")}
+    for name, item in own.items():
+        function = item.fget if isinstance(item, property) else item
+        if inspect.isfunction(function) and inspect.getdoc(function):
+            shown = name if isinstance(item, property) else f"{name}()"
+            parts.append(
+                f"- `{shown}`: {_prose(_joined((inspect.getdoc(function) or '').partition('Raises:')[0]))}"
+            )
+    return "\n".join(parts) + "\n"
+
+
 def _help(context: click.Context) -> str:
-    return f"```text\n{context.command.get_help(context)}\n```\n"
+    """Return the usage, the words and the options of a command."""
+    command = context.command
+    usage = " ".join(command.collect_usage_pieces(context))
+    paragraphs = inspect.cleandoc(command.help or "").replace("\b\n", "").split("\n\n")
+    parts = [f"`{context.command_path} {usage}`", *map(_paragraph, paragraphs)]
+    options = [
+        record
+        for param in command.get_params(context)
+        if (record := param.get_help_record(context)) and record[1]
+    ]
+    parts.append("\n".join(f"- `{names}`  \n  {_escaped(told)}" for names, told in options))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    lines = text.splitlines()
+    if lines and re.match(r"Examples?:", lines[0]):
+        label, _, first = text.partition(":")
+        commands = [line.strip() for line in (first or "").splitlines() if line.strip()]
+        return f"{label}:\n\n```console\n" + "".join(f"$ {line}\n" for line in commands) + "```"
+    return _escaped(_joined(text))
+
+
+def _escaped(text: str) -> str:
+    """Return prose of a command's help as Markdown: what is a name there is code."""
+    parts = re.split(r"(?<![\w/])(--?[a-z][\w-]*|\w+_[\w*]*=?)", text)
+    return "".join(
+        f"`{part}`" if number % 2 else part.replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+        for number, part in enumerate(parts)
+    )
 
 
 def _signature(name: str, item: Any) -> str:

@@ -1,7 +1,8 @@
-"""Check a built site: every link and anchor leads somewhere, and nothing is asked of another host."""
+"""Finish a built site, and check it: each link leads somewhere, and no other host is sent a request."""
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,21 @@ _FETCHED = {
 }  # fmt: skip
 #: Of `link`: what only tells of another address.
 _NOT_FETCHED = {"canonical", "next", "prev", "alternate"}
+#: Code: a block of it, which scrolls, or within a line; what else is between tags.
+_CODE = re.compile(r"<pre.*?</pre>|<code[^>]*>[^<]+</code>", flags=re.DOTALL)
+
+
+def divisible(html: str) -> str:
+    """Return a page whose names may be divided after ``_``, ``/`` and ``=``, rather than in mid-word."""
+
+    def divided(found: re.Match[str]) -> str:
+        if found[0].startswith("<pre"):
+            return found[0]
+        tag, text = found[0].split(">", 1)
+        name, end = text.rsplit("</code>", 1)
+        return f"{tag}>{re.sub('(?<=[_/=])(?=[^_/=])', '<wbr>', name)}</code>{end}"
+
+    return _CODE.sub(divided, html)
 
 
 class _Page(HTMLParser):

@@ -1,7 +1,8 @@
 """Bring the repository's Markdown into one folder, as the site generator wants it.
 
-A page in the repository may say ``<!-- include: PATH -->`` for a file, shown as code, or
-``<!-- include: README.md#section -->`` for what stands below a heading of the README.
+A page in the repository may say ``<!-- include: PATH -->`` for a file, shown as code,
+``<!-- include: README.md#section -->`` for what stands below a heading of the README, or
+``<!-- include: README.md -->`` for what stands above all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ ELSEWHERE = {
 #: Where the site has what stands in a section of the README.
 README_SECTIONS = {"": "index.md", "what-works": "reference/what-works.md"}
 LANGUAGES = {".sh": "sh", ".yaml": "yaml", ".py": "python"}
+#: Where the files of the repository are for everybody.
+REPOSITORY = "https://github.com/hf-localize/hf_localize"
+_OWN_URL = re.compile(rf"{re.escape(REPOSITORY)}/(?:blob|raw)/main/")
 _INCLUDE = re.compile(r"^<!-- include: (\S+?)(?:#(\S+))? -->$", flags=re.MULTILINE)
 _PLOT = re.compile(r"^!\[(.+?)\]\((\S+/scaling/\S+)\)$", flags=re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
@@ -58,13 +62,18 @@ def with_includes(text: str) -> str:
 
 
 def readme_section(anchor: str) -> str:
-    """Return what stands in the README below the heading that has *anchor*.
+    """Return what stands in the README below the heading that has *anchor*, or before the first one if empty.
+
+    Its links, which name the repository for readers elsewhere, are relative here.
 
     Raises:
         StagingError: there is none.
     """
-    parts = re.split(r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for heading, text in zip(parts[1::2], parts[2::2], strict=True):
+    text = _OWN_URL.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    first, *parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    if not anchor:
+        return first.strip()
+    for heading, text in zip(parts[::2], parts[1::2], strict=True):
         if re.sub(r"\W+", "-", heading.lower()).strip("-") == anchor:
             return text.strip()
     raise StagingError(f"README.md has no section #{anchor}")
@@ -92,6 +101,7 @@ def stage(folder: Path) -> list[str]:
             text = generated.with_error_docstrings(text)
         text = _with_plots_that_are_here(text, source)
         texts[target] = _relinked(with_includes(_MARKS.sub("", text)), source, target, site, folder)
+    shutil.copytree(ROOT / "website" / "assets", folder / "assets", dirs_exist_ok=True)
     texts["reference/cli.md"] = generated.command_line_page()
     texts["reference/api.md"] = generated.api_page()
     _check_anchors(texts)
@@ -121,8 +131,8 @@ def _anchors(text: str) -> set[str]:
 
 
 def _included(path: str, anchor: str | None) -> str:
-    if path == "README.md" and anchor:
-        return readme_section(anchor)
+    if path == "README.md":
+        return readme_section(anchor or "")
     file = ROOT / path
     if not file.is_file():
         raise StagingError(f"there is no {path}, which a page includes")

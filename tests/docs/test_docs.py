@@ -16,6 +16,7 @@ from tests.conftest import ROOT, Desk
 from tests.loads.fidelity import report
 from tests.loads.fidelity.calls import CAUGHT, GROUPS
 from tests.rig.hub import LoopbackHub
+from website import staging
 
 PROJECT = "hf-localize"
 README = (ROOT / "README.md").read_text()
@@ -64,6 +65,18 @@ def test_every_command_of_the_readme_runs(reader: Desk) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.split()) <= 900
+
+
+def test_each_link_of_the_readme_is_whole_so_that_a_package_index_can_show_it() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    (source,) = re.findall(r'^Source = "(.+)"$', project, flags=re.MULTILINE)
+    assert source == staging.REPOSITORY
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", README)
+    assert len(links) > 20
+    for is_picture, link in links:
+        whole = f"{source}/{'raw' if is_picture else 'blob'}/main/"
+        assert link.startswith(whole)
+        assert (ROOT / link.removeprefix(whole).partition("#")[0]).exists(), link
 
 
 def test_the_table_of_what_works_is_of_the_suite_as_it_is() -> None:

@@ -17,6 +17,7 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from dotenv import dotenv_values
 
+import hf_localize
 from hf_localize.cli.options import EXIT_CODES
 from hf_localize.errors import kind_of
 from hf_localize.publish import public
@@ -163,6 +164,23 @@ def test_the_site_has_every_page_and_every_command(tmp_path: Path) -> None:
         generated.main.list_commands(None)
     )
     assert "Example:" in command_line
+    assert "\n- `-n, --name TEXT`" in command_line
+    first = (tmp_path / "index.md").read_text()
+    intro = (ROOT / "README.md").read_text().partition("\n## ")[0]
+    assert first.startswith(intro)
+    assert staging.REPOSITORY not in first
+    api = (tmp_path / "reference" / "api.md").read_text()
+    for name in hf_localize.__all__:
+        assert f"\n### {name}\n" in api
+    assert "\n### Result\n" in api
+    assert "\n- `message_or_path: str`" in api
+
+
+def test_a_name_of_the_site_is_divided_at_its_underscores_only() -> None:
+    page = "<pre><code>A_B</code></pre><p>A_B <code>HGLOC_S3_X=/a/b</code></p>"
+    assert links.divisible(page) == (
+        "<pre><code>A_B</code></pre><p>A_B <code>HGLOC_<wbr>S3_<wbr>X=/<wbr>a/<wbr>b</code></p>"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ FLAGS = (
 DESK, PHONE = (1200, 900), (390, 844)
 #: Looks at each word of the texts that can be seen; a name may be divided after its hyphens, slashes and underscores.
 _BROKEN_WORDS = r"""
-const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
+const found = [], walker = document.createTreeWalker(document.querySelector(arguments[0]), NodeFilter.SHOW_TEXT), range = document.createRange();
 while (walker.nextNode()) {
   const node = walker.currentNode;
+  range.selectNodeContents(node);
+  if (range.getClientRects().length < 2) { continue; }
   if (!node.parentElement.checkVisibility() || node.parentElement.closest(".sr")) { continue; }
   for (const part of node.data.matchAll(/[^\s\/_-]{2,}/g)) {
     for (const word of part[0].length > 24 ? [] : part[0].matchAll(/[\p{L}\p{N}]{2,}/gu)) {
@@ -93,9 +95,9 @@ class Reader:
         """Have the browser do something that only its developers' protocol knows."""
         return self.driver.execute_cdp_cmd(command, arguments)
 
-    def run(self, code: str) -> Any:
+    def run(self, code: str, *arguments: Any) -> Any:
         """Return what JavaScript returns."""
-        return self.driver.execute_script(code)
+        return self.driver.execute_script(code, *arguments)
 
     def find(self, css: str) -> Any:
         """Return the first element that is like *css*."""
@@ -111,9 +113,9 @@ class Reader:
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB").crop((0, 0, image.width, min(image.height, height or image.height)))
 
-    def broken_words(self) -> list[str]:
-        """Return the words that stand on more than one line; not those that are longer than a line of a phone."""
-        return list(self.run(_BROKEN_WORDS))
+    def broken_words(self, css: str = "body") -> list[str]:
+        """Return the words in *css* that stand on more than one line; not those longer than a phone's line."""
+        return list(self.run(_BROKEN_WORDS, css))
 
     def complaints(self) -> list[str]:
         """Return what stood in the console."""
