@@ -88,12 +88,18 @@ def test_every_page_can_be_read(size: tuple[int, int], reader: Reader) -> None:
     assert problems == []
 
 
+def test_the_colors_are_those_of_the_system(reader: Reader) -> None:
+    for dark in (False, True):
+        reader.open(address("index.html"), dark=dark)
+        assert reader.run("return document.body.dataset.mdColorScheme") == ("slate" if dark else "default")
+
+
 def test_the_command_line_needs_no_scrolling_on_a_phone(reader: Reader) -> None:
     reader.open(address("reference/cli.html"), PHONE)
     assert (
         reader.run(
             "return Array.from(document.querySelectorAll('article pre code')).filter("
-            "c => c.scrollWidth > 2 * c.clientWidth).map(c => c.textContent)"
+            "c => c.scrollWidth > c.clientWidth).map(c => c.textContent)"
         )
         == []
     )

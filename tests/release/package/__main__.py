@@ -25,6 +25,14 @@ DOWNSTREAM = ROOT / "tests" / "release" / "downstream" / "uses.py"
 MINORS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 #: uv's names for the oldest and the newest releases that pyproject.toml allows.
 RESOLUTIONS = ("lowest-direct", "highest")
+CATALOG = """
+from hf_localize.catalog.cards import read_card
+from hf_localize.catalog.frame import About, environment
+from hf_localize.catalog.overview import overview
+assert read_card(b"# A <script>b</script>").text == '<h3 id="card-a-scriptbscript">A </h3>\\n'
+assert b"0 datasets" in overview(About(title="t", made="d", is_public=True), [])
+assert environment().get_template("dataset.html")
+"""
 #: What would let the settings of whoever runs this in.
 _FOREIGN = ("HGLOC_", "AWS_", "HF_", "PYTHON", "VIRTUAL_ENV")
 
@@ -54,13 +62,18 @@ def main() -> int:
             print(f"{what}: {said} ({time.monotonic() - started:.0f} s)", flush=True)
         newest = list(here)[-1]
         try:
+            print(f"From a local index: {try_from_index(here[newest], wheel, Path(folder) / 'index')}")
+        except (subprocess.CalledProcessError, AssertionError) as exc:
+            failed.append("from a local index")
+            print(f"From a local index: FAILED\n{getattr(exc, 'stderr', exc)}")
+        try:
             print(
                 f"mypy --strict on Python {newest}: {check_types(here[newest], wheel, Path(folder) / 'types')}"
             )
         except (subprocess.CalledProcessError, AssertionError) as exc:
             failed.append("mypy")
             print(f"mypy: FAILED\n{getattr(exc, 'stdout', exc)}")
-    print(f"{len(failed)} of {len(tries) + 1} failed" if failed else f"all {len(tries) + 1} passed")
+    print(f"{len(failed)} of {len(tries) + 2} failed" if failed else f"all {len(tries) + 2} passed")
     return 1 if failed or not here else 0
 
 
@@ -120,6 +133,23 @@ def try_out(python: str, resolution: str, archive: Path, folder: Path) -> str:
         "PATH": f"{installed.parent}{os.pathsep}{os.environ['PATH']}",
     }
     return _run([installed, TRIED, ROOT / "sitecustomize_example"], cwd=folder / "home", env=env).strip()
+
+
+def try_from_index(python: str, wheel: Path, folder: Path) -> str:
+    """Run the command as `uvx` does, and install the extra for the catalog, from an index with the wheel."""
+    index = ["--python", python, "--find-links", wheel.parent]
+    told = _run([_uv(), "tool", "run", "--isolated", *index, "hf-localize", "--version"])
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        assert not re.search(r"\]\((?!https://)", archive.read(metadata).decode()), (
+            "the README has a relative link"
+        )
+    _run([_uv(), "venv", "--quiet", "--python", python, folder])
+    installed = folder / "bin" / "python"
+    options = ["--quiet", "--python", installed, "--find-links", wheel.parent]
+    _run([_uv(), "pip", "install", *options, "hf-localize[catalog]"])
+    _run([installed, "-c", CATALOG], cwd=folder)
+    return told.strip()
 
 
 def check_types(python: str, wheel: Path, folder: Path) -> str:
