@@ -17,23 +17,13 @@ _SECTION = re.compile(r"^(Args|Returns|Yields|Raises):$", flags=re.MULTILINE)
 #: A field of a class, after the comment that describes it.
 _FIELD = re.compile(r"((?:^    #: .*\n)*)^    (\w+): ([^=\n]+?)(?: = .*)?$", flags=re.MULTILINE)
 _ITEM = re.compile(r"^ {4}(\S[^:]*): ", flags=re.MULTILINE)
-#: The public names by what they are for.
+#: What the public functions of each module are for.
 GROUPS = {
-    "Activate": ("install", "installed", "uninstall", "is_installed"),
-    "Bring and load": (
-        *("download_dataset", "download_datasets", "download_repository", "load_local_dataset"),
-        *("register_dataset", "sync_local_dataset_to_s3", "sync_local_datasets_to_s3"),
-        "sync_local_repository_to_s3",
-    ),
-    "Look": (
-        *("list_local_datasets", "list_s3_datasets", "list_public_datasets", "describe_dataset"),
-        *("preview_dataset", "explain_dataset", "diff_datasets", "list_outdated", "diagnose"),
-    ),
-    "Take care": (
-        *("verify_dataset", "repair_dataset", "remove_dataset", "withdraw_dataset", "prune_datasets"),
-        *("lock_datasets", "download_locked"),
-    ),
-    "Catalog": ("write_catalog", "publish_catalog"),
+    "Activate": ("shim.patch",),
+    "Bring and load": ("api.datasets", "api.batch", "api.repositories", "api.archive"),
+    "Look": ("api.listing", "api.inspect", "api.preview", "api.compare", "api.doctor", "api.scan"),
+    "Take care": ("api.upkeep", "api.lock"),
+    "Catalog": ("catalog.catalog",),
 }
 #: Functions that return dicts, and the command of which `--json` prints the same.
 _JSON = {
@@ -102,14 +92,16 @@ def api_page() -> str:
     """Return the page of the Python API: every public name by what it is for, and what functions return.
 
     Raises:
-        ValueError: a public function has no group here, or there is no function of that name.
+        ValueError: a module with public functions has no group here.
     """
-    functions = {name for name in hf_localize.__all__ if inspect.isfunction(getattr(hf_localize, name))}
-    if differing := functions ^ {name for names in GROUPS.values() for name in names}:
-        raise ValueError(
-            f"GROUPS of website/generated.py and hf_localize.__all__ differ: {sorted(differing)}"
-        )
-    groups = {**GROUPS, "Values and errors": sorted(set(hf_localize.__all__) - functions)}
+    groups: dict[str, list[str]] = {title: [] for title in (*GROUPS, "Values and errors")}
+    titles = {f"hf_localize.{module}": title for title, modules in GROUPS.items() for module in modules}
+    for name in hf_localize.__all__:
+        item = getattr(hf_localize, name)
+        title = titles.get(item.__module__) if inspect.isfunction(item) else "Values and errors"
+        if title is None:
+            raise ValueError(f"GROUPS of website/generated.py has no group for {item.__module__}")
+        groups[title].append(name)
     parts = [
         "# Python API\n\nThe names of `hf_localize`. Importing it loads neither `datasets` nor `boto3`.\n"
     ]
