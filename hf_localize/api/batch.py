@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from hf_localize import settings
 from hf_localize.api.datasets import download_dataset, sync_local_dataset_to_s3
-from hf_localize.api.repositories import download_repository, keep_files
+from hf_localize.api.repositories import download_repository, keep_files, sync_local_repository_to_s3
 from hf_localize.api.results import Result
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
@@ -224,6 +224,31 @@ def sync_local_datasets_to_s3(
     with _counted("Uploading", refs):
         done = _run(Sync, refs, sync_local_dataset_to_s3, options)
     return done + [Sync(*ref.parts, _unnamed(e)) for ref, e in entries.items() if not e.is_named]
+
+
+def sync_local_repositories_to_s3(
+    *, make_public: bool = False, share_restricted: str | Collection[str] = ()
+) -> list[Sync]:
+    """Bring the files of each repository of the local store to the bucket, but those that go with a dataset.
+
+    Arguments are as for :func:`sync_local_dataset_to_s3`.
+    """
+    session, results = current_session(), []
+    local = session.repositories.local
+    of_datasets = {(e.manifest.dataset_id, e.manifest.commit) for e in session.store.entries()}
+    for repository in local.all():
+        repo_type, repo_id = repository.repo_type, repository.repo_id
+        refs = local.refs(repository)
+        commits = refs.commits if refs is not None else ()
+        if repo_type == "dataset" and all((repo_id, commit) in of_datasets for commit in commits):
+            continue
+        how: dict[str, Any] = {"make_public": make_public, "share_restricted": share_restricted}
+        try:
+            done = sync_local_repository_to_s3(repo_id, repo_type=repo_type, **how)
+            results.append(Sync(repo_id, None, None, done.message_or_path))
+        except (HfLocalizeError, OSError) as exc:
+            results.append(failed(Sync, DatasetRef(repo_id), exc))
+    return results
 
 
 def _unnamed(entry: LocalEntry) -> str:

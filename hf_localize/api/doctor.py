@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import importlib.metadata
 import itertools
@@ -80,8 +81,13 @@ def _store(session: Session) -> Iterator[Finding]:
     from hf_localize.upkeep.store_probe import probe_store
 
     yield from probe_store(session.store, cache_folder())
+    if repositories := session.repositories.local.all():
+        counts = collections.Counter(repository.repo_type for repository in repositories)
+        told = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(counts.items()))
+        yield Finding("store", "repositories", OK, f"files as they are: {told}")
     if (lock := session.lock) is not None:
         told = f"{session.settings.lock}: loads may have {len(lock.datasets)} datasets"
+        told += f", reads {len(lock.repositories)} repositories" if lock.repositories else ""
         yield Finding("store", "lock file", OK, told)
 
 

@@ -155,7 +155,7 @@ def describe_dataset(
         }
         for one, digest in zip(having, digests, strict=True)
     ]
-    return {**_told(manifest), "digest": digests[0], "places": places}
+    return {**facts_of(manifest), "digest": digests[0], "places": places}
 
 
 def ask_all(
@@ -331,7 +331,8 @@ def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:
     return Manifest(dataset_id=ref.dataset_id, config_name=ref.config_name, revision=ref.revision)
 
 
-def _told(manifest: Manifest) -> dict[str, Any]:
+def facts_of(manifest: Manifest) -> dict[str, Any]:
+    """Return what a manifest tells, as the public functions do."""
     splits = [
         {
             "name": split.name,

@@ -83,7 +83,7 @@ def download_repository(
         session.require_publisher()
     with one_load():
         snapshot = _localize(repository, revision, tuple(include) or None, tuple(exclude), session)
-    path = _path_of(snapshot, session)
+    path = path_of(snapshot, session)
     if not skip_s3_upload:
         _publish_if_possible(snapshot, session, make_public, ids_of(share_restricted), path)
     return Result(True, path)
@@ -131,7 +131,7 @@ def keep_files_of(
         with one_load():
             snapshot, problem = _from_places(repository, manifest.commit, None, (), session)
             if snapshot is None:
-                found, refs = _find_on_hub(repository, manifest.commit, session, problem)
+                found, refs = find_on_hub(repository, manifest.commit, session, problem)
                 size_bytes = sum(file.size_bytes for file in found.files)
                 if size_bytes > MAX_KEPT_BYTES and not is_required:
                     command = f"{download_command(manifest.ref)} --keep-files"
@@ -183,7 +183,7 @@ def describe_files(
     commit = refs.resolve(revision) if refs is not None else None
     snapshot = tiers.snapshot(repository, commit) if commit is not None else None
     if snapshot is None and asks_hub:
-        snapshot, _ = _find_on_hub(repository, revision, session)
+        snapshot, _ = find_on_hub(repository, revision, session)
     if snapshot is None:
         raise DatasetNotFoundError(f"{repository} at {revision or 'main'} is in no enabled source")
     files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
@@ -216,7 +216,7 @@ def lock_repository(
     refs = session.repositories.refs(repository, revision)
     commit = refs.resolve(revision) if refs is not None else None
     if commit is None:
-        commit = _find_on_hub(repository, revision, session)[0].commit
+        commit = find_on_hub(repository, revision, session)[0].commit
     return LockedRepository(repository, revision or "main", commit)
 
 
@@ -237,23 +237,24 @@ def download_locked_files(
             chosen = [file.path for file in snapshot.files if _is_chosen(file, files)]
             if snapshot.is_complete or (files is not None and set(files) <= set(chosen)):
                 tiers.localize(snapshot, chosen)
-                return _path_of(snapshot, session)
+                return path_of(snapshot, session)
         if not asks_hub:
             return None
-        found, refs = _find_on_hub(repository, commit, session)
+        found, refs = find_on_hub(repository, commit, session)
         chosen = [file.path for file in found.files if _is_chosen(file, files)]
         others = [file.path for file in found.files if not _is_chosen(file, files)]
         allow, ignore = None, tuple(map(glob.escape, others))
         if len(others) > _MAX_PATTERNS:
             allow, ignore = tuple(map(glob.escape, chosen)), ()
-        return _path_of(_from_hub(found, refs, allow, ignore, session), session)
+        return path_of(_from_hub(found, refs, allow, ignore, session), session)
 
 
 def _is_chosen(file: RepositoryFile, files: Collection[str] | None) -> bool:
     return files is None or not file.is_lfs or file.path in files
 
 
-def _path_of(snapshot: Snapshot, session: Session) -> str:
+def path_of(snapshot: Snapshot, session: Session) -> str:
+    """Return where a snapshot is in the local store, or would be."""
     return f"{session.store.path}/.hgloc/{snapshot.repository.snapshot_path(snapshot.commit)}"
 
 
@@ -303,27 +304,21 @@ def sync_local_repository_to_s3(
 
 
 def list_repositories(
-    repo_type: RepoType, *, s3: bool = False, pattern: str | None = None, details: bool = False
+    repo_type: RepoType,
+    *,
+    place: Literal["local", "s3", "public"] = "local",
+    pattern: str | None = None,
+    details: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return a dict for each snapshot in the local store, or in the bucket: its ``revision`` is the commit.
+    """Return a dict for each snapshot in the local store or the bucket: its ``revision`` is the commit.
 
     Args:
-        s3: those in the bucket.
+        place: what is public is listed by those who may list the bucket.
         pattern: of ids, such as ``openai/*``; None: all.
         details: return more, as :func:`~hf_localize.api.listing.list_local_datasets` does.
     """
     session = current_session()
-    found: list[tuple[Repository, str]] = []
-    if s3:
-        from hf_localize.publish.repositories import commits_in
-
-        for name in commits_in(session.require_publisher(), None):
-            kind, quoted, commit = name.split("/")
-            found += [(Repository(repo_type, unquote(quoted)), commit)] if kind == repo_type else []
-    else:
-        local = session.repositories.local
-        own = [repository for repository in local.all() if repository.repo_type == repo_type]
-        found = [(repo, commit) for repo in own if (refs := local.refs(repo)) for commit in refs.commits]
+    found = snapshots_at(place, repo_type, None, None, session)
     chosen = [item for item in found if pattern is None or fnmatch.fnmatch(item[0].repo_id, pattern)]
     listed = []
     for repository, commit in chosen:
@@ -332,8 +327,46 @@ def list_repositories(
     return listed
 
 
+def snapshots_at(
+    place: str, repo_type: RepoType, repo_id: str | None, revision: str | None, session: Session
+) -> list[tuple[Repository, str]]:
+    """Return the repository and commit of the snapshots that ``local``, ``s3`` or ``public`` has.
+
+    Args:
+        repo_id: None: of all repositories of that type.
+
+    Raises:
+        DatasetNotFoundError: there is none of *repo_id*, at *revision* where that is not None.
+    """
+    named = None if repo_id is None else Repository(repo_type, repo_id)
+    if place == "local":
+        local = session.repositories.local
+        own = [repository for repository in local.all() if repository.repo_type == repo_type]
+        found = [(repo, commit) for repo in own if (refs := local.refs(repo)) for commit in refs.commits]
+        where = str(session.store.path)
+    else:
+        from hf_localize.publish.repositories import commits_in
+
+        bucket = session.require_publisher()
+        found, where = [], str(bucket.address)
+        for name in commits_in(bucket, named, public=place == "public"):
+            kind, quoted, commit = name.split("/")
+            found += [(Repository(repo_type, unquote(quoted)), commit)] if kind == repo_type else []
+    if named is None:
+        return found
+    found = [item for item in found if item[0] == named]
+    if found and revision is not None:
+        there = session.repositories_at(place)
+        refs = there.refs(named) if there is not None else None
+        found = [item for item in found if refs is not None and item[1] == refs.resolve(revision)]
+    if not found:
+        raise DatasetNotFoundError(f"{named}{f' at {revision}' if revision else ''} is not in {where}")
+    return found
+
+
 def _described(repository: Repository, commit: str, session: Session) -> Described:
-    snapshot, known = session.repositories.snapshot(repository, commit), _terms(repository, commit, session)
+    snapshot = session.repositories.snapshot(repository, commit)
+    known = terms_of(snapshot or Snapshot(repository, commit, ()))
     return Described(
         ref=DatasetRef(repository.repo_id, None, commit),
         place=f"{session.store.path}/.hgloc/{repository.snapshot_path(commit)}",
@@ -363,16 +396,10 @@ def remove_repository(
         commits = _local_commits(repository, revision, session)
         session.repositories.local.remove(repository, commits)
         return Result(True, f"removed {repository} from {session.store.path}")
-    from hf_localize.publish.repositories import commits_in
     from hf_localize.publish.repositories import remove_repository as remove
 
     bucket, is_public = session.require_publisher(), place == "public"
-    commits = tuple(name.rpartition("/")[2] for name in commits_in(bucket, repository, public=is_public))
-    if revision is not None:
-        refs = session.repositories.refs(repository, revision)
-        commits = tuple(commit for commit in commits if refs and commit == refs.resolve(revision))
-    if not commits:
-        raise DatasetNotFoundError(f"{repository} is not in {bucket.address}")
+    commits = tuple(commit for _, commit in snapshots_at(place, repo_type, repo_id, revision, session))
     remove(repository, commits, bucket, workers=session.settings.max_concurrency, public=is_public)
     return Result(True, f"removed {repository} from {bucket.address}")
 
@@ -407,42 +434,9 @@ def _names_in(repository: Repository, place: str, session: Session) -> tuple[Rep
     return () if found is None else _names(repository, found)
 
 
-def verify_repository(
-    repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
-) -> list[dict[str, Any]]:
-    """Check the files of a repository in the local store; return a dict for each snapshot.
-
-    All bytes are read. A file that was never brought here is not damaged.
-
-    Raises:
-        InvalidRefError, DatasetNotFoundError: as for :func:`remove_repository`.
-    """
-    repository, session = Repository(repo_type, repo_id), current_session()
-    local, found = session.repositories.local, []
-    for commit in _local_commits(repository, revision, session):
-        snapshot = local.snapshot(repository, commit)
-        if snapshot is None:  # Somebody has removed it meanwhile.
-            continue
-        files = [file for file in snapshot.files if local.has(file)]
-        problems = local.problems(files)
-        place = f"{session.store.path}/.hgloc/{repository.snapshot_path(commit)}"
-        damaged = [f"{path} {problem}" for path, problem in problems.items()]
-        named = DatasetRef(repo_id, None, commit).as_dict()
-        told = {"files": len(files), "size_bytes": sum(file.size_bytes for file in files), "is_hashed": True}
-        is_partial = not snapshot.is_complete or len(files) < len(snapshot.files)
-        found.append({**named, "place": place, **told, "is_partial": is_partial, "damaged": damaged})
-    return found
-
-
 def _local_commits(repository: Repository, revision: str | None, session: Session) -> tuple[str, ...]:
-    refs = session.repositories.local.refs(repository)
-    commits = refs.commits if refs is not None else ()
-    if refs is not None and revision is not None:
-        commits = tuple(commit for commit in commits if commit == refs.resolve(revision))
-    if not commits:
-        at = f" at {revision}" if revision else ""
-        raise DatasetNotFoundError(f"{repository}{at} is not in {session.store.path}")
-    return commits
+    found = snapshots_at("local", repository.repo_type, repository.repo_id, revision, session)
+    return tuple(commit for _, commit in found)
 
 
 def _localize(
@@ -456,7 +450,7 @@ def _localize(
     snapshot, problem = _from_places(repository, revision, allow, ignore, session)
     if snapshot is not None:
         return snapshot
-    found, refs = _find_on_hub(repository, revision, session, problem)
+    found, refs = find_on_hub(repository, revision, session, problem)
     return _from_hub(found, refs, allow, ignore, session)
 
 
@@ -482,7 +476,7 @@ def _from_places(
     return None, None
 
 
-def _find_on_hub(
+def find_on_hub(
     repository: Repository, revision: str | None, session: Session, problem: UnreachableError | None = None
 ) -> tuple[Snapshot, RepositoryRefs]:
     """Return what the Hub has of *repository* at *revision*; *problem* kept a place before from answering."""
@@ -496,9 +490,9 @@ def _find_on_hub(
             f"{repository} is in no bucket, and the Hub can't be asked: HF_HUB_OFFLINE or "
             "HF_DATASETS_OFFLINE is set"
         )
-    from hf_localize.hf.hub_repository import find_on_hub
+    from hf_localize.hf import hub_repository
 
-    return find_on_hub(repository, revision, settings.timeout_seconds)
+    return hub_repository.find_on_hub(repository, revision, settings.timeout_seconds)
 
 
 def _from_hub(
@@ -537,7 +531,8 @@ def _publish(
     from hf_localize.publish.repositories import upload_repository
 
     bucket, local, settings = session.require_publisher(), session.repositories.local, session.settings
-    terms = [_terms(repository, commit, session) for commit in commits]
+    snapshots = [local.snapshot(repository, commit) for commit in commits]
+    terms = [terms_of(snapshot) for snapshot in snapshots if snapshot is not None]
     if make_public:  # Before anything is sent.
         for manifest in terms:
             check_may_share(manifest, share_restricted, terms_on_hub(settings, repository.repo_type))
@@ -561,16 +556,15 @@ def _publish(
     return done
 
 
-def _terms(repository: Repository, commit: str, session: Session) -> Manifest:
+def terms_of(snapshot: Snapshot) -> Manifest:
     """Return what is known of who may have a snapshot, as a manifest without files."""
-    snapshot = session.repositories.local.snapshot(repository, commit)
-    info = snapshot.info if snapshot is not None else {}
+    info = snapshot.info
     gated, private = (None if info.get(name) is None else bool(info[name]) for name in ("gated", "private"))
     return Manifest(
-        dataset_id=repository.repo_id,
-        revision=commit,
+        dataset_id=snapshot.repository.repo_id,
+        revision=snapshot.commit,
         origin="hub",
-        commit=commit,
+        commit=snapshot.commit,
         gated=gated,
         private=private,
     )

@@ -206,8 +206,9 @@ def prune_datasets(
 ) -> list[dict[str, Any]]:
     """Remove from the local store what was used longest ago, as far as it can be had again.
 
-    Never removed are datasets that a process of this machine has open, those used less than an hour
-    ago, and those that neither came from the Hub nor are in the bucket or public with the same content.
+    Files of repositories count as datasets do, each commit by itself. Never removed are datasets that a
+    process of this machine has open, those used less than an hour ago, and those that neither came from the
+    Hub nor are in the bucket or public with the same content.
 
     Args:
         max_bytes: go on until the store has no more than this.
@@ -216,8 +217,8 @@ def prune_datasets(
         dry_run: remove nothing; return what would be removed.
 
     Returns:
-        For each removed entry ``dataset_id``, ``config_name``, ``revision``, ``place``,
-        ``size_bytes`` and ``last_used`` (seconds since the epoch).
+        For each removed entry ``dataset_id``, ``config_name``, ``revision``, ``repo_type`` (None: a
+        dataset), ``place``, ``size_bytes`` and ``last_used`` (seconds since the epoch).
     """
     session = current_session()
     from hf_localize.store.prune import prune
@@ -232,8 +233,9 @@ def prune_datasets(
     )
     return [
         {
-            **item.entry.manifest.ref.as_dict(),
-            "place": str(item.entry.folder),
+            **item.ref.as_dict(),
+            "repo_type": item.repo_type,
+            "place": item.place,
             "size_bytes": item.size_bytes,
             "last_used": item.last_used,
         }

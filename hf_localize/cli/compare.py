@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, command
+from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, RAW_FILES, are_files, command
 from hf_localize.cli.output import names, say, show, show_found
+
+if TYPE_CHECKING:
+    from hf_localize.format.repository import RepoType
 
 _SHORT = 12
 _ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also list datasets without a difference.")
@@ -16,6 +19,7 @@ _ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also list datas
 
 @command()
 @ANY_DATASET
+@RAW_FILES
 @_ALL
 @click.option("--exit-code", is_flag=True, help="Exit with status 6 if anything differs.")
 @click.pass_context
@@ -23,6 +27,8 @@ def diff(
     ctx: click.Context,
     /,
     dataset_id: str | None,
+    repo_type: RepoType,
+    files_only: bool,
     is_all: bool,
     exit_code: bool,
     as_json: bool,
@@ -38,7 +44,12 @@ def diff(
     """
     from hf_localize.api.compare import diff_datasets
 
-    found = diff_datasets(dataset_id, **options)
+    if are_files(repo_type, files_only, options["config_name"]):
+        from hf_localize.api.repository_upkeep import diff_repositories
+
+        found = diff_repositories(dataset_id, repo_type=repo_type, revision=options["revision"])
+    else:
+        found = diff_datasets(dataset_id, **options)
     shown = [item for item in found if is_all or dataset_id is not None or item.state != "same"]
     rows = (
         [*names(asdict(item)), item.state, _short(item.local_digest), _short(item.s3_digest)]
@@ -57,9 +68,17 @@ def diff(
 
 @command()
 @ANY_DATASET
+@RAW_FILES
 @_ALL
 @click.option("--s3", is_flag=True, help="Look at the datasets in the bucket, not in the local store.")
-def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
+def outdated(
+    dataset_id: str | None,
+    repo_type: RepoType,
+    files_only: bool,
+    is_all: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """List the datasets that have a newer commit on the Hub.
 
     Looks at datasets from the Hub that are stored under a branch or tag. Prints a line for each: dataset
@@ -70,7 +89,13 @@ def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any
     """
     from hf_localize.api.compare import list_outdated
 
-    found = list_outdated(dataset_id, **options)
+    if are_files(repo_type, files_only, options["config_name"]):
+        from hf_localize.api.repository_upkeep import outdated_repositories
+
+        how = {name: options[name] for name in ("revision", "s3")}
+        found = outdated_repositories(dataset_id, repo_type=repo_type, **how)
+    else:
+        found = list_outdated(dataset_id, **options)
     shown = [item for item in found if is_all or item.state not in ("current", "pinned")]
     rows = (
         [*names(asdict(item)), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown

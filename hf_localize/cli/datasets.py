@@ -315,10 +315,11 @@ def sync_local_to_s3(
         show_plan(planned_uploads(ref, make_public=options["make_public"]), as_json)
         return
     if dataset_id is None:
-        from hf_localize.api.batch import sync_local_datasets_to_s3
+        from hf_localize.api.batch import sync_local_datasets_to_s3, sync_local_repositories_to_s3
 
         options = {name: value for name, value in options.items() if name not in names}
-        show_results(sync_local_datasets_to_s3(**options), as_json, "uploads")
+        sent = [*sync_local_datasets_to_s3(**options), *sync_local_repositories_to_s3(**options)]
+        show_results(sent, as_json, "uploads")
         return
     if repo_type != "dataset" or files_only:
         if options["config_name"]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, command
+from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, are_files, command
 from hf_localize.cli.output import (
     clean,
     is_terminal,
@@ -22,6 +22,9 @@ from hf_localize.cli.output import (
 )
 from hf_localize.text import label_names, type_of
 
+if TYPE_CHECKING:
+    from hf_localize.format.repository import RepoType
+
 _COLORS = {"has_it": "green", "not_here": "yellow", "not_asked": "bright_black"}
 #: A column of a table of rows is not narrower; else each row is shown as lines.
 _NARROWEST = 16
@@ -31,7 +34,8 @@ _MAX_SHOWN = 300
 
 @command()
 @ONE_DATASET
-def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
+@RAW_FILES
+def explain(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: bool, **options: Any) -> None:
     """Show which source a load would use, and what each source answers.
 
     Asks the sources in the order of a load, and shows the answer of each, how long it took, and why. A load
@@ -42,7 +46,12 @@ def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
     """
     from hf_localize.api.inspect import explain_dataset
 
-    told = explain_dataset(dataset_id, **options)
+    if are_files(repo_type, files_only, options["config_name"]):
+        from hf_localize.api.repository_upkeep import explain_repository
+
+        told = explain_repository(dataset_id, repo_type=repo_type, revision=options["revision"])
+    else:
+        told = explain_dataset(dataset_id, **options)
     if as_json:
         show_json(told)
     else:
@@ -75,8 +84,9 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
 
 @command()
 @ONE_DATASET
-def info(dataset_id: str, as_json: bool, **options: Any) -> None:
-    """Show a dataset's features, splits, license and location.
+@RAW_FILES
+def info(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: bool, **options: Any) -> None:
+    """Show a dataset's features, splits, license and location, or what is known of a repository.
 
     The facts come from the first source that has the dataset. Other sources that have it are listed too.
     The Hub is asked only if no other source has it. Nothing is downloaded.
@@ -85,7 +95,12 @@ def info(dataset_id: str, as_json: bool, **options: Any) -> None:
     """
     from hf_localize.api.inspect import describe_dataset
 
-    told = describe_dataset(dataset_id, **options)
+    if are_files(repo_type, files_only, options["config_name"]):
+        from hf_localize.api.repository_upkeep import describe_repository
+
+        told = describe_repository(dataset_id, repo_type=repo_type, revision=options["revision"])
+    else:
+        told = describe_dataset(dataset_id, **options)
     if as_json:
         show_json(told)
         return

@@ -22,7 +22,11 @@ from hf_localize.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
     from hf_localize.format.repository import RepoType
+
+    Place: TypeAlias = Literal["local", "s3", "public"]
 
 _COLUMNS = (
     "dataset_id",
@@ -86,14 +90,18 @@ _RAW_TYPE = click.option(
     show_default=True,
     help="Where: the local store, the bucket, or what is shared publicly.",
 )
-def list_(place: str, **options: Any) -> None:
+@_RAW_TYPE
+def list_(place: Place, repo_type: RepoType | None, **options: Any) -> None:
     """List the datasets in the local store, in the bucket, or shared publicly.
 
     The same as list-local, list-s3 and list-public, which have more options.
 
     Example: hg-localize list 'openai/*' --in s3
     """
-    {"local": _show_local, "s3": _show_s3, "public": _show_public}[place](**options)
+    if repo_type is not None:
+        _show_repositories(repo_type, place=place, **options)
+    else:
+        {"local": _show_local, "s3": _show_s3, "public": _show_public}[place](**options)
 
 
 @command("list-local")
@@ -113,7 +121,7 @@ def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) 
     Example: hg-localize list-local 'openai/*' --sort size
     """
     if repo_type is not None:
-        _show_repositories(repo_type, pattern, s3=False, **options)
+        _show_repositories(repo_type, pattern, "local", **options)
     else:
         _show_local(pattern, **options)
 
@@ -151,7 +159,7 @@ def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, 
     Example: hg-localize list-s3 'openai/*' --long
     """
     if repo_type is not None:
-        _show_repositories(repo_type, pattern, s3=True, **options)
+        _show_repositories(repo_type, pattern, "s3", **options)
     else:
         _show_s3(pattern, all_folders=all_folders, **options)
 
@@ -167,15 +175,19 @@ def _show_s3(pattern: str | None, *, all_folders: bool = False, **options: Any) 
 
 @command("list-public")
 @_LISTING
-def list_public(pattern: str | None, **options: Any) -> None:
+@_RAW_TYPE
+def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any) -> None:
     """List the datasets that are shared publicly.
 
     This is what people without credentials see. The columns are those of list-local; the size is that of
-    the ZIP.
+    the ZIP. With --repo-type, which needs credentials, lists the public repositories.
 
     Example: hg-localize list-public --json
     """
-    _show_public(pattern, **options)
+    if repo_type is not None:
+        _show_repositories(repo_type, pattern, "public", **options)
+    else:
+        _show_public(pattern, **options)
 
 
 def _show_public(pattern: str | None, **options: Any) -> None:
@@ -184,13 +196,13 @@ def _show_public(pattern: str | None, **options: Any) -> None:
     _show(lambda details: list_public_datasets(pattern, details), pattern, **options)
 
 
-def _show_repositories(repo_type: RepoType, pattern: str | None, *, s3: bool, **options: Any) -> None:
+def _show_repositories(repo_type: RepoType, pattern: str | None, place: Place, **options: Any) -> None:
     from hf_localize.api.repositories import list_repositories
 
     def find(details: bool) -> list[dict[str, Any]]:
-        return list_repositories(repo_type, s3=s3, pattern=pattern, details=details)
+        return list_repositories(repo_type, place=place, pattern=pattern, details=details)
 
-    _show(find, pattern, is_costly=s3, **options)
+    _show(find, pattern, is_costly=place != "local", **options)
 
 
 def _show(

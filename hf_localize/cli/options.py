@@ -98,6 +98,20 @@ REPO_TYPE = click.option(
 RAW_FILES = together(
     REPO_TYPE, click.option("--files-only", is_flag=True, help="The files of the repository as they are.")
 )
+
+
+def are_files(repo_type: str, files_only: bool, config_name: str | None = None) -> bool:
+    """Tell whether options ask for a repository as the files it is; these have no configs.
+
+    Raises:
+        UsageError: a config is named, too.
+    """
+    is_asked = repo_type != "dataset" or files_only
+    if is_asked and config_name is not None:
+        raise click.UsageError("files as they are have no configs")
+    return is_asked
+
+
 MAKE_PUBLIC = click.option(
     "--make-public/--no-make-public",
     default=False,

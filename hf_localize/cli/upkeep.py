@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET, DRY_RUN, ONE_DATASET, RAW_FILES, YES, command, fail
+from hf_localize.cli.options import (
+    ANY_DATASET,
+    DRY_RUN,
+    ONE_DATASET,
+    RAW_FILES,
+    YES,
+    are_files,
+    command,
+    fail,
+)
 from hf_localize.cli.output import named, names, say, show, show_found, show_json
 from hf_localize.cli.planned import show_plan
 
@@ -39,18 +48,16 @@ def verify(
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """
+    named = {name: options[name] for name in ("config_name", "revision")}
     if repairs:
-        if repo_type != "dataset" or files_only or options["s3"] or options["public"]:
-            raise click.UsageError("--repair is for the datasets of the local store")
-        from hf_localize.api.upkeep import repair_dataset
+        if options["s3"] or options["public"]:
+            raise click.UsageError("--repair is for the local store")
+        _repaired(dataset_id, repo_type, files_only, **named)
+    if are_files(repo_type, files_only, named.pop("config_name")):
+        from hf_localize.api.repository_upkeep import verify_repositories
 
-        repair_dataset(dataset_id, options["config_name"], options["revision"])
-    if repo_type != "dataset" or files_only:
-        if dataset_id is None or options["s3"] or options["public"] or options["config_name"]:
-            raise click.UsageError("files as they are: name the repository; only the store's are checked")
-        from hf_localize.api.repositories import verify_repository
-
-        found = verify_repository(dataset_id, repo_type=repo_type, revision=options["revision"])
+        how = {name: options[name] for name in ("deep", "s3", "public")}
+        found = verify_repositories(dataset_id, repo_type=repo_type, **named, **how)
     else:
         from hf_localize.api.upkeep import verify_dataset
 
@@ -73,7 +80,8 @@ def verify(
 
 @command()
 @ANY_DATASET
-def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
+@RAW_FILES
+def repair(as_json: bool, **options: Any) -> None:
     """Replace damaged files in the local store.
 
     Repairs DATASET_ID, or everything. Only damaged files are replaced, from the next source that has the
@@ -81,13 +89,23 @@ def repair(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
     Example: hg-localize repair openai/gsm8k --name main
     """
-    from hf_localize.api.upkeep import repair_dataset
-
-    mended = repair_dataset(dataset_id, **options)
+    mended = _repaired(**options)
     rows = ([*names(item), path, item["source"]] for item in mended for path in item["mended"])
     show_found(mended, as_json, rows, ("DATASET", "CONFIG", "REVISION", "FILE", "SOURCE"))
     if not as_json and not any(item["mended"] for item in mended):
         say("Nothing to repair.")
+
+
+def _repaired(
+    dataset_id: str | None, repo_type: RepoType, files_only: bool, **named: Any
+) -> list[dict[str, Any]]:
+    if are_files(repo_type, files_only, named["config_name"]):
+        from hf_localize.api.repository_upkeep import repair_repositories
+
+        return repair_repositories(dataset_id, repo_type=repo_type, revision=named["revision"])
+    from hf_localize.api.upkeep import repair_dataset
+
+    return repair_dataset(dataset_id, **named)
 
 
 @command()
@@ -137,9 +155,10 @@ def _take_away(
     """Remove what *place* has of a dataset, or of the files of a repository."""
     from hf_localize.api.upkeep import remove_dataset, withdraw_dataset
 
-    if repo_type != "dataset" or files_only:
-        if options.pop("config_name") is not None or dry_run:
-            raise click.UsageError("files as they are have no configs, and no --dry-run")
+    if are_files(repo_type, files_only, options["config_name"]):
+        if dry_run:
+            raise click.UsageError("--dry-run is for datasets")
+        del options["config_name"]
         from hf_localize.api.repositories import remove_repository
 
         done = remove_repository(dataset_id, repo_type=repo_type, place=place, **options)
@@ -176,7 +195,7 @@ def _take_away(
 def prune(
     max_size: str | None, older_than: str | None, keep: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
-    """Remove the least recently used datasets from the local store.
+    """Remove the least recently used datasets and repositories from the local store.
 
     Removes only datasets that came from the Hub, or that are in the bucket or public. Datasets that a
     process has open, or that were used within the last hour, stay. The time of last use is as exact as the

@@ -164,6 +164,14 @@ def snapshots_in(bucket: Bucket, repository: Repository, *, public: bool = False
     return filter(None, (_snapshot_at(bucket, key) for key in keys))
 
 
+def snapshot_in(
+    bucket: Bucket, repository: Repository, commit: str, *, public: bool = False
+) -> Snapshot | None:
+    """Return the snapshot of *commit* in the bucket; None: there is none."""
+    folder = PUBLIC_FOLDER if public else PRIVATE_FOLDER
+    return _snapshot_at(bucket, f"{folder}/{repository.snapshot_path(commit)}")
+
+
 def _snapshot_at(bucket: Bucket, key: str) -> Snapshot | None:
     repo_type, name, file = key.rsplit("/", 3)[1:]
     data = bucket.get(key)
@@ -186,24 +194,46 @@ def _send(
     local: LocalRepositories, snapshot: Snapshot, bucket: Bucket, folder: str, *, workers: int, reads: bool
 ) -> bool:
     """Send the files that the bucket lacks, or has damaged; False: it has all of them."""
-
-    def is_missing(file: RepositoryFile) -> bool:
-        key = f"{folder}/{file.blob_path}"
-        head = bucket.head_of(key)
-        if head is None or (head.size_bytes, head.metadata.get("sha256")) != (file.size_bytes, file.sha256):
-            return True
-        return reads and sha256_of(key, lambda: bucket.open_range(key)) != file.sha256
-
     files = list({file.sha256: file for file in snapshot.files}.values())
-    missing = run_all(is_missing, files, workers=workers)
+    problems = _problems(bucket, files, folder, reads, workers)
     todo = [
         (FileRecord(file.path, file.size_bytes, file.sha256), path, f"{folder}/{file.blob_path}")
-        for file, is_wanted in zip(files, missing, strict=True)
-        if is_wanted and (path := local.local_path(file)) is not None
+        for file, problem in zip(files, problems, strict=True)
+        if problem is not None and (path := local.local_path(file)) is not None
     ]
     with task("Uploading", snapshot.repository, [record for record, _, _ in todo]):
         send_files(todo, bucket, workers=workers, public=folder == PUBLIC_FOLDER)
     return bool(todo)
+
+
+def problems_in(
+    bucket: Bucket, files: Collection[RepositoryFile], *, public: bool, reads: bool, workers: int
+) -> dict[str, str]:
+    """Return, by path, what is wrong with what the bucket has of *files*.
+
+    Args:
+        reads: compare the sha256 of all bytes, not only the recorded one.
+    """
+    folder = PUBLIC_FOLDER if public else PRIVATE_FOLDER
+    problems = _problems(bucket, files, folder, reads, workers)
+    return {file.path: text for file, text in zip(files, problems, strict=True) if text is not None}
+
+
+def _problems(
+    bucket: Bucket, files: Collection[RepositoryFile], folder: str, reads: bool, workers: int
+) -> list[str | None]:
+    def look(file: RepositoryFile) -> str | None:
+        key = f"{folder}/{file.blob_path}"
+        head = bucket.head_of(key)
+        if head is None:
+            return "is missing"
+        if (head.size_bytes, head.metadata.get("sha256")) != (file.size_bytes, file.sha256):
+            return f"has {head.size_bytes} bytes, not {file.size_bytes}, or another recorded sha256"
+        if reads and sha256_of(key, lambda: bucket.open_range(key)) != file.sha256:
+            return "has another sha256"
+        return None
+
+    return list(run_all(look, list(files), workers=workers))
 
 
 def _write_snapshot(snapshot: Snapshot, bucket: Bucket, folder: str) -> bool:

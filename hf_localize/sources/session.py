@@ -137,6 +137,22 @@ class Session:
         """Return the repositories of the store and of the enabled sources, without the Hub."""
         return _repositories(self.settings)
 
+    def repositories_at(self, kind: str) -> LocalRepositories | RemoteRepositories | None:
+        """Return the repositories of one kind of source; None: it is not configured, or it is the Hub."""
+        if kind == "s3" and self.settings.s3_bucket_name:
+            from hf_localize.sources.bucket import repositories_in
+
+            return repositories_in(self.bucket)
+        if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):
+            from hf_localize.sources.public import public_repositories
+
+            return public_repositories(self.public_files)
+        if kind == "local":
+            from hf_localize.store.repositories import LocalRepositories
+
+            return LocalRepositories(self.store)
+        return None
+
     @property
     def lock(self) -> Lock | None:
         """Return what the lock file names that is in force, or None; raises LockError if it can't be read."""
@@ -217,21 +233,8 @@ def _repositories(settings: Settings) -> RepositoryTiers:
     from hf_localize.store.repositories import LocalRepositories
 
     session = Session(settings)
-    local = LocalRepositories(session.store)
-
-    def make(kind: str) -> LocalRepositories | RemoteRepositories | None:
-        if kind == "s3" and settings.s3_bucket_name:
-            from hf_localize.sources.bucket import repositories_in
-
-            return repositories_in(session.bucket)
-        if kind == "public" and (settings.s3_bucket_name or settings.public_url):
-            from hf_localize.sources.public import public_repositories
-
-            return public_repositories(session.public_files)
-        return local if kind == "local" else None
-
-    places = tuple(functools.partial(make, kind) for kind in session.enabled)
-    return RepositoryTiers(local, places, settings.max_concurrency)
+    places = tuple(functools.partial(session.repositories_at, kind) for kind in session.enabled)
+    return RepositoryTiers(LocalRepositories(session.store), places, settings.max_concurrency)
 
 
 def current_session() -> Session:

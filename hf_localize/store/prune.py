@@ -12,15 +12,17 @@ import fnmatch
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import Repository, RepoType
 from hf_localize.store.commit import remove
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.places import shelf_of
+from hf_localize.store.repositories import LocalRepositories
 from hf_localize.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -30,12 +32,15 @@ _RECENT_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """An entry that was, or would be, removed."""
+    """An entry, or the snapshot of a repository, that was, or would be, removed."""
 
-    entry: LocalEntry
+    ref: DatasetRef
+    place: str
     size_bytes: int
     #: Seconds since the epoch.
     last_used: float
+    #: Of a snapshot: the type of its repository; the revision of *ref* is its commit.
+    repo_type: RepoType | None = None
 
 
 def prune(
@@ -47,20 +52,19 @@ def prune(
     can_be_had_again: Callable[[LocalEntry], bool],
     dry_run: bool = False,
 ) -> list[Pruned]:
-    """Remove entries, those used longest ago first, and return them.
+    """Remove entries and snapshots of repositories, those used longest ago first, and return them.
 
     Args:
-        most_bytes: go on until the store's entries have no more than this together.
+        most_bytes: go on until all of them have no more than this together.
         unused_seconds: remove all that nobody has used for so long.
-        keep: patterns of dataset ids that stay, as a shell has them (``openai/*``).
-        can_be_had_again: tells whether a source has what would be removed; else it stays.
+        keep: patterns of ids that stay, as a shell has them (``openai/*``).
+        can_be_had_again: tells whether a source has the entry that would be removed; else it stays.
         dry_run: remove nothing.
     """
     if store.path.exists() and os.statvfs(store.path).f_flag & getattr(os, "ST_NOATIME", 0):
         _log.warning("%s records no access: what counts is when a dataset was stored", store.path)
-    entries = sorted(
-        (found for entry in _entries(store) if (found := _looked_at(entry))), key=lambda item: item.last_used
-    )
+    items = (found for entry in _entries(store) if (found := _looked_at(entry)))
+    entries = sorted([*items, *_snapshots(LocalRepositories(store))], key=lambda item: item.last_used)
     held = collections.Counter(inode for item in entries for inode in item.inodes)
     sizes = {inode: size for item in entries for inode, size in item.inodes.items()}
     total, now = sum(sizes.values()), time.time()
@@ -70,8 +74,8 @@ def prune(
         is_old = unused_seconds is not None and now - item.last_used > unused_seconds
         if not is_old and (most_bytes is None or total <= most_bytes):
             continue
-        ref = item.entry.manifest.ref
-        if shelf_of(store.places.folder_of(item.entry.folder)):
+        ref = item.ref
+        if item.entry is not None and shelf_of(store.places.folder_of(item.entry.folder)):
             _log.info("%s is kept: the original tool has put it there", ref)
             continue
         if why := _why_kept(item, ref, keep, now, in_use, can_be_had_again):
@@ -80,9 +84,13 @@ def prune(
         freed = [inode for inode in item.inodes if held[inode] == 1]
         held.subtract(item.inodes.keys())
         total -= sum(sizes[inode] for inode in freed)
-        if not dry_run:
+        if not dry_run and item.entry is not None:
             remove(store, item.entry.folder)
-        removed.append(Pruned(item.entry, sum(item.inodes.values()), item.last_used))
+        elif not dry_run and item.repository is not None:
+            LocalRepositories(store).remove(item.repository, (str(ref.revision),))
+        repo_type = None if item.repository is None else item.repository.repo_type
+        size_bytes = sum(item.inodes.values())
+        removed.append(Pruned(ref, item.place, size_bytes, item.last_used, repo_type))
     if most_bytes is not None and total > most_bytes:
         _log.warning("what is kept has %d bytes, more than %d", total, most_bytes)
     return removed
@@ -90,11 +98,14 @@ def prune(
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """An entry, its files by inode, and when it was used last."""
+    """An entry or a snapshot of a repository, its files by inode, and when it was used last."""
 
-    entry: LocalEntry
+    ref: DatasetRef
+    place: str
     inodes: dict[tuple[int, int], int]
     last_used: float
+    entry: LocalEntry | None = None
+    repository: Repository | None = None
 
 
 def _entries(store: Store) -> Sequence[LocalEntry]:
@@ -120,8 +131,24 @@ def _looked_at(entry: LocalEntry) -> _Item | None:
             times += [stat.st_atime, stat.st_mtime]
     with contextlib.suppress(OSError):  # Files that were linked from elsewhere may be older than it.
         times.append(os.stat(entry.folder).st_mtime)
-        return _Item(entry, inodes, max(times))
+        return _Item(entry.manifest.ref, str(entry.folder), inodes, max(times), entry)
     return None
+
+
+def _snapshots(local: LocalRepositories) -> Iterator[_Item]:
+    for repository in local.all():
+        refs = local.refs(repository)
+        for commit in refs.commits if refs is not None else ():
+            with contextlib.suppress(IntegrityError, OSError):
+                snapshot, place = local.snapshot(repository, commit), local.place_of(repository, commit)
+                times, inodes = [place.stat().st_mtime], {}
+                for file in snapshot.files if snapshot is not None else ():
+                    with contextlib.suppress(FileNotFoundError):  # Not all need be here.
+                        stat = local.place_of_file(file).stat()
+                        inodes[stat.st_dev, stat.st_ino] = stat.st_size
+                        times += [stat.st_atime, stat.st_mtime]
+                ref = DatasetRef(repository.repo_id, None, commit)
+                yield _Item(ref, str(place), inodes, max(times), repository=repository)
 
 
 def _why_kept(
@@ -138,7 +165,7 @@ def _why_kept(
         return "it was used less than an hour ago"
     if any({None, device}.intersection(in_use.get(inode, ())) for device, inode in item.inodes):
         return "a process uses it"
-    if not can_be_had_again(item.entry):
+    if item.entry is not None and not can_be_had_again(item.entry):
         return "no other copy is known"
     return None
 

@@ -72,6 +72,14 @@ class LocalRepositories:
                 return None
         return read_snapshot(data, str(path), repository, commit)
 
+    def place_of(self, repository: Repository, commit: str) -> Path:
+        """Return where the snapshot of *commit* is, or would be."""
+        return self._path(repository.snapshot_path(commit))
+
+    def place_of_file(self, file: RepositoryFile) -> Path:
+        """Return where *file* is, or would be, damaged or not."""
+        return self._path(file.blob_path)
+
     def all(self) -> list[Repository]:
         """Return the repositories that are here, sorted."""
         found = []
@@ -87,10 +95,6 @@ class LocalRepositories:
         path = self._path(file.blob_path)
         record = FileRecord(file.path, file.size_bytes, file.sha256)
         return None if problem_with(path, record, deep=self.store.verifies_hashes) else path
-
-    def has(self, file: RepositoryFile) -> bool:
-        """Tell whether something is stored as *file*, damaged or not."""
-        return self._path(file.blob_path).exists()
 
     def problems(self, files: Collection[RepositoryFile]) -> dict[str, str]:
         """Return, by path, how *files* differ from their records; reads all bytes."""

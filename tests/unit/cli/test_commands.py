@@ -45,8 +45,8 @@ def test_the_options_are_those_of_the_specification() -> None:
     ) | {"--include", "--exclude", "--dry-run", "--no-files"}
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run"}
-    assert options["diff"] == ref | {"--all", "-a", "--exit-code"}
-    assert options["outdated"] == ref | {"--all", "-a", "--s3"}
+    assert options["diff"] == ref | files | {"--all", "-a", "--exit-code"}
+    assert options["outdated"] == ref | files | {"--all", "-a", "--s3"}
     assert options["lock"] == (ref - {"dataset_id"}) | trust | files | {
         *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o", "--check")
     }
@@ -56,16 +56,16 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["export"] == (ref - {"dataset_id"}) | {"dataset_ids", "--output", "-o"}
     assert options["import"] == {"file"}
     assert options["policy"] == {"kind", "--bucket"}
-    assert options["repair"] == ref
+    assert options["repair"] == ref | files
     assert options["remove"] == ref | files | {"--s3", "--yes", "-y", "--dry-run"}
     assert options["withdraw"] == ref | files | {"--yes", "-y", "--dry-run"}
     assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
     listed = {"pattern", "--long", "-l", "--no-truncate", "--sort", "--reverse"}
-    assert options["list-public"] == listed
-    assert options["list"] == listed | {"--in"}
+    assert options["list-public"] == listed | {"--repo-type"}
+    assert options["list"] == listed | {"--in", "--repo-type"}
     assert options["list-local"] == listed | {"--repo-type"}
     assert options["list-s3"] == listed | {"--repo-type", "--all-folders"}
-    assert options["info"] == options["explain"] == ref
+    assert options["info"] == options["explain"] == ref | files
     assert options["preview"] == ref | {"--split", "--rows"}
     assert options["catalog"] == {"--output", "-o", "--publish", "--public", "--title", "--contact", "--rows"}
     assert set(options) >= {

@@ -1,0 +1,416 @@
+"""The public functions that look at stored repositories, check, mend and compare them."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_localize.api.compare import Age, Difference, FileDifference
+from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
+from hf_localize.api.repositories import find_on_hub, path_of, snapshots_at, terms_of
+from hf_localize.errors import (
+    DatasetNotFoundError,
+    HfLocalizeError,
+    IntegrityError,
+    UnreachableError,
+    kind_of,
+    without_queries,
+)
+from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import (
+    PRIVATE_FOLDER,
+    PUBLIC_FOLDER,
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    RepoType,
+    Snapshot,
+)
+from hf_localize.settings import SOURCE_NAMES
+from hf_localize.sources.session import Session, current_session
+from hf_localize.transfer.workers import run_all
+
+
+def verify_repositories(
+    repo_id: str | None = None,
+    *,
+    repo_type: RepoType = "dataset",
+    revision: str | None = None,
+    deep: bool = False,
+    s3: bool = False,
+    public: bool = False,
+) -> list[dict[str, Any]]:
+    """Check the files of repositories, and return a dict for each snapshot.
+
+    In the local store all bytes are read. A file that was never brought there is not damaged.
+
+    Args:
+        repo_id: None checks all of that type.
+        deep: read all bytes in the bucket too, not only sizes and recorded sha256.
+        s3: check the bucket, not the local store.
+        public: check the public files in the bucket, not the local store.
+
+    Raises:
+        InvalidRefError: *repo_id* can't name a repository.
+        SettingsError: there is no bucket, or there are no credentials.
+        DatasetNotFoundError: it is not there.
+    """
+    session = current_session()
+    places = [place for place, is_asked in (("s3", s3), ("public", public)) if is_asked] or ["local"]
+    found = []
+    for place in places:
+        for repository, commit in snapshots_at(place, repo_type, repo_id, revision, session):
+            snapshot = _snapshot_at(place, repository, commit, session)
+            if snapshot is None:  # Somebody has removed it meanwhile.
+                continue
+            files, problems = _problems(place, snapshot, deep, session)
+            found.append(
+                {
+                    **DatasetRef(repository.repo_id, None, commit).as_dict(),
+                    "place": _place(place, repository, commit, session),
+                    "files": len(files),
+                    "size_bytes": sum(file.size_bytes for file in files),
+                    "is_hashed": place == "local" or deep,
+                    "is_partial": not snapshot.is_complete or len(files) < len(snapshot.files),
+                    "damaged": [f"{path} {problem}" for path, problem in problems.items()],
+                }
+            )
+    return found
+
+
+def _problems(
+    place: str, snapshot: Snapshot, deep: bool, session: Session
+) -> tuple[list[RepositoryFile], Mapping[str, str]]:
+    """Return the files of *snapshot* that *place* has, and how those that are damaged differ."""
+    if place == "local":
+        local = session.repositories.local
+        files = [file for file in snapshot.files if local.place_of_file(file).exists()]
+        return files, local.problems(files)
+    from hf_localize.publish.repositories import problems_in
+
+    workers = session.settings.max_concurrency
+    problems = problems_in(
+        session.bucket, snapshot.files, public=place == "public", reads=deep, workers=workers
+    )
+    return list(snapshot.files), problems
+
+
+def repair_repositories(
+    repo_id: str | None = None, *, repo_type: RepoType = "dataset", revision: str | None = None
+) -> list[dict[str, Any]]:
+    """Fetch damaged files of repositories in the local store again: from a bucket, else from the Hub.
+
+    Returns:
+        For each snapshot with damaged files ``dataset_id``, ``config_name``, ``revision``, ``place``,
+        ``mended`` (paths of files) and ``source``.
+
+    Raises:
+        InvalidRefError, DatasetNotFoundError: as for :func:`verify_repositories`.
+        IntegrityError: something could not be mended. What could be is.
+    """
+    session, mended, failed = current_session(), [], []
+    local = session.repositories.local
+    for repository, commit in snapshots_at("local", repo_type, repo_id, revision, session):
+        snapshot = local.snapshot(repository, commit)
+        files, problems = ([], {}) if snapshot is None else _problems("local", snapshot, True, session)
+        if snapshot is None or not problems:
+            continue
+        for file in files:
+            if file.path in problems:  # What has its bytes elsewhere, as a link, keeps them.
+                local.place_of_file(file).unlink(missing_ok=True)
+        try:
+            source = _bring_again(snapshot, list(problems), session)
+        except HfLocalizeError as exc:
+            failed.append(f"  - {repository} at {commit}: {exc}")
+            continue
+        ref = DatasetRef(repository.repo_id, None, commit).as_dict()
+        place = path_of(snapshot, session)
+        mended.append({**ref, "place": place, "mended": sorted(problems), "source": source})
+    if failed:
+        told = "\n".join(failed)
+        raise IntegrityError(f"what follows is damaged, and could not be mended:\n{told}")
+    return mended
+
+
+def _bring_again(snapshot: Snapshot, paths: list[str], session: Session) -> str:
+    """Bring files into the store, and return from where."""
+    try:
+        session.repositories.localize(snapshot, paths)
+    except UnreachableError:
+        found, _ = find_on_hub(snapshot.repository, snapshot.commit, session)
+        from hf_localize.hf.hub_repository import download_from_hub
+
+        download_from_hub(found, session.repositories.local, tuple(map(glob.escape, paths)), ())
+        return SOURCE_NAMES["hub"]
+    return "the bucket or its public files"
+
+
+def diff_repositories(
+    repo_id: str | None = None, *, repo_type: RepoType = "dataset", revision: str | None = None
+) -> list[Difference]:
+    """Compare the snapshots of repositories in the local store with those in the bucket, file by file.
+
+    Raises:
+        InvalidRefError, SettingsError: as for :func:`verify_repositories`.
+        DatasetNotFoundError: neither side has it.
+    """
+    session, sides = current_session(), {}
+    for place in ("local", "s3"):
+        try:
+            sides[place] = snapshots_at(place, repo_type, repo_id, revision, session)
+        except DatasetNotFoundError:
+            sides[place] = []
+    both = sorted({*sides["local"], *sides["s3"]}, key=lambda item: (item[0].repo_id, item[1]))
+    if not both and repo_id is not None:
+        raise DatasetNotFoundError(f"{repo_type} {repo_id} is neither here nor in {session.bucket.address}")
+
+    def compare(item: tuple[Repository, str]) -> Difference:
+        here, there = (
+            _snapshot_at(place, *item, session) if item in sides[place] else None for place in ("local", "s3")
+        )
+        files = tuple(_differing(here, there, session)) if here is not None and there is not None else ()
+        state = "only s3" if here is None else "only local"
+        if here is not None and there is not None:
+            state = "different" if files else "same"
+        return Difference(
+            item[0].repo_id,
+            None,
+            item[1],
+            state=state,
+            local_commit=None if here is None else here.commit,
+            s3_commit=None if there is None else there.commit,
+            files=files,
+        )
+
+    return list(run_all(compare, both, workers=session.settings.max_concurrency))
+
+
+def _differing(here: Snapshot, there: Snapshot, session: Session) -> Iterable[FileDifference]:
+    """Yield the files that one side lacks."""
+    local = session.repositories.local
+    mine = {file.path: file.size_bytes for file in here.files if local.local_path(file) is not None}
+    its = {file.path: file.size_bytes for file in there.files}
+    for path in sorted({*mine, *its}):
+        if (path in mine) != (path in its):
+            yield FileDifference(path, mine.get(path), its.get(path))
+
+
+def outdated_repositories(
+    repo_id: str | None = None,
+    *,
+    repo_type: RepoType = "dataset",
+    revision: str | None = None,
+    s3: bool = False,
+) -> list[Age]:
+    """Tell of each branch and tag of which a snapshot is stored whether the Hub has another commit by now.
+
+    Args:
+        s3: look at the bucket's, not at those of the local store.
+
+    Raises:
+        InvalidRefError, SettingsError, DatasetNotFoundError: as for :func:`verify_repositories`.
+        UnreachableError: the Hub is out of reach.
+    """
+    session, place = current_session(), "s3" if s3 else "local"
+    stored = snapshots_at(place, repo_type, repo_id, revision, session)
+    ages: list[Age] = []
+    for repository in dict.fromkeys(repository for repository, _ in stored):
+        commits = {commit for owner, commit in stored if owner == repository}
+        ages += _ages(repository, commits, _refs_at(place, repository, session), session)
+    return ages
+
+
+def _ages(
+    repository: Repository, commits: set[str], refs: RepositoryRefs | None, session: Session
+) -> list[Age]:
+    named = {} if refs is None else {**refs.tags, **refs.branches}
+    if refs is not None:
+        named |= {f"refs/convert/{name}": commit for name, commit in refs.converts.items()}
+    named = {name: commit for name, commit in named.items() if commit in commits}
+    pinned = [
+        Age(repository.repo_id, None, commit, state="pinned", commit=commit)
+        for commit in sorted(commits - set(named.values()))
+    ]
+    if not named:
+        return pinned
+    try:
+        there = find_on_hub(repository, None, session)[1]
+    except DatasetNotFoundError as exc:
+        gone = [
+            Age(repository.repo_id, None, name, state="gone", commit=commit, reason=str(exc))
+            for name, commit in named.items()
+        ]
+        return [*gone, *pinned]
+    except HfLocalizeError as exc:
+        raise UnreachableError(str(exc)) from exc
+    found = []
+    for name, commit in named.items():
+        newest = there.resolve(name)
+        state = "gone" if newest is None else "current" if newest == commit else "outdated"
+        found.append(Age(repository.repo_id, None, name, state=state, commit=commit, hub_commit=newest))
+    return [*found, *pinned]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one source answered about a repository."""
+
+    kind: str
+    answer: str
+    reason: str
+    seconds: float = 0.0
+    snapshot: Snapshot | None = None
+
+    def shown(self) -> dict[str, Any]:
+        commit = None if self.snapshot is None else self.snapshot.commit
+        told = {"source": self.kind, "name": SOURCE_NAMES[self.kind], "answer": self.answer}
+        timed = {"reason": self.reason, "seconds": round(self.seconds, 3)}
+        return {**told, **timed, "commit": commit, "digest": None}
+
+
+def explain_repository(
+    repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
+) -> dict[str, Any]:
+    """Ask every source whether it has a repository; return what ``explain_dataset`` does. Moves no data.
+
+    Raises:
+        InvalidRefError: *repo_id* can't name a repository.
+    """
+    session, repository = current_session(), Repository(repo_type, repo_id)
+    asked = _ask_all(repository, revision, session)
+    taken = next((one for one in asked if one.snapshot is not None), None)
+    told = _to_fetch(taken.snapshot, session) if taken is not None and taken.snapshot is not None else None
+    failures = [one.answer for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
+    does = "fail: no source has it"
+    if taken is not None:
+        does = f"fetch its files from {SOURCE_NAMES[taken.kind]}"
+        if told == (0, 0):
+            does = "open its files where they are; no request is made, and nothing is downloaded"
+    return {
+        **DatasetRef(repo_id, None, revision).as_dict(),
+        "sources": [one.shown() for one in asked],
+        "takes": None if taken is None else taken.kind,
+        "transfer_files": None if told is None else told[0],
+        "transfer_bytes": None if told is None else told[1],
+        "action": "fail" if taken is None else "open" if told == (0, 0) else "fetch",
+        "failure": None if taken is not None else failures[0] if failures else "not found",
+        "does": does,
+        "repository": None,
+    }
+
+
+def _to_fetch(snapshot: Snapshot, session: Session) -> tuple[int, int]:
+    local = session.repositories.local
+    missing = [file for file in snapshot.files if not file.sha256 or local.local_path(file) is None]
+    return len(missing), sum(file.size_bytes for file in missing)
+
+
+def describe_repository(
+    repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
+) -> dict[str, Any]:
+    """Return what a repository is and where it lies, as ``describe_dataset`` does. Moves no data.
+
+    Raises:
+        InvalidRefError: *repo_id* can't name a repository.
+        DatasetNotFoundError: no source has it.
+    """
+    session, repository = current_session(), Repository(repo_type, repo_id)
+    asked = _ask_all(repository, revision, session, stops=True)
+    having = [one for one in asked if one.snapshot is not None]
+    if not having:
+        told = "; ".join(f"{SOURCE_NAMES[one.kind]}: {one.reason}" for one in asked)
+        raise DatasetNotFoundError(f"{repository} at {revision or 'main'} could not be found. {told}")
+    snapshot = having[0].snapshot
+    assert snapshot is not None
+    places = [
+        {
+            "source": one.kind,
+            "place": one.reason,
+            "is_same": one.snapshot is not None and one.snapshot.commit == snapshot.commit,
+            "came_from": None,
+        }
+        for one in having
+    ]
+    return {
+        **facts_of(terms_of(snapshot)),
+        "revision": revision,
+        "canonical_id": snapshot.info.get("id"),
+        "files": len(snapshot.files),
+        "size_bytes": sum(file.size_bytes for file in snapshot.files),
+        "digest": None,
+        "places": places,
+    }
+
+
+def _ask_all(
+    repository: Repository, revision: str | None, session: Session, *, stops: bool = False
+) -> list[_Answer]:
+    """Ask each source, in the order of a load.
+
+    Args:
+        stops: the Hub is not asked where another has it.
+    """
+    asked: list[_Answer] = []
+    for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
+        if kind not in session.enabled:
+            variable = "HGLOC_OFFLINE is set" if session.settings.offline else "it is not in HGLOC_SOURCES"
+            asked.append(_Answer(kind, NOT_ASKED, variable))
+        elif not (stops and kind == "hub" and any(one.snapshot for one in asked)):
+            asked.append(_ask(kind, repository, revision, session))
+    return asked
+
+
+def _ask(kind: str, repository: Repository, revision: str | None, session: Session) -> _Answer:
+    started, snapshot = time.monotonic(), None
+    try:
+        if kind == "hub":
+            snapshot = find_on_hub(repository, revision, session)[0]
+        else:
+            refs = _refs_at(kind, repository, session)
+            commit = None if refs is None else refs.resolve(revision)
+            snapshot = None if commit is None else _snapshot_of(kind, repository, commit, session)
+    except HfLocalizeError as exc:
+        failure = kind_of(exc)
+        answer = NOT_HERE if failure == "not found" else failure
+        return _Answer(kind, answer, without_queries(str(exc)), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if snapshot is None:
+        return _Answer(kind, NOT_HERE, f"it does not have {repository} at {revision or 'main'}", seconds)
+    return _Answer(kind, HAS_IT, _place(kind, repository, snapshot.commit, session), seconds, snapshot)
+
+
+def _snapshot_of(kind: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
+    place = session.repositories_at(kind)
+    return None if place is None else place.snapshot(repository, commit)
+
+
+def _refs_at(kind: str, repository: Repository, session: Session) -> RepositoryRefs | None:
+    place = session.repositories_at(kind)
+    return None if place is None else place.refs(repository)
+
+
+def _snapshot_at(place: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
+    """Return the snapshot that a place has: for a publisher, past any cache before the bucket."""
+    if place == "local":
+        return session.repositories.local.snapshot(repository, commit)
+    from hf_localize.publish.repositories import snapshot_in
+
+    return snapshot_in(session.bucket, repository, commit, public=place == "public")
+
+
+def _place(kind: str, repository: Repository, commit: str, session: Session) -> str:
+    """Return where a snapshot is, as users read it."""
+    path = repository.snapshot_path(commit)
+    if kind == "local":
+        return f"{session.store.path}/.hgloc/{path}"
+    if kind == "s3":
+        return f"{PRIVATE_FOLDER}/{path} in {session.bucket.address}"
+    if kind == "public":
+        return session.public_files.url(f"{PUBLIC_FOLDER}/{path}")
+    from hf_localize.hf.hub import endpoint
+
+    folder = "" if repository.repo_type == "model" else f"{repository.repo_type}s/"
+    return f"{endpoint()}/{folder}{repository.repo_id}"

@@ -1,0 +1,188 @@
+"""The commands that look at what is stored know repositories of each type."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hf_localize
+from hf_localize.api.repositories import download_repository
+from hf_localize.format.repository import Repository
+from hf_localize.sources.session import current_session
+from tests.commands.json_docs import assert_documented
+from tests.commands.test_cli_output import run
+from tests.conftest import Desk
+from tests.rig.hub import LoopbackHub, make_repository
+
+MODEL, FILES = ("--repo-type", "model"), {"config.json": b"{}", "model.bin": b"weights" * 3000}
+
+
+def _push(hub: LoopbackHub, desk: Desk, value: bytes, branch: str = "main") -> None:
+    files = {**FILES, "config.json": value}
+    hub.add(make_repository(desk.folder / "repositories", "models/team/one", branch, files))
+
+
+@pytest.fixture
+def stored(hub: LoopbackHub, desk: Desk) -> str:
+    """Return the commit of a model that the publisher has stored, and shared publicly."""
+    _push(hub, desk, b"{}")
+    _push(hub, desk, b"{}", "kept")
+    desk.publisher().open_public_places()
+    download_repository("team/one", repo_type="model", make_public=True)
+    return hub.commit("models/team/one")
+
+
+def printed(command: str, *arguments: str, status: int = 0) -> Any:
+    ran = run(command, *arguments, "--json")
+    assert ran.exit_code == status, ran.output
+    return assert_documented(command, ran.stdout)
+
+
+def _blob(path: str) -> Path:
+    local, repository = current_session().repositories.local, Repository("model", "team/one")
+    refs = local.refs(repository)
+    assert refs is not None
+    held = local.snapshot(repository, refs.commits[0])
+    assert held is not None
+    file = held.find(path)
+    assert file is not None
+    return local.place_of_file(file)
+
+
+def test_info_and_explain_tell_of_a_repository(stored: str, hub: LoopbackHub, desk: Desk) -> None:
+    told = printed("info", "team/one", *MODEL)
+    assert (told["commit"], told["files"], told["canonical_id"]) == (stored, 2, "team/one")
+    assert [place["source"] for place in told["places"]] == ["local", "s3", "public"]
+    assert "team/one" in run("info", "team/one", *MODEL).stdout
+    told = printed("explain", "team/one", *MODEL)
+    assert (told["takes"], told["action"], told["transfer_bytes"]) == ("local", "open", 0)
+    assert {source["answer"] for source in told["sources"]} == {"has_it"}
+    desk.teammate()
+    hub.stop()
+    told = printed("explain", "team/one", *MODEL)
+    assert (told["takes"], told["transfer_files"]) == ("s3", 2)
+    assert not desk.store.exists()
+    assert printed("explain", "team/none", *MODEL, status=5)["failure"] == "unreachable"
+    desk.set(HGLOC_SOURCES="local,s3")
+    assert printed("explain", "team/none", *MODEL, status=3)["failure"] == "not found"
+    assert run("info", "team/none", *MODEL).exit_code == 3
+    assert run("info", "team/one", *MODEL, "--name", "x").exit_code == 2
+
+
+def test_damaged_files_are_found_and_mended(stored: str, hub: LoopbackHub, desk: Desk) -> None:
+    for cut in (False, True):
+        for stops in (False, True):  # From the Hub, where the bucket does not have them; from the bucket.
+            blob = _blob("model.bin")
+            blob.write_bytes(blob.read_bytes()[: 100 if cut else None][::-1])
+            assert printed("verify", *MODEL, status=6)[0]["damaged"]
+            if stops:
+                hub.stop()
+            else:
+                desk.set(HGLOC_SOURCES="local,hub")
+            (mended,) = printed("repair", *MODEL)
+            assert mended["mended"] == ["model.bin"]
+            assert not printed("verify", "team/one", *MODEL)[0]["damaged"]
+            desk.set(HGLOC_SOURCES="local,s3,public,hub")
+            if stops:
+                hub.start()
+    assert printed("repair", *MODEL) == []
+    assert "Nothing to repair" in run("repair", *MODEL).stderr
+    _blob("model.bin").write_bytes(b"")
+    desk.set(HGLOC_SOURCES="local")
+    assert run("repair", *MODEL).exit_code == 6
+
+
+def test_damaged_objects_in_the_bucket_are_found(stored: str, desk: Desk) -> None:
+    for place, prefix in (("--s3", ".hgloc"), ("--public", "public_repositories")):
+        (checked,) = printed("verify", *MODEL, place, "--deep")
+        assert (checked["damaged"], checked["files"]) == ([], 2)
+        key = f"{prefix}/{_blob('model.bin').relative_to(desk.store / '.hgloc').as_posix()}"
+        head = desk.client().head_object(Bucket=desk.bucket, Key=key)
+        for data, metadata, deep in (
+            (FILES["model.bin"][::-1], head["Metadata"], ["--deep"]),
+            (b"short", head["Metadata"], []),
+        ):
+            desk.client().put_object(Bucket=desk.bucket, Key=key, Body=data, Metadata=metadata)
+            (checked,) = printed("verify", "team/one", *MODEL, place, *deep, status=6)
+            assert checked["damaged"][0].startswith("model.bin ")
+        desk.client().delete_object(Bucket=desk.bucket, Key=key)
+        assert printed("verify", *MODEL, place, status=6)[0]["damaged"] == ["model.bin is missing"]
+
+
+def _differences(*arguments: str) -> Any:
+    ran = run("diff", *MODEL, *arguments, "--json")
+    assert ran.exit_code == 0, ran.output
+    return json.loads(ran.stdout)
+
+
+def test_diff_and_outdated_compare_repositories(stored: str, hub: LoopbackHub, desk: Desk) -> None:
+    (same,) = _differences("team/one")
+    assert (same["state"], same["revision"]) == ("same", stored)
+    ages = printed("outdated", *MODEL, "--all")
+    states = {(age["revision"], age["state"], age["commit"]) for age in ages}
+    assert states == {("main", "current", stored), ("kept", "current", stored)}
+    _push(hub, desk, b"{1}")
+    ages = {age["revision"]: age for age in printed("outdated", *MODEL, "--all")}
+    assert (ages["main"]["state"], ages["kept"]["state"]) == ("outdated", "current")
+    assert ages["main"]["hub_commit"] == hub.commit("models/team/one") != stored
+    assert [age["revision"] for age in printed("outdated", *MODEL, "--s3")] == ["main"]
+    newest = hub.commit("models/team/one")
+    download_repository("team/one", repo_type="model", revision=newest, skip_s3_upload=True)
+    assert {age["state"] for age in printed("outdated", *MODEL, "--all")} == {"current"}
+    states = {item["revision"]: item["state"] for item in _differences("--all")}
+    assert states == {stored: "same", newest: "only local"}
+    desk.publisher()
+    assert [item["state"] for item in _differences()] == ["only s3"]
+    download_repository("team/one", repo_type="model", include=["*.json"], revision="kept")
+    (partly,) = printed("diff", *MODEL)
+    assert ([file["path"] for file in partly["files"]], partly["state"]) == (["model.bin"], "different")
+
+
+def test_all_that_is_here_is_uploaded_and_listed(stored: str, hub: LoopbackHub, desk: Desk) -> None:
+    hub.add(make_repository(desk.folder / "repositories", "made/data", "main", {"a.csv": b"n\n1\n"}))
+    desk.publisher()
+    hf_localize.download_dataset("made/data", skip_s3_upload=True)
+    download_repository("team/one", repo_type="model", skip_s3_upload=True)
+    ran = run("sync-local-to-s3", "--all", "--json")
+    assert ran.exit_code == 0, ran.output
+    assert sorted(item["dataset_id"] for item in json.loads(ran.stdout)) == ["made/data", "team/one"]
+    for listing in (["list-public"], ["list", "--in", "public"], ["list-s3"], ["list-local"], ["list"]):
+        (item,) = json.loads(run(*listing, *MODEL, "--json").stdout)
+        assert (item["dataset_id"], item["revision"]) == ("team/one", stored), listing
+    (kept,) = json.loads(run("list-s3", "--repo-type", "dataset", "--json").stdout)
+    assert kept["dataset_id"] == "made/data"
+    told = {item["name"]: item["told"] for item in json.loads(run("doctor", "--json").stdout)}
+    assert told["repositories"] == "files as they are: 1 dataset, 1 model"
+
+
+def test_prune_removes_files_that_were_not_used(stored: str, desk: Desk) -> None:
+    def age(path: str, days: int) -> None:
+        moment = time.time() - days * 24 * 3600
+        os.utime(_blob(path), (moment, moment))
+
+    hf_localize.register_dataset(_rows(), "org/own", skip_s3_upload=True)
+    for path in FILES:
+        age(path, 30)
+    snapshot = next((desk.store / ".hgloc" / "repositories").rglob(f"{stored}.json"))
+    os.utime(snapshot, (0, 0))
+    age("config.json", 0)
+    assert printed("prune", "--older-than", "1d") == []
+    age("config.json", 30)
+    assert printed("prune", "--older-than", "1d", "--keep", "team/*") == []
+    (pruned,) = printed("prune", "--max-size", "1kB", "--dry-run")
+    assert (pruned["repo_type"], pruned["revision"], pruned["dataset_id"]) == ("model", stored, "team/one")
+    assert pruned["size_bytes"] == sum(map(len, FILES.values()))
+    assert snapshot.exists()
+    assert printed("prune", "--older-than", "1d") == [pruned]
+    assert not list((desk.store / ".hgloc" / "blobs").glob("*/*"))
+
+
+def _rows() -> Any:
+    import datasets
+
+    return datasets.Dataset.from_dict({"a": [1]})
