@@ -13,6 +13,7 @@ from hf_localize.catalog.frame import About, page
 from hf_localize.catalog.gathering import Listing
 from hf_localize.format.manifest import UNKNOWN
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
+from hf_localize.format.repository import is_commit_sha
 
 _MAX_COLUMNS = 200
 
@@ -124,4 +125,5 @@ def _group(group: Sequence[Summary]) -> dict[str, Any]:
 def name_of(ref: DatasetRef) -> str:
     """Return how a dataset is told from others of the same id."""
     config = "original files" if ref.config_name == FILES_CONFIG else ref.config_name or "default"
-    return f"{config} @ {ref.revision}" if ref.revision else config
+    revision = ref.revision[:7] if ref.revision and is_commit_sha(ref.revision) else ref.revision
+    return f"{config} @ {revision}" if revision else config

@@ -85,7 +85,7 @@ class Shower:
 
     def _chat(self, turns: list[tuple[str, Any, Any]], where: str, depth: int) -> Markup:
         shown = [
-            Markup('<div class="turn"><b>{}</b> {}</div>').format(
+            Markup('<div class="turn"><b>{}</b>{}</div>').format(
                 _shortened(role), self.cell(said, feature, where, depth)
             )
             for role, said, feature in turns[:_MAX_TURNS]

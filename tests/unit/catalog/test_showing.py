@@ -86,14 +86,14 @@ def test_an_embedding_is_one_line(value: Any, told: str) -> None:
 )
 def test_a_chat_is_shown_as_a_chat(value: Any, feature: Any) -> None:
     assert cell(value, feature) == (
-        '<div class="chat"><div class="turn"><b>user</b> Hi?</div>'
-        '<div class="turn"><b>assistant</b> Hello.</div></div>'
+        '<div class="chat"><div class="turn"><b>user</b>Hi?</div>'
+        '<div class="turn"><b>assistant</b>Hello.</div></div>'
     )
 
 
 def test_a_chat_tells_calls_of_tools_and_how_much_is_left_out() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"name": "add", "arguments": "{}"}]}
-    assert shown([call]) == "assistant tool_calls name addarguments {}"
+    assert shown([call]) == "assistanttool_calls name addarguments {}"
     assert "and 12 messages more" in shown([{"role": "user", "content": str(n)} for n in range(20)])
 
 
