@@ -10,12 +10,14 @@ import inspect
 import itertools
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 import wrapt
 
@@ -33,6 +35,8 @@ _layers: list[dict[str, Any]] = []
 _wrappers: dict[str, list[Any]] = {}
 #: Arguments that make a call ask for something else than the dataset as it is.
 _NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kwargs")
+#: A dataset on the Hub, whatever lies in the working directory; the revision is our addition.
+_HUB_PATH = re.compile(r"hf://datasets/([^/@]+(?:/[^/@]+)?)(?:@([^/@]+|refs/[a-z]+/[^/@]+))?/?")
 
 
 def install(**overrides: Any) -> None:
@@ -253,7 +257,7 @@ def _ask_stock(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) 
 
 
 def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    call = _dataset_call(stock, args, kwargs)
+    call, args, kwargs = _dataset_call(stock, args, kwargs)
     if call is None:
         return _ask_stock(stock, args, kwargs)
     from hf_localize.hf.load import load_of
@@ -263,7 +267,7 @@ def _load_dataset(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    call = _dataset_call(stock, args, kwargs)
+    call, args, kwargs = _dataset_call(stock, args, kwargs)
     if call is None:
         return _ask_stock(stock, args, kwargs)
     from hf_localize.format.refs import DatasetRef
@@ -303,7 +307,7 @@ def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> A
 
 
 def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    call = _dataset_call(stock, args, kwargs)
+    call, args, kwargs = _dataset_call(stock, args, kwargs)
     if call is None or call.get("data_files"):
         return _ask_stock(stock, args, kwargs)
     from hf_localize.format.refs import DatasetRef
@@ -314,20 +318,45 @@ def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs:
     return getattr(load, question)(ref, lambda: _ask_stock(stock, args, kwargs))
 
 
-def _dataset_call(stock: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any] | None:
-    """Return the arguments of a call by name, or None if it is stock's alone to answer."""
+def _dataset_call(
+    stock: Callable[..., Any], args: Any, kwargs: Any
+) -> tuple[dict[str, Any] | None, Any, Any]:
+    """Return the arguments of a call by name, None if it is stock's alone to answer; and those for stock."""
     try:
         call = _signature(stock).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):  # Stock says what is wrong with them.
-        return None
-    return call if _names_a_dataset(call.get("path")) else None
+        return None, args, kwargs
+    found = _HUB_PATH.fullmatch(call["path"]) if isinstance(call.get("path"), str) else None
+    if found is None:
+        return (call if _names_a_dataset(call.get("path")) else None), args, kwargs
+    dataset_id, revision = found.groups()
+    revision = revision and unquote(revision)
+    is_known = _datasets_release() >= (4, 8) and not _is_packaged(dataset_id)
+    if not is_known or (revision and call.get("revision") not in (None, revision)):
+        return None, args, kwargs
+    if revision is not None:  # Which stock does not know in such a path.
+        call["revision"] = revision
+        parameters = _signature(stock).parameters.values()
+        open_name = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
+        rest = {name: value for name, value in call.items() if name != open_name}
+        args, kwargs = (), {**rest, **call.get(open_name, {}), "path": f"hf://datasets/{dataset_id}"}
+    return {**call, "path": dataset_id}, args, kwargs
+
+
+def _datasets_release() -> tuple[int, ...]:
+    version = getattr(sys.modules.get("datasets"), "__version__", "0")
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def _is_packaged(path: str) -> bool:
+    from hf_localize.hf import packaged_builders
+
+    return path in packaged_builders()
 
 
 def _names_a_dataset(path: object) -> bool:
     """Tell whether stock would look for *path* on the Hub: no packaged builder, no local path."""
-    from hf_localize.hf import packaged_builders
-
-    if not isinstance(path, str) or not path or path in packaged_builders():
+    if not isinstance(path, str) or not path or _is_packaged(path):
         return False
     if "://" in path or path.startswith("buckets/") or path.endswith(".py") or Path(path).is_absolute():
         return False

@@ -228,3 +228,35 @@ def test_what_is_asked_of_the_hub_is_not_answered_from_older_files(hub: Loopback
                 "made/pushed", split="train", download_mode="force_redownload", **how
             )
             assert loaded["n"][:] == [2], how
+
+
+@pytest.mark.skipif(
+    [int(part) for part in datasets.__version__.split(".")[:2]] < [4, 8],
+    reason="datasets knows such paths since 4.8",
+)
+def test_a_hub_path_is_the_dataset_whatever_lies_in_the_working_directory(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, commit = f"hf://datasets/{GSM8K}", hub.commit(GSM8K)
+    expected = snapshot(datasets.load_dataset(path, "main"))
+    names = datasets.get_dataset_config_names(path)
+    files = snapshot(datasets.load_dataset(path, data_dir="main"))
+    desk.publisher()
+    hf_localize.download_dataset(GSM8K, "main")
+    (tmp_path / GSM8K).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with hf_localize.installed():  # What is not here comes from the Hub.
+        rows = datasets.load_dataset(f"{path}@{commit}", "socratic", split="test").num_rows
+    assert rows == datasets.load_dataset(path, "socratic", split="test").num_rows
+    hub.stop()
+    hub.clear()
+    desk.teammate()
+    with hf_localize.installed():
+        for spelling in (path, f"{path}@main", f"{path}@{commit}"):
+            assert snapshot(datasets.load_dataset(spelling, "main")) == expected, spelling
+            assert datasets.get_dataset_config_names(spelling) == names
+            assert snapshot(datasets.load_dataset(spelling, data_dir="main")) == files, spelling
+        assert datasets.load_dataset(path, "main", revision="main", streaming=True)["train"]
+        with pytest.raises(ConnectionError):
+            datasets.load_dataset(f"{path}@none", "main")
+    assert hub.requests == []
