@@ -25,18 +25,6 @@ GROUPS = {
     "Take care": ("api.upkeep", "api.lock"),
     "Catalog": ("catalog.catalog",),
 }
-#: Functions that return dicts, and the command of which `--json` prints the same.
-_JSON = {
-    "list_local_datasets": "list-local",
-    "list_s3_datasets": "list-s3",
-    "list_public_datasets": "list-public",
-    "describe_dataset": "info",
-    "preview_dataset": "preview",
-    "explain_dataset": "explain",
-    "verify_dataset": "verify",
-    "repair_dataset": "repair",
-    "prune_datasets": "prune",
-}
 #: What `hf_localize` has beside functions and classes.
 _VALUES = {
     "DATASETS_STORE_PATH": "The local store, a `Path`. It is looked up each time: a setting may change."
@@ -96,7 +84,7 @@ def api_page() -> str:
     """
     groups: dict[str, list[str]] = {title: [] for title in (*GROUPS, "Values and errors")}
     titles = {f"hf_localize.{module}": title for title, modules in GROUPS.items() for module in modules}
-    for name in hf_localize.__all__:
+    for name in hf_localize._HOMES:
         item = getattr(hf_localize, name)
         title = titles.get(item.__module__) if inspect.isfunction(item) else "Values and errors"
         if title is None:
@@ -111,7 +99,7 @@ def api_page() -> str:
             parts += [f"### {name}\n", _described(name)]
     parts.append("## What functions return\n")
     for name, kind in sorted(_returned().items()):
-        if name in hf_localize.__all__:
+        if name in hf_localize._HOMES:
             continue
         parts += [f"### {name}\n", _docstring(inspect.getdoc(kind) or ""), _fields(kind)]
     return "\n".join(parts)
@@ -125,8 +113,6 @@ def _described(name: str) -> str:
         more = " [All of them](errors.md)." if issubclass(item, Exception) else ""
         return f"{_docstring(inspect.getdoc(item) or '').rstrip()}{more}\n\n{'' if more else _fields(item)}"
     told = f"```python\n{_signature(name, item)}\n```\n\n{_docstring(inspect.getdoc(item) or '')}"
-    if name in _JSON:
-        told += f"\nEach dict has the fields of [`{_JSON[name]} --json`](../json.md#{_JSON[name]}).\n"
     found = [kind for kind in _names_in(item) if kind in _returned()]
     return told + "".join(f"\nReturns: [{kind}](#{kind.lower()}).\n" for kind in found)
 
@@ -138,7 +124,7 @@ def _names_in(item: Any) -> list[str]:
 def _returned() -> dict[str, type]:
     """Return, by name, the classes of what functions return."""
     functions = [
-        item for name in hf_localize.__all__ if inspect.isfunction(item := getattr(hf_localize, name))
+        item for name in hf_localize._HOMES if inspect.isfunction(item := getattr(hf_localize, name))
     ]
     found: dict[str, type] = {}
     for item in functions:
@@ -264,4 +250,4 @@ def _prose(text: str) -> str:
 
 def _linked(found: re.Match[str]) -> str:
     name = found[1]
-    return f"[{name}](#{name.lower()})" if name in hf_localize.__all__ else f"`{name}`"
+    return f"[{name}](#{name.lower()})" if name in hf_localize._HOMES else f"`{name}`"

@@ -22,6 +22,7 @@ from hf_localize.api.repositories import download_repository, keep_files, sync_l
 from hf_localize.api.results import Result
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
+from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
 from hf_localize.sources.session import current_session
@@ -34,7 +35,7 @@ _AT_ONCE = 6
 _GRACE_SECONDS = 1.0
 
 
-class Outcome:
+class Outcome(Record):
     """What became of one of many."""
 
     __slots__ = ()
@@ -114,6 +115,12 @@ def download_datasets(
 
     Returns:
         A :class:`Download` for each, in the order asked.
+
+    Example:
+        >>> for done in hf_localize.download_datasets(["openai/gsm8k"], all_configs=True):
+        ...     print(done, done.error)
+        openai/gsm8k [main] None
+        openai/gsm8k [socratic] None
 
     Raises:
         InvalidRefError: an argument can't name a dataset.

@@ -10,6 +10,7 @@ from typing import TypeVar
 from hf_localize.api.configs import ref_of, with_configs
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
+from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.publish.inspect import wrong_objects
 from hf_localize.sources.bucket import BucketEntry, PrivateSource, find_indexed, list_refs
@@ -22,7 +23,7 @@ _Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, slots=True)
-class FileDifference:
+class FileDifference(Record):
     """One file that differs: its size on each side, None where it is not there."""
 
     path: str
@@ -31,7 +32,7 @@ class FileDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Record):
     """How the local copy of a dataset and the bucket's differ.
 
     ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` where a side
@@ -55,7 +56,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Age:
+class Age(Record):
     """Whether a dataset that came from the Hub is what the Hub has now.
 
     ``state`` is ``current``, ``outdated``, ``pinned`` where it is stored under its commit, ``gone``
@@ -176,7 +177,7 @@ def list_outdated(
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(Record):
     """How a stored dataset stands to the bucket, and to the Hub.
 
     ``bucket`` is the state of a :class:`Difference`, ``hub`` that of an :class:`Age`, or ``own`` where the

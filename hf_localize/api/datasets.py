@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from hf_localize.api.configs import configs_listed, ref_of
 from hf_localize.api.results import Result, ids_of, terms_on_hub
@@ -30,8 +30,18 @@ from hf_localize.store.origins import record_name
 
 if TYPE_CHECKING:
     import datasets
+    from typing_extensions import Unpack
 
 _log = logging.getLogger(__name__)
+
+
+class LoadOptions(TypedDict, total=False):
+    """What :func:`load_local_dataset` passes on to `datasets`."""
+
+    split: str | datasets.Split | Sequence[str] | None
+    cache_dir: str | None
+    keep_in_memory: bool | None
+    num_proc: int | None
 
 
 def download_dataset(
@@ -74,6 +84,11 @@ def download_dataset(
 
     Returns:
         ``(True, path of the entry in the local store)``.
+
+    Example:
+        >>> success, path = hf_localize.download_dataset("openai/gsm8k", "main")
+        >>> hf_localize.download_dataset("openai/gsm8k", name="main").path == path
+        True
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -152,19 +167,51 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
     raise error from problem
 
 
+@overload
 def load_local_dataset(
     dataset_id: str,
     config_name: str | None = None,
     revision: str | None = None,
     *,
     name: str | None = None,
-) -> datasets.Dataset | datasets.DatasetDict:
+    streaming: Literal[False] = False,
+    **options: Unpack[LoadOptions],
+) -> datasets.Dataset | datasets.DatasetDict: ...
+@overload
+def load_local_dataset(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    name: str | None = None,
+    streaming: Literal[True],
+    **options: Unpack[LoadOptions],
+) -> datasets.IterableDataset | datasets.IterableDatasetDict: ...
+def load_local_dataset(
+    dataset_id: str,
+    config_name: str | None = None,
+    revision: str | None = None,
+    *,
+    name: str | None = None,
+    streaming: bool = False,
+    **options: Unpack[LoadOptions],
+) -> Any:
     """Load a localized dataset from the local store, the private bucket or the public ZIPs.
 
-    The Hub is never asked. Arguments are as for :func:`download_dataset`.
+    The Hub is never asked. Arguments are as for :func:`download_dataset` and ``datasets.load_dataset``.
+
+    Args:
+        streaming: return streams, and store nothing.
+        options: ``split``, ``cache_dir``, ``keep_in_memory`` and ``num_proc``.
 
     Returns:
-        A ``DatasetDict`` with every split, as ``datasets.load_dataset`` gives.
+        What ``datasets.load_dataset`` gives: a ``DatasetDict`` with every split, or the one of ``split``.
+
+    Example:
+        >>> data = datasets.Dataset.from_dict({"text": ["a", "b"]})
+        >>> path = hf_localize.register_dataset(data, "team/corpus").path
+        >>> hf_localize.load_local_dataset("team/corpus", split="train[:1]")["text"][:]
+        ['a']
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -174,7 +221,7 @@ def load_local_dataset(
     from hf_localize.hf.load import load_localized
 
     with configs_listed(ref):
-        return load_localized(ref)
+        return load_localized(ref, streaming=streaming, **options)
 
 
 def register_dataset(
@@ -198,6 +245,10 @@ def register_dataset(
 
     Returns:
         ``(True, path of the entry in the local store)``.
+
+    Example:
+        >>> data = datasets.Dataset.from_dict({"text": ["a", "b"]})
+        >>> path = hf_localize.register_dataset(data, "team/corpus", revision="v1").path
 
     Raises:
         InvalidRefError, SettingsError, RestrictedError, PublishError: as for :func:`download_dataset`.
@@ -235,6 +286,10 @@ def sync_local_dataset_to_s3(
 
     What the bucket has of it that is missing or damaged is sent again: by size, time and ETag, or, where
     ``HGLOC_VERIFY`` is ``always``, by reading it.
+
+    Example:
+        >>> print(hf_localize.sync_local_dataset_to_s3("openai/gsm8k", "main").message_or_path)
+        openai/gsm8k [main]: s3://... has it already
 
     Raises:
         InvalidRefError: an argument can't name a dataset.

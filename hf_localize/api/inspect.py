@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import config_missing, ref_of
 from hf_localize.api.datasets import PlainHub
+from hf_localize.api.values import (
+    DescribedPlace,
+    DescribedSplit,
+    Description,
+    Explanation,
+    RepositoryFiles,
+    SourceAnswer,
+)
 from hf_localize.errors import (
     DatasetNotFoundError,
     NotLockedError,
@@ -62,20 +70,16 @@ class Asked:
 
 def explain_dataset(
     dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
-) -> dict[str, Any]:
+) -> Explanation:
     """Ask every source, in order, whether it has a dataset, and tell what a load would do. Moves no data.
 
     A load stops at the first source that has it; here the others are asked too. Where a lock file is in
     force (``HGLOC_LOCK``, ``install(lock=…)``), only what it names counts.
 
-    Returns:
-        ``dataset_id``, ``config_name``, ``revision``; ``sources``: for each ``source``, ``name``,
-        ``answer`` (``has_it``, ``not_here``, ``not_asked``, or the kind of failure), ``reason``,
-        ``seconds``, ``commit``, ``digest``; ``takes``: the source that a load would take, or None;
-        ``transfer_bytes``, ``transfer_files`` (None: not known); ``action`` (``open``, ``fetch``,
-        ``prepare`` or ``fail``), the kind of ``failure`` or None, and ``does``: the same in words;
-        ``repository``: how many ``files`` its repository has, their ``size_bytes``, those of files that
-        are not in the store (``transfer_bytes``), and whether a download keeps them (``is_kept``), or None.
+    Example:
+        >>> told = hf_localize.explain_dataset("openai/gsm8k", "main")
+        >>> told.takes, told.action, told.transfer_bytes
+        ('local', 'open', 0)
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -98,20 +102,20 @@ def explain_dataset(
     if taken is not None and taken.entry is not None:
         does = _what_a_load_does(taken, session)
         files, size_bytes = to_fetch(taken.entry, session)
-    return {
-        **ref.as_dict(),
-        "sources": [_shown(one) for one in asked],
-        "takes": None if taken is None else taken.kind,
-        "transfer_files": files,
-        "transfer_bytes": size_bytes,
-        "action": "fail" if taken is None else _ACTIONS.get(taken.kind, "fetch"),
-        "failure": None if taken is not None else kind_of(error or _not_found(ref, asked, as_locked)),
-        "does": does,
-        "repository": None if taken is None else _files_of(ref, asked, session),
-    }
+    return Explanation(
+        **ref.as_dict(),  # type: ignore[arg-type]
+        sources=[_shown(one) for one in asked],
+        takes=None if taken is None else taken.kind,
+        transfer_files=files,
+        transfer_bytes=size_bytes,
+        action="fail" if taken is None else _ACTIONS.get(taken.kind, "fetch"),
+        failure=None if taken is not None else kind_of(error or _not_found(ref, asked, as_locked)),
+        does=does,
+        repository=None if taken is None else _files_of(ref, asked, session),
+    )
 
 
-def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> dict[str, Any] | None:
+def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> RepositoryFiles | None:
     from hf_localize.api.repositories import describe_files_of
 
     return describe_files_of(ref, session, asks_hub=any(one.kind == "hub" and one.entry for one in asked))
@@ -119,19 +123,18 @@ def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> dict[str
 
 def describe_dataset(
     dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
-) -> dict[str, Any]:
+) -> Description:
     """Return what a dataset is and where it lies. Moves no data.
 
     The local store, the bucket and the public ZIPs are asked, and the Hub if none of them has it.
 
     Returns:
-        What the first that has it tells: ``dataset_id``, ``config_name``, ``revision``,
-        ``canonical_id``, ``resolved_config``, ``is_default_config``, ``commit``, ``origin``,
-        ``created``, ``written_by``, ``license``, ``restriction``, ``configs``, ``features`` (JSON as
-        `datasets` writes it), ``splits`` (``name``, ``rows``, ``size_bytes``, ``shards``), ``files``,
-        ``size_bytes``, ``digest``; and ``places``: ``source``, ``place``, whether the content
-        ``is_same`` there, and of the local copy the bucket that it ``came_from``. None stands for
-        what is not known.
+        What the first that has it tells.
+
+    Example:
+        >>> told = hf_localize.describe_dataset("openai/gsm8k", "main")
+        >>> [(split.name, split.rows) for split in told.splits]
+        [('train', 7473), ('test', 1319)]
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -147,15 +150,15 @@ def describe_dataset(
     manifest = first.manifest or _manifest_of(first.entry, ref)
     digests = [one.entry.digest if isinstance(one.entry, StoredEntry) else None for one in having]
     places = [
-        {
-            "source": one.kind,
-            "place": place_of(one.entry),
-            "is_same": None if None in (digest, digests[0]) else digest == digests[0],
-            "came_from": _came_from(one.entry, session),
-        }
+        DescribedPlace(
+            one.kind,
+            place_of(one.entry),
+            None if None in (digest, digests[0]) else digest == digests[0],
+            _came_from(one.entry, session),
+        )
         for one, digest in zip(having, digests, strict=True)
     ]
-    return {**facts_of(manifest), "digest": digests[0], "places": places}
+    return Description(**facts_of(manifest), digest=digests[0], places=places)
 
 
 def ask_all(
@@ -257,17 +260,10 @@ def _bare(entry: Entry | None) -> Entry | None:
     return entry.entry if isinstance(entry, (PinnedEntry, PinnedFetch)) else entry
 
 
-def _shown(one: Asked) -> dict[str, Any]:
-    manifest = one.manifest
-    return {
-        "source": one.kind,
-        "name": one.name,
-        "answer": one.answer,
-        "reason": one.reason,
-        "seconds": round(one.seconds, 3),
-        "commit": None if manifest is None else manifest.commit,
-        "digest": one.entry.digest if isinstance(one.entry, StoredEntry) else None,
-    }
+def _shown(one: Asked) -> SourceAnswer:
+    commit = None if one.manifest is None else one.manifest.commit
+    digest = one.entry.digest if isinstance(one.entry, StoredEntry) else None
+    return SourceAnswer(one.kind, one.name, one.answer, one.reason, round(one.seconds, 3), commit, digest)
 
 
 def to_fetch(entry: Entry, session: Session) -> tuple[int | None, int | None]:
@@ -334,12 +330,12 @@ def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:
 def facts_of(manifest: Manifest) -> dict[str, Any]:
     """Return what a manifest tells, as the public functions do."""
     splits = [
-        {
-            "name": split.name,
-            "rows": split.rows if split.rows or all(s.rows is not None for s in split.shards) else None,
-            "size_bytes": split.size_bytes or None,
-            "shards": len(split.shards) or None,
-        }
+        DescribedSplit(
+            split.name,
+            split.rows if split.rows or all(s.rows is not None for s in split.shards) else None,
+            split.size_bytes or None,
+            len(split.shards) or None,
+        )
         for split in manifest.splits
     ]
     return {

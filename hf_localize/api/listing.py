@@ -7,11 +7,12 @@ import fnmatch
 import logging
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from hf_localize.api.values import DatasetName, StoredDataset
 from hf_localize.errors import HfLocalizeError, IntegrityError
-from hf_localize.format.manifest import UNKNOWN, Manifest, restriction_of
+from hf_localize.format.manifest import Manifest, restriction_of
 from hf_localize.format.manifest_json import declared
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.session import Session, current_session
@@ -26,37 +27,13 @@ _PUBLIC_SECONDS = 3.0
 _WILDCARD = re.compile(r"[*?[]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """A dataset of a list, with what is known of it there; None where that place does not tell.
-
-    ``created`` is when it was localized (UTC, ISO 8601). ``splits`` has the rows of each.
-    ``size_bytes`` is what its files have; in a list of public datasets, what their ZIP has.
-    """
-
-    ref: DatasetRef
-    place: str
-    canonical_id: str | None = None
-    commit: str | None = None
-    origin: str | None = None
-    created: str | None = None
-    license: str | None = None
-    restriction: str | None = UNKNOWN
-    splits: Mapping[str, int] | None = None
-    size_bytes: int | None = None
-    digest: str | None = None
-    is_public: bool | None = None
-    #: The bucket, or the public files, from which the store's copy came.
-    came_from: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as the public functions do."""
-        told = asdict(self) | {"rows": None if self.splits is None else sum(self.splits.values())}
-        del told["ref"]
-        return self.ref.as_dict() | told
-
-
-def list_local_datasets(pattern: str | None = None, details: bool = False) -> list[dict[str, Any]]:
+@overload
+def list_local_datasets(pattern: str | None = None, details: Literal[False] = False) -> list[DatasetName]: ...
+@overload
+def list_local_datasets(pattern: str | None = None, *, details: Literal[True]) -> list[StoredDataset]: ...
+def list_local_datasets(
+    pattern: str | None = None, details: bool = False
+) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store.
 
     Those of which loads have brought only a part are not among them.
@@ -68,13 +45,19 @@ def list_local_datasets(pattern: str | None = None, details: bool = False) -> li
             ``splits`` (the rows of each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and
             ``came_from`` (the bucket from which the copy was fetched). Whether a dataset is public is asked,
             where there are a bucket and a network, for 3 s at most.
+
+    Example:
+        >>> hf_localize.list_local_datasets("openai/*")[0].config_name
+        'main'
+        >>> hf_localize.list_local_datasets("openai/*", details=True)[0].splits
+        {'train': 7473, 'test': 1319}
     """
     session = current_session()
     if not details:
-        return [ref.as_dict() for ref in session.store.refs() if _matches(ref, pattern)]
+        return [DatasetName(*ref.parts) for ref in session.store.refs() if _matches(ref, pattern)]
     shared = _public_refs(session)
     entries = [entry for entry in session.store.entries() if _matches(entry.manifest.ref, pattern)]
-    return [_of_entry(entry, shared, session).as_dict() for entry in entries]
+    return [_of_entry(entry, shared, session) for entry in entries]
 
 
 def list_datasets_of_other_buckets() -> list[tuple[DatasetRef, str]]:
@@ -88,9 +71,17 @@ def list_partial_datasets() -> list[tuple[DatasetRef, str]]:
     return [(entry.manifest.ref, entry.summary()) for entry in current_session().store.partials()]
 
 
+@overload
+def list_s3_datasets(
+    all_folders: bool = False, pattern: str | None = None, details: Literal[False] = False
+) -> list[DatasetName]: ...
+@overload
+def list_s3_datasets(
+    all_folders: bool = False, pattern: str | None = None, *, details: Literal[True]
+) -> list[StoredDataset]: ...
 def list_s3_datasets(
     all_folders: bool = False, pattern: str | None = None, details: bool = False
-) -> list[dict[str, Any]]:
+) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the bucket.
 
     Without credentials it is what is shared publicly. Where data has no index (the original
@@ -102,13 +93,17 @@ def list_s3_datasets(
         pattern: of dataset ids, such as ``openai/*``; None: all. Only what begins as it does is listed.
         details: return more, as :func:`list_local_datasets` does, at a request for each dataset.
 
+    Example:
+        >>> [item.dataset_id for item in hf_localize.list_s3_datasets(pattern="openai/*")]
+        ['openai/gsm8k', 'openai/gsm8k']
+
     Raises:
         SettingsError: no bucket is configured.
         AccessDeniedError, UnreachableError: the bucket can't be listed.
     """
     session = current_session()
     if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
-        return list_public_datasets(pattern, details)
+        return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
     from hf_localize.sources.bucket import list_refs
 
     workers = session.settings.max_concurrency
@@ -116,17 +111,25 @@ def list_s3_datasets(
     found = list_refs(session.bucket, workers, all_folders=all_folders, beginning=beginning)
     refs = sorted((ref for ref in found if _matches(ref, pattern)), key=str)
     if not details:
-        return [ref.as_dict() for ref in refs]
+        return [DatasetName(*ref.parts) for ref in refs]
     from hf_localize.transfer.workers import run_all
 
     shared = _public_refs(session)
-    described: list[Described] = run_all(
+    described: list[StoredDataset] = run_all(
         lambda ref: _of_bucket(ref, session, shared), refs, workers=min(workers, len(refs) or 1)
     )
-    return [item.as_dict() for item in described]
+    return described
 
 
-def list_public_datasets(pattern: str | None = None, details: bool = False) -> list[dict[str, Any]]:
+@overload
+def list_public_datasets(
+    pattern: str | None = None, details: Literal[False] = False
+) -> list[DatasetName]: ...
+@overload
+def list_public_datasets(pattern: str | None = None, *, details: Literal[True]) -> list[StoredDataset]: ...
+def list_public_datasets(
+    pattern: str | None = None, details: bool = False
+) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset that is shared publicly.
 
     Credentials are neither needed nor used: it is what outsiders see, by one request.
@@ -134,6 +137,10 @@ def list_public_datasets(pattern: str | None = None, details: bool = False) -> l
     Args:
         pattern: of dataset ids, such as ``openai/*``; None: all.
         details: return more, as :func:`list_local_datasets` does.
+
+    Example:
+        >>> hf_localize.list_public_datasets()
+        []
 
     Raises:
         SettingsError: neither a bucket nor a public URL is configured.
@@ -143,7 +150,7 @@ def list_public_datasets(pattern: str | None = None, details: bool = False) -> l
     found = sorted(
         _public_records(session, lambda ref: _matches(ref, pattern)), key=lambda item: str(item.ref)
     )
-    return [item.as_dict() if details else item.ref.as_dict() for item in found]
+    return found if details else [DatasetName(*item.ref.parts) for item in found]
 
 
 def _matches(ref: DatasetRef, pattern: str | None) -> bool:
@@ -154,9 +161,9 @@ def _matches(ref: DatasetRef, pattern: str | None) -> bool:
     return any(fnmatch.fnmatchcase(ref.dataset_id, one) for one in patterns)
 
 
-def _of_manifest(manifest: Manifest, place: str, shared: Collection[DatasetRef] | None) -> Described:
-    return Described(
-        ref=manifest.ref,
+def _of_manifest(manifest: Manifest, place: str, shared: Collection[DatasetRef] | None) -> StoredDataset:
+    return StoredDataset(
+        *manifest.ref.parts,
         place=place,
         canonical_id=manifest.canonical_id,
         commit=manifest.commit,
@@ -171,7 +178,7 @@ def _of_manifest(manifest: Manifest, place: str, shared: Collection[DatasetRef] 
     )
 
 
-def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None, session: Session) -> Described:
+def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None, session: Session) -> StoredDataset:
     origin = session.store.origin_of(entry)
     came_from = None if origin is None else str(origin)
     if entry.has_manifest:
@@ -182,8 +189,8 @@ def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None, session:
             sizes.append((entry.folder / file.path).stat().st_size)
     ref = entry.manifest.ref
     splits = {split.name: split.rows for split in entry.manifest.splits}
-    return Described(
-        ref=ref,
+    return StoredDataset(
+        *ref.parts,
         place=str(entry.folder),
         splits=splits if any(splits.values()) else None,  # Else nobody has recorded the rows.
         size_bytes=sum(sizes),
@@ -192,7 +199,7 @@ def _of_entry(entry: LocalEntry, shared: Collection[DatasetRef] | None, session:
     )
 
 
-def _of_bucket(ref: DatasetRef, session: Session, shared: Collection[DatasetRef] | None) -> Described:
+def _of_bucket(ref: DatasetRef, session: Session, shared: Collection[DatasetRef] | None) -> StoredDataset:
     from hf_localize.sources.bucket import find_indexed
 
     place = str(session.bucket.address)
@@ -202,11 +209,11 @@ def _of_bucket(ref: DatasetRef, session: Session, shared: Collection[DatasetRef]
         _log.warning("%s: %s", ref, exc)
         entry = None
     if entry is None:  # The original tool's, damaged, or removed meanwhile.
-        return Described(ref=ref, place=place, is_public=None if shared is None else ref in shared)
+        return StoredDataset(*ref.parts, place=place, is_public=None if shared is None else ref in shared)
     return _of_manifest(entry.manifest, place, shared)
 
 
-def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -> list[Described]:
+def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -> list[StoredDataset]:
     from hf_localize.format.public_records import read_record
     from hf_localize.sources.public import PublicSource
 
@@ -219,7 +226,7 @@ def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -
     ]
 
 
-def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> Described:
+def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> StoredDataset:
     splits = value.get("splits")
     rows = splits.values() if isinstance(splits, dict) else [None]
     if not all(isinstance(count, int) and 0 <= count < 1 << 63 for count in rows):
@@ -227,8 +234,8 @@ def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> Desc
     said = value.get("license")
     is_from_hub = record.commit is not None
     gated, private = (declared(value.get(word), is_from_hub=is_from_hub) for word in ("gated", "private"))
-    return Described(
-        ref=record.ref,
+    return StoredDataset(
+        *record.ref.parts,
         place=url,
         canonical_id=record.canonical_id,
         commit=record.commit,

@@ -65,6 +65,9 @@ def lock_datasets(
         trust_remote_code: as for :func:`download_dataset`.
         repo_type: *dataset_ids* name repositories of this type: their files are locked.
 
+    Example:
+        >>> hf_localize.lock_datasets("openai/gsm8k", ["main"]).write("datasets.lock")
+
     Raises:
         InvalidRefError: something can't name a dataset.
         LockError: nothing is named; the record can't be read; or nothing tells a content.
@@ -188,6 +191,11 @@ def download_locked(
 
     Returns:
         A :class:`Download` for each. One that could not be had exactly so is a failed one.
+
+    Example:
+        >>> hf_localize.lock_datasets("openai/gsm8k", ["main"]).write("datasets.lock")
+        >>> [done.success for done in hf_localize.download_locked("datasets.lock")]
+        [True]
 
     Raises:
         LockError: the lock file can't be read, or does not have what is wanted.

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import configs_listed, ref_of
+from hf_localize.api.values import Preview
 from hf_localize.sources.session import current_session
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def preview_dataset(
     rows: int = 5,
     *,
     name: str | None = None,
-) -> dict[str, Any]:
+) -> Preview:
     """Return the first rows of a split of a dataset, from the first source that has it.
 
     They are streamed, so little more than they are is fetched, and nothing is stored.
@@ -33,9 +34,12 @@ def preview_dataset(
         rows: how many.
 
     Returns:
-        ``dataset_id``, ``config_name``, ``revision``, ``split``, ``splits`` (all names), ``columns``
-        and ``rows``: a dict for each, with what JSON can hold. Images, sounds and other binary data
-        are not decoded: in their place is a dict of ``path`` and ``size_bytes``.
+        A :class:`Preview`. Images, sounds and other binary data are not decoded: in their place is a dict
+        of ``path`` and ``size_bytes``.
+
+    Example:
+        >>> hf_localize.preview_dataset("openai/gsm8k", "main", split="test", rows=1).columns
+        ['question', 'answer']
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -58,13 +62,13 @@ def preview_dataset(
     stream = _undecoded(streams[split])
     found = [{key: _plain(value) for key, value in row.items()} for row in itertools.islice(stream, rows)]
     columns = list(stream.features or (found[0] if found else ()))
-    return {
-        **ref.as_dict(),
-        "split": split,
-        "splits": list(streams),
-        "columns": columns,
-        "rows": found,
-    }
+    return Preview(
+        **ref.as_dict(),  # type: ignore[arg-type]
+        split=split,
+        splits=list(streams),
+        columns=columns,
+        rows=found,
+    )
 
 
 def _undecoded(stream: datasets.IterableDataset) -> datasets.IterableDataset:

@@ -8,11 +8,11 @@ import glob
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote
 
-from hf_localize.api.listing import Described
 from hf_localize.api.results import Result, ids_of, terms_on_hub
+from hf_localize.api.values import DatasetName, RepositoryFiles, StoredDataset
 from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
@@ -171,7 +171,7 @@ def describe_files(
     asks_hub: bool,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> RepositoryFiles:
     """Return number and sizes of the files of a repository, and whether a download of the dataset keeps them.
 
     Raises:
@@ -189,15 +189,11 @@ def describe_files(
     files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
     size_bytes = sum(file.size_bytes for file in files)
     missing = [file for file in files if not file.sha256 or tiers.local_path(file) is None]
-    return {
-        "files": len(files),
-        "size_bytes": size_bytes,
-        "transfer_bytes": sum(file.size_bytes for file in missing),
-        "is_kept": size_bytes <= MAX_KEPT_BYTES,
-    }
+    transfer_bytes = sum(file.size_bytes for file in missing)
+    return RepositoryFiles(len(files), size_bytes, transfer_bytes, size_bytes <= MAX_KEPT_BYTES)
 
 
-def describe_files_of(ref: DatasetRef, session: Session, *, asks_hub: bool) -> dict[str, Any] | None:
+def describe_files_of(ref: DatasetRef, session: Session, *, asks_hub: bool) -> RepositoryFiles | None:
     """Return what :func:`describe_files` tells of the repository of a dataset; None: no source tells."""
     with contextlib.suppress(HfLocalizeError):
         return describe_files(Repository("dataset", ref.dataset_id), ref.revision, session, asks_hub=asks_hub)
@@ -309,8 +305,8 @@ def list_repositories(
     place: Literal["local", "s3", "public"] = "local",
     pattern: str | None = None,
     details: bool = False,
-) -> list[dict[str, Any]]:
-    """Return a dict for each snapshot in the local store or the bucket: its ``revision`` is the commit.
+) -> list[DatasetName]:
+    """Return what names each snapshot in the local store or a bucket: its ``revision`` is the commit.
 
     Args:
         place: what is public is listed by those who may list the bucket.
@@ -320,11 +316,9 @@ def list_repositories(
     session = current_session()
     found = snapshots_at(place, repo_type, None, None, session)
     chosen = [item for item in found if pattern is None or fnmatch.fnmatch(item[0].repo_id, pattern)]
-    listed = []
-    for repository, commit in chosen:
-        ref = DatasetRef(repository.repo_id, None, commit)
-        listed.append(_described(repository, commit, session).as_dict() if details else ref.as_dict())
-    return listed
+    if details:
+        return [_described(repository, commit, session) for repository, commit in chosen]
+    return [DatasetName(repository.repo_id, None, commit) for repository, commit in chosen]
 
 
 def snapshots_at(
@@ -364,11 +358,11 @@ def snapshots_at(
     return found
 
 
-def _described(repository: Repository, commit: str, session: Session) -> Described:
+def _described(repository: Repository, commit: str, session: Session) -> StoredDataset:
     snapshot = session.repositories.snapshot(repository, commit)
     known = terms_of(snapshot or Snapshot(repository, commit, ()))
-    return Described(
-        ref=DatasetRef(repository.repo_id, None, commit),
+    return StoredDataset(
+        *(repository.repo_id, None, commit),
         place=f"{session.store.path}/.hgloc/{repository.snapshot_path(commit)}",
         commit=commit,
         origin="hub",

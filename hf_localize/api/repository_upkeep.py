@@ -6,11 +6,18 @@ import glob
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from hf_localize.api.compare import Age, Difference, FileDifference
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
 from hf_localize.api.repositories import find_on_hub, path_of, snapshots_at, terms_of
+from hf_localize.api.values import (
+    CheckedDataset,
+    DescribedPlace,
+    Description,
+    Explanation,
+    RepairedDataset,
+    SourceAnswer,
+)
 from hf_localize.errors import (
     DatasetNotFoundError,
     HfLocalizeError,
@@ -19,7 +26,6 @@ from hf_localize.errors import (
     kind_of,
     without_queries,
 )
-from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import (
     PRIVATE_FOLDER,
     PUBLIC_FOLDER,
@@ -42,8 +48,8 @@ def verify_repositories(
     deep: bool = False,
     s3: bool = False,
     public: bool = False,
-) -> list[dict[str, Any]]:
-    """Check the files of repositories, and return a dict for each snapshot.
+) -> list[CheckedDataset]:
+    """Check the files of repositories, snapshot by snapshot.
 
     In the local store all bytes are read. A file that was never brought there is not damaged.
 
@@ -68,15 +74,15 @@ def verify_repositories(
                 continue
             files, problems = _problems(place, snapshot, deep, session)
             found.append(
-                {
-                    **DatasetRef(repository.repo_id, None, commit).as_dict(),
-                    "place": _place(place, repository, commit, session),
-                    "files": len(files),
-                    "size_bytes": sum(file.size_bytes for file in files),
-                    "is_hashed": place == "local" or deep,
-                    "is_partial": not snapshot.is_complete or len(files) < len(snapshot.files),
-                    "damaged": [f"{path} {problem}" for path, problem in problems.items()],
-                }
+                CheckedDataset(
+                    *(repository.repo_id, None, commit),
+                    place=_place(place, repository, commit, session),
+                    files=len(files),
+                    size_bytes=sum(file.size_bytes for file in files),
+                    is_hashed=place == "local" or deep,
+                    is_partial=not snapshot.is_complete or len(files) < len(snapshot.files),
+                    damaged=[f"{path} {problem}" for path, problem in problems.items()],
+                )
             )
     return found
 
@@ -100,12 +106,11 @@ def _problems(
 
 def repair_repositories(
     repo_id: str | None = None, *, repo_type: RepoType = "dataset", revision: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[RepairedDataset]:
     """Fetch damaged files of repositories in the local store again: from a bucket, else from the Hub.
 
     Returns:
-        For each snapshot with damaged files ``dataset_id``, ``config_name``, ``revision``, ``place``,
-        ``mended`` (paths of files) and ``source``.
+        A :class:`RepairedDataset` for each snapshot with damaged files.
 
     Raises:
         InvalidRefError, DatasetNotFoundError: as for :func:`verify_repositories`.
@@ -126,9 +131,8 @@ def repair_repositories(
         except HfLocalizeError as exc:
             failed.append(f"  - {repository} at {commit}: {exc}")
             continue
-        ref = DatasetRef(repository.repo_id, None, commit).as_dict()
-        place = path_of(snapshot, session)
-        mended.append({**ref, "place": place, "mended": sorted(problems), "source": source})
+        place, named = path_of(snapshot, session), (repository.repo_id, None, commit)
+        mended.append(RepairedDataset(*named, place, sorted(problems), source))
     if failed:
         told = "\n".join(failed)
         raise IntegrityError(f"what follows is damaged, and could not be mended:\n{told}")
@@ -264,16 +268,15 @@ class _Answer:
     seconds: float = 0.0
     snapshot: Snapshot | None = None
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> SourceAnswer:
         commit = None if self.snapshot is None else self.snapshot.commit
-        told = {"source": self.kind, "name": SOURCE_NAMES[self.kind], "answer": self.answer}
-        timed = {"reason": self.reason, "seconds": round(self.seconds, 3)}
-        return {**told, **timed, "commit": commit, "digest": None}
+        told = (self.kind, SOURCE_NAMES[self.kind], self.answer, self.reason, round(self.seconds, 3))
+        return SourceAnswer(*told, commit, None)
 
 
 def explain_repository(
     repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
-) -> dict[str, Any]:
+) -> Explanation:
     """Ask every source whether it has a repository; return what ``explain_dataset`` does. Moves no data.
 
     Raises:
@@ -289,17 +292,17 @@ def explain_repository(
         does = f"fetch its files from {SOURCE_NAMES[taken.kind]}"
         if told == (0, 0):
             does = "open its files where they are; no request is made, and nothing is downloaded"
-    return {
-        **DatasetRef(repo_id, None, revision).as_dict(),
-        "sources": [one.shown() for one in asked],
-        "takes": None if taken is None else taken.kind,
-        "transfer_files": None if told is None else told[0],
-        "transfer_bytes": None if told is None else told[1],
-        "action": "fail" if taken is None else "open" if told == (0, 0) else "fetch",
-        "failure": None if taken is not None else failures[0] if failures else "not found",
-        "does": does,
-        "repository": None,
-    }
+    return Explanation(
+        *(repo_id, None, revision),
+        sources=[one.shown() for one in asked],
+        takes=None if taken is None else taken.kind,
+        transfer_files=None if told is None else told[0],
+        transfer_bytes=None if told is None else told[1],
+        action="fail" if taken is None else "open" if told == (0, 0) else "fetch",
+        failure=None if taken is not None else failures[0] if failures else "not found",
+        does=does,
+        repository=None,
+    )
 
 
 def _to_fetch(snapshot: Snapshot, session: Session) -> tuple[int, int]:
@@ -310,7 +313,7 @@ def _to_fetch(snapshot: Snapshot, session: Session) -> tuple[int, int]:
 
 def describe_repository(
     repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
-) -> dict[str, Any]:
+) -> Description:
     """Return what a repository is and where it lies, as ``describe_dataset`` does. Moves no data.
 
     Raises:
@@ -326,23 +329,22 @@ def describe_repository(
     snapshot = having[0].snapshot
     assert snapshot is not None
     places = [
-        {
-            "source": one.kind,
-            "place": one.reason,
-            "is_same": one.snapshot is not None and one.snapshot.commit == snapshot.commit,
-            "came_from": None,
-        }
+        DescribedPlace(
+            one.kind,
+            one.reason,
+            one.snapshot is not None and one.snapshot.commit == snapshot.commit,
+            None,
+        )
         for one in having
     ]
-    return {
+    known = {
         **facts_of(terms_of(snapshot)),
         "revision": revision,
         "canonical_id": snapshot.info.get("id"),
         "files": len(snapshot.files),
         "size_bytes": sum(file.size_bytes for file in snapshot.files),
-        "digest": None,
-        "places": places,
     }
+    return Description(**known, digest=None, places=places)
 
 
 def _ask_all(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from hf_localize.format.manifest import Terms
 from hf_localize.settings import Settings
@@ -17,6 +18,15 @@ class Result(NamedTuple):
 
     success: bool
     message_or_path: str
+
+    @property
+    def path(self) -> str | None:
+        """Return the path of the dataset in the local store; None: the command has none to tell."""
+        return self.message_or_path if Path(self.message_or_path).is_absolute() else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, and the path."""
+        return {**self._asdict(), "path": self.path}
 
 
 def ids_of(named: str | Collection[str]) -> tuple[str, ...]:

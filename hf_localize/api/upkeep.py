@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_localize.api.configs import configs_listed, ref_of, with_configs
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import remove_files_of
 from hf_localize.api.results import Result
+from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import StoredEntry
@@ -32,7 +33,7 @@ def verify_dataset(
     public: bool = False,
     *,
     name: str | None = None,
-) -> list[dict[str, Any]]:
+) -> list[CheckedDataset]:
     """Check whether a stored dataset is still what was stored. What is here in part is checked too.
 
     Args:
@@ -42,9 +43,11 @@ def verify_dataset(
         public: check the shared ZIPs, read without credentials, not the local store.
 
     Returns:
-        For each entry ``dataset_id``, ``config_name``, ``revision``, ``place``, ``files``,
-        ``size_bytes``, ``is_hashed`` (the sha256 of all files was compared), ``is_partial`` and
-        ``damaged``: in words, which files are damaged, and how.
+        A :class:`CheckedDataset` for each entry.
+
+    Example:
+        >>> [item.damaged for item in hf_localize.verify_dataset("openai/gsm8k", "main", deep=True)]
+        [[]]
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -80,7 +83,7 @@ def verify_dataset(
             found += check_public(public_files, one, bucket_name=bucket_name, deep=deep, workers=workers)
     if ref is not None and not found:
         raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} to verify")
-    return [checked.ref.as_dict() | _result_of(checked) for checked in found]
+    return [_result_of(checked) for checked in found]
 
 
 def repair_dataset(
@@ -89,7 +92,7 @@ def repair_dataset(
     revision: str | None = None,
     *,
     name: str | None = None,
-) -> list[dict[str, Any]]:
+) -> list[RepairedDataset]:
     """Mend what is damaged in the local store from the next source that has the same content.
 
     Only damaged files are fetched. From the Hub a dataset comes as a whole.
@@ -98,8 +101,7 @@ def repair_dataset(
         dataset_id: None mends all datasets. All its configs are mended where none is named.
 
     Returns:
-        For each entry that was damaged ``dataset_id``, ``config_name``, ``revision``, ``place``,
-        ``mended`` (paths of files) and ``source``.
+        A :class:`RepairedDataset` for each entry that was damaged.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -123,10 +125,7 @@ def repair_dataset(
             f"what follows is damaged, and could not be mended:\n{told}\nTo take what a source has, whole or "
             "other: hg-localize remove it, then hg-localize download it"
         )
-    return [
-        {**item.ref.as_dict(), "place": item.place, "mended": list(item.mended), "source": item.source}
-        for item in done
-    ]
+    return [RepairedDataset(*item.ref.parts, item.place, list(item.mended), item.source) for item in done]
 
 
 def remove_dataset(
@@ -143,6 +142,10 @@ def remove_dataset(
 
     Args:
         s3: remove it from the bucket, not from the local store.
+
+    Example:
+        >>> hf_localize.remove_dataset("team/corpus").success
+        True
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -203,7 +206,7 @@ def prune_datasets(
     older_than_seconds: float | None = None,
     keep: Iterable[str] = (),
     dry_run: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[PrunedDataset]:
     """Remove from the local store what was used longest ago, as far as it can be had again.
 
     Files of repositories count as datasets do, each commit by itself. Never removed are datasets that a
@@ -217,8 +220,7 @@ def prune_datasets(
         dry_run: remove nothing; return what would be removed.
 
     Returns:
-        For each removed entry ``dataset_id``, ``config_name``, ``revision``, ``repo_type`` (None: a
-        dataset), ``place``, ``size_bytes`` and ``last_used`` (seconds since the epoch).
+        A :class:`PrunedDataset` for each removed entry.
     """
     session = current_session()
     from hf_localize.store.prune import prune
@@ -232,13 +234,7 @@ def prune_datasets(
         dry_run=dry_run,
     )
     return [
-        {
-            **item.ref.as_dict(),
-            "repo_type": item.repo_type,
-            "place": item.place,
-            "size_bytes": item.size_bytes,
-            "last_used": item.last_used,
-        }
+        PrunedDataset(*item.ref.parts, item.repo_type, item.place, item.size_bytes, item.last_used)
         for item in pruned
     ]
 
@@ -255,11 +251,10 @@ def can_be_had_again(entry: StoredEntry, session: Session, kinds: tuple[str, ...
     return False
 
 
-def _result_of(checked: Checked) -> dict[str, Any]:
-    result = dataclasses.asdict(checked)
-    damages = result.pop("damages")
-    del result["ref"]
-    return result | {"damaged": [f"{damage['path']} {damage['problem']}" for damage in damages]}
+def _result_of(one: Checked) -> CheckedDataset:
+    damaged = [f"{damage.path} {damage.problem}" for damage in one.damages]
+    size = (one.place, one.files, one.size_bytes)
+    return CheckedDataset(*one.ref.parts, *size, one.is_hashed, one.is_partial, damaged)
 
 
 def _or_from_hub(item: Repaired, session: Session) -> Repaired:

@@ -15,6 +15,7 @@ from hf_localize.catalog.gathering import BucketShelf, PublicShelf, Shelf
 from hf_localize.catalog.overview import Summary, overview, summary_of
 from hf_localize.catalog.site import INDEX, PAGES, BucketSite, FolderSite, Site
 from hf_localize.errors import SettingsError
+from hf_localize.format.record import Record
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.s3.address import address_of
 from hf_localize.settings import Settings
@@ -26,7 +27,7 @@ _MAX_LETTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(Record):
     """A catalog that was made: where it begins, what is in it, and what of that could not be read."""
 
     place: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hf_localize.format.repository import RepoType
 
     Place: TypeAlias = Literal["local", "s3", "public"]
+#: What a place has: its names, or also details.
+Found = Sequence[Mapping[str, Any]]
 
 _COLUMNS = (
     "dataset_id",
@@ -44,7 +46,7 @@ _COLUMNS = (
 _HEADINGS = ("DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC", "FROM")
 _GIVES_WAY = ("FROM", "PUBLIC", "SPLITS", "COMMIT", "AGE", "ROWS", "SIZE")
 #: By what a list can be sorted.
-_SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+_SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "id": lambda item: [item[name] or "" for name in _COLUMNS[:3]],
     "rows": lambda item: None if item["rows"] is None else -item["rows"],
     "size": lambda item: None if item["size_bytes"] is None else -item["size_bytes"],
@@ -134,7 +136,10 @@ def _show_local(pattern: str | None, **options: Any) -> None:
     )
     from hf_localize.sources.base import download_command
 
-    _show(lambda details: list_local_datasets(pattern, details), pattern, **options)
+    def find(details: bool) -> Found:
+        return list_local_datasets(pattern, details=True) if details else list_local_datasets(pattern)
+
+    _show(find, pattern, **options)
     for ref, summary in list_partial_datasets():
         say(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}")
     for ref, origin in list_datasets_of_other_buckets():
@@ -167,8 +172,10 @@ def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, 
 def _show_s3(pattern: str | None, *, all_folders: bool = False, **options: Any) -> None:
     from hf_localize.api.listing import list_s3_datasets
 
-    def find(details: bool) -> list[dict[str, Any]]:
-        return list_s3_datasets(all_folders, pattern, details)
+    def find(details: bool) -> Found:
+        if details:
+            return list_s3_datasets(all_folders, pattern, details=True)
+        return list_s3_datasets(all_folders, pattern)
 
     _show(find, pattern, is_costly=True, **options)
 
@@ -193,20 +200,23 @@ def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any)
 def _show_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
 
-    _show(lambda details: list_public_datasets(pattern, details), pattern, **options)
+    def find(details: bool) -> Found:
+        return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
+
+    _show(find, pattern, **options)
 
 
 def _show_repositories(repo_type: RepoType, pattern: str | None, place: Place, **options: Any) -> None:
     from hf_localize.api.repositories import list_repositories
 
-    def find(details: bool) -> list[dict[str, Any]]:
+    def find(details: bool) -> Found:
         return list_repositories(repo_type, place=place, pattern=pattern, details=details)
 
     _show(find, pattern, is_costly=place != "local", **options)
 
 
 def _show(
-    find: Callable[[bool], list[dict[str, Any]]],
+    find: Callable[[bool], Found],
     pattern: str | None,
     *,
     as_json: bool,
@@ -240,21 +250,21 @@ def _show(
         show_lines([_cell(item, column) for column in columns] for item in found)
 
 
-def _sorted(found: list[dict[str, Any]], sort: str, *, reverse: bool) -> list[dict[str, Any]]:
+def _sorted(found: Found, sort: str, *, reverse: bool) -> Found:
     """Return *found* in order; what the order needs and is not known comes last."""
     known = [item for item in found if _SORTS[sort](item) is not None]
     others = [item for item in found if _SORTS[sort](item) is None]
     return sorted(known, key=_SORTS[sort], reverse=reverse) + others
 
 
-def _age(item: dict[str, Any]) -> float | None:
+def _age(item: Mapping[str, Any]) -> float | None:
     """Return how many seconds ago a dataset was localized, or None where nobody has written that down."""
     with contextlib.suppress(TypeError, ValueError):
         return (datetime.now(timezone.utc) - datetime.fromisoformat(item["created"])).total_seconds()
     return None
 
 
-def _cell(item: dict[str, Any], column: str) -> Any:
+def _cell(item: Mapping[str, Any], column: str) -> Any:
     value = item.get(column)
     if column == "splits" and value is not None:
         return ",".join(value) or None
@@ -263,7 +273,7 @@ def _cell(item: dict[str, Any], column: str) -> Any:
     return value
 
 
-def _show_table(found: Sequence[dict[str, Any]], *, is_long: bool) -> None:
+def _show_table(found: Sequence[Mapping[str, Any]], *, is_long: bool) -> None:
     if not found or "place" not in found[0]:
         show_list(_HEADINGS[:3], [names(item) for item in found])
         return
@@ -273,7 +283,7 @@ def _show_table(found: Sequence[dict[str, Any]], *, is_long: bool) -> None:
     show_list(_HEADINGS[:count], [row[:count] for row in rows], gives_way=gives_way)
 
 
-def _row(item: dict[str, Any]) -> list[str | None]:
+def _row(item: Mapping[str, Any]) -> list[str | None]:
     return [
         *names(item),
         item["commit"] and item["commit"][:7],

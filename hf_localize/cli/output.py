@@ -24,10 +24,11 @@ def is_terminal() -> bool:
 
 def show_json(value: Any) -> None:
     """Print *value*, which may hold dataclasses, as one JSON document."""
-    import dataclasses
     import json
 
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict)
+    from hf_localize.format.record import plain
+
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=plain)
     if printable(text) != text:  # JSON demands escapes of the first 32 characters only.
         text = "".join([c if printable(c) == c else _in_json(c) for c in text])
     click.echo(text)

@@ -21,6 +21,7 @@ from hf_localize.cli.output import named, names, say, show, show_found, show_jso
 from hf_localize.cli.planned import show_plan
 
 if TYPE_CHECKING:
+    from hf_localize.api.values import RepairedDataset
     from hf_localize.format.repository import RepoType
 
 
@@ -98,7 +99,7 @@ def repair(as_json: bool, **options: Any) -> None:
 
 def _repaired(
     dataset_id: str | None, repo_type: RepoType, files_only: bool, **named: Any
-) -> list[dict[str, Any]]:
+) -> list[RepairedDataset]:
     if are_files(repo_type, files_only, named["config_name"]):
         from hf_localize.api.repository_upkeep import repair_repositories
 

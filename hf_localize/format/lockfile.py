@@ -15,6 +15,7 @@ from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, L
 from hf_localize.format.equivalence import Identity, identity_fields
 from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
+from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.renamed_ids import current_ref
 from hf_localize.format.repository import Repository
@@ -88,7 +89,7 @@ def content_in_words(digest: str | None, commit: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Record):
     """All that a lock file names; ``where`` is its path."""
 
     datasets: tuple[Locked, ...]

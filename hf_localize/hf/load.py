@@ -167,16 +167,30 @@ def _refuse_script(entry: LocalEntry) -> None:
         )
 
 
-@bars.shown()
-def load_localized(ref: DatasetRef) -> datasets.Dataset | datasets.DatasetDict:
-    """Return every split of *ref* from the local store, the bucket or the public ZIPs."""
+def load_localized(
+    ref: DatasetRef,
+    *,
+    split: Any = None,
+    streaming: bool = False,
+    cache_dir: str | None = None,
+    keep_in_memory: bool | None = None,
+    num_proc: int | None = None,
+) -> Any:
+    """Return *ref* from the local store, the bucket or the public ZIPs, as ``datasets.load_dataset`` does."""
     stock = stock_function()
     request = BuilderRequest(
-        ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
+        ref,
+        lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision),
+        cache_dir=cache_dir,
     )
-    builder = open_builder(request, with_hub=False)
-    builder.download_and_prepare()
-    return builder.as_dataset()
+    with load_of(ref.dataset_id, split):
+        builder = open_builder(request, with_hub=False)
+        if streaming:
+            return builder.as_streaming_dataset(split=split)
+        builder.download_and_prepare(num_proc=num_proc)
+        if keep_in_memory is None:
+            keep_in_memory = datasets.utils.info_utils.is_small_dataset(builder.info.dataset_size)
+        return builder.as_dataset(split=split, in_memory=keep_in_memory)
 
 
 def ask_hub(

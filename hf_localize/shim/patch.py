@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import wrapt
@@ -25,6 +25,11 @@ from hf_localize import settings
 from hf_localize.errors import DatasetNotFoundError, printable
 from hf_localize.hf.doors import clients
 from hf_localize.settings.secret import hidden, revealed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from hf_localize.settings.options import Options
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
@@ -39,7 +44,7 @@ _NOT_OURS = ("data_dir", "data_files", "features", "storage_options", "config_kw
 _HUB_PATH = re.compile(r"hf://datasets/([^/@]+(?:/[^/@]+)?)(?:@([^/@]+|refs/[a-z]+/[^/@]+))?/?")
 
 
-def install(**overrides: Any) -> None:
+def install(**overrides: Unpack[Options]) -> None:
     """Have `datasets` ask the resolver first, in this process, until :func:`uninstall`.
 
     Works before and after ``import datasets``, and for names that were imported from it before.
@@ -51,12 +56,18 @@ def install(**overrides: Any) -> None:
         overrides: settings that win over the environment, such as ``s3_bucket_name="team"``;
             the names are those of the variables, without ``HGLOC_`` and in small letters.
 
+    Example:
+        >>> hf_localize.install(sources=("local", "s3"), s3_bucket_name="team-datasets")
+        >>> hf_localize.is_installed()
+        True
+        >>> hf_localize.uninstall()
+
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
         LockError: ``lock``, the path of a lock file, leads to none.
     """
-    overrides = settings.hide(overrides)
-    _put_in_place(overrides, is_context=False)
+    overrides = settings.hide(overrides)  # type: ignore[assignment]  # This frame keeps no credential.
+    _put_in_place(dict(overrides), is_context=False)
 
 
 def uninstall() -> None:
@@ -74,14 +85,20 @@ def is_installed() -> bool:
 
 
 @contextlib.contextmanager
-def installed(**overrides: Any) -> Iterator[None]:
+def installed(**overrides: Unpack[Options]) -> Iterator[None]:
     """Install for the length of a ``with`` block, and restore what was before.
 
     Blocks of several threads may overlap: loads ask the resolver until the last one ends. The
     settings are the process's, those of the block that began last.
+
+    Example:
+        >>> with hf_localize.installed(offline=True):
+        ...     corpus = datasets.load_dataset("openai/gsm8k", "main", split="test")
+        >>> hf_localize.is_installed()
+        False
     """
-    overrides = settings.hide(overrides)
-    mine = _put_in_place(overrides, is_context=True)
+    overrides = settings.hide(overrides)  # type: ignore[assignment]  # This frame keeps no credential.
+    mine = _put_in_place(dict(overrides), is_context=True)
     try:
         yield
     finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hf_localize.format.record import Record
+
 OK, WARN, FAIL = "ok", "warn", "fail"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """One thing that was looked at: where, what, how it is (``ok``, ``warn`` or ``fail``), and what to do."""
 
     area: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import hf_localize
-from hf_localize import Download, HfLocalizeError, install, installed, is_installed, uninstall
+from hf_localize import DatasetName, Download, HfLocalizeError, install, installed, is_installed, uninstall
 from hf_localize.errors import DatasetNotFoundError, UnreachableError
 
 
@@ -17,6 +17,8 @@ def publish(dataset_id: str) -> str:
     """Use the publisher's functions."""
     success, path = hf_localize.download_dataset(dataset_id, "main", make_public=True)
     done: bool = success
+    here: str | None = hf_localize.download_dataset(dataset_id, name="main").path
+    assert here == path
     registered: str = hf_localize.register_dataset(
         Path("corpus"), "team/corpus", revision="v1"
     ).message_or_path
@@ -30,12 +32,15 @@ def publish(dataset_id: str) -> str:
 def look() -> list[str | None]:
     """Use what lists and checks."""
     store: Path = hf_localize.DATASETS_STORE_PATH
-    local: list[dict[str, str | None]] = hf_localize.list_local_datasets()
+    local: list[DatasetName] = hf_localize.list_local_datasets()
+    rows: list[int | None] = [item.rows for item in hf_localize.list_local_datasets(details=True)]
+    does: str = hf_localize.explain_dataset("team/corpus", name="default").does
+    assert len(rows) + len(does) > 0
     checked = hf_localize.verify_dataset("team/corpus", deep=True)
     repaired = hf_localize.repair_dataset("team/corpus")
     pruned = hf_localize.prune_datasets(max_bytes=10**9, keep=["team/*"], dry_run=True)
     assert len(checked) + len(repaired) + len(pruned) + len(str(store)) > 0
-    return [item["dataset_id"] for item in (*local, *hf_localize.list_s3_datasets())]
+    return [item.dataset_id for item in (*local, *hf_localize.list_s3_datasets())]
 
 
 def load() -> int:
@@ -44,7 +49,8 @@ def load() -> int:
     if is_installed():
         uninstall()
     with installed(offline=True):
-        corpus = hf_localize.load_local_dataset("team/corpus")
+        corpus = hf_localize.load_local_dataset("team/corpus", split="train", keep_in_memory=True)
+        hf_localize.load_local_dataset("team/corpus", streaming=True)
     try:
         hf_localize.remove_dataset("team/corpus")
         hf_localize.withdraw_dataset("team/corpus")
@@ -63,3 +69,6 @@ hf_localize.list_local_datasets().no_such_method()  # type: ignore[attr-defined]
 wrong: int = hf_localize.DATASETS_STORE_PATH  # type: ignore[assignment]
 hf_localize.prune_datasets(max_size="50GB")  # type: ignore[call-arg]
 hf_localize.no_such_function()  # type: ignore[attr-defined]
+install(source="local")  # type: ignore[call-arg]
+install(offline="no")  # type: ignore[arg-type]
+hf_localize.load_local_dataset("team/corpus", splits="train")  # type: ignore[call-overload]

@@ -1,0 +1,197 @@
+"""What public functions return that was a dict before: frozen values whose fields can be read by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_localize.format.manifest import UNKNOWN
+from hf_localize.format.record import MappingRecord
+from hf_localize.format.refs import DatasetRef
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DatasetName(MappingRecord):
+    """What names a dataset; None is the default config, and the revision ``main``."""
+
+    dataset_id: str
+    config_name: str | None = None
+    revision: str | None = None
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return the same as a ref."""
+        return DatasetRef(self.dataset_id, self.config_name, self.revision)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredDataset(DatasetName):
+    """A dataset of a list, with what is known of it there; None where that place does not tell.
+
+    ``restriction`` is what the Hub says: ``gated``, ``private``, ``unknown`` or None. ``created`` is when it
+    was localized (UTC, ISO 8601). ``splits`` has the rows of each, and ``rows`` is their sum.
+    ``size_bytes`` is what its files have; in a list of public datasets, what their ZIP has. ``came_from`` is
+    the bucket, or the public files, from which the store's copy came.
+    """
+
+    place: str = ""
+    canonical_id: str | None = None
+    commit: str | None = None
+    origin: str | None = None
+    created: str | None = None
+    license: str | None = None
+    restriction: str | None = UNKNOWN
+    splits: Mapping[str, int] | None = None
+    size_bytes: int | None = None
+    digest: str | None = None
+    is_public: bool | None = None
+    came_from: str | None = None
+    rows: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = None if self.splits is None else sum(self.splits.values())
+        object.__setattr__(self, "rows", rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckedDataset(DatasetName):
+    """What a check of one entry found: in ``damaged``, in words, which files are damaged, and how.
+
+    ``files`` and ``size_bytes`` tell how much was looked at. ``is_hashed``: the sha256 of all files was
+    compared. ``is_partial``: only a part of the dataset is here.
+    """
+
+    place: str = ""
+    files: int = 0
+    size_bytes: int = 0
+    is_hashed: bool = False
+    is_partial: bool = False
+    damaged: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RepairedDataset(DatasetName):
+    """An entry that was damaged: the paths of the files that were ``mended``, and the ``source`` of them."""
+
+    place: str = ""
+    mended: list[str] = field(default_factory=list)
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrunedDataset(DatasetName):
+    """An entry that was removed, when it was ``last_used`` (seconds since the epoch).
+
+    ``repo_type`` is None for a dataset; files of a repository say what it is.
+    """
+
+    repo_type: str | None = None
+    place: str = ""
+    size_bytes: int = 0
+    last_used: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceAnswer(MappingRecord):
+    """What one source answers about a dataset.
+
+    ``answer`` is ``has_it``, ``not_here``, ``not_asked``, or the kind of failure (see
+    :func:`~hf_localize.errors.kind_of`); ``reason`` says why, or where it is.
+    """
+
+    source: str
+    name: str
+    answer: str
+    reason: str
+    seconds: float
+    commit: str | None
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RepositoryFiles(MappingRecord):
+    """The files of a repository as they are, and whether a download of a dataset keeps them too.
+
+    ``transfer_bytes`` are those of files that are not in the local store.
+    """
+
+    files: int
+    size_bytes: int
+    transfer_bytes: int
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Explanation(DatasetName):
+    """What each source answers about a dataset, and what a load would do.
+
+    ``takes`` is the source that a load would take, or None. ``transfer_files`` and ``transfer_bytes`` are
+    None where they are not known. ``action`` is ``open``, ``fetch``, ``prepare`` or ``fail``, ``failure``
+    the kind of the failure or None, and ``does`` says the same in words. ``repository`` is None where no
+    source tells of its files.
+    """
+
+    sources: list[SourceAnswer]
+    takes: str | None
+    transfer_files: int | None
+    transfer_bytes: int | None
+    action: str
+    failure: str | None
+    does: str
+    repository: RepositoryFiles | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DescribedSplit(MappingRecord):
+    """A split; None stands for what is not known."""
+
+    name: str
+    rows: int | None
+    size_bytes: int | None
+    shards: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DescribedPlace(MappingRecord):
+    """A place that has a dataset, and whether the content ``is_same`` there as in the first one.
+
+    ``came_from`` is the bucket from which a local copy was fetched.
+    """
+
+    source: str
+    place: str
+    is_same: bool | None
+    came_from: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Description(DatasetName):
+    """What a dataset is, and where it lies. ``features`` is JSON as `datasets` writes it."""
+
+    canonical_id: str | None
+    resolved_config: str | None
+    is_default_config: bool
+    commit: str | None
+    origin: str
+    created: str | None
+    written_by: Mapping[str, str]
+    license: str | None
+    restriction: str | None
+    configs: list[str]
+    features: Mapping[str, Any]
+    splits: list[DescribedSplit]
+    files: int | None
+    size_bytes: int | None
+    digest: str | None
+    places: list[DescribedPlace]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Preview(DatasetName):
+    """The first rows of a split, with what JSON can hold; ``splits`` are the names of all."""
+
+    split: str
+    splits: list[str]
+    columns: list[str]
+    rows: list[dict[str, Any]]
