@@ -392,14 +392,21 @@ def not_found(
         if any(isinstance(error, failure) for error in errors):
             kind = needed
     asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
+    outcome = _OUTCOMES.get(kind, "could not be found")
     error = kind(
-        f"Dataset {ref}{as_locked or ''} could not be found.\nAsked, in this order:\n{asked}\n"
+        f"Dataset {ref}{as_locked or ''} {outcome}.\nAsked, in this order:\n{asked}\n"
         f"{_advice(ref, answers) if as_locked is None else _ADVICE_ON_LOCKS}"
     )
     error.answers = tuple(answers)
     return error
 
 
+#: What has happened, by the class of the error.
+_OUTCOMES: dict[type[DatasetNotFoundError], str] = {
+    DatasetUnreachableError: "could not be reached",
+    DatasetDeniedError: "could not be read: access denied",
+    DatasetCorruptError: "could not be read intact",
+}
 _HERE_BUT_FORCED = "it is here, and passed over, since download_mode='force_redownload' asks for a new copy"
 _ADVICE_ON_LOCKS = (
     "Nothing else is taken in its place. To take what there is now, write the lock file anew: "

@@ -31,3 +31,18 @@ def test_the_worst_answer_gives_the_error_its_class(
         assert type(error) is expected
         said = [str(error).index(answer.reason) for answer in order]
         assert said == sorted(said), "each source is named, in the order in which they were asked"
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"),
+    [
+        (None, "could not be found."),
+        (errors.UnreachableError("away"), "could not be reached."),
+        (errors.AccessDeniedError("refused"), "could not be read: access denied."),
+        (errors.IntegrityError("damaged"), "could not be read intact."),
+    ],
+)
+def test_the_first_line_says_what_happened(failure: errors.HfLocalizeError | None, outcome: str) -> None:
+    answers = [MISSING, *([Answer("Hugging Face Hub", str(failure), failure)] if failure else [])]
+    error = not_found(DatasetRef("org/x", "c"), answers)
+    assert str(error).splitlines()[0] == f"Dataset org/x [c] {outcome}"
