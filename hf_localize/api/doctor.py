@@ -67,6 +67,8 @@ def _settings() -> Iterator[Finding]:
         for setting in found:
             told = f"{setting.value or '(not set)'}  ← {setting.origin}"
             yield Finding("settings", setting.variable, OK, told)
+        for name, advice in settings.unknown_variables():
+            yield Finding("settings", name, WARN, "is not a setting, so it has no effect", advice)
         for note in notes:
             state = WARN if note.level >= logging.WARNING else OK
             yield Finding("settings", note.name, state, note.text, note.advice)

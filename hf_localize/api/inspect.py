@@ -290,7 +290,7 @@ def _what_a_load_does(taken: Asked, session: Session) -> str:
     """Return, in words, what a load does with a dataset that *taken* has."""
     store = session.settings.datasets_store_path
     if taken.kind == "local":
-        return f"open {taken.reason}; no request is made, and nothing is downloaded"
+        return "open the copy in the local store; no request is made, and nothing is downloaded"
     if taken.kind == "hub":
         kept = {
             "off": "nothing is kept in the store (HGLOC_WRITE_BACK=off)",

@@ -14,7 +14,7 @@ from hf_localize.api.values import DatasetName, StoredDataset
 from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.format.manifest import Manifest, restriction_of
 from hf_localize.format.manifest_json import declared
-from hf_localize.format.refs import DatasetRef
+from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 
@@ -103,6 +103,7 @@ def list_s3_datasets(
     """
     session = current_session()
     if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
+        _log.info("without credentials for a bucket: these are the datasets that are shared publicly")
         return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
     from hf_localize.sources.bucket import list_refs
 
@@ -217,8 +218,10 @@ def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -
     from hf_localize.format.public_records import read_record
     from hf_localize.sources.public import PublicSource
 
-    document = PublicSource(session.public_files, 1).document() or {}
-    records = [(read_record(value), value) for value in document.values()]
+    document = PublicSource(session.public_files, 1).document()
+    if document is None:
+        _log.info("%s does not exist: nothing is shared there", session.public_files.url(PUBLIC_RECORDS_KEY))
+    records = [(read_record(value), value) for value in (document or {}).values()]
     return [
         _of_record(record, value, session.public_files.url(record.zip_key))
         for record, value in records

@@ -10,7 +10,7 @@ from hf_localize.cli.options import command, fail
 from hf_localize.cli.output import show, show_json
 
 
-@command()
+@command(page="catalog.md")
 @click.option(
     "--output",
     "-o",

@@ -98,8 +98,12 @@ def download(
     path of the local copy. Several datasets or configs are downloaded in parallel, and a failure does not
     stop the others. Run the same command again to resume.
 
-    Example: hg-localize download openai/gsm8k --name main --make-public
-    """
+    \b
+    Examples:
+      hg-localize download openai/gsm8k --name main
+      hg-localize download openai/gsm8k --all-configs --make-public
+      hg-localize download --from-file datasets.txt --dry-run
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if repo_type != "dataset" or files_only or include or exclude:
         others = [options.pop(name) for name in ("trust_remote_code", "update", "verification_mode")]
         others += [config_names, all_configs, from_file, locked]
@@ -298,8 +302,12 @@ def sync_local_to_s3(
     several are uploaded in parallel, and a failure does not stop the others. Run the same command again to
     resume.
 
-    Example: hg-localize sync-local-to-s3 team/corpus --make-public
-    """
+    \b
+    Examples:
+      hg-localize sync-local-to-s3 team/corpus --revision v2
+      hg-localize sync-local-to-s3 team/corpus --make-public
+      hg-localize sync-local-to-s3 --all --dry-run
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if is_all == (dataset_id is not None):
         raise click.UsageError("say what: DATASET_ID, or --all")
     names = {name: options[name] for name in ("config_name", "revision")}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@command()
+@command(page="guides/troubleshooting.md")
 def doctor(as_json: bool) -> None:
     """Check settings, store, bucket, Hub, versions and activation.
 

@@ -66,6 +66,8 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
         answer = paint(f"{source['answer'].replace('_', ' '):<11}", fg=_COLORS.get(source["answer"], "red"))
         mark = paint("→", bold=True) if source["source"] == told["takes"] else " "
         first, *others = source["reason"].split("\n")
+        if told["failure"] == "usage":  # Which configs there are is said below.
+            others = []
         name = f" {number}. {source['name']:<{width}}  "
         show(mark, name, answer, f" {source['seconds']:6.2f} s  {first}")
         for line in others:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hf_localize.format.repository import RepoType
 
 
-@command()
+@command(page="guides/lock-files.md")
 @ANY_DATASET_IDS
 @CONFIG_NAMES
 @REVISION

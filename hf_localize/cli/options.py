@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from hf_localize.cli.output import show
-from hf_localize.errors import HfLocalizeError, kind_of, message_of, printable, without_queries
+from hf_localize.errors import (
+    DatasetNotFoundError,
+    HfLocalizeError,
+    kind_of,
+    message_of,
+    printable,
+    without_queries,
+)
 
 if TYPE_CHECKING:
     from hf_localize.api.batch import Outcome
@@ -161,8 +168,39 @@ DRY_RUN = click.option(
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
+#: The options of many commands, below headings of their own; others stand first.
+_GROUPS = {
+    "Publishing": ("make_public", "share_restricted", "skip_s3_upload"),
+    "Output": ("as_json", "verbose", "quiet"),
+}
+_DOCS = "https://github.com/hf-localize/hf_localize/blob/main/docs"
+
+
+class _Command(click.Command):
+    """A command whose help has its own options first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group."""
+        grouped = {name: heading for heading, names in _GROUPS.items() for name in names}
+        for heading in ("Options", *_GROUPS):
+            options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+            headings = [
+                "Output" if "--help" in p.opts else grouped.get(p.name or "", "Options") for p in options
+            ]
+            own = [param for param, group in zip(options, headings, strict=True) if group == heading]
+            records = [record for param in own if (record := param.get_help_record(ctx)) is not None]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
 def command(
-    name: str | None = None, *, has_json: bool = True, has_bars: bool = True, **attributes: Any
+    name: str | None = None,
+    *,
+    has_json: bool = True,
+    has_bars: bool = True,
+    page: str = "guides/commands.md",
+    **attributes: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Return a decorator that makes a function a command.
 
@@ -172,6 +210,7 @@ def command(
     Args:
         has_json: the function takes ``as_json``, and prints one JSON document then.
         has_bars: what it moves is shown on a terminal, and nobody else's bars elsewhere.
+        page: of the documentation, to which the help leads.
         attributes: of ``click.Command``.
     """
 
@@ -180,7 +219,8 @@ def command(
         for option in reversed(shared):
             function = option(function)
         shown = reporting(_showing(function) if has_bars else function)
-        made: click.Command = click.command(name, cls=click.Command, **attributes)(shown)
+        epilog = f"\b\nDocumentation: {_DOCS}/{page}"  # An escaped b is how click is told to keep the line.
+        made: click.Command = click.command(name, cls=_Command, epilog=epilog, **attributes)(shown)
         return made
 
     return decorate
@@ -201,9 +241,28 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
             if isinstance(exc, HfLocalizeError) and exc.path is not None and not kwargs.get("as_json"):
                 show(exc.path)  # Only what was to follow has failed.
-            fail(f"Error: {message_of(exc)}", kind_of(exc))
+            near = _near_ids(exc, kwargs.get("dataset_id") or kwargs.get("dataset_ids"))
+            fail(f"Error: {message_of(exc)}{near}", kind_of(exc))
 
     return run
+
+
+def _near_ids(error: Exception, asked: Any) -> str:
+    """Return, as a line, the ids of the store and the bucket that are most like one that nobody has."""
+    asked = asked[0] if isinstance(asked, tuple) and len(asked) == 1 else asked
+    if (
+        not isinstance(asked, str)
+        or not isinstance(error, DatasetNotFoundError)
+        or kind_of(error) != "not found"
+    ):
+        return ""
+    import difflib
+
+    from hf_localize.cli.dataset_ids import dataset_ids
+
+    ids = dataset_ids("")
+    near = [] if asked in ids else difflib.get_close_matches(asked, ids, n=3)
+    return f"\nDid you mean {' or '.join(near)}?" if near else ""
 
 
 def _showing(function: Callable[..., None]) -> Callable[..., None]:
@@ -266,9 +325,8 @@ def warn_of_unknown_settings() -> None:
     """Name each ``HGLOC_`` variable that is no setting, with the setting that is most like it."""
     from hf_localize.settings import unknown_variables
 
-    for name, near in unknown_variables():
-        hint = f"Did you mean {near}?" if near else "See docs/reference/settings.md."
-        show(f"Warning: {name} is not a setting of hf_localize, so it has no effect. {hint}", err=True)
+    for name, advice in unknown_variables():
+        show(f"Warning: {name} is not a setting of hf_localize, so it has no effect. {advice}", err=True)
 
 
 def _set_level(ctx: click.Context, _option: click.Parameter, count: int, *, levels: tuple[str, ...]) -> None:

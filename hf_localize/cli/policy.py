@@ -7,7 +7,7 @@ import click
 from hf_localize.cli.options import command
 
 
-@command(has_json=False, has_bars=False)
+@command(has_json=False, has_bars=False, page="permissions.md")
 @click.argument("kind", type=click.Choice(["consumer", "publisher", "public"]))
 @click.option("--bucket", metavar="NAME", help="Name of the bucket. Default: HGLOC_S3_BUCKET_NAME.")
 def policy(kind: str, bucket: str | None) -> None:

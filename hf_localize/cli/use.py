@@ -11,7 +11,12 @@ from hf_localize.cli.options import LEVEL, command
 from hf_localize.cli.output import show
 
 
-@command(has_json=False, has_bars=False, context_settings={"allow_interspersed_args": False})
+@command(
+    has_json=False,
+    has_bars=False,
+    page="guides/python.md",
+    context_settings={"allow_interspersed_args": False},
+)
 @click.option("--serve", "serves", is_flag=True, help="Also serve, while COMMAND runs, and set HF_ENDPOINT.")
 @click.argument("words", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
 def run(serves: bool, words: tuple[str, ...]) -> None:
@@ -26,8 +31,12 @@ def run(serves: bool, words: tuple[str, ...]) -> None:
     With --serve, programs that are not written in Python find what is held, too: HF_ENDPOINT is the address
     of a server as "hg-localize serve" starts it, on a free port of this machine, until COMMAND ends.
 
-    Example: hg-localize run -- python train.py --epochs 3
-    """
+    \b
+    Examples:
+      hg-localize run -- python train.py --epochs 3
+      hg-localize run torchrun --nproc-per-node 8 train.py
+      hg-localize run --serve -- bash fetch.sh
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     from hf_localize.settings import current
 
     current()  # A setting that can't be used is told before the program starts.

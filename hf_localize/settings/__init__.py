@@ -350,13 +350,28 @@ def auto_install_requested() -> bool:
     return _flag("HGLOC_AUTO_INSTALL", os.environ)
 
 
-def unknown_variables() -> list[tuple[str, str | None]]:
-    """Return the ``HGLOC_`` variables that are no settings, each with the setting most like it, or None."""
+#: Variables of the original tool, and what is always so here.
+_ORIGINAL = {
+    "HGLOC_DEFAULT_CONFIG_NAME": "the folder of the default config is default_config",
+    "HGLOC_DEFAULT_REVISION_NAME": "the folder of the default revision is default_revision",
+    "HGLOC_PUBLIC_DATASETS_JSON_KEY": "public datasets are recorded in public_datasets.json",
+    "HGLOC_PUBLIC_DATASETS_ZIP_DIR_PREFIX": "public ZIPs are in public_datasets_zip/",
+}
+
+
+def unknown_variables() -> list[tuple[str, str]]:
+    """Return the ``HGLOC_`` variables that are no settings, each with what to do."""
     settings = [f"HGLOC_{f.name.upper()}" for f in fields(Settings) if f.name not in _DERIVED]
     known = ["HGLOC_AUTO_INSTALL", *settings]
     names = sorted(n for n in os.environ if n.startswith(PREFIX) and not n.startswith(_TESTS))
-    near = ((name, difflib.get_close_matches(name, known, n=1)) for name in names if name not in known)
-    return [(name, found[0] if found else None) for name, found in near]
+    return [(name, _advice(name, known)) for name in names if name not in known]
+
+
+def _advice(name: str, known: list[str]) -> str:
+    if name in _ORIGINAL:
+        return f"hg_localization has it. Here, {_ORIGINAL[name]}: move what lies elsewhere, and unset it."
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else "See docs/reference/settings.md."
 
 
 def no_color() -> bool:

@@ -466,6 +466,9 @@ def _log_resolution(ref: DatasetRef, source: str, local: LocalEntry, how: str) -
     if not _log.isEnabledFor(logging.INFO):
         return
     paths = local.paths()
-    size_mb = sum(file.size_bytes for file in local.manifest.files if file.path in paths) / 1e6
+    size_bytes = sum(file.size_bytes for file in local.manifest.files if file.path in paths)
+    units = (("MB", 1e6, 1), ("kB", 1e3, 1), ("bytes", 1, 0))
+    unit, scale, digits = next(one for one in units if size_bytes >= one[1] or one[0] == "bytes")
     count = f"{len(paths)} of {len(local.manifest.files)}" if local.is_partial else str(len(paths))
-    _log.info("%s ← %s, %s files, %.1f MB, %s", ref, source, count, size_mb, how)
+    amount = f"{size_bytes / scale:.{digits}f} {unit}"
+    _log.info("%s ← %s, %s files, %s, %s", ref, source, count, amount, how)

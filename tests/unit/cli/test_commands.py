@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from click.testing import CliRunner
 
 from hf_localize.cli import COMMANDS, main
+from tests.conftest import ROOT
 
 ALL = {name: command for name in COMMANDS if (command := main.get_command(click.Context(main), name))}
 
@@ -19,6 +21,20 @@ def test_each_command_has_help_with_an_example() -> None:
         assert command.help, name
         assert f"hg-localize {name}" in command.help, name
         assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+
+
+def test_help_has_own_options_first_three_examples_where_people_live_and_a_page() -> None:
+    for name in ALL:
+        shown = CliRunner().invoke(main, [name, "--help"], env={"COLUMNS": "200"}).output
+        headings = re.findall(r"^(\w+):$", shown, flags=re.MULTILINE)
+        assert [one for one in headings if one in ("Options", "Publishing", "Output")] == sorted(
+            {*headings} & {"Options", "Publishing", "Output"}, key=("Options", "Publishing", "Output").index
+        )
+        assert "--help" in shown.partition("Output:")[2], name
+        (page,) = re.findall(r"Documentation: https://\S+?/docs/(\S+)$", shown, flags=re.MULTILINE)
+        assert (ROOT / "docs" / page).is_file(), page
+        if name in ("download", "run", "sync-local-to-s3"):
+            assert len(re.findall(f"^    hg-localize {name} ", shown, flags=re.MULTILINE)) == 3, name
 
 
 def test_the_options_are_those_of_the_specification() -> None:

@@ -75,6 +75,23 @@ def test_a_variable_that_is_no_setting_is_named_with_the_one_most_like_it(
     assert run("list-local").output.count(told) == 1
 
 
+def test_a_variable_of_the_original_tool_is_answered_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HGLOC_PUBLIC_DATASETS_JSON_KEY", "shared.json")
+    shown = run("list-local").output
+    assert "hg_localization has it. Here, public datasets are recorded in public_datasets.json" in shown
+    assert "public_datasets.json" in run("doctor").stdout
+
+
+def test_a_wrong_id_is_answered_with_those_like_it(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "rows.csv").rename(tmp_path / "data" / "rows.csv")
+    assert run("register", str(tmp_path / "data"), "team/corpus").exit_code == 0
+    for words in (("info",), ("remove",), ("verify",), ("preview",)):
+        ran = CliRunner(env={"HGLOC_SOURCES": "local"}).invoke(main, [*words, "team/corpos"])
+        assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (3, "Did you mean team/corpus?"), words
+
+
 def test_where_nothing_is_found_or_done_a_line_says_so() -> None:
     assert "Nothing to repair." in run("repair").output
     assert "Nothing to remove." in run("prune", "--older-than", "3d").output
