@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from hf_localize.api.compare import Difference, diff_datasets
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub
 from hf_localize.api.inspect import place_of, to_fetch
-from hf_localize.api.repositories import describe_files, describe_files_of
+from hf_localize.api.repositories import describe_files, describe_files_of, snapshots_at
 from hf_localize.api.upkeep import can_be_had_again
 from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, IntegrityError, kind_of, message_of
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import RepoType
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -153,6 +155,39 @@ def planned_uploads(ref: DatasetRef | None, *, make_public: bool = False) -> lis
     found = [difference for difference in found if difference.ref in named]
     plan = [_upload(difference, session) for difference in found]
     return plan + ([_share(difference, session) for difference in found] if make_public else [])
+
+
+def planned_files(
+    action: str,
+    repo_id: str,
+    *,
+    repo_type: RepoType,
+    revision: str | None,
+    place: str = "local",
+) -> list[Planned]:
+    """Return what would be done with the files of a repository, as they are.
+
+    Args:
+        action: ``upload``, ``remove`` or ``withdraw``.
+        place: from which they would be removed: ``local``, ``s3`` or ``public``.
+
+    Raises:
+        DatasetNotFoundError: they are not there.
+    """
+    session = current_session()
+    sent: tuple[str, ...] = ()
+    if action == "upload":
+        session.require_publisher()
+        with contextlib.suppress(DatasetNotFoundError):
+            sent = tuple(commit for _, commit in snapshots_at("s3", repo_type, repo_id, None, session))
+    where = str(session.store.path if place == "local" else session.bucket.address)
+    plan = []
+    for repository, commit in snapshots_at(place, repo_type, repo_id, revision, session):
+        snapshot = session.repositories.snapshot(repository, commit)
+        size_bytes = sum(file.size_bytes for file in snapshot.files) if snapshot is not None else None
+        done = ("nothing", where, 0) if commit in sent else (action, where, size_bytes)
+        plan.append(Planned(repo_id, None, commit, *done))
+    return plan
 
 
 def _upload(difference: Difference, session: Session) -> Planned:

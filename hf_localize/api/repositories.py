@@ -294,7 +294,7 @@ def sync_local_repository_to_s3(
     """
     repository, session = Repository(repo_type, repo_id), current_session()
     session.require_publisher()
-    commits = _local_commits(repository, revision, session)
+    commits = tuple(commit for _, commit in snapshots_at("local", repo_type, repo_id, revision, session))
     done = _publish(repository, commits, session, make_public, ids_of(share_restricted))
     return Result(True, f"{repository}: {'; '.join(done)}")
 
@@ -386,15 +386,14 @@ def remove_repository(
         DatasetNotFoundError: that place does not have it.
     """
     repository, session = Repository(repo_type, repo_id), current_session()
+    commits = tuple(commit for _, commit in snapshots_at(place, repo_type, repo_id, revision, session))
     if place == "local":
-        commits = _local_commits(repository, revision, session)
         session.repositories.local.remove(repository, commits)
         return Result(True, f"removed {repository} from {session.store.path}")
     from hf_localize.publish.repositories import remove_repository as remove
 
-    bucket, is_public = session.require_publisher(), place == "public"
-    commits = tuple(commit for _, commit in snapshots_at(place, repo_type, repo_id, revision, session))
-    remove(repository, commits, bucket, workers=session.settings.max_concurrency, public=is_public)
+    bucket, workers = session.bucket, session.settings.max_concurrency
+    remove(repository, commits, bucket, workers=workers, public=place == "public")
     return Result(True, f"removed {repository} from {bucket.address}")
 
 
@@ -426,11 +425,6 @@ def _names_in(repository: Repository, place: str, session: Session) -> tuple[Rep
 
         found = next(snapshots_in(session.bucket, repository, public=place == "public"), None)
     return () if found is None else _names(repository, found)
-
-
-def _local_commits(repository: Repository, revision: str | None, session: Session) -> tuple[str, ...]:
-    found = snapshots_at("local", repository.repo_type, repository.repo_id, revision, session)
-    return tuple(commit for _, commit in found)
 
 
 def _localize(

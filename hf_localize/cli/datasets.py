@@ -314,8 +314,12 @@ def sync_local_to_s3(
     if is_all and any(names.values()):
         raise click.UsageError("--all is every config and revision that is here")
     if dry_run:
-        if repo_type != "dataset" or files_only:
-            raise click.UsageError("files as they are have no --dry-run")
+        if dataset_id is not None and (repo_type != "dataset" or files_only):
+            from hf_localize.api.plan import planned_files
+
+            how = {"repo_type": repo_type, "revision": options["revision"]}
+            show_plan(planned_files("upload", dataset_id, **how), as_json)
+            return
         from hf_localize.api.plan import planned_uploads
         from hf_localize.format.refs import DatasetRef
 

@@ -157,9 +157,13 @@ def _take_away(
     from hf_localize.api.upkeep import remove_dataset, withdraw_dataset
 
     if are_files(repo_type, files_only, options["config_name"]):
-        if dry_run:
-            raise click.UsageError("--dry-run is for datasets")
         del options["config_name"]
+        if dry_run:
+            from hf_localize.api.plan import planned_files
+
+            action = "withdraw" if place == "public" else "remove"
+            show_plan(planned_files(action, dataset_id, repo_type=repo_type, place=place, **options), as_json)
+            return
         from hf_localize.api.repositories import remove_repository
 
         done = remove_repository(dataset_id, repo_type=repo_type, place=place, **options)

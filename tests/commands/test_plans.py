@@ -134,3 +134,22 @@ def test_lock_check_tells_whether_what_there_is_now_is_what_is_locked(desk: Desk
     assert (ran.exit_code, [item["state"] for item in json.loads(ran.stdout)]) == (6, ["not locked"])
     assert Path(file).read_bytes() == written
     assert run("lock", "--check", "-o", str(desk.folder / "none.lock")).exit_code == 2
+
+
+def test_a_dry_run_knows_files_as_they_are(desk: Desk, hub: LoopbackHub) -> None:
+    desk.publisher().open_public_places()
+    folder = Path(hub.root) / GSM8K / "main"
+    total, chosen = bytes_in(folder), sum(path.stat().st_size for path in (folder / "main").glob("*.parquet"))
+    assert planned("download", GSM8K, "--files-only") == [(GSM8K, None, "fetch", total)]
+    assert planned("download", GSM8K, "--include", "main/*") == [(GSM8K, None, "fetch", chosen)]
+    assert not desk.store.exists()
+    hf_localize.download_repository(GSM8K, skip_s3_upload=True)
+    ((*_, action, size),) = planned("sync-local-to-s3", GSM8K, "--files-only")
+    assert (action, size) == ("upload", total)
+    hf_localize.sync_local_repository_to_s3(GSM8K, make_public=True)
+    keys = desk.bucket_keys()
+    assert planned("sync-local-to-s3", GSM8K, "--files-only") == [(GSM8K, None, "nothing", 0)]
+    for words in (("remove",), ("remove", "--s3"), ("withdraw",)):
+        assert planned(*words, GSM8K, "--files-only") == [(GSM8K, None, words[0], total)]
+    assert planned("download", GSM8K, "--files-only") == [(GSM8K, None, "nothing", 0)]
+    assert desk.bucket_keys() == keys
