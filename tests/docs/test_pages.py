@@ -52,6 +52,12 @@ def reader(hub: LoopbackHub, desk: Desk) -> Iterator[Reader]:
     Path("load_gsm8k.py").write_text(
         "from datasets import load_dataset; load_dataset('openai/gsm8k', 'main', split='train')"
     )
+    for folder, name, text in (
+        ("src", "data.py", "load_dataset('openai/gsm8k', 'main')"),
+        ("tasks", "gsm8k.yaml", "dataset_path: openai/gsm8k\ndataset_name: socratic\n"),
+    ):
+        Path(folder).mkdir()
+        (Path(folder) / name).write_text(text)
     log = logging.getLogger("hf_localize")
     before = log.level, log.handlers[:]
     yield Reader(desk)
