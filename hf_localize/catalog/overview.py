@@ -80,7 +80,7 @@ def summary_of(listing: Listing, path: str) -> Summary:
 
 def overview(about: About, summaries: Sequence[Summary]) -> bytes:
     """Return the first page."""
-    in_order = sorted(summaries, key=lambda s: (*s.group, str(s.ref)))
+    in_order = sorted(summaries, key=lambda s: (*s.group, s.ref.config_name == FILES_CONFIG, str(s.ref)))
     groups = [_group(list(group)) for _, group in itertools.groupby(in_order, key=lambda s: s.group)]
     counts = Counter(group["repo_type"] for group in groups)
     told = [text.plural(counts[kind], kind) for kind in ("dataset", "model", "Space") if counts[kind]]
