@@ -82,8 +82,10 @@ def _store(session: Session) -> Iterator[Finding]:
     from hf_localize.hf.load import cache_folder
     from hf_localize.upkeep.store_probe import probe_store
 
-    yield from probe_store(session.store, cache_folder())
-    if repositories := session.repositories.local.all():
+    probed = list(probe_store(session.store, cache_folder()))
+    yield from probed
+    is_readable = all(finding.state != FAIL for finding in probed)
+    if is_readable and (repositories := session.repositories.local.all()):
         counts = collections.Counter(repository.repo_type for repository in repositories)
         told = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(counts.items()))
         yield Finding("store", "repositories", OK, f"files as they are: {told}")
