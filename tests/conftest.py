@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,13 @@ _SAMPLE = 1
 #: `make test-faults` tries everything; `make test` a few of each kind.
 IS_ALL = os.environ.get("HGLOC_TEST_FAULTS") == "all"
 SECRET = "SECRET-canary-0b9d1f"
+
+
+def pytest_configure() -> None:
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # As in a job that a script put into the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish() -> None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import stat
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from hf_localize.errors import InvalidRefError
+from hf_localize.errors import HfLocalizeError, InvalidRefError
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
     REPO_TYPES,
@@ -37,6 +39,8 @@ from hf_localize.store.store import Store, reading
 from hf_localize.transfer.flushing import flush, flush_tree
 from hf_localize.transfer.workers import run_all
 
+_log = logging.getLogger(__name__)
+_STALE_SECONDS = 24 * 3600
 #: What is fetched in moments is not worth a lock and what resumes it.
 _SMALL_BYTES = 16 << 20
 _WORKERS = 16
@@ -144,6 +148,7 @@ class LocalRepositories:
             if refs is not None:
                 self._update_refs(refs)
             flush(folder)
+        self._remove_stale()
         return path
 
     def remove(self, repository: Repository, commits: Collection[str]) -> None:
@@ -159,6 +164,31 @@ class LocalRepositories:
                 path.parent.rmdir()
         for blob in gone.keys() - self._named():
             self._path(gone[blob].blob_path).unlink(missing_ok=True)
+        self._remove_stale()
+
+    def _remove_stale(self) -> None:
+        """Once a day, remove what a killed process has left: blobs that no snapshot names, and parts.
+
+        A blob stays if its folder has changed during the last day: a process that has just put it there
+        writes its snapshot next.
+        """
+        stamp, limit = self._path("blobs/.looked-through"), time.time() - _STALE_SECONDS
+        with contextlib.suppress(FileNotFoundError):
+            if stamp.stat().st_mtime > limit:
+                return
+        self._made("blobs")
+        try:
+            stamp.touch()
+            named = self._named()
+        except (HfLocalizeError, PermissionError) as exc:  # Another user's stamp, or a damaged snapshot.
+            _log.debug("blobs that no snapshot names stay: %s", exc)
+            return
+        for pattern in ("blobs/*/*", "repositories/*/*/.*"):
+            for path in self._path("").glob(pattern):
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    old = max(path.stat().st_mtime, path.parent.stat().st_mtime) < limit
+                    if old and path.name not in named:
+                        path.unlink()
 
     def _named(self) -> set[str]:
         """Return the sha256 of all files that snapshots name."""

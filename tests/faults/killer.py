@@ -29,6 +29,7 @@ import huggingface_hub
 
 import hf_localize
 from hf_localize import errors
+from hf_localize.api.repositories import remove_repository
 from hf_localize.format.files import hash_file
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.session import current_session
@@ -39,6 +40,8 @@ from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import Request
 
 NAME, OTHER = "org/x", "org/other"
+#: A repository of the Hub, besides the one that a scenario is about.
+LATER = "hub/later"
 SPLITS = ("train", "validation", "test")
 TWO_DAYS = 2 * 24 * 3600
 Kind = Literal["requests", "changes"]
@@ -367,14 +370,19 @@ class World:
         hf_localize.register_dataset(made, "org/later", skip_s3_upload=True)
         shutil.rmtree(self.store / "org_later")
         shutil.rmtree(self.store / ".hgloc" / "by-digest" / "org_later")
+        if self.scenario.dataset_id != NAME:  # It comes from the Hub, with its files.
+            self.desk.set(HGLOC_SOURCES="local,s3,public,hub")
+            hf_localize.download_repository(LATER, skip_s3_upload=True)
+            remove_repository(LATER)
 
     def _check_no_litter(self, *but: str) -> None:
         work = self.store / ".hgloc"
         kept = ("locks", "kept", "alias", "former", "by-digest", "origin", "name", *but)
+        raw = self._raw_files()
         left = [
             path.relative_to(work).as_posix()
             for path in sorted(work.rglob("*"))
-            if path.is_file() and path.relative_to(work).parts[0] not in kept
+            if path.is_file() and path.relative_to(work).parts[0] not in kept and path not in raw
         ]
         left += [path.name for path in work.rglob("*.part")]
         retired = [path.relative_to(work / "former") for path in (work / "former").glob(".*/*/*/*")]
@@ -383,6 +391,20 @@ class World:
         offered = () if but else (work / "by-digest").glob("*/*/*/*")
         left += [str(place) for place in offered if place.name not in there]
         assert not left, left
+
+    def _raw_files(self) -> set[Path]:
+        """Return the files of repositories that the store has, checked."""
+        local = current_session().repositories.local
+        found = {self.store / ".hgloc/blobs/.looked-through"}
+        for repository in local.all():
+            refs = local.refs(repository)
+            found.add(self.store / ".hgloc" / repository.refs_path)
+            for commit in () if refs is None else refs.commits:
+                snapshot = local.snapshot(repository, commit)
+                assert snapshot is not None
+                assert local.problems(snapshot.files) == {}
+                found |= {local.place_of(repository, commit), *map(local.place_of_file, snapshot.files)}
+        return found
 
 
 def _verify(entry: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import hf_localize
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
-from tests.faults.killer import NAME, OTHER, Kind, Scenario, World, rows, save
+from tests.faults.killer import LATER, NAME, OTHER, Kind, Scenario, World, rows, save
 from tests.faults.runner import Runner
 from tests.rig.hub import LoopbackHub, make_repository
 
@@ -59,6 +59,7 @@ def on_the_hub(tag: str) -> Prepare:
         hub.add(
             make_repository(desk.folder / "hub", HUB_NAME, "main", {n: t.encode() for n, t in files.items()})
         )
+        hub.add(make_repository(desk.folder / "later", LATER, "main", {"rows.csv": b"n\n1\n"}))
 
     return prepare
 
