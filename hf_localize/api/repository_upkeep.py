@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hf_localize.api.compare import Age, Difference, FileDifference
@@ -22,6 +23,7 @@ from hf_localize.errors import (
     DatasetNotFoundError,
     HfLocalizeError,
     IntegrityError,
+    InvalidRefError,
     UnreachableError,
     kind_of,
     without_queries,
@@ -64,37 +66,68 @@ def verify_repositories(
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: it is not there.
     """
-    session = current_session()
-    places = [place for place, is_asked in (("s3", s3), ("public", public)) if is_asked] or ["local"]
-    found = []
-    for place in places:
+    session, found = current_session(), []
+    for place in _places(s3=s3, public=public):
         for repository, commit in snapshots_at(place, repo_type, repo_id, revision, session):
-            snapshot = _snapshot_at(place, repository, commit, session)
-            if snapshot is None:  # Somebody has removed it meanwhile.
-                continue
-            files, problems = _problems(place, snapshot, deep, session)
-            found.append(
-                CheckedDataset(
-                    *(repository.repo_id, None, commit),
-                    place=_place(place, repository, commit, session),
-                    files=len(files),
-                    size_bytes=sum(file.size_bytes for file in files),
-                    is_hashed=place == "local" or deep,
-                    is_partial=not snapshot.is_complete or len(files) < len(snapshot.files),
-                    damaged=[f"{path} {problem}" for path, problem in problems.items()],
-                )
-            )
+            found += _checked(place, repository, commit, place == "local" or deep, session)
     return found
+
+
+def damaged_files_of(
+    dataset_id: str | None, revision: str | None, *, deep: bool, s3: bool, public: bool
+) -> list[CheckedDataset]:
+    """Check the files that are kept as they are with a dataset, or with all; return the damaged snapshots."""
+    session, found = current_session(), []
+    for place in _places(s3=s3, public=public):
+        if place == "public" and not session.can_publish():
+            continue  # Nobody else may list them.
+        # What no repository is called, or was stored without its files, has none.
+        with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
+            for repository, commit in snapshots_at(place, "dataset", dataset_id, revision, session):
+                found += _checked(place, repository, commit, deep, session)
+    return [checked for checked in found if checked["damaged"]]
+
+
+def _places(*, s3: bool, public: bool) -> list[str]:
+    return [place for place, is_asked in (("s3", s3), ("public", public)) if is_asked] or ["local"]
+
+
+def _checked(
+    place: str, repository: Repository, commit: str, deep: bool, session: Session
+) -> list[CheckedDataset]:
+    """Return what is found of a snapshot that a place has; nothing, if it was removed meanwhile."""
+    files: list[RepositoryFile] = []
+    is_partial = False
+    try:
+        snapshot = _snapshot_at(place, repository, commit, session)
+        if snapshot is None:
+            return []
+        files, problems = _problems(place, snapshot, deep, session)
+        damaged = [f"{path} {problem}" for path, problem in problems.items()]
+        is_partial = not snapshot.is_complete or len(files) < len(snapshot.files)
+    except IntegrityError as exc:  # The list of its files is damaged.
+        damaged = [str(exc)]
+    return [
+        CheckedDataset(
+            *(repository.repo_id, None, commit),
+            place=_place(place, repository, commit, session),
+            files=len(files),
+            size_bytes=sum(file.size_bytes for file in files),
+            is_hashed=deep,
+            is_partial=is_partial,
+            damaged=damaged,
+        )
+    ]
 
 
 def _problems(
     place: str, snapshot: Snapshot, deep: bool, session: Session
-) -> tuple[list[RepositoryFile], Mapping[str, str]]:
+) -> tuple[list[RepositoryFile], dict[str, str]]:
     """Return the files of *snapshot* that *place* has, and how those that are damaged differ."""
     if place == "local":
         local = session.repositories.local
         files = [file for file in snapshot.files if local.place_of_file(file).exists()]
-        return files, local.problems(files)
+        return files, local.problems(files, deep=deep)
     from hf_localize.publish.repositories import problems_in
 
     workers = session.settings.max_concurrency

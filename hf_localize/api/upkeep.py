@@ -13,7 +13,13 @@ from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import remove_files_of
 from hf_localize.api.results import Result
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
-from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
+from hf_localize.errors import (
+    AccessDeniedError,
+    DatasetNotFoundError,
+    IntegrityError,
+    InvalidRefError,
+    UnreachableError,
+)
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import StoredEntry
 from hf_localize.sources.session import Session, current_session
@@ -35,6 +41,8 @@ def verify_dataset(
     name: str | None = None,
 ) -> list[CheckedDataset]:
     """Check whether a stored dataset is still what was stored. What is here in part is checked too.
+
+    So are the files of its repository that are kept as they are: a snapshot with damaged files has a result.
 
     Args:
         dataset_id: None checks all datasets. All its configs are checked where none is named.
@@ -83,7 +91,10 @@ def verify_dataset(
             found += check_public(public_files, one, bucket_name=bucket_name, deep=deep, workers=workers)
     if ref is not None and not found:
         raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} to verify")
-    return [_result_of(checked) for checked in found]
+    from hf_localize.api.repository_upkeep import damaged_files_of
+
+    files = damaged_files_of(dataset_id, revision, deep=deep, s3=s3, public=public)
+    return [*map(_result_of, found), *files]
 
 
 def repair_dataset(
@@ -119,13 +130,19 @@ def repair_dataset(
 
     sources = [s for s in session.resolver().sources if s.kind != "local"]
     done = [_or_from_hub(item, session) for ref in refs for item in repair(session.store, sources, ref)]
+    from hf_localize.api.repository_upkeep import repair_repositories
+
+    files: list[RepairedDataset] = []  # Those that are kept as they are.
+    with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
+        files = repair_repositories(dataset_id, revision=revision)
     if failed := [item for item in done if item.source is None]:
         told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
         raise IntegrityError(
             f"what follows is damaged, and could not be mended:\n{told}\nTo take what a source has, whole or "
             "other: hg-localize remove it, then hg-localize download it"
         )
-    return [RepairedDataset(*item.ref.parts, item.place, list(item.mended), item.source) for item in done]
+    mended = [RepairedDataset(*item.ref.parts, item.place, list(item.mended), item.source) for item in done]
+    return [*mended, *files]
 
 
 def remove_dataset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import glob
+import itertools
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -32,10 +33,11 @@ from hf_localize.format.repository import (
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.progress import task
 from hf_localize.publish.bucket import as_publish_error
-from hf_localize.publish.inspect import sha256_of
+from hf_localize.publish.inspect import Sending, sha256_of, wrong_objects
 from hf_localize.publish.public import is_public, not_public
-from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.bucket import Bucket, KeyInfo
 from hf_localize.s3.conditions import put_over
+from hf_localize.s3.errors import NotPermittedError
 from hf_localize.s3.shared_json import update_json
 from hf_localize.s3.upload import send_files
 from hf_localize.store.repositories import LocalRepositories
@@ -43,6 +45,8 @@ from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 _TRIES = 10
+#: How many objects a listing tells at once.
+_PAGE = 1000
 #: Snapshots that were removed, until nothing that is under way can need their files any more.
 _REMOVED = "removed/"
 _GRACE_SECONDS = 24 * 3600
@@ -193,17 +197,55 @@ def _held(local: LocalRepositories, snapshot: Snapshot) -> Snapshot:
 def _send(
     local: LocalRepositories, snapshot: Snapshot, bucket: Bucket, folder: str, *, workers: int, reads: bool
 ) -> bool:
-    """Send the files that the bucket lacks, or has damaged; False: it has all of them."""
-    files = list({file.sha256: file for file in snapshot.files}.values())
-    problems = _problems(bucket, files, folder, reads, workers)
-    todo = [
+    """Bring the files that the bucket lacks, or has damaged; False: it has all of them.
+
+    What becomes public is copied by the server from the team's files, which were checked just before.
+    """
+    files = {file.sha256: file for file in snapshot.files}.values()
+    held = [(file, path) for file in files if (path := local.local_path(file)) is not None]
+    items = [
         (FileRecord(file.path, file.size_bytes, file.sha256), path, f"{folder}/{file.blob_path}")
-        for file, problem in zip(files, problems, strict=True)
-        if problem is not None and (path := local.local_path(file)) is not None
+        for file, path in held
     ]
+    wrong = _wrong(items, snapshot, bucket, folder, reads=reads, workers=workers)
+    todo = [item for item in items if item[2] in wrong]
+    is_public = folder == PUBLIC_FOLDER
+
+    def is_left(item: Sending) -> bool:
+        team = f"{PRIVATE_FOLDER}{item[2].removeprefix(PUBLIC_FOLDER)}"
+        return not bucket.copy(team, item[2], public=True)
+
     with task("Uploading", snapshot.repository, [record for record, _, _ in todo]):
-        send_files(todo, bucket, workers=workers, public=folder == PUBLIC_FOLDER)
+        left = todo
+        if is_public and todo and not is_left(todo[0]):  # This server copies.
+            are_left = run_all(is_left, todo[1:], workers=workers)
+            left = [item for item, is_so in zip(todo[1:], are_left, strict=True) if is_so]
+        send_files(left, bucket, workers=workers, public=is_public)
     return bool(todo)
+
+
+def _wrong(
+    items: list[Sending], snapshot: Snapshot, bucket: Bucket, folder: str, *, reads: bool, workers: int
+) -> set[str]:
+    """Return the keys of those *items* of *snapshot* that the bucket lacks, or has damaged.
+
+    A listing tells of 1,000 objects, but all repositories have their files in one folder: it is read only as
+    far as it costs little beside a request for each file, which tells the rest.
+    """
+    keys, limit = bucket.list_keys(f"{folder}/blobs/"), _PAGE * max(1, len(items) // 16)
+    listed: list[KeyInfo] | None = None
+    with contextlib.suppress(NotPermittedError):
+        listed = list(itertools.islice(keys, limit)) if len(items) > 1 else None
+    there = {info.key for info in listed or ()}
+    is_whole = listed is not None and len(listed) < limit
+    told = [item for item in items if is_whole or item[2] in there]
+    others = [item for item in items if not is_whole and item[2] not in there]
+    mark = bucket.get_with_headers(f"{folder}/{snapshot.repository.snapshot_path(snapshot.commit)}")
+    wrong = set(
+        wrong_objects(told, mark or (b"", {}), bucket, listed=listed or [], reads=reads, workers=workers)
+    )
+    problems = _problems(bucket, [(key, file) for file, _, key in others], reads, workers)
+    return wrong | {item[2] for item, text in zip(others, problems, strict=True) if text is not None}
 
 
 def problems_in(
@@ -215,15 +257,18 @@ def problems_in(
         reads: compare the sha256 of all bytes, not only the recorded one.
     """
     folder = PUBLIC_FOLDER if public else PRIVATE_FOLDER
-    problems = _problems(bucket, files, folder, reads, workers)
+    keyed = [
+        (f"{folder}/{file.blob_path}", FileRecord(file.path, file.size_bytes, file.sha256)) for file in files
+    ]
+    problems = _problems(bucket, keyed, reads, workers)
     return {file.path: text for file, text in zip(files, problems, strict=True) if text is not None}
 
 
 def _problems(
-    bucket: Bucket, files: Collection[RepositoryFile], folder: str, reads: bool, workers: int
+    bucket: Bucket, files: list[tuple[str, FileRecord]], reads: bool, workers: int
 ) -> list[str | None]:
-    def look(file: RepositoryFile) -> str | None:
-        key = f"{folder}/{file.blob_path}"
+    def look(keyed: tuple[str, FileRecord]) -> str | None:
+        key, file = keyed
         head = bucket.head_of(key)
         if head is None:
             return "is missing"
@@ -233,7 +278,7 @@ def _problems(
             return "has another sha256"
         return None
 
-    return list(run_all(look, list(files), workers=workers))
+    return list(run_all(look, files, workers=workers))
 
 
 def _write_snapshot(snapshot: Snapshot, bucket: Bucket, folder: str) -> bool:

@@ -246,11 +246,22 @@ class Bucket:
             done = client.delete_objects(Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True})
         return [self.address.relative(failed["Key"]) for failed in done.get("Errors", [])]
 
-    def copy(self, source_key: str, key: str) -> bool:
-        """Have the server copy an object with its metadata. False: it does not, and nothing is there."""
+    def copy(self, source_key: str, key: str, *, public: bool = False) -> bool:
+        """Have the server copy an object with its metadata. False: it does not, and nothing is there.
+
+        Args:
+            public: as for :meth:`put`.
+        """
         source: Any = {"Bucket": self.address.name, "Key": self.address.key(source_key)}
+
+        def write(acl: Mapping[str, Any]) -> None:
+            self.connection.call("copy_object", key, CopySource=source, **acl)
+
         try:
-            self.connection.call("copy_object", key, CopySource=source)
+            if public:
+                self.publicly(write)
+            else:
+                write({})
         except (AccessDeniedError, RefusedError, MissingKeyError):
             return False
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
@@ -28,14 +28,19 @@ def targets_of(store: Path, ref: DatasetRef) -> Iterator[DatasetRef]:
         yield read_pointer(data, key)
 
 
-def point_at(store: Path, manifest: Manifest) -> None:
-    """Make an entry findable by other ids than the one by which it is stored."""
-    for ref in manifest.equivalents():
-        if ref.id_folder_prefix.lower() != manifest.ref.id_folder_prefix.lower():
-            path = store / ref.alias_key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as part:
-                part.write_text(json.dumps(manifest.ref.as_dict()))
+def other_ids(manifest: Manifest) -> list[DatasetRef]:
+    """Return the refs of an entry by other ids than the one by which it is stored."""
+    own = manifest.ref.id_folder_prefix.lower()
+    return [ref for ref in manifest.equivalents() if ref.id_folder_prefix.lower() != own]
+
+
+def point_at(store: Path, manifest: Manifest, refs: Iterable[DatasetRef], folder: Path) -> None:
+    """Make an entry findable as *refs*; pointers are written in *folder*, and then renamed."""
+    for ref in refs:
+        path = store / ref.alias_key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, folder) as part:
+            part.write_text(json.dumps(manifest.ref.as_dict()))
 
 
 def remove_pointers(store: Path, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest_in
 from hf_localize.format.refs import MANIFEST_NAME
-from hf_localize.store.aliases import point_at, remove_pointers
+from hf_localize.store.aliases import other_ids, point_at, remove_pointers
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problems_in
 from hf_localize.store.linking import offer
@@ -24,6 +24,7 @@ from hf_localize.store.locks import changing, lock, writing
 from hf_localize.store.origins import record_origin
 from hf_localize.store.places import TRIES, identity_of
 from hf_localize.store.replacing import delete_discarded, discard, discard_retired, retire
+from hf_localize.store.staging import incoming_folder
 from hf_localize.store.store import Store
 from hf_localize.transfer.flushing import flush, flush_tree
 
@@ -51,7 +52,9 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
             if entry is not None:
                 for part in store.places.partials_of(manifest.ref):
                     discard(store, part)
-                point_at(store.path, manifest)
+                if refs := other_ids(manifest):
+                    with incoming_folder(store, "alias") as written:
+                        point_at(store.path, manifest, refs, written)
                 return entry
     raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
 

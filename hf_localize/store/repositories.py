@@ -11,13 +11,13 @@ import logging
 import os
 import stat
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from hf_localize.errors import HfLocalizeError, InvalidRefError
+from hf_localize.format.files import replacing
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
     REPO_TYPES,
@@ -100,10 +100,10 @@ class LocalRepositories:
         record = FileRecord(file.path, file.size_bytes, file.sha256)
         return None if problem_with(path, record, deep=self.store.verifies_hashes) else path
 
-    def problems(self, files: Collection[RepositoryFile]) -> dict[str, str]:
-        """Return, by path, how *files* differ from their records; reads all bytes."""
+    def problems(self, files: Collection[RepositoryFile], *, deep: bool = True) -> dict[str, str]:
+        """Return, by path, how *files* differ from their records; *deep*: all bytes are read."""
         records = [FileRecord(file.blob_path, file.size_bytes, file.sha256) for file in files]
-        found = problems_in(self._path(""), records, deep=True)
+        found = problems_in(self._path(""), records, deep=deep)
         return {file.path: found[file.blob_path] for file in files if file.blob_path in found}
 
     def missing(self, files: Collection[RepositoryFile]) -> list[RepositoryFile]:
@@ -144,7 +144,7 @@ class LocalRepositories:
             present = self.snapshot(repository, snapshot.commit)
             merged = snapshot.merged(present)
             if merged != present:
-                _write(path, snapshot_bytes(merged))
+                self._write(path, snapshot_bytes(merged))
             if refs is not None:
                 self._update_refs(refs)
             flush(folder)
@@ -209,7 +209,13 @@ class LocalRepositories:
         with contextlib.suppress(FileNotFoundError):
             document = parse_json(path.read_bytes(), str(path))
         if merge_refs(document, refs, str(path)):
-            _write(path, json_bytes(document))
+            self._write(path, json_bytes(document))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Have *data* appear at *path* as a whole."""
+        with incoming_folder(self.store, "repository") as folder, replacing(path, folder) as part:
+            part.write_bytes(data)
+            flush(part)
 
     def _commits(self, repository: Repository) -> Iterator[str]:
         names = _names(self._path(repository.folder))
@@ -243,17 +249,3 @@ def _names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Have *data* appear at *path* as a whole."""
-    part = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -12,12 +12,13 @@ import pytest
 
 import hf_localize
 from hf_localize.api.repositories import download_repository
-from hf_localize.format.repository import Repository
+from hf_localize.format.repository import Repository, RepoType, Snapshot
 from hf_localize.sources.session import current_session
 from tests.commands.json_docs import assert_documented
 from tests.commands.test_cli_output import run
-from tests.conftest import Desk
+from tests.conftest import Desk, run_python
 from tests.rig.hub import LoopbackHub, make_repository
+from tests.rig.s3_proxy import Rule, Status
 
 MODEL, FILES = ("--repo-type", "model"), {"config.json": b"{}", "model.bin": b"weights" * 3000}
 
@@ -180,6 +181,128 @@ def test_prune_removes_files_that_were_not_used(stored: str, desk: Desk) -> None
     assert snapshot.exists()
     assert printed("prune", "--older-than", "1d") == [pruned]
     assert not list((desk.store / ".hgloc" / "blobs").glob("*/*"))
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_an_upload_asks_for_lists_and_has_public_files_copied(
+    copies: bool, hub: LoopbackHub, desk: Desk
+) -> None:
+    files = {f"{number}.bin": os.urandom(1000) for number in range(40)}
+    hub.add(make_repository(desk.folder / "repositories", "models/team/many", "main", files))
+    desk.publisher().open_public_places()
+    if not copies:  # Then the bytes are sent twice.
+        desk.s3.fail(Rule("PUT", ".", Status(501, "NotImplemented"), header="x-amz-copy-source"))
+    desk.s3.clear()
+    download_repository("team/many", repo_type="model", make_public=True)
+    written = [r for r in desk.s3.requests if r.method == "PUT" and "/blobs/" in r.path]
+    copied = [r for r in written if "x-amz-copy-source" in r.headers]
+    assert len(written) - len(copied) == (40 if copies else 80)
+    assert len(copied) == 40 if copies else len(copied) < 8
+    gone = _snapshot("team/many").files[5]
+    desk.s3.clear()
+    desk.client().delete_object(Bucket=desk.bucket, Key=f".hgloc/{gone.blob_path}")
+    assert run("sync-local-to-s3", "team/many", *MODEL).exit_code == 0
+    asked = [r for r in desk.s3.requests if "/.hgloc/blobs/" in r.path]
+    assert [(r.method, r.path.rpartition("/")[2]) for r in asked] == [("PUT", gone.sha256)]
+    assert printed("verify", *MODEL, "--public", "--deep")[0]["damaged"] == []
+    desk.outsider()
+    hub.stop()
+    outside, repository = current_session().repositories, Repository("model", "team/many")
+    snapshot = outside.snapshot(repository, hub.commit("models/team/many"))
+    assert snapshot is not None
+    for file in snapshot.files[:3]:
+        with outside.open(file) as stream:
+            assert stream.read() == files[file.path]
+
+
+def test_a_bucket_of_many_other_files_is_not_listed_for_few(
+    hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{number}.bin": os.urandom(1000) for number in range(40)}
+    hub.add(make_repository(desk.folder / "repositories", "models/team/many", "main", files))
+    desk.publisher()
+    download_repository("team/many", repo_type="model")
+    monkeypatch.setattr("hf_localize.publish.repositories._PAGE", 10)
+    names = [file.path for file in _snapshot("team/many").files]
+    gone = _snapshot("team/many").files[-1]
+    desk.client().delete_object(Bucket=desk.bucket, Key=f".hgloc/{gone.blob_path}")
+    desk.s3.clear()
+    assert len(names) == 40
+    assert run("sync-local-to-s3", "team/many", *MODEL).exit_code == 0
+    asked = [r for r in desk.s3.requests if "/blobs/" in r.path]
+    assert [r.path.rpartition("/")[2] for r in asked if r.method == "PUT"] == [gone.sha256]
+    assert sum(r.method == "HEAD" for r in asked) == 40 - 20
+
+
+def test_rot_in_the_files_kept_with_a_dataset_is_found_and_mended(hub: LoopbackHub, desk: Desk) -> None:
+    hub.add(make_repository(desk.folder / "repositories", "made/data", "main", {"a.csv": b"n\n1\n"}))
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset("made/data", make_public=True)
+    local, snapshot = current_session().repositories.local, _snapshot("made/data", "dataset")
+    (file,) = [file for file in snapshot.files if file.path == "a.csv"]
+    for words in (("verify", "made/data"), ("verify",), ("verify", "--s3", "--public", "--deep")):
+        assert not any(item["damaged"] for item in printed(*words))
+    for data, deep in ((b"n\n2\n", ["--deep"]), (b"n", [])):
+        blob = local.place_of_file(file)
+        blob.unlink()  # It may be linked elsewhere.
+        blob.write_bytes(data)
+        assert _damaged("made/data", *deep) == ["a.csv"]
+        (mended,) = printed("repair", "made/data")
+        assert mended["mended"] == ["a.csv"]
+        assert _damaged("made/data", "--deep", status=0) == []
+    for place, folder in (("--s3", ".hgloc"), ("--public", "public_repositories")):
+        key = f"{folder}/{file.blob_path}"
+        head = desk.client().head_object(Bucket=desk.bucket, Key=key)
+        for data, deep in ((b"n\n2\n", ["--deep"]), (b"n", [])):
+            for named in (["made/data"], []):
+                desk.client().put_object(
+                    Bucket=desk.bucket, Key=key, Body=data, Metadata=head["Metadata"], ACL="public-read"
+                )
+                assert _damaged(*named, place, *deep) == ["a.csv"]
+        desk.set(HGLOC_VERIFY="always")
+        hf_localize.sync_local_dataset_to_s3("made/data", make_public=True)
+        desk.set(HGLOC_VERIFY="size")
+        assert _damaged("made/data", place, "--deep", status=0) == []
+        listed = f"{folder}/{snapshot.repository.snapshot_path(snapshot.commit)}"
+        desk.client().put_object(Bucket=desk.bucket, Key=listed, Body=b"{", ACL="public-read")
+        assert listed in " ".join(_damaged("made/data", place))
+
+
+def _damaged(*words: str, status: int = 6) -> list[str]:
+    """Return the first word of what `verify` says of each damaged file."""
+    found = printed("verify", *words, status=status)
+    return [text.split(" ")[0] for item in found for text in item["damaged"]]
+
+
+def _snapshot(repo_id: str, repo_type: RepoType = "model") -> Snapshot:
+    local, repository = current_session().repositories.local, Repository(repo_type, repo_id)
+    refs = local.refs(repository)
+    assert refs is not None
+    found = local.snapshot(repository, refs.commits[0])
+    assert found is not None
+    return found
+
+
+def test_a_writer_that_is_killed_leaves_nothing_beside_what_it_writes(hub: LoopbackHub, desk: Desk) -> None:
+    repository = make_repository(desk.folder / "repositories", "made/now", "main", {"a.csv": b"n\n1\n"})
+    hub.add(repository)
+    hub.redirects["made/before"] = "made/now"
+    desk.publisher()
+    for part_of in ("/alias/", "/repositories/"):
+        code = f"""
+import os, hf_localize
+rename = os.replace
+def killed(source, target, **options):
+    if {part_of!r} in str(target):
+        os._exit(9)
+    rename(source, target, **options)
+os.replace = killed
+hf_localize.download_dataset("made/before")
+"""
+        assert run_python(code, cwd=desk.folder).returncode == 9, part_of
+    work = desk.store / ".hgloc"
+    left = [p for kind in ("alias", "repositories") for p in (work / kind).rglob("*") if p.is_file()]
+    assert [path for path in left if path.suffix != ".json"] == []
 
 
 def _rows() -> Any:
