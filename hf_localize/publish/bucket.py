@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from hf_localize.errors import (
@@ -37,10 +38,10 @@ from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.progress import task
 from hf_localize.publish.inspect import Mark, Sending, folders_of, mark_damages, wrong_objects
 from hf_localize.s3.bucket import Bucket, KeyInfo
-from hf_localize.s3.conditions import put_over
+from hf_localize.s3.conditions import put_over, refuses_wrong_conditions
 from hf_localize.s3.errors import NotPermittedError
 from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
-from hf_localize.s3.shared_json import update_json
+from hf_localize.s3.shared_json import Found, learn_conditions, update_json
 from hf_localize.s3.upload import send_files
 from hf_localize.sources import original_index
 from hf_localize.store.entry import LocalEntry
@@ -80,7 +81,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
     present = _present(found[0], key) if found else None
     look = functools.partial(_wrong_keys, bucket=bucket, reads=reads, workers=workers)
     listed: list[KeyInfo] | None = []
-    wrong: set[str] = set()
+    wrong, begun = set[str](), list[KeyInfo]()
     replacements = f"{manifest.ref.folders[-1]}@"
     if present is not None and found:
         is_same = present.manifest.digest == manifest.digest
@@ -102,16 +103,16 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             manifest.restriction,
             bucket.address,
         )
+    etag = found[1].get("etag", "") if found else None
     with as_publish_error(manifest.ref, bucket, _GO_ON):
-        placed = _claim(bucket, manifest) if present is None else present.replaced_by(manifest, wrong)
-        listed = _listed(bucket, replacements) if present is None else listed
-        begun = [info for info in listed or () if info.key.startswith(replacements)]
-        _send(entry.folder, placed, present, begun, bucket, workers, look)
         if present is None:
-            original_index.mark_shared_id(bucket, manifest)
-            is_listed = original_index.enter(bucket, placed)
-            placed = dataclasses.replace(placed, is_in_original_index=is_listed)
-        _commit(bucket, placed, present, found[1].get("etag", "") if found else None)
+            placed = _bring_new(entry.folder, manifest, bucket, workers, look)
+            _write_mark(bucket, placed, etag)
+        else:
+            placed = present.replaced_by(manifest, wrong)
+            begun += [info for info in listed or () if info.key.startswith(replacements)]
+            _send(entry.folder, placed, present, begun, bucket, workers, look)
+            _commit(bucket, placed, present, etag)
     if present is not None:
         if present.is_in_original_index:
             original_index.leave(bucket, manifest.ref)  # It does not look where the files are now.
@@ -119,13 +120,61 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             _remove_replaced(bucket, present, placed, begun)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
             _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
-    elif bucket.get(f"{placed.folder}/{MANIFEST_NAME}") is None:
+        return True
+    claim = f"{placed.folder}/{MANIFEST_NAME}"
+    is_claimed, _ = _together(
+        lambda: bucket.get(claim) is not None, lambda: _remove_left_behind(bucket, placed), workers=workers
+    )
+    if not is_claimed:
         # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
         bucket.delete(key)
         return upload(entry, bucket, replace=replace, workers=workers, reads=reads)
-    else:
-        _remove_left_behind(bucket, placed)
     return True
+
+
+def _bring_new(source: Path, manifest: Manifest, bucket: Bucket, workers: int, look: Look) -> IndexEntry:
+    """Bring all of a new entry but its commit mark, and return where it is placed.
+
+    Requests of one step that don't need each other's answers are in flight together: those that find what
+    is there; the claim, and what other entries have; the files; then what readers find it by.
+    """
+    ref, catalogs = manifest.ref, catalog_keys(manifest)
+    placed: IndexEntry
+    first = IndexEntry(manifest, ref.folders[0])
+    claim, listed, replacements, folders, *found = _together(
+        lambda: bucket.get(f"{first.folder}/{MANIFEST_NAME}"),
+        lambda: _listed(bucket, f"{first.folder}/"),
+        lambda: _listed(bucket, f"{ref.folders[-1]}@"),
+        lambda: original_index.folders_of_id(bucket, ref),
+        *(functools.partial(_catalog, bucket, key) for key in catalogs),
+        workers=workers,
+    )
+    items = [(file, source / file.path, first.key(file.path)) for file in manifest.files]
+    placed, known, _ = _together(
+        lambda: _claim(bucket, manifest, claim),
+        lambda: _known_content(items, manifest, bucket, look, found[-1], workers),
+        lambda: original_index.mark_shared_id(bucket, ref, folders, found[0] and found[0][0]),
+        workers=workers,
+    )
+    if placed.folder != first.folder:
+        listed = replacements if placed.generation else _listed(bucket, f"{placed.folder}/")
+    todo = [(file, source / file.path, placed.key(file.path)) for file in manifest.files]
+    todo = _without_sent(todo, listed or (), bucket, workers)
+    data, marks = _parted(todo)
+    _bring(data, manifest, bucket, workers, known)
+    *_, index = _together(
+        lambda: _bring(marks, manifest, bucket, workers),
+        *(functools.partial(_enter, bucket, manifest, *one) for one in zip(catalogs, found, strict=True)),
+        lambda: original_index.read(bucket),
+        workers=workers,
+    )
+    is_listed = original_index.enter(bucket, placed, index)
+    return dataclasses.replace(placed, is_in_original_index=is_listed)
+
+
+def _together(*jobs: Callable[[], Any], workers: int) -> list[Any]:
+    """Return what each of *jobs* returns. They are done in as many threads as there are workers."""
+    return run_all(lambda job: job(), jobs, workers=workers)
 
 
 def _mend(
@@ -141,7 +190,9 @@ def _mend(
     No reader takes what lies at a damaged object's key, so what is right may take its place.
     """
     manifest, damages = placed.manifest, list(mark_damages(bucket, placed))
-    is_entered = not placed.is_in_original_index and original_index.enter(bucket, placed)
+    is_entered = not placed.is_in_original_index and original_index.enter(
+        bucket, placed, original_index.read(bucket)
+    )
     if is_entered:
         placed = dataclasses.replace(placed, is_in_original_index=True)
     if not wrong and not damages:
@@ -217,11 +268,10 @@ def _wrong_keys(
         return set()
 
 
-def _commit(bucket: Bucket, placed: IndexEntry, present: IndexEntry | None, etag: str | None) -> None:
+def _commit(bucket: Bucket, placed: IndexEntry, present: IndexEntry, etag: str | None) -> None:
     """Have the catalogs list the entry, then write the index key, if it is still as it was read."""
     listed: dict[str, Any] = {}
-    if present is not None:
-        enter(listed, present.manifest)
+    enter(listed, present.manifest)
     if enter(listed, placed.manifest):  # Else the catalogs say the same already.
         _enter_catalogs(bucket, placed.manifest)
     _write_mark(bucket, placed, etag)
@@ -229,7 +279,18 @@ def _commit(bucket: Bucket, placed: IndexEntry, present: IndexEntry | None, etag
 
 def _enter_catalogs(bucket: Bucket, manifest: Manifest) -> None:
     for catalog in catalog_keys(manifest):
-        update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False)
+        _enter(bucket, manifest, catalog)
+
+
+def _enter(bucket: Bucket, manifest: Manifest, catalog: str, *seen: Found | None) -> None:
+    """Have *catalog* list the entry. It may have been *seen* before."""
+    update_json(bucket, catalog, functools.partial(enter, manifest=manifest), public=False, seen=seen)
+
+
+def _catalog(bucket: Bucket, key: str) -> Found | None:
+    found = bucket.get_with_headers(key)
+    learn_conditions(bucket, found)
+    return found
 
 
 def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
@@ -245,23 +306,41 @@ def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
             ) from exc
 
 
-def _claim(bucket: Bucket, manifest: Manifest) -> IndexEntry:
-    """Return a place that is this entry's alone: its manifest is there, put before any data."""
+def _claim(bucket: Bucket, manifest: Manifest, there: bytes | None) -> IndexEntry:
+    """Return a place that is this entry's alone: its manifest is there, put before any data.
+
+    Args:
+        there: the manifest in the first of the ref's folders, if there is one.
+    """
     data = manifest_bytes(manifest)
-    first = [IndexEntry(manifest, folder) for folder in manifest.ref.folders]
-    for placed in (*first, IndexEntry(manifest, replacement_folder(manifest, 1), generation=1)):
+    first, *others = (IndexEntry(manifest, folder) for folder in manifest.ref.folders)
+    for placed in (first, *others, IndexEntry(manifest, replacement_folder(manifest, 1), generation=1)):
         mark = f"{placed.folder}/{MANIFEST_NAME}"
-        with contextlib.suppress(PreconditionFailedError):
-            if bucket.get(mark) is None:
-                put_over(bucket, mark, data, None)
-        # An endpoint may ignore the condition, so what is there now decides.
-        there = bucket.get(mark) or b""
+        claim = there if placed is first else bucket.get(mark)
+        if claim is None:
+            claim = _put_claim(bucket, mark, data)
         with contextlib.suppress(IntegrityError):  # A damaged one may be anybody's.
-            if there == data or read_manifest(there, mark).digest == manifest.digest:
+            if claim == data or read_manifest(claim, mark).digest == manifest.digest:
                 return placed
     raise ConflictError(
         f"every folder that {manifest.ref} may have in {bucket.address} belongs to another entry"
     )
+
+
+def _put_claim(bucket: Bucket, mark: str, data: bytes) -> bytes:
+    """Put a manifest where there is none, and return what is there then.
+
+    No data is there yet, so whether the endpoint heeds conditions can be tried on it.
+    """
+    with contextlib.suppress(PreconditionFailedError):
+        put_over(bucket, mark, data, None)
+        if bucket.heeds_conditions is None:
+            bucket.heeds_conditions = refuses_wrong_conditions(
+                lambda condition: bucket.put(mark, data, **condition)
+            )
+        if bucket.heeds_conditions:
+            return data
+    return bucket.get(mark) or b""  # Where conditions are ignored, the last write counts.
 
 
 def _remove_replaced(
@@ -320,29 +399,56 @@ def _dead(placed: IndexEntry, listed: Iterable[KeyInfo]) -> set[str]:
 def _send(
     source: Path,
     placed: IndexEntry,
-    present: IndexEntry | None,
+    present: IndexEntry,
     listed: list[KeyInfo],
     bucket: Bucket,
     workers: int,
     look: Look,
 ) -> None:
-    """Bring the files to where they are placed, unless they are there."""
-    there = present.all_keys() if present is not None else frozenset()
-    todo = [(file, source / file.path, placed.key(file.path)) for file in placed.manifest.files]
+    """Bring the files of a replacement to where they are placed, unless they are there."""
+    manifest, there = placed.manifest, present.all_keys()
+    todo = [(file, source / file.path, placed.key(file.path)) for file in manifest.files]
     todo = [item for item in todo if item[2] not in there]
-    if present is None:
-        listed = _listed(bucket, f"{placed.folder}/") or []
     todo = _without_sent(todo, listed, bucket, workers)
-    if present is None or len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
-        todo = _without_copied(todo, placed.manifest, bucket, workers, look)
-    _bring(todo, placed.manifest, bucket, workers)
+    known: dict[tuple[int, str], str] = {}
+    if len(todo) > _FEW_FILES or any(f.size_bytes > PART_BYTES for f, _, _ in todo):
+        catalog = _catalog(bucket, catalog_keys(manifest)[-1])
+        known = _known_content(todo, manifest, bucket, look, catalog, workers)
+    _bring(todo, manifest, bucket, workers, known)
 
 
-def _bring(todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int) -> None:
+def _bring(
+    todo: list[Sending],
+    manifest: Manifest,
+    bucket: Bucket,
+    workers: int,
+    known: Mapping[tuple[int, str], str] = MappingProxyType({}),
+) -> None:
+    """Have the server copy what lies at *known* keys, and send the rest."""
+    data, marks = _parted(todo)
+    sent = [item for item in data if content(item[0]) not in known]
+    refused: list[Sending] = []
+
+    def copy(item: Sending) -> int:
+        file, _, key = item
+        if not bucket.copy(known[content(file)], key):
+            refused.append(item)
+        return 0
+
+    copies = [functools.partial(copy, item) for item in data if content(item[0]) in known]
     # The original tool finds a dataset by its marks, so they are written after the data.
-    with task("Uploading", manifest.ref, [file for file, _, _ in todo]):
-        send_files([item for item in todo if item[0].path not in save_to_disk.MARKS], bucket, workers=workers)
-        send_files([item for item in todo if item[0].path in save_to_disk.MARKS], bucket, workers=workers)
+    with task("Uploading", manifest.ref, [file for file, _, _ in (*sent, *marks)]):
+        send_files(sent, bucket, workers=workers, beside=copies)
+        if refused:
+            _bring(refused, manifest, bucket, workers)
+        send_files(marks, bucket, workers=workers)
+
+
+def _parted(todo: Iterable[Sending]) -> tuple[list[Sending], list[Sending]]:
+    """Return the data of *todo*, and the files by which the original tool finds a dataset."""
+    items = list(todo)
+    data = [item for item in items if item[0].path not in save_to_disk.MARKS]
+    return data, [item for item in items if item[0].path in save_to_disk.MARKS]
 
 
 def _without_sent(
@@ -361,43 +467,37 @@ def _without_sent(
     return _only(todo, is_missing, workers)
 
 
-def _without_copied(
-    todo: list[Sending], manifest: Manifest, bucket: Bucket, workers: int, look: Look
-) -> list[Sending]:
-    """Leave out what the server could copy from other entries of the same dataset id."""
-    known = _known_content(todo, manifest, bucket, look) if todo else {}
-
-    def is_missing(item: Sending) -> bool:
-        file, _, key = item
-        copied = content(file) in known and file.path not in save_to_disk.MARKS
-        return not (copied and bucket.copy(known[content(file)], key))
-
-    return _only(todo, is_missing, workers) if known else todo
-
-
 def _known_content(
-    todo: list[Sending], manifest: Manifest, bucket: Bucket, look: Look
+    todo: list[Sending], manifest: Manifest, bucket: Bucket, look: Look, catalog: Found | None, workers: int
 ) -> dict[tuple[int, str], str]:
-    """Return the keys of what other configs and revisions of the dataset have of *todo*, by content."""
+    """Return the keys of what other configs and revisions in *catalog* have of *todo*, by content."""
+    key, needed = catalog_keys(manifest)[-1], {content(file) for file, _, _ in todo}
     known: dict[tuple[int, str], str] = {}
-    key = catalog_keys(manifest)[-1]
-    try:
-        data = bucket.get(key)
-        for other in read_catalog(data, key) if data else ():
-            index_key = other.ref.index_key
-            mark = bucket.get_with_headers(index_key) if other.ref != manifest.ref else None
+    looked: list[tuple[list[Sending], Mark]] = []
+
+    def read(index_key: str) -> tuple[dict[tuple[int, str], str], Mark] | None:
+        mark = bucket.get_with_headers(index_key)
+        try:
             there = read_index_entry(mark[0], index_key).by_content() if mark else {}
-            items = [
-                (file, path, there[content(file)])
-                for file, path, _ in todo
-                if content(file) in there.keys() - known.keys()
-            ]
-            if mark and items:
-                wrong = look(items, mark)
-                known |= {content(file): source for file, _, source in items if source not in wrong}
+        except IntegrityError as exc:
+            _log.warning("what it has is sent again: %s", exc)
+            return None
+        shared = {what: there[what] for what in needed & there.keys()}
+        return (shared, mark) if mark and shared else None
+
+    try:
+        refs = [other.ref for other in read_catalog(catalog[0], key)] if catalog else []
+        marks = [ref.index_key for ref in refs if ref != manifest.ref]
+        for there, mark in filter(None, run_all(read, marks, workers=workers)):
+            new = there.keys() - known.keys()
+            items = [(file, path, there[content(file)]) for file, path, _ in todo if content(file) in new]
+            known |= {content(file): source for file, _, source in items}
+            looked += [(items, mark)] if items else []
+        wrong = set[str]().union(*run_all(lambda one: look(*one), looked, workers=workers))
+        return {what: source for what, source in known.items() if source not in wrong}
     except (NotPermittedError, IntegrityError) as exc:
         _log.warning("what %s has of %s already is sent again: %s", bucket.address, manifest.dataset_id, exc)
-    return known
+        return {}
 
 
 def _only(todo: Iterable[Sending], is_missing: Callable[[Sending], bool], workers: int) -> list[Sending]:

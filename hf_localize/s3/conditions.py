@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from hf_localize.errors import PreconditionFailedError, RefusedError
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import MissingKeyError, NotPermittedError
+from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 _PROBES = ".hgloc/probe"
@@ -83,15 +84,17 @@ def try_conditions(bucket: Bucket, key: str | None = None) -> bool:
 
 def refuses_wrong_conditions(write: Write) -> bool:
     """Tell whether *write*, to an object that is there, fails under a condition that does not hold."""
-    for condition in ({"IfNoneMatch": "*"}, {"IfMatch": _NOTHING}):
+
+    def is_refused(condition: dict[str, Any]) -> bool:
         try:
             write(condition)
-        except PreconditionFailedError:
-            continue
+        except (PreconditionFailedError, MissingKeyError):  # It may have been removed meanwhile.
+            return True
         except RefusedError:  # So would be one that holds.
             return False
         return False
-    return True
+
+    return all(run_all(is_refused, ({"IfNoneMatch": "*"}, {"IfMatch": _NOTHING}), workers=2))
 
 
 def _write_if(etag: str | None, write: Write) -> None:

@@ -7,8 +7,8 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from hf_localize.errors import ConflictError, IntegrityError, PreconditionFailedError
@@ -25,6 +25,8 @@ _CONDITIONS = "conditions"
 _CONDITIONS_HEADER = f"x-amz-meta-{_CONDITIONS}"
 #: A writer writes no later than this after it has read.
 _LATEST_SECONDS = 900.0
+#: What `Bucket.get_with_headers` returns of an object that is there.
+Found: TypeAlias = "tuple[bytes, Mapping[str, str]]"
 
 
 def read_json(bucket: Bucket, key: str) -> dict[str, Any]:
@@ -36,7 +38,20 @@ def read_json(bucket: Bucket, key: str) -> dict[str, Any]:
     return _parsed(bucket, key, bucket.get(key))
 
 
-def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], bool], *, public: bool) -> None:
+def learn_conditions(bucket: Bucket, found: Found | None) -> None:
+    """Take from a shared JSON object that was read whether the endpoint heeds conditions, if it says so."""
+    if bucket.heeds_conditions is None and found and found[1].get(_CONDITIONS_HEADER) == _heeded(bucket):
+        bucket.heeds_conditions = True
+
+
+def update_json(
+    bucket: Bucket,
+    key: str,
+    change: Callable[[dict[str, Any]], bool],
+    *,
+    public: bool,
+    seen: Sequence[Found | None] = (),
+) -> None:
     """Change a shared JSON object by compare-and-swap.
 
     On an endpoint that ignores conditions, or refuses each, a writer that is late would take away what
@@ -47,20 +62,25 @@ def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], boo
         change: alters the document in place; returns False where nothing is to be changed.
             It may be called several times, each time with what is in the bucket then.
         public: write it ``public-read`` where the bucket takes ACLs.
+        seen: what was at *key* earlier, if it was read. Where conditions are heeded, this saves the first
+            read: the write fails if anything has changed since.
 
     Raises:
         IntegrityError: what is in the bucket is not a JSON object. It is left as it is.
         ConflictError: other writers kept winning.
     """
     for attempt in range(_TRIES):
-        found = bucket.get_with_headers(key)
+        is_fresh = attempt > 0 or not seen or not bucket.heeds_conditions
+        found = bucket.get_with_headers(key) if is_fresh else seen[0]
         document = _parsed(bucket, key, found[0] if found else None)
         before = changes.slots(document)
         if not change(document):
-            return
+            if is_fresh:
+                return
+            continue  # Somebody may have taken the change back since.
+        learn_conditions(bucket, found)
         if found and bucket.heeds_conditions is None:
-            is_recorded = found[1].get(_CONDITIONS_HEADER) == _heeded(bucket)
-            bucket.heeds_conditions = is_recorded or _refuses_wrong(bucket, key, found[0], public)
+            bucket.heeds_conditions = _refuses_wrong(bucket, key, found[0], public)
         if bucket.heeds_conditions is not False:
             body, etag = _as_json(bucket, key, document), found[1].get("etag", "") if found else None
             known: dict[str, str] = {_CONDITIONS: _heeded(bucket)} if bucket.heeds_conditions else {}
@@ -71,10 +91,10 @@ def update_json(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], boo
                 continue
             if bucket.heeds_conditions is None:
                 bucket.heeds_conditions = _refuses_wrong(bucket, key, body, public)
-        if not bucket.heeds_conditions:  # Also if only that write has told.
-            _update_together(bucket, key, changes.between(before, changes.slots(document)), public)
-            return
-        # The loop ends when a fresh read shows the change.
+            if bucket.heeds_conditions:  # Else that write itself may have shown that they are not.
+                return
+        _update_together(bucket, key, changes.between(before, changes.slots(document)), public)
+        return
     raise _kept_changing(bucket, key)
 
 

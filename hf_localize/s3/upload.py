@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,12 @@ from hf_localize.transfer.workers import WorkerPool
 
 
 def send_files(
-    files: Iterable[tuple[FileRecord, Path, str]], bucket: Bucket, *, workers: int, public: bool = False
+    files: Iterable[tuple[FileRecord, Path, str]],
+    bucket: Bucket,
+    *,
+    workers: int,
+    public: bool = False,
+    beside: Iterable[Callable[[], int]] = (),
 ) -> None:
     """Send each file to its key, several at a time. Only what matches its record is published.
 
@@ -28,6 +34,7 @@ def send_files(
         files: record, file and key of each.
         workers: the most requests that are under way at the same time; fewer where files are large.
         public: give the objects the ``public-read`` ACL where that is possible.
+        beside: more pieces of work for the same threads, which are begun first.
 
     Raises:
         IntegrityError: a file differs from its record. The object is not made.
@@ -42,7 +49,8 @@ def send_files(
     files = list(files)
     held = max((_part_bytes(record) for record, _, _ in files), default=0)
     pool, buffers = WorkerPool(next_piece, most_at_once(workers, held)), Buffers()
-    pieces = _send_pieces([_Outgoing(*file, bucket, pool, buffers, public=public) for file in files])
+    outgoing = [_Outgoing(*file, bucket, pool, buffers, public=public) for file in files]
+    pieces = itertools.chain(beside, _send_pieces(outgoing))
     pool.run()
 
 

@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -18,7 +21,7 @@ from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub
-from tests.rig.s3_proxy import Rule, Status
+from tests.rig.s3_proxy import Request, Rule, Status
 
 GSM8K = "openai/gsm8k"
 
@@ -123,6 +126,54 @@ def test_no_write_asks_first_whether_it_will_be_taken(desk: Desk) -> None:
     writes = [request for request in desk.s3.requests if request.method in ("PUT", "POST")]
     assert len(writes) > 5
     assert [request.path for request in writes if "expect" in request.headers] == []
+
+
+def rounds_of(desk: Desk, work: Callable[[], object]) -> list[list[str]]:
+    """Return the requests of *work* in rounds: those in flight together, with which no other would begin.
+
+    The server answers none of them until nothing more has come for a second.
+    """
+    rounds: list[list[str]] = []
+    is_open, lock = False, threading.Lock()
+
+    def watch(request: Request) -> None:
+        nonlocal is_open
+        with lock:
+            if not is_open:
+                rounds.append([])
+            is_open, own = True, rounds[-1]
+            own.append(
+                f"{request.method} {request.path.removeprefix(f'/{desk.bucket}')} {dict(request.query)}"
+            )
+        count = 0
+        while count != len(own):
+            count = len(own)
+            time.sleep(1)
+        with lock:
+            is_open = is_open and rounds[-1] is not own
+
+    desk.s3.watch = watch
+    try:
+        work()
+    finally:
+        desk.s3.watch = None
+    return rounds
+
+
+@pytest.mark.parametrize("revision", [None, "v2"])
+def test_an_upload_that_replaces_nothing_is_at_most_eight_requests_one_after_another(
+    revision: str | None, desk: Desk, tmp_path: Path
+) -> None:
+    """Also where the server is not known yet; *v2* shares files, which the server copies."""
+    desk.publisher()
+    if revision:
+        hf_localize.register_dataset(shards_of(tmp_path / "a", None, 5), "org/x")
+        desk.publisher()
+    saved = shards_of(tmp_path / "b", 3, 5)
+    rounds = rounds_of(desk, lambda: hf_localize.register_dataset(saved, "org/x", revision=revision))
+    assert 4 < len(rounds) <= 8, json.dumps(rounds, indent=1)
+    desk.teammate()
+    assert "row 3 again" in hf_localize.load_local_dataset("org/x", revision=revision)["train"]["text"]
 
 
 @pytest.mark.parametrize("may_copy", [True, False])
