@@ -161,11 +161,12 @@ def _cached(found: Snapshot, file: RepositoryFile) -> Path | None:
     path = try_to_load_from_cache(repo_id, file.path, revision=found.commit, repo_type=repo_type)
     if isinstance(path, str):
         return Path(path)
-    if (stock := sys.modules.get("datasets")) is None:
+    downloads = getattr(sys.modules.get("datasets.config"), "DOWNLOADED_DATASETS_PATH", None)
+    if downloads is None:
         return None
     url = f"hf://{repo_type}s/{repo_id}@{found.commit}/{file.path}"
     name = hashlib.sha256(url.encode()).hexdigest()
-    cached = Path(stock.config.DOWNLOADED_DATASETS_PATH).glob(f"{name}*")
+    cached = Path(downloads).glob(f"{name}*")
     return next((path for path in cached if path.suffix not in (".json", ".lock", ".incomplete")), None)
 
 

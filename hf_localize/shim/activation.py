@@ -59,8 +59,8 @@ def settle() -> None:
 
 def _is_installed() -> bool:
     settle()  # install() has the libraries ask patch.is_installed() in place of this.
-    patch = sys.modules.get("hf_localize.shim.patch")
-    return patch is not None and patch.is_installed()
+    patch = sys.modules.get("hf_localize.shim.patch")  # Another thread may still be importing it.
+    return bool(getattr(patch, "is_installed", bool)())
 
 
 #: What is looked for when `datasets` is imported, or huggingface_hub is used; not when that is only imported.

@@ -195,6 +195,17 @@ print({LOAD})
     assert printed(code, registered) == "['x']"
 
 
+def test_what_another_thread_still_imports_is_no_matter_to_uninstalling(registered: Desk) -> None:
+    code = """
+import sys, types, hf_localize
+hf_localize.install()
+sys.modules["hf_localize.hf.doors.transport"] = types.ModuleType("begun")
+hf_localize.uninstall()
+print(hf_localize.is_installed())
+"""
+    assert printed(code, registered) == "False"
+
+
 @pytest.mark.parametrize("first", ["", "import datasets"])
 def test_threads_may_install_uninstall_and_load_at_the_same_time(first: str, registered: Desk) -> None:
     code = f"""

@@ -50,8 +50,9 @@ def unwatch() -> None:
         if vars(owner).get(_SENDERS[name][1]) is ours:  # Else somebody has wrapped it in turn.
             setattr(owner, _SENDERS[name][1], stock)
             del _wrapped[name]
-    if transport := sys.modules.get("hf_localize.hf.doors.transport"):
-        transport.forget()
+    transport = sys.modules.get("hf_localize.hf.doors.transport")
+    # While another thread still imports it, there is nothing to forget.
+    getattr(transport, "forget", bool)()
 
 
 def _wrap(module: ModuleType) -> None:
