@@ -15,7 +15,7 @@ from hf_localize.format.manifest import FileRecord
 from hf_localize.progress import counter
 from hf_localize.transfer.disk_space import require_room
 from hf_localize.transfer.flushing import begin_flush
-from hf_localize.transfer.parts import PART_BYTES, Buffers, fill, most_at_once, views
+from hf_localize.transfer.parts import MAX_BYTES, PART_BYTES, Buffers, fill, most_at_once, views
 from hf_localize.transfer.workers import WorkerPool
 
 #: How often a file is fetched that came whole and is not what its record says: it may be the way.
@@ -186,6 +186,12 @@ class _Fetch:
         self._workers = workers
         self._pool = WorkerPool(self._next_piece, workers)
         self._buffers = Buffers()
+        #: Parts that are fetched before their turn are held in memory: of many files few, since each file
+        #: has a part whose turn it is, which is written as it comes.
+        large = sum(file.record.size_bytes > PART_BYTES for file in files)
+        self._most_ahead = max(2, MAX_BYTES // PART_BYTES // max(1, large))
+        self._ahead = 0
+        self._spare: list[memoryview] = []
 
     def run(self) -> None:
         try:
@@ -205,22 +211,25 @@ class _Fetch:
                     return lambda: self._begin(file)
                 if self._open:
                     file = min(self._open, key=lambda f: f.under_way)
-                    start, stop = self._hand_out(file)
-                    return lambda: self._fetch(file, start, stop)
-                if not self._opening:
+                    if not file.under_way or self._ahead < self._most_ahead:
+                        part = self._hand_out(file)
+                        return lambda: self._fetch(file, *part)
+                elif not self._opening:
                     return None
                 self._changed.wait(0.2)
         return None
 
-    def _hand_out(self, file: _Incoming) -> tuple[int, int]:
-        """Return the next part of an open *file*; the lock is held."""
+    def _hand_out(self, file: _Incoming) -> tuple[int, int, bool]:
+        """Return the next part of an open *file*, and whether others come before it; the lock is held."""
+        is_ahead = file.under_way > 0
+        self._ahead += is_ahead
         start = file.asked
         stop = min(file.record.size_bytes, (start // PART_BYTES + 1) * PART_BYTES)
         file.asked = stop
         file.under_way += 1
         if file.is_asked:
             self._open.remove(file)
-        return start, stop
+        return start, stop, is_ahead
 
     def _begin(self, file: _Incoming, *, fresh: bool = False) -> int:
         """Open *file* and fetch its first part; the others are then for everybody."""
@@ -234,27 +243,32 @@ class _Fetch:
             return 0 if is_whole else self._fetch_unknown(file)
         with self._changed:
             self._open.append(file)
-            start, stop = self._hand_out(file)
+            part = self._hand_out(file)
         self._opened()
-        return self._fetch(file, start, stop)
+        return self._fetch(file, *part)
 
     def _opened(self) -> None:
         with self._changed:
             self._opening -= 1
             self._changed.notify_all()
 
-    def _fetch(self, file: _Incoming, start: int, stop: int) -> int:
+    def _fetch(self, file: _Incoming, start: int, stop: int, is_ahead: bool) -> int:
         path = file.record.path
         if file.has_turn(start):
             self._pool.retrying(path, lambda: self._stream(file, stop))
         else:
-            buffer = self._buffers.get("part", PART_BYTES)[: stop - start]
+            with self._changed:
+                whole = self._spare.pop() if self._spare else memoryview(bytearray(PART_BYTES))
+            buffer = whole[: stop - start]
             self._pool.retrying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
             if not file.wait_for_turn(start, self._pool.is_stopped):
                 return 0
             file.write(buffer)
+            self._spare.append(whole)
         with self._changed:
             file.under_way -= 1
+            self._ahead -= is_ahead
+            self._changed.notify_all()
         if stop == file.record.size_bytes and not file.finish():
             with self._changed:
                 self._opening += 1

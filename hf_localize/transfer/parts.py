@@ -13,12 +13,12 @@ from hf_localize.format.streams import read_exactly
 PART_BYTES = 8 << 20
 
 #: What all that is under way may hold.
-_MAX_BYTES = 128 << 20
+MAX_BYTES = 128 << 20
 
 
 def most_at_once(workers: int, part_bytes: int) -> int:
     """Return how many of *workers* may be at work at once, each of which holds up to *part_bytes*."""
-    return max(1, min(workers, _MAX_BYTES // max(1, part_bytes)))
+    return max(1, min(workers, MAX_BYTES // max(1, part_bytes)))
 
 
 class Buffers:
