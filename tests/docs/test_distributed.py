@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,56 @@ def test_two_workers_of_dask_read_each_row_and_each_shard_once(published: Desk, 
     assert sorted(int(n) for _, n in pairs) == list(range(ROWS))
     assert len({pid for pid, _ in pairs}) == 2, "one worker has read all"
     assert not published.store.exists(), "a stream has written to the store"
+
+
+def test_a_training_goes_on_behind_its_last_checkpoint(published: Desk, tmp_path: Path) -> None:
+    """Two processes read 250 rows each and end; those that begin again read what comes after row 200."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        READ.format(
+            module="torchrun_resume",
+            rows="row['n'] for row in itertools.islice("
+            "my_rows(sys.argv[1], Path(sys.argv[3])), int(sys.argv[4]) or None)",
+        ).replace("import sys;", "import itertools, sys;")
+    )
+    arguments = [str(program), "team/corpus", str(EXAMPLES), str(tmp_path)]
+    first, second = ([[int(n) for n in out.split()] for out in run([*arguments, n], 2)] for n in ("250", "0"))
+    for before, after in zip(first, second, strict=True):
+        assert len(before) == 250
+        assert len(before[:200] + after) == ROWS // 2
+    used = [n for part in first for n in part[:200]] + [n for part in second for n in part]
+    assert sorted(used) == list(range(ROWS))
+
+
+def test_workers_of_dask_map_a_dataset_into_a_registered_one(published: Desk, tmp_path: Path) -> None:
+    """A second run does no shard again; a shard that a killed worker left unfinished is done."""
+    published.publisher()
+    folder = tmp_path / "parts"
+    arguments = [str(EXAMPLES / "dask_parts.py"), "map", "team/corpus", "team/upper", str(folder)]
+    assert run(arguments) == [f"{ROWS} rows\n"]
+    published.teammate()
+    rows = hf_localize.load_local_dataset("team/upper")["train"]
+    assert rows["n"][:] == list(range(ROWS))
+    assert rows[0]["text"].startswith("ROW 0")
+    parts = sorted(folder.iterdir())
+    assert len(parts) == SHARDS
+    shutil.rmtree(parts[3])
+    (folder / ".unfinished-killed").mkdir()
+    times = {part: part.stat().st_mtime_ns for part in parts if part.exists()}
+    published.publisher()
+    assert run(arguments) == [f"{ROWS} rows\n"]
+    assert {part: part.stat().st_mtime_ns for part in times} == times
+
+
+def test_workers_of_dask_localize_source_files_with_one_commit(desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    for number in range(4):
+        rows = range(10 * number, 10 * number + 10)
+        datasets.Dataset.from_dict({"n": rows}).to_parquet(tmp_path / f"{number}.parquet")
+    source = str(tmp_path)
+    said = run([str(EXAMPLES / "dask_parts.py"), "files", source, "team/many", str(tmp_path / "parts")])
+    assert said == ["40 rows\n"]
+    marks = [r for r in desk.s3.requests if r.method == "PUT" and "/.hgloc/index/" in r.path]
+    assert len(marks) == 1, marks
+    desk.teammate()
+    assert hf_localize.load_local_dataset("team/many")["train"]["n"][:] == list(range(40))

@@ -1,0 +1,83 @@
+"""Workers of Dask make the parts of a dataset, each on its own, and it is registered once, at the end.
+
+python examples/dask_parts.py map team/corpus team/upper /shared/folder       # a part: a shard, mapped
+python examples/dask_parts.py files /data/parquet team/corpus /shared/folder     # a part: a parquet file
+(pip install dask distributed)
+
+The folder is one that all machines see. A worker that is killed costs its part: Dask has another one make it.
+When the program itself is killed, run it again: parts that are there are not made again.
+"""
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hf_localize
+
+hf_localize.install()
+
+from dask import compute, delayed  # noqa: E402
+from dask.distributed import Client, LocalCluster  # noqa: E402
+from datasets import Dataset, IterableDataset, concatenate_datasets, load_dataset, load_from_disk  # noqa: E402
+from datasets.distributed import split_dataset_by_node  # noqa: E402
+
+
+def upper(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what becomes of a row."""
+    return {**row, "text": row["text"].upper()}
+
+
+def mapped_shard(stream: IterableDataset, number: int) -> Dataset:
+    """Return one shard, mapped; runs in a worker."""
+    rows = split_dataset_by_node(stream, number, stream.num_shards)
+    return Dataset.from_list([upper(row) for row in rows])
+
+
+def source_file(path: str) -> Dataset:
+    """Return the rows of a parquet file; runs in a worker."""
+    return load_dataset("parquet", data_files=path, split="train")
+
+
+def write_part(make: Callable[[], Dataset], done: Path) -> Path:
+    """Write a part into a folder of its own, which appears when it is whole; runs in a worker."""
+    if not done.exists():
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=done.parent))
+        make().save_to_disk(unfinished)
+        with contextlib.suppress(OSError):  # Another worker was faster.
+            unfinished.rename(done)
+    return done
+
+
+def register_parts(makers: list[Callable[[], Dataset]], target: str, folder: Path) -> int:
+    """Have workers make all parts, register them together as *target*, and return how many rows that is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        tasks = [delayed(write_part)(make, folder / f"part-{n:05}") for n, make in enumerate(makers)]
+        parts = compute(*tasks)
+    made = concatenate_datasets([load_from_disk(part) for part in parts])  # It stays on the disk.
+    hf_localize.register_dataset(made, target)
+    return len(made)
+
+
+def main() -> None:
+    """Make and register, and say how much it was."""
+    way, source, target, folder = sys.argv[1:]
+    makers: list[Callable[[], Dataset]]
+    if way == "map":
+        # The stream travels with an address and no credentials: workers use those of their environment.
+        stream = load_dataset(source, split="train", streaming=True)
+        makers = [partial(mapped_shard, stream, number) for number in range(stream.num_shards)]
+    else:
+        makers = [partial(source_file, str(path)) for path in sorted(Path(source).glob("*.parquet"))]
+    print(f"{register_parts(makers, target, Path(folder))} rows")
+
+
+if __name__ == "__main__":
+    main()
