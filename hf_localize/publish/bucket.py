@@ -161,13 +161,14 @@ def _bring_new(source: Path, manifest: Manifest, bucket: Bucket, workers: int, l
     todo = [(file, source / file.path, placed.key(file.path)) for file in manifest.files]
     todo = _without_sent(todo, listed or (), bucket, workers)
     data, marks = _parted(todo)
-    _bring(data, manifest, bucket, workers, known)
-    *_, index = _together(
-        lambda: _bring(marks, manifest, bucket, workers),
-        *(functools.partial(_enter, bucket, manifest, *one) for one in zip(catalogs, found, strict=True)),
-        lambda: original_index.read(bucket),
-        workers=workers,
-    )
+    with task("Uploading", ref, [file for file, _, _ in todo if content(file) not in known]):
+        _bring_data(data, bucket, workers, known)
+        *_, index = _together(
+            lambda: send_files(marks, bucket, workers=workers),
+            *(functools.partial(_enter, bucket, manifest, *one) for one in zip(catalogs, found, strict=True)),
+            lambda: original_index.read(bucket),
+            workers=workers,
+        )
     is_listed = original_index.enter(bucket, placed, index)
     return dataclasses.replace(placed, is_in_original_index=is_listed)
 
@@ -426,6 +427,15 @@ def _bring(
 ) -> None:
     """Have the server copy what lies at *known* keys, and send the rest."""
     data, marks = _parted(todo)
+    with task("Uploading", manifest.ref, [file for file, _, _ in todo if content(file) not in known]):
+        _bring_data(data, bucket, workers, known)
+        # The original tool finds a dataset by its marks, so they are written after the data.
+        send_files(marks, bucket, workers=workers)
+
+
+def _bring_data(
+    data: list[Sending], bucket: Bucket, workers: int, known: Mapping[tuple[int, str], str]
+) -> None:
     sent = [item for item in data if content(item[0]) not in known]
     refused: list[Sending] = []
 
@@ -436,12 +446,8 @@ def _bring(
         return 0
 
     copies = [functools.partial(copy, item) for item in data if content(item[0]) in known]
-    # The original tool finds a dataset by its marks, so they are written after the data.
-    with task("Uploading", manifest.ref, [file for file, _, _ in (*sent, *marks)]):
-        send_files(sent, bucket, workers=workers, beside=copies)
-        if refused:
-            _bring(refused, manifest, bucket, workers)
-        send_files(marks, bucket, workers=workers)
+    send_files(sent, bucket, workers=workers, beside=copies)
+    send_files(refused, bucket, workers=workers)
 
 
 def _parted(todo: Iterable[Sending]) -> tuple[list[Sending], list[Sending]]:

@@ -24,7 +24,7 @@ FUNCTIONS = [name for name in hf_localize.__all__ if inspect.isfunction(getattr(
 
 
 def test_the_examples_of_the_docstrings_hold(desk: Desk, hub: LoopbackHub) -> None:
-    desk.publisher()
+    desk.publisher().open_public_places()
     for name in ("main", "socratic"):
         hf_localize.download_dataset(GSM8K, name)
     hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["a"]}), "team/corpus")
