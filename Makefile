@@ -55,12 +55,12 @@ LOADS := tests/loads tests/unit/shim tests/unit/hf --ignore=tests/loads/matrix
 
 # Compiled here, since hundreds of processes import the modules, and may not be let write bytecode.
 test: ## All checks and tests, and the loads as stock's on another release of datasets
-	$(MAKE) -j2 lint types .venv-datasets-$(OLDER)/.ready
+	$(MAKE) .venv/.ready
 	$(BIN)/python -m compileall -q hf_localize tests
-	$(MAKE) -j2 test-older test-newest
+	$(MAKE) -j4 test-newest lint types test-older
 
 # What differs most between releases; `make test-versions` makes all calls of the fidelity suite on each of them.
-test-older:
+test-older: .venv-datasets-$(OLDER)/.ready
 	.venv-datasets-$(OLDER)/bin/python -m pytest tests/loads/test_same_as_stock.py tests/unit/shim tests/unit/hf
 
 test-newest:
@@ -108,7 +108,7 @@ test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself
 
 test-faults: .venv/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/faults tests/security
-	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m sampled tests/loads tests/publish tests/commands
+	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m sampled tests/loads tests/publish tests/commands tests/docs
 
 test-browser: .venv/.ready docs ## The catalog and the documentation in a browser, and pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser

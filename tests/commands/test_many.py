@@ -145,6 +145,7 @@ def test_what_is_wrong_with_the_call_is_said_before_anything_is_done(
     assert hf_localize.list_local_datasets() == []
 
 
+@pytest.mark.sampled(0)
 def test_several_share_publicly_at_the_same_time(many: str, desk: Desk, hub: LoopbackHub) -> None:
     desk.publisher().open_public_places()
     assert run_cli("download", many, "--all-configs", "--make-public").returncode == 0

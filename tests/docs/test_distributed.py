@@ -99,6 +99,7 @@ def test_two_workers_of_dask_read_each_row_and_each_shard_once(published: Desk, 
     assert not published.store.exists(), "a stream has written to the store"
 
 
+@pytest.mark.sampled(0)
 def test_a_training_goes_on_behind_its_last_checkpoint(published: Desk, tmp_path: Path) -> None:
     """Two processes read 250 rows each and end; those that begin again read what comes after row 200."""
     program = tmp_path / "program.py"
@@ -118,6 +119,7 @@ def test_a_training_goes_on_behind_its_last_checkpoint(published: Desk, tmp_path
     assert sorted(used) == list(range(ROWS))
 
 
+@pytest.mark.sampled(0)
 def test_workers_of_dask_map_a_dataset_into_a_registered_one(published: Desk, tmp_path: Path) -> None:
     """A second run does no shard again; a shard that a killed worker left unfinished is done."""
     published.publisher()
@@ -138,6 +140,7 @@ def test_workers_of_dask_map_a_dataset_into_a_registered_one(published: Desk, tm
     assert {part: part.stat().st_mtime_ns for part in times} == times
 
 
+@pytest.mark.sampled(0)
 def test_workers_of_dask_localize_source_files_with_one_commit(desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
     for number in range(4):

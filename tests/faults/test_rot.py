@@ -234,6 +234,7 @@ def rotten_objects(
         client.put_object(Bucket=desk.bucket, Key=key, Body=right, **extra)
 
 
+@pytest.mark.sampled(0)
 def test_a_rotten_object_of_the_bucket_is_never_served_and_is_named(commit: str, desk: Desk) -> None:
     keys = [key for key in desk.bucket_keys() if not key.startswith("public_")]
     assert len(keys) >= 8 + 3

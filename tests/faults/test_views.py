@@ -147,6 +147,7 @@ print(sum(row.startswith("new") for row in hf_localize.load_local_dataset("org/x
 """
 
 
+@pytest.mark.sampled(0)
 def test_a_fetch_under_way_on_another_machine_is_neither_taken_nor_waited_for(
     desk: Desk, views: list[Path]
 ) -> None:

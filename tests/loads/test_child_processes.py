@@ -62,6 +62,7 @@ for package in ({packages},):
 """
 
 
+@pytest.mark.sampled(0)
 def test_the_environment_activates_processes_however_they_start(program: Desk) -> None:
     main = pools("map(load, [0])", "fork", "spawn", "forkserver", packages="multiprocessing, multiprocess")
     assert output(program, main, activated=True).splitlines() == ["[['x', 'y']]"] * 6
@@ -73,6 +74,7 @@ def test_install_reaches_every_process_without_touching_the_environment(program:
     assert output(program, main, activated=False).splitlines() == ["0", *["[['x', 'y']]"] * 6]
 
 
+@pytest.mark.sampled(0)
 def test_the_arguments_of_install_reach_processes_that_start_afresh(program: Desk) -> None:
     store = program.store
     program.set(HGLOC_DATASETS_STORE_PATH=str(program.folder / "empty"))
@@ -89,6 +91,7 @@ def test_install_at_the_top_of_a_program_reaches_every_process(program: Desk) ->
     assert output(program, main, activated=False, top=top).splitlines() == ["[['x', 'y']]"] * 2
 
 
+@pytest.mark.sampled(0)
 @pytest.mark.parametrize("activated", [True, False])
 def test_what_was_loaded_works_in_a_process_however_it_starts(activated: bool, program: Desk) -> None:
     main = """

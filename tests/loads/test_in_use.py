@@ -120,6 +120,7 @@ print([row["image"].size for row in datasets.load_dataset("made/images", split="
     assert done.stdout.strip() == "[(4, 2), (4, 2)]", done.stderr
 
 
+@pytest.mark.sampled(0)
 def test_what_was_loaded_from_the_store_can_be_pushed_to_the_hub(stored: Desk, tmp_path: Path) -> None:
     with LoopbackHub(tmp_path / "empty", uploads=tmp_path / "uploads") as hub:
         hub.writers = {"write-token"}

@@ -58,6 +58,7 @@ def test_a_stream_is_divided_at_least_as_finely_as_by_stock(
     assert divided.reshard().num_shards == divided.num_shards
 
 
+@pytest.mark.sampled(0)
 def test_the_parts_together_have_each_row_once(stock: datasets.IterableDataset, desk: Desk) -> None:
     divided = streamed("s3", desk).reshard()
     parts = [divided.shard(8, index) for index in range(8)]

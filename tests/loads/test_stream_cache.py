@@ -113,6 +113,7 @@ def test_shards_of_a_public_zip_are_kept_too(shared: Desk) -> None:
     assert hf_localize.list_local_datasets() == [{"dataset_id": NAME, "config_name": None, "revision": None}]
 
 
+@pytest.mark.sampled(0)
 def test_several_processes_keep_what_each_has_read(parts: Desk, tmp_path: Path) -> None:
     code = (
         "import hf_localize, os, datasets; hf_localize.install()\n"

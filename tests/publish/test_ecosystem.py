@@ -218,6 +218,7 @@ def test_everything_goes_through_the_proxy(
         assert {line.partition(" HTTP")[0] for line in proxy.asked} == {f"CONNECT {S3_HOST}:443"}, who
 
 
+@pytest.mark.sampled(0)
 def test_no_proxy_leaves_the_proxy_out(desk: Desk) -> None:
     publish(desk, public=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 GIB = 1 << 30
 
 
+@pytest.mark.sampled(0)
 def test_a_zip_of_more_than_65535_members_is_read_by_every_program(tmp_path: Path) -> None:
     folder = tmp_path / "entry"
     folder.mkdir()

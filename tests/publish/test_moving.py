@@ -53,6 +53,7 @@ def kill_when(code: str, is_time: Callable[[], bool], cwd: Path) -> None:
     process.wait()
 
 
+@pytest.mark.sampled(0)
 def test_a_fetch_that_was_killed_is_gone_on_with(large: Desk) -> None:
     hf_localize.sync_local_dataset_to_s3(NAME)
     large.teammate()
@@ -68,6 +69,7 @@ def test_a_fetch_that_was_killed_is_gone_on_with(large: Desk) -> None:
     assert moved(large) <= SIZE * 0.35
 
 
+@pytest.mark.sampled(0)
 def test_an_upload_that_was_killed_is_gone_on_with(large: Desk) -> None:
     # What was sent of a part that is not whole is lost: as many parts as there are threads.
     large.set(HGLOC_MAX_CONCURRENCY="1")

@@ -237,6 +237,7 @@ def test_an_index_that_names_a_key_of_somebody_else_is_refused(desk: Desk) -> No
             hf_localize.load_local_dataset("org/x")
 
 
+@pytest.mark.sampled(0)
 def test_a_listing_of_many_entries_costs_a_request_for_each_thousand(desk: Desk) -> None:
     desk.publisher()
     count = 1_100

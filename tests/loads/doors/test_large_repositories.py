@@ -22,6 +22,7 @@ from tests.unit.hf.test_answer import Places
 FILES = 100_000
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("is_lfs", [True, False])
 def test_the_manifest_is_small_on_the_wire(is_lfs: bool) -> None:
     draw = random.Random(1)
