@@ -4,6 +4,8 @@ PYTHON ?= python3
 OLDER ?= 2.21.0
 # Those on which `make test-versions` tests them.
 VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
+# The releases of huggingface_hub on which `make test-doors` makes all calls of its functions, without the Hub.
+HUBS ?= 0.24.7 0.35.3 1.33.0 2.4.0
 BIN := .venv/bin
 # Tests wait for servers and processes more than they compute.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
@@ -17,7 +19,7 @@ DATASETS_TESTS ?=
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-doors test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
 .PRECIOUS: %/.ready
 
 help: ## Show the targets
@@ -33,6 +35,8 @@ PIP = $*/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS)
 .venv-package/.ready: PACKAGE =
 .venv-datasets-%/.ready: GROUP = load-tests
 .venv-datasets-%/.ready: PACKAGE = --editable . 'datasets==$(lastword $(subst -, ,$*))'
+.venv-hub-%/.ready: GROUP = load-tests
+.venv-hub-%/.ready: PACKAGE = --editable . 'huggingface_hub==$(lastword $(subst -, ,$*))'
 .venv-datasets-tests-%/.ready: GROUP = datasets-tests
 # Modules are compiled when they are first imported: most of them never are.
 .venv-demo/.ready: PIP_OPTIONS = --no-compile
@@ -77,6 +81,11 @@ test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
 test-versions: .venv/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
 	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/loads/matrix
 	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) README.md
+
+test-doors-%: .venv-hub-%/.ready
+	HGLOC_TEST_FAULTS=all .venv-hub-$*/bin/python -m pytest -n $(JOBS) tests/loads/doors
+
+test-doors: $(addprefix test-doors-,$(HUBS)) ## Calls of huggingface_hub and of HTTP libraries, on releases of huggingface_hub
 
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
 	.venv-clients/bin/python -m pytest -n $(JOBS) tests/loads/clients

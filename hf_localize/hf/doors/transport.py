@@ -36,7 +36,7 @@ from hf_localize.hf.doors import endpoints
 from hf_localize.hf.doors.answer import Part, Reply, Request, answer, asked_for, at_commit, refused
 from hf_localize.hf.recording import record
 from hf_localize.settings import SOURCE_NAMES, Settings, current
-from hf_localize.sources.session import current_session
+from hf_localize.sources.session import Session, current_session
 
 if TYPE_CHECKING:
     from hf_localize.sources.repositories import Repositories
@@ -48,9 +48,17 @@ goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 only_held: ContextVar[bool] = ContextVar("only_held", default=False)
 
 
+#: That of the request under way: finding the settings takes longer than all else of an answer.
+_session: ContextVar[Session | None] = ContextVar("session", default=None)
+
+
+def _here() -> Session:
+    return _session.get() or current_session()
+
+
 def repositories() -> Repositories:
     """Return what the enabled places hold."""
-    return current_session().repositories
+    return _here().repositories
 
 
 #: What places have said of a revision: until when it counts, and refs, None, or the failure.
@@ -69,7 +77,7 @@ class _Remembering:
     places: Repositories
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
-        settings, stored = current(), 0
+        settings, stored = _here().settings, 0
         with contextlib.suppress(OSError):  # Nothing of it is in the store.
             stored = (settings.datasets_store_path / ".hgloc" / repository.refs_path).stat().st_mtime_ns
         key = (settings, repository, revision, stored)
@@ -177,7 +185,7 @@ def forget() -> None:
 
 def by_lock(request: Request) -> Request | Reply:
     """Return *request* at the commit that the lock file in force has; a refusal where it has none."""
-    lock, asked = current_session().lock, asked_for(request)
+    lock, asked = _here().lock, asked_for(request)
     if lock is None or asked is None:
         return request
     repository = asked.repository
@@ -210,7 +218,7 @@ def loading(dataset_id: str) -> Iterator[None]:
 
 def _record(request: Request, response: Any, status: int, headers: Mapping[str, str], source: str) -> None:
     """Record what was read, if anything was and reads are recorded."""
-    path, asked = current().record, None
+    path, asked = _here().settings.record, None
     if path is not None and status < 400:
         asked = asked_for(request)
     if asked is None or asked.revision is None:
@@ -243,11 +251,25 @@ def _exchange(
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
         return ask_hub(None)
+    token = _session.set(current_session())
+    try:
+        return _exchange_read(request, ask_hub, respond, failures, offline)
+    finally:
+        _session.reset(token)
+
+
+def _exchange_read(
+    request: Request,
+    ask_hub: Callable[[str | None], Any],
+    respond: Callable[[Reply], Any],
+    failures: tuple[type[Exception], ...],
+    offline: type[Exception],
+) -> Any:
     asked, own = request, by_lock(request)
     if isinstance(own, Reply):
         return respond(own)
     request = own
-    asks_hub = current_session().hub_enabled() and not constants.HF_HUB_OFFLINE and not only_held.get()
+    asks_hub = _here().hub_enabled() and not constants.HF_HUB_OFFLINE and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
     reply = held(request, is_last=not asks_hub)
     if reply is not None:

@@ -19,6 +19,7 @@ from huggingface_hub import HfApi, hf_hub_download, hf_hub_url, snapshot_downloa
 from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 import hf_localize
+from hf_localize import settings
 from hf_localize.errors import UnreachableError
 from hf_localize.hf.doors import clients
 from tests.loads.doors.conftest import DATASET
@@ -296,3 +297,14 @@ def test_activation_waits_until_the_hub_is_asked(first: str, call: str, tmp_path
         env=environment, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip().endswith("True"), done.stderr
+
+
+def test_a_call_of_a_file_that_is_in_the_cache_finds_the_settings_once(
+    offline: HeldRepositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hf_hub_download(DATASET, "README.md", **KIND)
+    found = []
+    look_up = settings._look_up
+    monkeypatch.setattr(settings, "_look_up", lambda given: found.append(1) or look_up(given))
+    hf_hub_download(DATASET, "README.md", **KIND)
+    assert len(found) == 1
