@@ -14,12 +14,19 @@ import unicodedata
 from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
-_QUERY = re.compile(r"""(https?://[^\s?'"<>]+)\?[^\s'"<>)]+""")
+#: Of URLs, also of those that lack their host: urllib3 names it apart.
+_QUERY = re.compile(r"""(/[^\s?'"<>]*)\?[^\s'"<>)]+""")
+_USER = re.compile(r"""(\w://)[^\s/?#'"<>]*@""")
 
 
 def without_queries(said: str) -> str:
-    """Return what another library *said* without the queries of URLs: a presigned one is a credential."""
-    return _QUERY.sub(r"\1?…", said)
+    """Return what another library *said* without credentials in URLs: queries (presigned) and passwords."""
+    return without_user(_QUERY.sub(r"\1?…", said))
+
+
+def without_user(url: str) -> str:
+    """Return *url*, or a text with URLs, without the user and password in it."""
+    return _USER.sub(r"\1…@", url)
 
 
 def without_frames(exc: BaseException) -> BaseException:

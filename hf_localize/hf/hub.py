@@ -28,6 +28,7 @@ from hf_localize.errors import (
     UnreachableError,
     bookkeeping,
     without_queries,
+    without_user,
 )
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.shards import link_or_copy
@@ -79,7 +80,7 @@ class HubEntry:
     @property
     def place(self) -> str:
         """Return the page of the repository."""
-        return f"{datasets.config.HF_ENDPOINT}/datasets/{self.builder.repo_id or self.ref.dataset_id}"
+        return f"{endpoint()}/datasets/{self.builder.repo_id or self.ref.dataset_id}"
 
     def described(self) -> Manifest:
         """Return what is known of the dataset before anything is downloaded; the manifest names no file."""
@@ -297,10 +298,8 @@ def unreachable(timeout_seconds: float) -> str | None:
         return None
     except (requests.RequestException, UnreachableError) as exc:
         why = exc if isinstance(exc, UnreachableError) else type(exc).__name__
-        return f"Couldn't reach {datasets.config.HF_ENDPOINT} ({why})"
-    return (
-        f"{datasets.config.HF_ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else None
-    )
+        return f"Couldn't reach {endpoint()} ({why})"
+    return f"{endpoint()} answers {answer.status_code}" if answer.status_code >= 500 else None
 
 
 def require_hub(offline: bool, timeout_seconds: float) -> None:
@@ -318,8 +317,8 @@ def require_hub(offline: bool, timeout_seconds: float) -> None:
 
 
 def endpoint() -> str:
-    """Return the URL of the Hub."""
-    return str(datasets.config.HF_ENDPOINT)
+    """Return the URL of the Hub, as it may be shown."""
+    return without_user(str(datasets.config.HF_ENDPOINT))
 
 
 def token_owner() -> tuple[str, str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import EntryNotFoundError, GatedRepoError, HfHubHTTPError
 
@@ -42,7 +42,7 @@ from hf_localize.format.repository import (
     matches,
 )
 from hf_localize.hf.doors.transport import asking_the_hub_itself
-from hf_localize.hf.hub_terms import answer_of, telling_unreachable
+from hf_localize.hf.hub_terms import answer_of, shown_endpoint, telling_unreachable
 from hf_localize.progress import task
 from hf_localize.store.repositories import LocalRepositories
 from hf_localize.store.staging import staging_folder
@@ -77,9 +77,9 @@ def find_on_hub(
         commit = str(info["sha"])
         branches, tags, converts = (_names(refs[kind]) for kind in ("branches", "tags", "converts"))
     except (KeyError, TypeError) as exc:
-        raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not") from exc
+        raise RefusedError(f"{shown_endpoint()} answers what the Hub does not") from exc
     if not is_commit_sha(commit):
-        raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not: {commit!r:.100} as a commit")
+        raise RefusedError(f"{shown_endpoint()} answers what the Hub does not: {commit!r:.100} as a commit")
     with telling_unreachable(), asking_the_hub_itself():
         listed = HfApi().list_repo_tree(
             repository.repo_id, recursive=True, revision=commit, repo_type=repository.repo_type
@@ -226,9 +226,9 @@ def _json(path: str, repository: Repository, timeout_seconds: float) -> Any:
         try:
             return answer.json()
         except ValueError as exc:
-            raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not") from exc
+            raise RefusedError(f"{shown_endpoint()} answers what the Hub does not") from exc
     code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
-    text = f"{repository}: {constants.ENDPOINT} answers {answer.status_code} {message or code}".rstrip()
+    text = f"{repository}: {shown_endpoint()} answers {answer.status_code} {message or code}".rstrip()
     if code in ("RepoNotFound", "RevisionNotFound") or answer.status_code == 404:
         raise DatasetNotFoundError(text)
     if answer.status_code in (401, 403):

@@ -17,7 +17,7 @@ from huggingface_hub.utils import (
     validate_repo_id,
 )
 
-from hf_localize.errors import RefusedError, UnreachableError, without_frames, without_queries
+from hf_localize.errors import RefusedError, UnreachableError, without_frames, without_queries, without_user
 from hf_localize.format.manifest import Terms
 from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.http.deadline import within
@@ -48,7 +48,7 @@ def terms_of(dataset_id: str, timeout_seconds: float, repo_type: str = "dataset"
     # Without a token 401 stands for what is not there; with one it says that the token is not valid.
     if code == "RepoNotFound" or (answer.status_code == 401 and message and "credentials" not in message):
         return None
-    raise RefusedError(f"{constants.ENDPOINT} answers {answer.status_code} {message or code}".rstrip())
+    raise RefusedError(f"{shown_endpoint()} answers {answer.status_code} {message or code}".rstrip())
 
 
 def answer_of(path: str, timeout_seconds: float) -> requests.Response:
@@ -64,12 +64,17 @@ def answer_of(path: str, timeout_seconds: float) -> requests.Response:
         try:
             answers.append(asked("GET", url, timeout_seconds, headers=build_hf_headers()))
         except requests.RequestException as exc:
-            raise UnreachableError(f"couldn't reach {constants.ENDPOINT} ({type(exc).__name__})") from exc
+            raise UnreachableError(f"couldn't reach {shown_endpoint()} ({type(exc).__name__})") from exc
         if answers[-1].status_code >= 500:
-            raise UnreachableError(f"{constants.ENDPOINT} answers {answers[-1].status_code}")
+            raise UnreachableError(f"{shown_endpoint()} answers {answers[-1].status_code}")
 
-    within(_seconds(timeout_seconds), lambda: retrying(url, ask))
+    within(_seconds(timeout_seconds), lambda: retrying(path, ask))
     return answers[-1]
+
+
+def shown_endpoint() -> str:
+    """Return the URL of the Hub, as it may be shown."""
+    return without_user(str(constants.ENDPOINT))
 
 
 def _terms(answer: requests.Response) -> Terms:
@@ -77,7 +82,7 @@ def _terms(answer: requests.Response) -> Terms:
         document = answer.json()
         return Terms(str(document["id"]), *(known(document.get(name)) for name in ("gated", "private")))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise RefusedError(f"{constants.ENDPOINT} answers what the Hub does not") from exc
+        raise RefusedError(f"{shown_endpoint()} answers what the Hub does not") from exc
 
 
 def known(value: object) -> bool | None:

@@ -33,6 +33,11 @@ UNKNOWN_AUTHORITY = (
     "its certificate is not to be trusted; if it is from an authority of your own, name the file with that "
     "one's certificate in AWS_CA_BUNDLE"
 )
+#: The URL itself is not shown: what is wrong with it may be the password.
+NO_PROXY = (
+    "HTTP_PROXY or HTTPS_PROXY is not the URL of a proxy, which is like http://proxy.example.org:3128, with "
+    "user:password@ before the host where it wants them, percent-encoded"
+)
 _MAX_ERROR_BYTES = 64 << 10
 #: Bytes sent by one call: the time limit is one for each call.
 _SENT_BYTES = 256 << 10
@@ -219,6 +224,8 @@ class Wire:
             options["ssl_context"] = _trusting(self._ca_bundle)
         if self._proxy_url is None:
             return urllib3.PoolManager(**options).connection_from_url(self._base_url)
+        if not is_proxy(self._proxy_url):
+            raise RefusedError(NO_PROXY)
         if urlsplit(self._proxy_url).scheme == "https":
             options |= {"proxy_ssl_context": _trusting(self._ca_bundle)}
             options.setdefault("ssl_context", _trusting(self._ca_bundle))
@@ -325,6 +332,14 @@ def host_header(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     default = 443 if parts.scheme == "https" else 80
     return f"{host}:{parts.port}" if parts.port not in (None, default) else host
+
+
+def is_proxy(url: str | None) -> bool:
+    """Tell whether *url* is one that a proxy can have; None is none, and right."""
+    try:
+        return url is None or (urlsplit(url).hostname is not None and urlsplit(url).port != 0)
+    except ValueError:
+        return False
 
 
 def text_of(exc: BaseException) -> str:

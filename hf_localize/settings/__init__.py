@@ -303,7 +303,7 @@ def _masked(name: str, value: str) -> str:
     """Return a variable's value as it may be shown: no credential, no password in a URL."""
     if is_secret(name):
         return "(set)"
-    return re.sub(r"^(\w+://)?[^/@\s]*@", r"\1…@", value).partition("?")[0]
+    return re.sub(r"^(\w+://)?.*@", r"\1…@", value).partition("?")[0]
 
 
 def hide(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,6 +18,9 @@ from hf_localize.format.sealed_json import MAX_JSON_BYTES
 from hf_localize.progress import task
 from hf_localize.transfer.fetch import fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
+
+#: What `tarfile` raises of headers that lie.
+_NO_TAR = (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,16 @@ def entries_of(path: Path, workers: int) -> list[ArchiveEntry]:
         FileNotFoundError: there is no such file.
         IntegrityError: it is no tar file, is cut off, or lacks a file of a manifest.
     """
-    try:
-        with tarfile.open(path, "r:") as tar:
-            members = {m.name: m for m in tar if m.isreg() and not m.issparse()}
-            names = [name for name in members if name.endswith(f"/{MANIFEST_NAME}")]
-            manifests = {name: _manifest(tar, members[name], path) for name in names}
-    except tarfile.TarError as exc:
-        raise IntegrityError(f"{path} is no tar file, or is cut off: {exc}") from exc
+    with open(path, "rb") as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                members = {m.name: m for m in _members(tar) if m.isreg() and not m.issparse()}
+                names = [name for name in members if name.endswith(f"/{MANIFEST_NAME}")]
+                manifests = {name: _manifest(tar, members[name], path) for name in names}
+        except IntegrityError:
+            raise
+        except _NO_TAR as exc:
+            raise IntegrityError(f"{path} is no tar file, or is cut off: {exc!r:.200}") from exc
     size_bytes, found = os.stat(path).st_size, []
     for name, manifest in manifests.items():
         folder = name.removesuffix(f"/{MANIFEST_NAME}")
@@ -113,6 +119,13 @@ def entries_of(path: Path, workers: int) -> list[ArchiveEntry]:
             f"{path} holds no dataset. It is to be a file that hg-localize export has written"
         )
     return found
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in tar:
+        if member.size < 0:  # `tarfile` would go back, and read the same members for ever.
+            raise tarfile.ReadError(f"the size of {member.name!r:.100} is negative")
+        yield member
 
 
 def _manifest(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Manifest:

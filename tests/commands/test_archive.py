@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -14,7 +15,7 @@ import hf_localize
 from hf_localize.cli import main
 from hf_localize.errors import DatasetNotFoundError, IntegrityError
 from tests.commands.json_docs import assert_documented
-from tests.conftest import Desk
+from tests.conftest import Desk, run_cli
 
 VALUES = {"org/b": list("abc"), "org/ä": ["x" * 500_000]}
 
@@ -113,3 +114,36 @@ def test_a_hostile_tar_writes_nothing_outside(tar: Path, desk: Desk) -> None:
     after = {path for path in desk.folder.rglob("*") if desk.store not in path.parents}
     assert after - before <= {desk.store}
     assert not any(path.is_symlink() for path in desk.store.rglob("*"))
+
+
+def header(kind: bytes = tarfile.REGTYPE, size: int | None = None, byte: int | None = None) -> bytes:
+    """Return a header of a tar, maybe with a *size* in GNU's binary form, or a *byte* that is 1."""
+    info = tarfile.TarInfo("x/.hgloc.json")
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    if size is not None:
+        block[124:136] = (0x80 << 88 | size if size >= 0 else (1 << 96) + size).to_bytes(12, "big")
+    if byte is not None:
+        block[byte] = 1
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * ord(" ") + sum(block[156:]))
+    return bytes(block)
+
+
+LIES: dict[str, Callable[[], bytes]] = {
+    "a negative size, which leads back": lambda: header() + header(size=-512),
+    "an extended header of 1 TB": lambda: header(tarfile.XHDTYPE, size=1 << 40),
+    "a file of 2**80 bytes": lambda: header(size=1 << 80),
+    "5,000 headers of one file": lambda: header(tarfile.XHDTYPE) * 5000,
+    "5,000 long names of one file": lambda: header(tarfile.GNUTYPE_LONGNAME) * 5000,
+    "a list of holes that is cut off": lambda: header(tarfile.GNUTYPE_SPARSE, byte=482),
+}
+
+
+@pytest.mark.sampled(len(LIES))
+@pytest.mark.parametrize("lie", LIES)
+def test_a_tar_whose_headers_lie_is_corrupt(lie: str, desk: Desk) -> None:
+    path = desk.folder / "lies.tar"
+    path.write_bytes(LIES[lie]())
+    desk.outsider().set(HGLOC_SOURCES="local")
+    ran = run_cli("import", str(path), cwd=desk.folder)  # A process that can be ended where it does not end.
+    assert (ran.returncode, "is no tar file, or is cut off" in ran.stderr) == (6, True), ran.stderr

@@ -53,6 +53,7 @@ def test_it_shows_where_settings_come_from_and_no_secret(desk: Desk, hub: Loopba
     desk.publisher()
     (Path.cwd() / ".env").write_text("HGLOC_WRITE_BACK=off\n")
     desk.set(HGLOC_AWS_SESSION_TOKEN=SECRET, HF_TOKEN=SECRET, HTTPS_PROXY=f"http://u:{SECRET}@proxy:3128")
+    desk.set(HTTP_PROXY=f"http://u:1/2@{SECRET}@proxy:3128")
     desk.set(AWS_REGION="eu-west-1", NO_PROXY="127.0.0.1")
     ran = run("doctor", "--json")
     told = {item["name"]: item["told"] for item in json.loads(ran.stdout) if item["area"] == "settings"}

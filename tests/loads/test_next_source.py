@@ -212,3 +212,13 @@ def test_a_store_that_can_not_be_read_is_its_own_answer(desk: Desk, hub_with_row
         hub_with_rows.stop()
         with pytest.raises(datasets.exceptions.DatasetNotFoundError, match=r"local store: .*can't be read"):
             datasets.load_dataset("made/nowhere")
+
+
+def test_a_proxy_that_is_of_no_use_is_the_answer_of_its_source(
+    desk: Desk, hub_with_rows: LoopbackHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.teammate().set(HGLOC_SOURCES="local,s3,hub", NO_PROXY="127.0.0.1,localhost")
+    desk.set(HGLOC_S3_ENDPOINT_URL="http://s3.example.org", http_proxy="http://me:a/b@proxy:3128")
+    with hf_localize.installed():
+        assert datasets.load_dataset(ID, split="train").to_list() == ROWS
+    assert len(_passed_over(caplog)) == 1

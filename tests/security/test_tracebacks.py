@@ -9,7 +9,9 @@ import traceback
 from collections.abc import Callable
 
 import datasets
+import huggingface_hub
 import pytest
+from huggingface_hub.utils import OfflineModeIsEnabled
 
 import hf_localize
 from hf_localize.sources.session import current_session
@@ -148,12 +150,36 @@ def test_no_local_variable_in_a_traceback_of_a_wrong_endpoint_holds_a_secret(
     assert leaking(locals_of(registered)) == {}
 
 
-def test_no_local_variable_in_a_traceback_of_a_dead_proxy_holds_a_secret(
-    registered: Desk, monkeypatch: pytest.MonkeyPatch
+PROXIES = {
+    "dead": f"http://me:{PROXY_PASSWORD}@127.0.0.1:9",
+    "a slash in the password": f"http://me:{PROXY_PASSWORD}/x@127.0.0.1:9",
+    "a bracket in the password": f"http://me:{PROXY_PASSWORD}[@127.0.0.1:9",
+    "no such port": f"me:{PROXY_PASSWORD}@127.0.0.1:http",
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_no_local_variable_in_a_traceback_of_a_proxy_that_is_of_no_use_holds_a_secret(
+    proxy: str, registered: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HGLOC_S3_ENDPOINT_URL", "https://s3.example.org")
-    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PROXY_PASSWORD}@127.0.0.1:9")
-    assert leaking(locals_of(registered)) == {}
+    monkeypatch.setenv("HTTPS_PROXY", PROXIES[proxy])
+    found = locals_of(registered)
+    assert leaking(found) == {}
+    assert proxy == "dead" or "not the URL of a proxy" in found["load"]
+
+
+def test_no_local_variable_in_a_traceback_of_a_file_that_is_not_held_holds_the_hub_token(
+    registered: Desk, hub: LoopbackHub
+) -> None:
+    hf_localize.install(sources=("local",))
+    with pytest.raises(OfflineModeIsEnabled) as caught:
+        huggingface_hub.HfApi().model_info("org/none", token=HUB_TOKEN)
+    trace = traceback.walk_tb(caught.value.__traceback__)  # Its client holds what it was given.
+    own = [frame for frame, _ in trace if "hf_localize.hf.doors" in frame.f_globals["__name__"]]
+    assert len(own) >= 3
+    assert not leaks(repr([frame.f_locals for frame in own]))
 
 
 @pytest.mark.parametrize(

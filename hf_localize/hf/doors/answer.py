@@ -24,6 +24,8 @@ from hf_localize.format.repository import (
 from hf_localize.sources.repositories import Repositories
 
 _PAGE_ENTRIES = 10_000
+#: What of the headers of a request counts. Others may hold a token, which a traceback would show.
+HEADERS = ("content-type", "if-none-match", "range")
 _EPOCH = "1970-01-01T00:00:00.000Z"
 _TYPES: dict[str, RepoType] = {"datasets": "dataset", "models": "model", "spaces": "space"}
 
@@ -32,7 +34,7 @@ _TYPES: dict[str, RepoType] = {"datasets": "dataset", "models": "model", "spaces
 class Request:
     """A request to the Hub.
 
-    *path* starts below the endpoint, percent-encoded; the names of *headers* are in small letters.
+    *path* starts below the endpoint, percent-encoded. *headers* are some of HEADERS.
     """
 
     method: str

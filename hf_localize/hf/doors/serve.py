@@ -21,10 +21,10 @@ _MAX_BODY_BYTES = 16 << 20
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request to the Hub from what is held (WSGI)."""
     path, _, query = str(environ["REQUEST_URI"]).partition("?")  # As it was sent: encoded.
-    headers = {name[5:].replace("_", "-").lower(): v for name, v in environ.items() if name[:5] == "HTTP_"}
-    headers["content-type"] = environ.get("CONTENT_TYPE", "")
+    named = {"content-type": "CONTENT_TYPE", "if-none-match": "HTTP_IF_NONE_MATCH", "range": "HTTP_RANGE"}
+    headers = {name: str(environ[variable]) for name, variable in named.items() if variable in environ}
     body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
-    endpoint = f"{environ['wsgi.url_scheme']}://{headers.get('host', environ['SERVER_NAME'])}"
+    endpoint = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"
     request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)
     reply = _reply(request)
     try:

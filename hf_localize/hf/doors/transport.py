@@ -28,12 +28,12 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants
 from huggingface_hub.utils import OfflineModeIsEnabled
 
-from hf_localize.errors import HfLocalizeError
+from hf_localize.errors import HfLocalizeError, without_user
 from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import Repository, RepositoryRefs, is_commit_sha
 from hf_localize.hf.doors import endpoints
-from hf_localize.hf.doors.answer import Part, Reply, Request, answer, asked_for, at_commit, refused
+from hf_localize.hf.doors.answer import HEADERS, Part, Reply, Request, answer, asked_for, at_commit, refused
 from hf_localize.hf.recording import record
 from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.session import Session, current_session
@@ -143,7 +143,8 @@ def _request(method: str, url: str, headers: Any, body: bytes) -> Request | None
         return None
     parts = urlsplit(url[len(endpoint) - 1 :])
     named = {str(name).lower(): str(value) for name, value in headers.items()}
-    return Request(method, parts.path, parts.query, named, body, endpoint.rstrip("/"))
+    known = {name: named[name] for name in HEADERS if name in named}
+    return Request(method, parts.path, parts.query, known, body, endpoint.rstrip("/"))
 
 
 def is_read(request: Request) -> bool:
@@ -298,7 +299,7 @@ def _exchange_read(
         if reply is not None:
             _record(asked, reply, reply.status, reply.headers, "held")
             return respond(reply)
-    raise offline(f"Cannot reach {request.endpoint}{request.path}: {why}.") from cause
+    raise offline(f"Cannot reach {without_user(request.endpoint)}{request.path}: {why}.") from cause
 
 
 # --- httpx, httpx2 ----------------------------------------------------------------------------
@@ -425,10 +426,10 @@ def _open_urllib(
     stock: Callable[..., Any], opener: Any, request: Any, data: Any = None, timeout: Any = None
 ) -> Any:
     url = request if isinstance(request, str) else request.full_url
-    headers = {} if isinstance(request, str) else dict(request.header_items())
     body = data if data is not None or isinstance(request, str) else request.data
     method = "GET" if isinstance(request, str) else request.get_method()
-    asked = _request("POST" if body is not None and method == "GET" else method, url, headers, b"")
+    method = "POST" if body is not None and method == "GET" else method
+    asked = _request(method, url, {} if isinstance(request, str) else dict(request.header_items()), b"")
 
     def respond(reply: Reply) -> Any:
         message = email.message.Message()
