@@ -39,7 +39,7 @@ import hf_localize
 from hf_localize.publish import public
 from hf_localize.sources.session import current_session
 bucket = current_session().bucket
-with bucket.connection.asking("") as client:
+with bucket.connection.client("") as client:
     client.put_bucket_policy(Bucket={bucket!r}, Policy=public.public_policy(bucket))
 hf_localize.register_dataset({path!r}, "made/parts", make_public=True, share_restricted="made/parts")
 """
