@@ -279,7 +279,7 @@ def _publish_zip(desk: Desk, folder: Path, name: str, shards: int) -> None:
         "from hf_localize.sources.session import current_session\nfrom hf_localize.publish import public\n"
         "from hf_localize.format.refs import DatasetRef\nsession = current_session()\n"
         f"entry = session.store.find(DatasetRef({name!r}))\n"
-        "public.make_public(entry, session.bucket, session.outside, workers=8)"
+        "public.make_public(entry, session.bucket, session.public_bucket_files, workers=8)"
     )
     timed_python(code, desk.environment())
 
