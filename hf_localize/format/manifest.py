@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Split:
     original_shard_rows: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # Without slots, for what is computed once.
 class Manifest:
     """What an entry is, as asked for and as resolved, and the closed list of its files.
 
@@ -100,7 +101,7 @@ class Manifest:
         """Return the size of all files, in bytes."""
         return sum(file.size_bytes for file in self.files)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Return the sha256 (hex) over the sorted (path, size, sha256) of all files."""
         files = sorted(self.files, key=lambda f: f.path)
@@ -148,10 +149,11 @@ class Manifest:
 
     def file(self, path: str) -> FileRecord:
         """Return the record of the file at *path*; raises KeyError where there is none."""
-        for record in self.files:
-            if record.path == path:
-                return record
-        raise KeyError(path)
+        return self._files_by_path[path]
+
+    @functools.cached_property
+    def _files_by_path(self) -> dict[str, FileRecord]:
+        return {record.path: record for record in self.files}
 
 
 def repository_of(stored: Iterable[Identity], ref: DatasetRef) -> Manifest | None:

@@ -36,8 +36,11 @@ def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str
         offered.mkdir(parents=True, exist_ok=True)
         for file in manifest.files:
             if file.path in paths and (not shards or file.path in shards):
-                with replacing(offered / file.sha256, folder) as fresh:
-                    os.link(folder / file.path, fresh)
+                try:
+                    os.link(folder / file.path, offered / file.sha256)
+                except FileExistsError:  # Of the same content, but maybe damaged since.
+                    with replacing(offered / file.sha256, folder) as fresh:
+                        os.link(folder / file.path, fresh)
     except OSError as exc:
         _log.debug("%s is not offered to symbolic links: %s", folder, exc)
 

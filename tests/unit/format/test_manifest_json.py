@@ -50,3 +50,11 @@ def test_what_is_not_a_manifest_is_refused_with_a_named_error(data: bytes) -> No
 def test_a_manifest_of_an_unknown_version_says_what_to_do() -> None:
     with pytest.raises(errors.IntegrityError, match="Upgrade hf_localize"):
         read_manifest(manifest_json(format_version=99), "m")
+
+
+def test_what_follows_from_all_files_is_computed_once() -> None:
+    manifest = read_manifest(manifest_json(), "m")
+    assert manifest.digest is manifest.digest  # It takes as long as there are files.
+    assert manifest.file("a.arrow") is manifest.files[0]
+    with pytest.raises(KeyError):
+        manifest.file("b.arrow")
