@@ -20,7 +20,8 @@ from hf_localize._version import __version__
 from hf_localize.errors import HfLocalizeError, without_queries
 from hf_localize.sources.session import Session, current_session
 from hf_localize.transfer.workers import run_all
-from hf_localize.upkeep.findings import FAIL, OK, WARN, Finding
+from hf_localize.upkeep.findings import FAIL, OK, WARN
+from hf_localize.upkeep.findings import Finding as Finding
 
 #: Releases of `datasets` that are tested: from the first to before the last.
 _TESTED = ((2, 20), (6, 0))

@@ -9,7 +9,7 @@ from hf_localize.cli.options import command, fail
 from hf_localize.cli.output import is_quiet, is_terminal, paint, say, show, show_json, show_lines
 
 if TYPE_CHECKING:
-    from hf_localize.upkeep.findings import Finding
+    from hf_localize.api.doctor import Finding
 
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -48,7 +48,7 @@ def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
-    from hf_localize.cli.dataset_ids import dataset_ids
+    from hf_localize.api.dataset_ids import dataset_ids
 
     return dataset_ids(incomplete)
 
@@ -258,7 +258,7 @@ def _near_ids(error: Exception, asked: Any) -> str:
         return ""
     import difflib
 
-    from hf_localize.cli.dataset_ids import dataset_ids
+    from hf_localize.api.dataset_ids import dataset_ids
 
     ids = dataset_ids("")
     near = [] if asked in ids else difflib.get_close_matches(asked, ids, n=3)

@@ -19,8 +19,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import hf_localize
+from hf_localize.api.dataset_ids import dataset_ids
 from hf_localize.cli import main
-from hf_localize.cli.dataset_ids import dataset_ids
 from hf_localize.cli.options import log_to_stderr
 from hf_localize.errors import PublishError, UnreachableError, printable
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest

@@ -1,4 +1,4 @@
-"""The dataset ids that a shell offers to complete.
+"""The dataset ids that begin with some letters, for a shell to complete.
 
 A key press must not wait: the bucket, or what is public, is asked at most once in a few minutes, by one
 request for a moment, and whatever goes wrong is as if there were nothing.
