@@ -80,12 +80,14 @@ test-loads-%: .venv-datasets-%/.ready
 test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
 test-versions: .venv/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
 	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/loads/matrix
-	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) README.md
+	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) README.md 'what works'
 
 test-doors-%: .venv-hub-%/.ready
 	HGLOC_TEST_FAULTS=all .venv-hub-$*/bin/python -m pytest -n $(JOBS) tests/loads/doors
 
-test-doors: $(addprefix test-doors-,$(HUBS)) ## Calls of huggingface_hub and of HTTP libraries, on releases of huggingface_hub
+test-doors: export HGLOC_TEST_REPORT := $(CURDIR)/build/doors
+test-doors: .venv/.ready $(addprefix test-doors-,$(HUBS)) ## Calls of huggingface_hub and of HTTP libraries, on its releases; writes the table of docs/guides/files-and-models.md
+	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) docs/guides/files-and-models.md 'which calls'
 
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
 	.venv-clients/bin/python -m pytest -n $(JOBS) tests/loads/clients

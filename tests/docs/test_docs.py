@@ -13,6 +13,7 @@ import pytest
 
 import hf_localize
 from tests.conftest import ROOT, Desk
+from tests.loads.doors.test_calls import GROUPS as DOORS
 from tests.loads.fidelity import report
 from tests.loads.fidelity.calls import CAUGHT, GROUPS
 from tests.rig.hub import LoopbackHub
@@ -80,14 +81,31 @@ def test_each_link_of_the_readme_is_whole_so_that_a_package_index_can_show_it() 
 
 
 def test_the_table_of_what_works_is_of_the_suite_as_it_is() -> None:
-    lines = README.split(report.BEGIN)[1].split(report.END)[0].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
-    (versions,) = re.findall(r"^VERSIONS \?= (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert rows[0][2:] == versions.split()
+    rows = rows_between(ROOT / "README.md", "what works")
+    assert rows[0][2:] == makefile_list("VERSIONS")
     numbers = {name: str(len(group)) for name, group in GROUPS.items()}
     assert {row[0]: row[1] for row in rows[1:-1]} == numbers
     assert rows[-1][1] == str(len(CAUGHT))
     assert {cell for row in rows[1:] for cell in row[2:]} == {"all"}
+
+
+def test_the_table_of_which_calls_is_of_the_suite_as_it_is() -> None:
+    rows = rows_between(ROOT / "docs" / "guides" / "files-and-models.md", "which calls")
+    assert rows[0][2:] == makefile_list("HUBS")
+    assert {row[0]: row[1] for row in rows[1:]} == {name: str(len(calls)) for name, calls in DOORS.items()}
+    assert {cell for row in rows[1:] for cell in row[2:]} == {"all"}
+
+
+def rows_between(page: Path, name: str) -> list[list[str]]:
+    _, lines, _ = report.between(page, name)
+    return [
+        [c.strip() for c in line.strip("|").split("|")] for line in lines.splitlines() if "---" not in line
+    ]
+
+
+def makefile_list(name: str) -> list[str]:
+    (items,) = re.findall(rf"^{name} \?= (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    return items.split()
 
 
 def test_every_python_block_of_the_readme_runs(reader: Desk) -> None:

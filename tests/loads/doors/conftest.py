@@ -31,18 +31,14 @@ def use_hub_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 @pytest.fixture
-def repositories(
-    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[HeldRepositories]:
-    """Return what is held: a dataset with a branch and a tag. The Hub has the same."""
+def repository(hub: LoopbackHub, tmp_path: Path) -> Iterator[None]:
+    """Give the Hub a dataset with a branch and a tag."""
     root = tmp_path / "repositories"
     table = pa.table({"a": list(range(5000)), "b": [f"text {i}" for i in range(5000)]})
-    (tmp_path / "one.parquet").parent.mkdir(exist_ok=True)
     pq.write_table(table, tmp_path / "one.parquet")
-    parquet = (tmp_path / "one.parquet").read_bytes()
     files = {
         "README.md": CARD,
-        "data/train.parquet": parquet,
+        "data/train.parquet": (tmp_path / "one.parquet").read_bytes(),
         "data/test.csv": b"a,b\n1,x\n",
         "sub/deep/more.json": b"{}",
         ".dot": b"dot",
@@ -51,11 +47,17 @@ def repositories(
     make_repository(root, DATASET, "other", {"README.md": b"other"})
     hub.add(made)
     hub.tags[DATASET, "v1.0"] = "main"
-    held = HeldRepositories(hub, {DATASET: "dataset"})
     transport._said.clear()
-    monkeypatch.setattr(transport, "repositories", lambda: held)
-    yield held
+    yield
     hub._added.clear()
+
+
+@pytest.fixture
+def repositories(hub: LoopbackHub, repository: None, monkeypatch: pytest.MonkeyPatch) -> HeldRepositories:
+    """Return what is held: what the Hub has."""
+    held = HeldRepositories(hub, {DATASET: "dataset"})
+    monkeypatch.setattr(transport, "repositories", lambda: held)
+    return held
 
 
 @pytest.fixture

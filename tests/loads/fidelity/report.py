@@ -1,7 +1,7 @@
-"""The README's table of what works: written by the differential suite, from what each release did.
+"""The tables of what works: written by the differential suites, from what each release did.
 
-Each run of the suite leaves a file in the folder that ``HGLOC_TEST_REPORT`` names. Then
-``python -m tests.loads.fidelity.report FOLDER README.md`` puts the table between its two marks.
+Each run of a suite leaves a file in the folder that ``HGLOC_TEST_REPORT`` names. Then
+``python -m tests.loads.fidelity.report FOLDER PAGE NAME`` puts the table between the two marks of that name.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import datasets
-
-BEGIN, END = "<!-- what works: begin -->\n", "<!-- what works: end -->\n"
 PLACES = ("local", "private", "public")
 #: The folder to leave reports in, if any.
-FOLDER = os.environ.get("HGLOC_TEST_REPORT")
+FOLDER = os.environ.get("HGLOC_TEST_REPORT", "")
 
 
-def record(folder: str, place: str, equal: Mapping[str, tuple[int, int]]) -> None:
-    """Leave in *folder* what one run found: {group: (calls that answered as stock, calls)}."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    Path(folder, f"{datasets.__version__}-{place}.json").write_text(json.dumps(equal))
+def record(version: str, place: str, equal: Mapping[str, tuple[int, int]]) -> None:
+    """Leave in the folder what one run of a release found: {group: (calls that answered as stock, calls)}."""
+    Path(FOLDER).mkdir(parents=True, exist_ok=True)
+    Path(FOLDER, f"{version}-{place}.json").write_text(json.dumps(equal))
 
 
 def table(folder: Path) -> str:
@@ -31,7 +28,8 @@ def table(folder: Path) -> str:
     runs = {tuple(path.stem.rsplit("-", 1)): json.loads(path.read_text()) for path in folder.glob("*.json")}
     versions = sorted({version for version, _ in runs}, key=lambda v: tuple(map(int, v.split("."))))
     lines = [f"| calls | number | {' | '.join(versions)} |", f"|---|---|{'---|' * len(versions)}"]
-    for group, (_, calls) in next(iter(runs.values())).items():
+    for group in next(iter(runs.values())):
+        calls = max(run[group][1] for run in runs.values())  # Not each environment has all libraries.
         cells = [_cell([runs[version, place][group] for place in PLACES]) for version in versions]
         lines.append(f"| {group} | {calls} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -42,10 +40,18 @@ def _cell(found: list[tuple[int, int]]) -> str:
     return "all" if equal == calls else f"{equal} of {calls}"
 
 
-def main(folder: str, page: str) -> None:
-    text = Path(page).read_text()
-    head, rest = text.split(BEGIN)
-    Path(page).write_text(f"{head}{BEGIN}{table(Path(folder))}{END}{rest.split(END)[1]}")
+def between(page: Path, name: str) -> tuple[str, str, str]:
+    """Return what is before, between and after the two marks *name* of *page*."""
+    before, found, rest = page.read_text().partition(f"<!-- {name}: begin -->\n")
+    inside, ended, after = rest.partition(f"<!-- {name}: end -->\n")
+    if not (found and ended):
+        raise ValueError(f"{page} has no marks of that name: {name}")
+    return before + found, inside, ended + after
+
+
+def main(folder: str, page: str, name: str) -> None:
+    before, _, after = between(Path(page), name)
+    Path(page).write_text(f"{before}{table(Path(folder))}{after}")
 
 
 if __name__ == "__main__":

@@ -70,9 +70,8 @@ def test_each_call_answers_as_stock_does(
             got = {name: outcome(call) for name, call in CALLS.items()}
         alike = {name: expected[name]["raised"] in kinds for name, kinds in missed.items()}
         if report.FOLDER:
-            report.record(
-                report.FOLDER, place, counts({name: got[name] == expected[name] for name in CALLS}, alike)
-            )
+            equal = {name: got[name] == expected[name] for name in CALLS}
+            report.record(datasets.__version__, place, counts(equal, alike))
         different += [
             f"{place}: {n}: {differences(expected[n], got[n])}" for n in CALLS if got[n] != expected[n]
         ]
