@@ -99,6 +99,7 @@ def enforcing(tmp_path: Path):  # type: ignore[no-untyped-def]
     server.server.stop()
 
 
+@pytest.mark.sampled(0)
 def test_each_right_is_tried(enforcing: EnforcingMoto, desk: Desk, hub: LoopbackHub) -> None:
     bucket = "doctor-bucket"
     enforcing.server.create_bucket(bucket)

@@ -163,6 +163,7 @@ def piped(*arguments: str, **env: str) -> tuple[str, str]:
     return ran.stdout, ran.stderr
 
 
+@pytest.mark.sampled(0)
 def test_commands_show_bars_on_a_terminal_and_nowhere_else(desk: Desk) -> None:
     desk.publisher()
     for name in ("org/x", "org/y"):

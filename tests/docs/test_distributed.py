@@ -63,6 +63,7 @@ def times_read(desk: Desk) -> dict[str, int]:
     return {name: firsts.count(name) for name in firsts}
 
 
+@pytest.mark.sampled(0)
 def test_four_processes_of_torchrun_read_each_row_and_each_shard_once(
     published: Desk, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_three_processes_share_eight_shards_row_by_row(published: Desk, tmp_path
     assert sorted(n for part in parts for n in part) == list(range(ROWS))
 
 
+@pytest.mark.sampled(0)
 def test_two_workers_of_dask_read_each_row_and_each_shard_once(published: Desk, tmp_path: Path) -> None:
     assert run([str(EXAMPLES / "dask_stream.py"), "team/corpus"]) == [f"{ROWS} rows\n"]
     assert times_read(published) == {f"data-{n:05d}-of-{SHARDS:05d}.arrow": 1 for n in range(SHARDS)}

@@ -62,6 +62,7 @@ def processes(code: str, count: int, cwd: Path) -> Iterator[list[subprocess.Pope
             process.communicate()
 
 
+@pytest.mark.sampled(0)
 def test_sixteen_processes_that_load_a_cold_dataset_fetch_each_object_once(desk: Desk) -> None:
     desk.publisher()
     hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME)

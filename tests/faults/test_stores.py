@@ -101,6 +101,7 @@ def refused_to_store(error: int, **how: Any) -> str:
     return said
 
 
+@pytest.mark.sampled(0)
 def test_where_locks_fail_loads_work_and_a_download_says_why(
     half: Desk, without_flock: Callable[[int], dict[str, str]]
 ) -> None:

@@ -316,6 +316,7 @@ def test_the_error_for_a_miss_pickles(stored: Desk) -> None:
     assert (type(again), str(again)) == (type(caught.value), str(caught.value))
 
 
+@pytest.mark.sampled(0)
 def test_a_load_that_stock_answers_from_its_cache_still_does(hub: LoopbackHub, desk: Desk) -> None:
     desk.outsider().set(HGLOC_SOURCES="local,hub")
     root = desk.folder / "repositories"

@@ -193,6 +193,7 @@ def behind(desk: Desk, hub: LoopbackHub) -> Iterator[tuple[ForwardProxy, TlsFron
     front.close()
 
 
+@pytest.mark.sampled(0)
 def test_everything_goes_through_the_proxy(
     desk: Desk, behind: tuple[ForwardProxy, TlsFront], tmp_path: Path
 ) -> None:

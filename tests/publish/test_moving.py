@@ -116,6 +116,7 @@ def test_parts_of_large_data_move_several_at_a_time_to_the_end(what: str, large:
     assert under_way[-1] >= 3, under_way
 
 
+@pytest.mark.sampled(0)
 def test_moving_takes_a_bounded_amount_of_memory(large: Desk) -> None:
     code = (
         "import resource, json, hf_localize, botocore.session, datasets\n"

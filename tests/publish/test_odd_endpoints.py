@@ -216,6 +216,7 @@ def test_a_command_waits_once_for_an_endpoint_that_swallows_packets(hole: str, p
     assert time.monotonic() - begun < 7, "twice the time was waited"
 
 
+@pytest.mark.sampled(0)
 def test_doctor_and_lists_wait_once_for_an_endpoint_that_swallows_packets(published: Desk) -> None:
     published.teammate().set(HGLOC_TIMEOUT_SECONDS="3", HGLOC_SOURCES="local,s3,public")
     hf_localize.diagnose()  # So that what it imports is not measured.

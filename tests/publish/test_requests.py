@@ -69,6 +69,7 @@ def shards_of(folder: Path, changed: int | None, count: int) -> Path:
     return folder
 
 
+@pytest.mark.sampled(0)
 def test_a_sync_of_one_changed_shard_of_many_sends_that_shard(desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
     hf_localize.register_dataset(shards_of(tmp_path / "a", None, 200), "org/x")

@@ -40,6 +40,7 @@ def test_a_byte_changed_in_a_part_on_its_way_up_is_noticed_and_the_part_sent_aga
     assert_stored_as_recorded(strict_desk)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("what", [r"\.arrow$", r"dataset_info\.json$", r"\.hgloc"])
 def test_where_each_try_is_damaged_nothing_is_committed(what: str, strict_desk: Desk) -> None:
     strict_desk.publisher().s3.fail(Rule("PUT", what, WrongUpload(11)))

@@ -151,6 +151,7 @@ def test_no_path_of_this_machine_is_in_what_is_registered(
     assert canaries() == []
 
 
+@pytest.mark.sampled(0)
 def test_no_path_of_this_machine_is_in_what_was_made_here(
     desk: Desk, canaries: Callable[[], list[str]]
 ) -> None:
