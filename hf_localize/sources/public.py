@@ -251,7 +251,8 @@ def unpack(
         if sum(record.size_bytes for record in needed) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
         with task("Unpacking", where, needed):
-            return fetch_files(needed, functools.partial(_open_foreign, archive), folder, workers=workers)
+            open_member = functools.partial(_open_foreign, archive)
+            return fetch_files(needed, open_member, folder, workers=workers, are_divided=False)
 
 
 def _open_foreign(archive: zipfile.ZipFile, name: str, start: int, _stop: int | None) -> io.RawIOBase:

@@ -15,7 +15,7 @@ from hf_localize.format.manifest import FileRecord
 from hf_localize.progress import counter
 from hf_localize.transfer.disk_space import require_room
 from hf_localize.transfer.flushing import begin_flush
-from hf_localize.transfer.parts import MAX_BYTES, PART_BYTES, Buffers, fill, most_at_once, views
+from hf_localize.transfer.parts import MAX_SLABS, SLAB_BYTES, Buffers, Slabs, fetched_part_bytes, fill, views
 from hf_localize.transfer.workers import WorkerPool
 
 #: How often a file is fetched that came whole and is not what its record says: it may be the way.
@@ -29,7 +29,12 @@ OpenRange = Callable[[str, int, "int | None"], io.RawIOBase]
 
 
 def fetch_files(
-    files: Iterable[FileRecord], open_range: OpenRange, folder: Path, *, workers: int
+    files: Iterable[FileRecord],
+    open_range: OpenRange,
+    folder: Path,
+    *,
+    workers: int,
+    are_divided: bool = True,
 ) -> list[FileRecord]:
     """Write *files* into *folder*, several at a time, and return their records with hashes.
 
@@ -39,7 +44,9 @@ def fetch_files(
 
     Args:
         open_range: is called from several threads.
-        workers: the most requests that are under way at the same time; fewer where files are large.
+        workers: the most requests that are under way at the same time.
+        are_divided: large files are read in several parts at once; else each by one reading, for a source
+            that reads all of a file up to where a part begins.
 
     Raises:
         StoreError: there is no room for what is missing. Nothing was asked for.
@@ -47,14 +54,11 @@ def fetch_files(
         UnreachableError: a file could not be read to its end in several tries.
     """
     files = list(files)
-    # Of a file whose size nobody knows no more than a small chunk is held.
-    largest = max((record.size_bytes for record in files), default=0)
-    workers = most_at_once(workers, min(largest, PART_BYTES))
     incoming = [_Incoming(record, os.path.join(folder, record.path)) for record in files]
     require_room(folder, sum(file.missing_bytes() for file in incoming))
     for inside in {record.path.rpartition("/")[0] for record in files}:
         (folder / inside).mkdir(parents=True, exist_ok=True)
-    _Fetch(incoming, open_range, workers).run()
+    _Fetch(incoming, open_range, workers, are_divided=are_divided).run()
     return [file.result() for file in incoming]
 
 
@@ -175,23 +179,21 @@ class _Incoming:
 class _Fetch:
     """One run of :func:`fetch_files`: which part of which file is fetched next, and by whom."""
 
-    def __init__(self, files: list[_Incoming], open_range: OpenRange, workers: int) -> None:
+    def __init__(
+        self, files: list[_Incoming], open_range: OpenRange, workers: int, *, are_divided: bool
+    ) -> None:
         self._files = files
+        self._are_divided = are_divided
         self._open_range = open_range
         self._waiting = collections.deque(files)
         #: Files of which there are parts that nobody fetches yet.
         self._open: list[_Incoming] = []
         self._opening = 0
         self._changed = threading.Condition()
-        self._workers = workers
         self._pool = WorkerPool(self._next_piece, workers)
         self._buffers = Buffers()
-        #: Parts that are fetched before their turn are held in memory: of many files few, since each file
-        #: has a part whose turn it is, which is written as it comes.
-        large = sum(file.record.size_bytes > PART_BYTES for file in files)
-        self._most_ahead = max(2, MAX_BYTES // PART_BYTES // max(1, large))
-        self._ahead = 0
-        self._spare: list[memoryview] = []
+        #: A part whose turn it is is written as it comes; what comes before its turn is held in these.
+        self._slabs = Slabs(MAX_SLABS)
 
     def run(self) -> None:
         try:
@@ -205,13 +207,13 @@ class _Fetch:
             while not self._pool.is_stopped():
                 # Whoever has a file alone waits for nobody; so a new file comes first, but no more
                 # are open than there are threads.
-                if self._waiting and len(self._open) + self._opening < self._workers:
+                if self._waiting and len(self._open) + self._opening < self._pool.limit:
                     file = self._waiting.popleft()
                     self._opening += 1
                     return lambda: self._begin(file)
                 if self._open:
                     file = min(self._open, key=lambda f: f.under_way)
-                    if not file.under_way or self._ahead < self._most_ahead:
+                    if not file.under_way or self._slabs.free:
                         part = self._hand_out(file)
                         return lambda: self._fetch(file, *part)
                 elif not self._opening:
@@ -219,17 +221,23 @@ class _Fetch:
                 self._changed.wait(0.2)
         return None
 
-    def _hand_out(self, file: _Incoming) -> tuple[int, int, bool]:
-        """Return the next part of an open *file*, and whether others come before it; the lock is held."""
-        is_ahead = file.under_way > 0
-        self._ahead += is_ahead
+    def _hand_out(self, file: _Incoming) -> tuple[int, int, list[memoryview]]:
+        """Return the next part of an open *file*, and memory if others come before it; the lock is held."""
         start = file.asked
-        stop = min(file.record.size_bytes, (start // PART_BYTES + 1) * PART_BYTES)
+        # Each file has a thread for the part whose turn it is; the others fetch ahead.
+        size = fetched_part_bytes(self._pool.limit - len(self._open))
+        stop = file.record.size_bytes
+        if self._are_divided:
+            stop = min(stop, (start // size + 1) * size)
+        slabs: list[memoryview] = []
+        if file.under_way:
+            stop = min(stop, start + self._slabs.free * SLAB_BYTES)
+            slabs = self._slabs.take(stop - start)
         file.asked = stop
         file.under_way += 1
         if file.is_asked:
             self._open.remove(file)
-        return start, stop, is_ahead
+        return start, stop, slabs
 
     def _begin(self, file: _Incoming, *, fresh: bool = False) -> int:
         """Open *file* and fetch its first part; the others are then for everybody."""
@@ -252,22 +260,19 @@ class _Fetch:
             self._opening -= 1
             self._changed.notify_all()
 
-    def _fetch(self, file: _Incoming, start: int, stop: int, is_ahead: bool) -> int:
+    def _fetch(self, file: _Incoming, start: int, stop: int, slabs: list[memoryview]) -> int:
         path = file.record.path
         if file.has_turn(start):
             self._pool.retrying(path, lambda: self._stream(file, stop))
         else:
-            with self._changed:
-                whole = self._spare.pop() if self._spare else memoryview(bytearray(PART_BYTES))
-            buffer = whole[: stop - start]
-            self._pool.retrying(path, lambda: fill(buffer, self._open_range(path, start, stop), path))
+            self._pool.retrying(path, lambda: fill(slabs, self._open_range(path, start, stop), path))
             if not file.wait_for_turn(start, self._pool.is_stopped):
                 return 0
-            file.write(buffer)
-            self._spare.append(whole)
+            for slab in slabs:
+                file.write(slab)
         with self._changed:
             file.under_way -= 1
-            self._ahead -= is_ahead
+            self._slabs.give_back(slabs)
             self._changed.notify_all()
         if stop == file.record.size_bytes and not file.finish():
             with self._changed:

@@ -34,7 +34,7 @@ def range_reader(open_range: Callable[[str, int, int], io.RawIOBase], path: str)
 
     def read_range(start: int, buffer: memoryview) -> None:
         stop = start + len(buffer)
-        retrying(path, lambda: fill(buffer, open_range(path, start, stop), path))
+        retrying(path, lambda: fill([buffer], open_range(path, start, stop), path))
 
     return read_range
 

@@ -47,6 +47,11 @@ class WorkerPool:
         self._failures: list[BaseException] = []
         self._is_cancelled = False
 
+    @property
+    def limit(self) -> int:
+        """Return how many threads there are to be at present."""
+        return self._concurrency.limit
+
     def is_stopped(self) -> bool:
         """Tell whether a piece failed, or the caller was interrupted."""
         return bool(self._failures) or self._is_cancelled
