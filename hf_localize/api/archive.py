@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hf_localize.api.batch import Download, failed
 from hf_localize.api.configs import ref_of, with_configs
-from hf_localize.errors import ConflictError, DatasetNotFoundError, HfLocalizeError
+from hf_localize.api.datasets import may_travel
+from hf_localize.errors import ConflictError, DatasetNotFoundError, HfLocalizeError, UnusableDataError
 from hf_localize.format.arrow.shards import check_shards
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.base import download_command
@@ -48,6 +49,7 @@ def export_datasets(
         InvalidRefError: something can't name a dataset.
         DatasetNotFoundError: the local store does not have it.
         IntegrityError: a file is damaged.
+        UnusableDataError: what a person has put into the store names files of this machine.
     """
     session, entries = current_session(), {}
     ids = (dataset_ids,) if isinstance(dataset_ids, str) else tuple(dataset_ids)
@@ -59,6 +61,12 @@ def export_datasets(
             raise DatasetNotFoundError(
                 f"{ref} is not in {session.store.path}. To bring it there: {download_command(ref)}"
             )
+        for entry in whole:
+            if not entry.has_manifest and entry.is_saved and not may_travel(entry):
+                raise UnusableDataError(
+                    f"{entry.folder} names files of this machine. To make an entry of it that does not: "
+                    f"hg-localize register {entry.folder} {entry.manifest.dataset_id}"
+                )
         entries.update({entry.manifest.ref: entry for entry in whole})
     write_archive(list(entries.values()), Path(path))
     return list(entries)

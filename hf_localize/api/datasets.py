@@ -303,7 +303,7 @@ def sync_local_dataset_to_s3(
     session.require_publisher()
     with configs_listed(ref, "local"):
         entry = session.resolver(only=("local",)).localize(ref)
-    if not entry.is_saved and not entry.has_manifest:
+    if not entry.has_manifest and not (entry.is_saved and may_travel(entry)):
         from hf_localize.hf.register import register
 
         entry = register(entry.folder, ref, session.store)
@@ -354,6 +354,13 @@ def _of_commit(commit: str, ref: DatasetRef, session: Session, hub: PlainHub) ->
             if isinstance(found, StoredEntry) and found.manifest.commit == commit:
                 return resolver.localize_entry(found, ref)
     return session.resolver(hub, only=("hub",)).localize(ref, skip_local=True)
+
+
+def may_travel(entry: LocalEntry) -> bool:
+    """Tell whether a folder without manifest may be published as it is: it names no file of this machine."""
+    from hf_localize.format.local_paths import names_local_files
+
+    return not names_local_files(entry.folder, entry.manifest)
 
 
 def _keep_name(entry: LocalEntry, manifest: Manifest, session: Session) -> None:

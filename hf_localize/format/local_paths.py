@@ -9,12 +9,15 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_localize.format.files import replacing
+from hf_localize.format.manifest import Manifest
+from hf_localize.format.save_to_disk import INFO_FILE
+from hf_localize.format.sealed_json import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +27,8 @@ _SNAPSHOT = re.compile(r"datasets--([^/]+)/snapshots/([0-9a-f]{40})/(.+)")
 #: A file of an archive in the cache of `datasets`, in a folder named by the sha256 of the archive's path.
 _EXTRACTED = re.compile(r"extracted/([0-9a-f]{64})/(.+)")
 
+#: A path that counts from the root of a machine, also of an archive (``zip://a::/home/me/b.zip``).
+_ON_A_DISK = re.compile(r"(.*::)?(file:|/|~|[A-Za-z]:[\\/]|\\\\)", re.DOTALL)
 _IN_ARCHIVE = re.compile(r"\w+:///?([^:]+)::")
 _IN_REPOSITORY = re.compile(r"hf://datasets/[^@]+@[^/]+/(.+)")
 
@@ -74,6 +79,33 @@ class LocalPaths:
         if found := _IN_ARCHIVE.match(shown) or _IN_REPOSITORY.fullmatch(shown):
             return found.group(1)
         return shown.rpartition("/")[2] if "://" in shown else shown
+
+
+def names_local_files(folder: Path, manifest: Manifest) -> bool:
+    """Tell whether what `save_to_disk` wrote in *folder* names files of the machine on which it was made.
+
+    `datasets` notes from which files it has read, and the builder of WebDataset puts it into each row.
+    """
+    for path in (file.path for file in manifest.files if file.path.rpartition("/")[2] == INFO_FILE):
+        document = parse_json((folder / path).read_bytes(), str(folder / path))
+        checksums = document.get("download_checksums")
+        if isinstance(checksums, dict) and any(map(_ON_A_DISK.match, checksums)):
+            return True
+    if manifest.info.get("builder_name") != "webdataset" or "__url__" not in manifest.features:
+        return False
+    return any(
+        value is not None and _ON_A_DISK.match(value)
+        for path in manifest.shard_paths()
+        for value in _texts(folder / path, "__url__")
+    )
+
+
+def _texts(shard: Path, column: str) -> Iterator[str | None]:
+    import pyarrow as pa
+
+    with pa.memory_map(str(shard)) as source, pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            yield from batch.column(column).to_pylist()
 
 
 def _below(path: str, root: str) -> str | None:

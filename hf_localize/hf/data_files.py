@@ -12,6 +12,7 @@ import datasets
 from hf_localize.errors import IntegrityError
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import dataset_name
+from hf_localize.settings.paths import expanded
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.linking import link_into
 from hf_localize.store.store import Store
@@ -30,7 +31,7 @@ def linked_files(entry: LocalEntry, store: Store, cache_dir: str | None) -> Path
     Raises:
         IntegrityError: another entry has taken this one's place.
     """
-    root = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / CACHE_FOLDER / FILES_CONFIG
+    root = expanded(cache_dir or datasets.config.HF_DATASETS_CACHE) / CACHE_FOLDER / FILES_CONFIG
     target = root / entry.digest
     part = target if target.is_dir() else root / f"{entry.digest}.{uuid.uuid4().hex[:8]}"
     try:

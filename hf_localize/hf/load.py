@@ -46,6 +46,7 @@ from hf_localize.hf.hub_terms import is_unreachable
 from hf_localize.hf.info import check_entry
 from hf_localize.hf.recording import record
 from hf_localize.hf.splits import NeededSplit
+from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.pinned import PinnedFetch, hashed_manifest
@@ -234,7 +235,7 @@ def without_progress_bars() -> None:
 
 def cache_folder() -> Path:
     """Return the folder in which `datasets` keeps what it has prepared."""
-    return Path(datasets.config.HF_DATASETS_CACHE).expanduser().absolute()
+    return expanded(datasets.config.HF_DATASETS_CACHE).absolute()
 
 
 def ask_hub_for_files(ref: DatasetRef) -> Entry | NotHere:

@@ -26,6 +26,7 @@ from hf_localize.errors import IntegrityError, RefusedError, UnreachableError, w
 from hf_localize.http.status import StatusError
 from hf_localize.http.throttle import THROTTLED_BYTES, Throttle, throttle_of
 from hf_localize.progress import sent
+from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret
 
 #: What is wrong, and what helps.
@@ -42,6 +43,8 @@ _MAX_ERROR_BYTES = 64 << 10
 #: Bytes sent by one call: the time limit is one for each call.
 _SENT_BYTES = 256 << 10
 _CONNECT_SECONDS = 5.0
+#: A size that has as many digits makes no sense, and Python may refuse to read it.
+_MAX_DIGITS = 20
 #: Most idle connections that are kept; more than may be in use at once.
 _MAX_IDLE = 256
 
@@ -266,7 +269,7 @@ class Body(io.RawIOBase):
         total = self.headers.get("content-range", "").rpartition("/")[2]
         if self.status == 200 and "transfer-encoding" not in self.headers:
             total = self.headers.get("content-length", "")
-        return int(total) if total.isdecimal() else None
+        return int(total) if total.isdecimal() and len(total) < _MAX_DIGITS else None
 
     def is_range(self, start: int, stop: int | None) -> bool:
         """Tell whether this is exactly the range that was asked for."""
@@ -367,7 +370,7 @@ def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
         import certifi
 
         ca_bundle = certifi.where()
-    return _trusting_path(Path(ca_bundle).expanduser())
+    return _trusting_path(expanded(ca_bundle))
 
 
 @functools.cache

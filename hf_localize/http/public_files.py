@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -17,7 +17,7 @@ from hf_localize.errors import (
 from hf_localize.http.client import Body, TooShortError, Wire
 from hf_localize.http.deadline import Patience
 from hf_localize.http.retry import retrying
-from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
+from hf_localize.http.status import StatusError, code_and_message, place_in, wants_virtual_hosts
 
 #: Base URLs whose form the server has refused.
 _refused: set[str] = set()
@@ -118,10 +118,8 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
     if status == 404:
         return _MissingError(f"{url} is missing (404)")
     if 300 <= status < 400:
-        target = urlsplit(answer.headers.get("location", ""))
-        return UnreachableError(
-            f"{url} redirects to {target.scheme}://{target.hostname}, which is not followed"
-        )
+        target = place_in(answer.headers.get("location", "")) or "elsewhere"
+        return UnreachableError(f"{url} redirects to {target}, which is not followed")
     if status in (429, 503):
         error = SlowDownError(said)
         error.retry_after_seconds = answer.retry_after_seconds

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 #: What S3 servers say that take a bucket's name in the host name only: Alibaba OSS, Tencent COS, ByteDance
 #: TOS, Huawei OBS.
@@ -36,8 +37,17 @@ class StatusError(Exception):
         text = self.headers.get("retry-after", "")
         if text.isdecimal():
             return float(text)
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return None
+
+
+def place_in(url: str) -> str | None:
+    """Return scheme, host and port of *url*, as they may be shown; None: it is no whole URL."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.hostname else None
+    except ValueError:
         return None
 
 

@@ -64,7 +64,7 @@ def wrong_objects(
     there = {info.key: info for info in listed}
     data, headers = mark
     marked_at = 0.0
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, OverflowError, KeyError):
         marked_at = parsedate_to_datetime(headers["last-modified"]).timestamp()
     are_md5s = hex_md5(data) == headers.get("etag", "").strip('"')
 

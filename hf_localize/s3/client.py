@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 #: or a file that makes no sense. It follows a redirect that names no region until the recursion ends.
 ERRORS = (
     *(botoerrors.ClientError, botoerrors.BotoCoreError, ResponseParserError),
-    *(ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError),
 )
 _CREDENTIAL_ERRORS = (
     botoerrors.NoCredentialsError,

@@ -15,10 +15,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
 from hf_localize.errors import (
@@ -76,11 +76,14 @@ class Connection:
         return self._keys is not None or self._credentials is not None
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
-        """Return what boto3's client answers to *operation* on *key*."""
+        """Return what boto3's client answers to *operation* on *key*.
+
+        What of the answer is looked up by ``[]`` and is not there raises RefusedError.
+        """
         with self.client(key, with_acl="ACL" in arguments) as client:
-            return getattr(client, operation)(
-                Bucket=self.address.name, Key=self.address.key(key), **arguments
-            )
+            asked = getattr(client, operation)
+            answer = asked(Bucket=self.address.name, Key=self.address.key(key), **arguments)
+            return _Answer(f"{self._where(key)}: the answer to {operation} is not one of S3", answer)
 
     def ask(self, question: Callable[[], _T]) -> _T:
         """Return what *question*, which asks the bucket for something small, returns; bounded in time.
@@ -290,12 +293,23 @@ class Connection:
         return said
 
 
+class _Answer(dict[str, Any]):
+    """An S3 server's answer: what another server leaves out of it is told as such."""
+
+    def __init__(self, problem: str, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self._problem = problem
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise RefusedError(f"{self._problem}: it has no {name}")
+
+
 def time_of(answer: Any) -> float:
     """Return the time at which the server answered, by its own clock."""
     said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
     try:
         return parsedate_to_datetime(said).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return time.time()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -14,6 +13,7 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
+from hf_localize.http.status import place_in
 
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
@@ -84,10 +84,10 @@ def not_s3(endpoint: str, status: int, headers: Mapping[str, str], body: bytes) 
     """
     is_html = headers.get("content-type", "").startswith("text/html") or _HTML.match(body) is not None
     if 300 <= status < 400 and status != 304:
-        target = urlsplit(headers.get("location", ""))
+        target = place_in(headers.get("location", ""))
         told = f"redirects ({status})"
-        if target.hostname:
-            told += f" to {target.scheme}://{target.netloc.rpartition('@')[2]}"
+        if target is not None:
+            told += f" to {target}"
     elif body and is_html and (status < 300 or status in (404, 405)):
         told = f"answered with a web page ({status})"
     elif body and status in (404, 405) and b"<Code>" not in body and "x-amz-request-id" not in headers:

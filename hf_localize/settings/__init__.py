@@ -22,7 +22,9 @@ from hf_localize.settings.env_file import (
     nearest_env_file,
     require_own,
     searched_folders,
+    working_folder,
 )
+from hf_localize.settings.paths import absolute, expanded, located
 from hf_localize.settings.secret import Secret, hidden, is_secret
 
 _log = logging.getLogger(__name__)
@@ -201,7 +203,7 @@ def current() -> Settings:
 
 
 def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
-    here = os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
+    here = working_folder()
     names = [name for name in os.environ if name.startswith((PREFIX, *_AWS_PREFIXES))]
     environment = {name: hidden(name, os.environ[name]) for name in names}
     file = nearest_env_file(here)
@@ -381,7 +383,7 @@ def no_color() -> bool:
 
 def cache_folder() -> Path:
     """Return the folder of what may be lost at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hf_localize"
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "hf_localize"
 
 
 def are_bars_disabled() -> bool:
@@ -412,7 +414,7 @@ def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> An
     if name in _CREDENTIALS:
         return hidden(name, raw) or None
     if name in ("datasets_store_path", "record", "lock"):
-        return Path(folder or "", Path(raw).expanduser()).absolute()
+        return located(variable, raw, folder)
     if name == "sources":
         names = (part.strip().lower() for part in raw.split(",") if part.strip())
         return tuple(_one_of(variable, name, tuple(SOURCE_NAMES)) for name in names)
@@ -540,4 +542,4 @@ def _take_default_store(lookup: _Lookup, here: str) -> None:
     origin = "default, by HF_HOME" if home else "default"
     if not home:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    lookup.take("datasets_store_path", Path(home).expanduser().absolute() / "datasets_store", origin)
+    lookup.take("datasets_store_path", absolute("HF_HOME", expanded(home)) / "datasets_store", origin)

@@ -12,6 +12,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from hf_localize.settings.paths import expanded
+
 #: Variables of AWS' own tools that can't lead to credentials.
 WITHOUT_CREDENTIALS = frozenset(
     {
@@ -43,7 +45,7 @@ def may_have_credentials(environment: Mapping[str, str]) -> bool:
     credentials = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
     files = (config_file(environment), credentials, *map(Path, _BOTO_FILES))
     return bool(environment.keys() - WITHOUT_CREDENTIALS) or any(
-        _says_something(file.expanduser()) for file in files
+        _says_something(expanded(file)) for file in files
     )
 
 
@@ -79,7 +81,7 @@ def ca_bundle_of(environment: Mapping[str, str]) -> str | None:
 
 def config_file(environment: Mapping[str, str]) -> Path:
     """Return where the file lies, if there is one."""
-    return Path(environment.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
+    return expanded(environment.get("AWS_CONFIG_FILE") or "~/.aws/config")
 
 
 def has_config(environment: Mapping[str, str]) -> bool:

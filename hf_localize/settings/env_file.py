@@ -33,13 +33,21 @@ class EnvFile:
     refused: str | None = None
 
 
+def working_folder() -> str:
+    """Return the working folder; nothing where it was removed, so that nothing is looked for."""
+    try:
+        return os.getcwd()  # noqa: PTH109  # Each load comes by here, and paths as text take a third.
+    except FileNotFoundError:
+        return ""
+
+
 def searched_folders(here: str) -> Iterator[str]:
     """Yield *here* and the folders above it, up to the last in which something is looked for.
 
     That is the home folder, a folder that holds ``.git``, or the last one on the file system of *here*.
     """
-    home, found = _status(os.path.expanduser("~")), os.stat(here)  # noqa: PTH111  # As text: each load asks.
-    while True:
+    home, found = _status(os.path.expanduser("~")), _status(here)  # noqa: PTH111  # As text: each load asks.
+    while found is not None:  # It is None where the working folder is removed, or a folder above it closed.
         yield here
         parent = os.path.split(here)[0]
         is_home = home is not None and os.path.samestat(home, found)
@@ -104,7 +112,7 @@ def _read(path: str) -> dict[str, Any]:
     from dotenv import dotenv_values
 
     found = require_own(path)
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:  # Some editors on Windows begin it with a mark.
         if not os.path.samestat(found, os.fstat(file.fileno())):
             raise RefusedError(f"{path} was replaced while it was read")
         lines = dotenv_values(stream=file, interpolate=False).items()

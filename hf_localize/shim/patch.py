@@ -163,8 +163,9 @@ def _rebuild_key_and_install(rebuild: Callable[..., Any], arguments: Any, values
 def _check_lock(path: str | os.PathLike[str] | None) -> None:
     if path is not None:
         from hf_localize.format.lockfile import read_lock
+        from hf_localize.settings.paths import located
 
-        read_lock(Path(path).expanduser())
+        read_lock(located("lock", path))
 
 
 def _is_being_imported(name: str) -> bool:

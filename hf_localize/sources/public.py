@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from hf_localize.errors import AccessDeniedError, IntegrityError, UnsafeArchiveError
+from hf_localize.errors import AccessDeniedError, IntegrityError, StoreError, UnsafeArchiveError
 from hf_localize.format import save_to_disk
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.files import hash_file
@@ -37,8 +37,9 @@ from hf_localize.transfer.remote_file import RemoteFile, range_reader
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["public"]
 _MAX_RECORDS_BYTES = 64 << 20
-#: A ZIP of the original tool has no manifest that bounds what it may unpack to.
-_MAX_EXPANSION = 100
+#: A ZIP of the original tool has no manifest that bounds what it may unpack to: so many times its size, or
+#: so many bytes, since columns that hold one value compress to a thousandth.
+_MAX_EXPANSION, _MAX_SMALL_BYTES = 100, 1 << 30
 _READ_AHEAD = 1 << 20
 
 
@@ -66,7 +67,8 @@ class ZipFetch:
             if manifest is not None:
                 _of_record(manifest, self.record)
             records = None if manifest is None else manifest.files
-            limit = path.stat().st_size * _MAX_EXPANSION if manifest is None else manifest.size_bytes
+            limit = max(path.stat().st_size * _MAX_EXPANSION, _MAX_SMALL_BYTES)
+            limit = limit if manifest is None else manifest.size_bytes
             unpack(path, folder, records, limit_bytes=limit, workers=self.workers)
             if manifest is None:
                 manifest = save_to_disk.describe_folder(folder, self.record.ref, hashed=True)
@@ -212,7 +214,11 @@ def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview
 def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     """Download the record's ZIP to *path*; what is there already is continued."""
     there = path.stat().st_size if path.exists() else 0
-    require_room(path.parent, max(0, (record.size_bytes or 0) - there))
+    try:
+        require_room(path.parent, max(0, (record.size_bytes or 0) - there))
+    except StoreError:
+        _require_size(files, record)
+        raise
 
     def go_on() -> None:
         note = counter(record.zip_key)
@@ -229,6 +235,12 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     if record.sha256 is not None and hash_file(path, record.zip_key).sha256 != record.sha256:
         path.unlink()
         raise IntegrityError(f"{files.url(record.zip_key)} does not have the sha256 of its record")
+
+
+def _require_size(files: PublicFiles, record: PublicRecord) -> None:
+    """Check that the record's ZIP has as many bytes as it says; raises IntegrityError where it has fewer."""
+    size = record.size_bytes or 0
+    _read(files.open_range, record.zip_key, max(0, size - 1), size)
 
 
 def unpack(
@@ -248,6 +260,7 @@ def unpack(
     with open(path, "rb") as file, reader.open_zip(file, where) as archive:
         members = reader.members_of(archive, where)
         needed = records or tuple(FileRecord(name, info.file_size) for name, info in members.items())
+        reader.require_sizes(needed, {name: info.file_size for name, info in members.items()}, where)
         if sum(record.size_bytes for record in needed) > limit_bytes:
             raise UnsafeArchiveError(f"{where} would unpack to more than {limit_bytes} bytes")
         with task("Unpacking", where, needed):

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from hf_localize.errors import IntegrityError, InvalidRefError, bookkeeping
 from hf_localize.format.manifest import Manifest
@@ -55,7 +55,7 @@ class Origin:
         return name in {f"{bucket}_{md5[:8]}" for md5 in md5s}
 
     def _place(self) -> tuple[str | None, str, str]:
-        host = urlsplit(self.endpoint or "").netloc.rpartition("@")[2].lower()
+        host = _parts(self.endpoint or "").netloc.rpartition("@")[2].lower()
         # Names of buckets are unique in all of AWS.
         is_aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
         return self.bucket, "" if is_aws else host, self.prefix
@@ -66,7 +66,8 @@ def origin_of(store: Path, manifest: Manifest) -> Origin | None:
     document = _read(_origin_path(store, manifest.ref))
     if document.get("digest") != manifest.digest:  # It was of other content.
         return None
-    return Origin(document.get("bucket"), document.get("endpoint"), document.get("prefix") or "")
+    bucket, endpoint, prefix = (_text(document.get(name)) for name in ("bucket", "endpoint", "prefix"))
+    return Origin(bucket, endpoint, prefix or "")
 
 
 def record_origin(store: Path, manifest: Manifest, origin: Origin | None) -> None:
@@ -93,7 +94,7 @@ def origin_by_original(place: Path, shelf: str, configured: Origin | None) -> Or
     """
     document = _read(place / METADATA_FILE)
     told = [document.get(f"s3_{name}") for name in ("bucket_name", "endpoint_url", "data_prefix")]
-    bucket, endpoint, prefix = (value if isinstance(value, str) and value else None for value in told)
+    bucket, endpoint, prefix = map(_text, told)
     recorded = Origin(bucket, endpoint, prefix or "") if bucket else None
     name = shelf.rpartition("by_bucket/")[2]
     if name == shelf:
@@ -150,6 +151,17 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")  # Half of it is as good as none.
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # Anybody may have written it; it is no place that is known.
+        return SplitResult("", "?", "", "", "")
+
+
 def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _parts(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

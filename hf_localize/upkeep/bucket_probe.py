@@ -120,7 +120,7 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     else:
         reason = "as AWS' tools choose it" if why == "auto" else "the server refuses the path style"
     yield Finding(_AREA, "addressing", OK, f"{style} ({reason}): {url}")
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, OverflowError, KeyError):
         skew = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
         told = f"{abs(skew):.0f} s from the server's"
         advice = "set the clock: signatures are refused from 15 minutes on"

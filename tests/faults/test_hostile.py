@@ -202,6 +202,9 @@ ZIPS: dict[str, Callable[[], bytes]] = {
     "a manifest of another dataset": lambda: packed(
         *GOOD.items(), manifest=manifest_of(GOOD, dataset_id="org/y")
     ),
+    "a size that no disk has": lambda: packed(
+        *GOOD.items(), manifest=manifest_of(GOOD, files=(FileRecord("a.csv", 1 << 60, "0" * 64),))
+    ),
     "a manifest that is none": lambda: packed(*GOOD.items(), manifest=b"[" * 100_000),
     "a manifest of 100 MB": lambda: packed(*GOOD.items(), manifest=b" " * (100 << 20)),
     "a manifest in a damaged bzip2 stream": lambda: packed_by(zipfile.ZIP_BZIP2, MANIFEST_NAME),
@@ -232,6 +235,25 @@ def test_a_hostile_zip_is_refused_and_leaves_no_trace(kind: str, form: str, desk
     share(desk, zipped, **fields)
     error = refuse(desk, within_mib=1500)
     assert isinstance(error, errors.HfLocalizeError)
+
+
+@pytest.mark.parametrize("size", [1 << 40, 1 << 60])
+def test_a_size_of_a_zip_that_no_disk_has_is_damage(size: int, desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    share(desk, packed(*saved().items()), size_bytes=size)
+    assert isinstance(refuse(desk), errors.IntegrityError)
+
+
+def test_a_small_zip_of_the_original_tool_may_hold_columns_of_one_value(desk: Desk, tmp_path: Path) -> None:
+    data = datasets.Dataset.from_dict({"n": [0] * 200_000})
+    data.save_to_disk(str(tmp_path / "saved"))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    zipped = packed(*files.items())
+    assert sum(map(len, files.values())) > 200 * len(zipped)
+    desk.publisher().open_public_places()
+    share(desk, zipped)
+    with hf_localize.installed():
+        assert datasets.load_dataset(NAME, split="train")["n"][:] == data["n"][:]
 
 
 def test_a_zip_of_ours_with_an_index_that_lies_is_refused(desk: Desk) -> None:

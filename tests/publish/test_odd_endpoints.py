@@ -117,6 +117,12 @@ def test_the_addressing_style_can_be_set(
         current_session()
 
 
+def test_what_a_server_leaves_out_of_its_answer_is_told(anywhere: Anywhere) -> None:
+    anywhere.answer = lambda _: response(200, "")
+    with pytest.raises(errors.RefusedError, match=r"k in s3://team at AWS: .*head_object.* has no ETag"):
+        current_session().bucket.head_of("k")
+
+
 class _Pages(http.server.BaseHTTPRequestHandler):
     """Answer everything as a web server does that is no S3 server."""
 

@@ -264,9 +264,10 @@ def test_without_a_bucket_a_copy_of_one_bucket_answers_and_copies_of_two_do_not(
 def test_a_store_of_the_time_between_tells_the_bucket_by_its_metadata_alone(desk: Desk) -> None:
     place = keep(desk.outsider().store, "org_old/en/v1", ["theirs"], None)
     metadata = json.loads((place / ".hg_localization_bucket_metadata.json").read_text())
-    metadata |= {"s3_bucket_name": "others", "s3_endpoint_url": desk.s3.url}
-    (place / ".hg_localization_bucket_metadata.json").write_text(json.dumps(metadata))
-    assert listed() == []
+    for endpoint in ("http://[no-url/", desk.s3.url):
+        metadata |= {"s3_bucket_name": "others", "s3_endpoint_url": endpoint}
+        (place / ".hg_localization_bucket_metadata.json").write_text(json.dumps(metadata))
+        assert listed() == []
     desk.set(HGLOC_S3_BUCKET_NAME="others")
     assert rows_of("org/old", "en", "v1") == ["theirs"]
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import hf_localize
+from hf_localize import errors
 from tests.conftest import IS_ALL, Desk
 from tests.loads.fidelity.repositories import png, tar
 from tests.loads.matrix.columns import INSTALLED
@@ -175,6 +176,30 @@ def test_no_path_of_this_machine_is_in_what_was_made_here(
         hf_localize.register_dataset(data, f"here/{name}", make_public=True)
     hf_localize.sync_local_datasets_to_s3(make_public=True)
     assert canaries() == []
+
+
+@pytest.mark.parametrize("name", ["csv", "webdataset"])
+def test_no_path_of_this_machine_is_in_what_was_put_into_the_store_by_hand(
+    name: str, desk: Desk, canaries: Callable[[], list[str]]
+) -> None:
+    own = write(desk.folder / "own", FOLDERS[name])
+    data = datasets.load_dataset(str(own))
+    if name == "csv":  # As releases below 5 note it.
+        checks = {str(own / path): {"num_bytes": 1, "checksum": None} for path in FOLDERS[name]}
+        data["train"].info.download_checksums = checks
+    place = desk.store / "by_hand" / "default_config" / "default_revision"
+    data.save_to_disk(str(place))
+    assert any(os.fsencode(own) in path.read_bytes() for path in place.rglob("*") if path.is_file())
+    with pytest.raises(errors.UnusableDataError, match=f"hg-localize register {place} by/hand"):
+        hf_localize.export_datasets("by/hand", desk.folder / "x.tar")
+    hf_localize.sync_local_dataset_to_s3("by/hand", make_public=True)
+    assert [leak for leak in canaries() if not leak.startswith(".hgloc/kept/")] == []
+    desk.outsider()
+    with hf_localize.installed():
+        loaded = datasets.load_dataset("by/hand", split="train")
+    assert loaded.remove_columns("__url__" if name == "webdataset" else []).to_list() == (
+        data["train"].remove_columns("__url__" if name == "webdataset" else []).to_list()
+    )
 
 
 def image_paths(dataset_id: str, **how: Any) -> list[Any]:

@@ -8,7 +8,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -22,7 +22,7 @@ from hf_localize.errors import (
     UnsafeArchiveError,
 )
 from hf_localize.format.files import check_paths, check_tree
-from hf_localize.format.manifest import Manifest
+from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import read_manifest
 from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
@@ -64,7 +64,23 @@ def read_contents(file: TailedFile, where: str) -> Contents | None:
     """
     with open_zip(io.BufferedReader(file, _READ_AHEAD), where) as opened:
         manifest = manifest_in(opened, where)
-        return None if manifest is None else Contents(manifest, _indexed(opened, where))
+        if manifest is None:
+            return None
+        members = _indexed(opened, where)
+        if members is not None:
+            require_sizes(manifest.files, {name: m.size_bytes for name, m in members.items()}, where)
+        return Contents(manifest, members)
+
+
+def require_sizes(records: Iterable[FileRecord], sizes: Mapping[str, int], where: str) -> None:
+    """Check that a ZIP whose members have *sizes* has the files *records*: room is looked for by their sizes.
+
+    Raises:
+        IntegrityError: it has not.
+    """
+    for record in records:
+        if sizes.get(record.path) != record.size_bytes:
+            raise IntegrityError(f"{where} does not hold {record.path!r} as its manifest describes it")
 
 
 def manifest_of(path: Path, where: str) -> Manifest | None:

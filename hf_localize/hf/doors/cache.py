@@ -20,6 +20,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
+from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import current_session
 from hf_localize.store.linking import links_are_free
 
@@ -88,7 +89,7 @@ def _bring_together(call: Mapping[str, Any]) -> None:
             places.localize(found, missing)
         return
     name = repo_folder_name(repo_id=repository.repo_id, repo_type=repository.repo_type)
-    folder = Path(call.get("cache_dir") or constants.HF_HUB_CACHE).expanduser().resolve() / name
+    folder = expanded(call.get("cache_dir") or constants.HF_HUB_CACHE).resolve() / name
     pointers = {path: folder / "snapshots" / found.commit / path for path in wanted}
     absent = [path for path, pointer in pointers.items() if not pointer.exists()]
     sources = {path: places.local_path(wanted[path]) for path in absent}

@@ -10,6 +10,7 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from hf_localize.http.client import Wire
+from hf_localize.http.public_files import PublicFiles
 
 #: What a server says before it falls silent.
 SILENCES = {
@@ -62,3 +63,30 @@ def test_a_request_names_its_client_and_a_range_may_come_in_chunks() -> None:
         assert wire.get("key", 2, 7).read_all() == b"23456"
         thread.join()
     assert f"user-agent: hf_localize/{hf_localize.__version__}".encode() in heads[0].lower()
+
+
+ODD_HEADERS = {
+    "a year that no date has": b"503 X\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+    "an offset that no time has": b"429 X\r\nRetry-After: 1 Jan 1 0:0:0 +99999999999999999999",
+    "no date": b"429 X\r\nRetry-After: soon",
+    "a redirect to no URL": b"308 X\r\nLocation: http://[bad/",
+    "a redirect to nowhere": b"301 X",
+}
+
+
+@pytest.mark.parametrize("head", ODD_HEADERS.values(), ids=ODD_HEADERS)
+def test_headers_that_make_no_sense_are_that_servers_answer(head: bytes) -> None:
+    said = b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        threading.Thread(target=_say, args=(listener, said), daemon=True).start()
+        with pytest.raises(errors.UnreachableError, match=url):
+            PublicFiles(url, 5.0).open_range("key")
+
+
+def test_a_size_of_thousands_of_digits_is_none() -> None:
+    said = b"HTTP/1.1 206 P\r\nContent-Range: bytes 0-1/" + b"9" * 5000 + b"\r\nContent-Length: 2\r\n\r\nab"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_say, args=(listener, said), daemon=True).start()
+        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=5)
+        assert wire.get("key", 0, 2).read_all() == b"ab"

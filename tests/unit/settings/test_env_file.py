@@ -81,6 +81,37 @@ def test_a_dotenv_to_which_others_may_write_is_not_used_and_a_warning_says_why(
     assert (finding.state, why in finding.told) == ("warn", True)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfHGLOC_S3_BUCKET_NAME=mine\n",
+        b"HGLOC_S3_BUCKET_NAME=mine\r\nHGLOC_OFFLINE=1\r\n",
+        b"export HGLOC_S3_BUCKET_NAME='mine'  # of the team",
+    ],
+    ids=["byte order mark", "CRLF", "shell"],
+)
+def test_a_dotenv_is_read_as_editors_write_it(text: bytes, folder: Path) -> None:
+    (folder / ".env").write_bytes(text)
+    assert bucket_name() == "mine"
+
+
+def test_a_working_folder_that_was_removed_has_no_dotenv(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "work").rmdir()
+    assert bucket_name() is None
+    assert settings.current().datasets_store_path.is_absolute()
+    monkeypatch.setenv("HGLOC_DATASETS_STORE_PATH", "store")
+    with pytest.raises(errors.SettingsError, match="HGLOC_DATASETS_STORE_PATH=store counts from the working"):
+        settings.current()
+
+
+@needs_root
+def test_a_working_folder_that_its_user_may_not_look_at_has_no_dotenv(folder: Path) -> None:
+    folder.chmod(0o700)
+    assert as_another_user(lambda: bucket_name() is None)
+
+
 @needs_root
 def test_a_refused_dotenv_ends_the_search(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "work" / ".env").write_text("HGLOC_OFFLINE=1\n")
@@ -116,23 +147,32 @@ def test_a_dotenv_that_is_a_link_counts_if_nobody_else_may_change_what_it_leads_
     assert (bucket_name() == "planted") == counts
 
 
+def as_another_user(question: Callable[[], bool]) -> bool:
+    """Return what *question* returns in a process of another user in the working folder."""
+    child = os.fork()
+    if not child:
+        code = 2
+        try:
+            os.setuid(OTHER_USER)
+            code = int(question())
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 1)
+    return bool(code)
+
+
 @needs_root
 @pytest.mark.parametrize(("owner", "counts"), [(OTHER_USER, True), (0, True), (65534, False)])
-def test_another_user_than_root_takes_a_dotenv_of_his_own_and_of_roots(owner: int, counts: bool) -> None:
+def test_another_user_than_root_takes_a_dotenv_of_his_own_and_of_roots(
+    owner: int, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tempfile.TemporaryDirectory() as top:
         Path(top).chmod(0o755)
         (Path(top) / ".env").write_text("HGLOC_S3_BUCKET_NAME=planted\n")
         os.chown(Path(top) / ".env", owner, owner)
-        child = os.fork()
-        if not child:
-            code = 2
-            try:
-                os.setuid(OTHER_USER)
-                os.chdir(top)
-                code = int(bucket_name() == "planted")
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == counts
+        monkeypatch.chdir(top)
+        assert as_another_user(lambda: bucket_name() == "planted") == counts
 
 
 def test_the_search_ends_at_the_home_folder_and_at_a_repository(

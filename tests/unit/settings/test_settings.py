@@ -60,6 +60,19 @@ def test_the_store_is_the_variable_else_the_folder_here_else_below_hf_home(
     assert settings.current().datasets_store_path == tmp_path / "elsewhere"
 
 
+def test_a_user_without_a_home_folder_has_the_store_where_stock_has_its_caches(tmp_path: Path) -> None:
+    code = (
+        "import os\nfor name in ('HOME', 'HF_HOME', 'XDG_CACHE_HOME', 'HGLOC_DATASETS_STORE_PATH'):\n"
+        "    os.environ.pop(name, None)\n"
+        "import pwd; pwd.getpwuid = {}.__getitem__\n"  # As of a user id that a container was given.
+        "from hf_localize.settings import current; print(current().datasets_store_path)\n"
+        "print(current().may_have_aws_credentials)\n"
+        "from huggingface_hub.constants import HF_HOME; print(os.path.abspath(HF_HOME))"
+    )
+    store, _, home = run_python(code, cwd=tmp_path).stdout.splitlines()
+    assert store == f"{home}/datasets_store" == f"{tmp_path}/~/.cache/huggingface/datasets_store"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -77,6 +90,7 @@ def test_the_store_is_the_variable_else_the_folder_here_else_below_hf_home(
         ("S3_ENDPOINT_URL", "http://"),
         ("S3_BUCKET_NAME", "s3://team"),
         ("TIMEOUT_SECONDS", "inf"),
+        ("DATASETS_STORE_PATH", "~no-such-user/store"),
     ],
 )
 def test_a_value_that_can_not_be_used_is_an_error_that_names_the_variable(

@@ -1,0 +1,43 @@
+"""Paths as settings name them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hf_localize.errors import SettingsError
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return *path* with the home folder in the place of ``~``.
+
+    Where the user has no home folder, ``~`` stays, as boto3, `datasets` and huggingface_hub leave it.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib raises an error there.
+
+
+def located(variable: str, raw: str | os.PathLike[str], folder: Path | None = None) -> Path:
+    """Return the absolute path *raw*, which counts from *folder*, else from the working folder.
+
+    Args:
+        variable: whose value it is, for errors.
+
+    Raises:
+        SettingsError: there is no such home folder, or no working folder any more.
+    """
+    path = Path(folder or "", expanded(raw))
+    if path.parts[:1] and path.parts[0].startswith("~"):
+        raise SettingsError(f"{variable}={os.fspath(raw)!r}: there is no such home folder")
+    return absolute(variable, path)
+
+
+def absolute(variable: str, path: Path) -> Path:
+    """Return *path*, the value of *variable*, as an absolute path.
+
+    Raises:
+        SettingsError: it counts from the working folder, and that is gone.
+    """
+    try:
+        return path.absolute()
+    except FileNotFoundError as exc:
+        raise SettingsError(f"{variable}={path} counts from the working folder, which was removed") from exc
