@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import os
+import sys
 from typing import Any
 
 import click
@@ -103,8 +105,19 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that *ctx* names."""
+        _open_standard_streams()
         with ended_by_signals(functools.partial(click.echo, err=True)):
             return super().invoke(ctx)
+
+
+def _open_standard_streams() -> None:
+    """Open those of stdin, stdout and stderr that are closed, as cron and some supervisors leave them.
+
+    Else a file that the command opens would get their number, and whatever is printed would go there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # Until the end.
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_HELP)

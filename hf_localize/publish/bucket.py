@@ -123,10 +123,13 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         return True
     claim = f"{placed.folder}/{MANIFEST_NAME}"
     is_claimed, _ = _together(
-        lambda: bucket.get(claim) is not None, lambda: _remove_left_behind(bucket, placed), workers=workers
+        lambda: _is_of(manifest, bucket.get(claim), claim),
+        lambda: _remove_left_behind(bucket, placed),
+        workers=workers,
     )
     if not is_claimed:
-        # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already.
+        # Somebody has removed the dataset meanwhile, and maybe what was taken to be there already. Or the
+        # server lets two publishers claim one folder at the same moment, and their files are mixed there.
         bucket.delete(key)
         return upload(entry, bucket, replace=replace, workers=workers, reads=reads)
     return True
@@ -320,12 +323,18 @@ def _claim(bucket: Bucket, manifest: Manifest, there: bytes | None) -> IndexEntr
         claim = there if placed is first else bucket.get(mark)
         if claim is None:
             claim = _put_claim(bucket, mark, data)
-        with contextlib.suppress(IntegrityError):  # A damaged one may be anybody's.
-            if claim == data or read_manifest(claim, mark).digest == manifest.digest:
-                return placed
+        if _is_of(manifest, claim, mark):
+            return placed
     raise ConflictError(
         f"every folder that {manifest.ref} may have in {bucket.address} belongs to another entry"
     )
+
+
+def _is_of(manifest: Manifest, claim: bytes | None, mark: str) -> bool:
+    """Tell whether *claim*, the manifest that lies at the key *mark*, is of the content of *manifest*."""
+    with contextlib.suppress(IntegrityError):  # A damaged one may be anybody's.
+        return claim is not None and read_manifest(claim, mark).digest == manifest.digest
+    return False
 
 
 def _put_claim(bucket: Bucket, mark: str, data: bytes) -> bytes:

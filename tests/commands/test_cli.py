@@ -40,6 +40,16 @@ def test_usage_errors_exit_with_2(desk: Desk) -> None:
     assert run_cli("register", "nowhere", "org/x").returncode == 2
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_command_runs_where_standard_streams_are_closed(closed: str, desk: Desk) -> None:
+    desk.outsider()
+    shell = f"{sys.executable} -m hf_localize register . own/x --no-s3-upload {closed}"
+    Path("data.csv").write_bytes(b"n\n1\n")
+    ran = subprocess.run(shell, shell=True, capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, "Error" in ran.stderr) == (0, False)
+    assert (desk.store / "own_x/default_config/default_revision/.hgloc.json").is_file()
+
+
 def test_a_setting_that_can_not_be_used_is_named(desk: Desk) -> None:
     ran = run_cli("list-local", HGLOC_SOURCES="ftp")
     assert (ran.returncode, ran.stdout) == (2, "")

@@ -203,7 +203,8 @@ ZIPS: dict[str, Callable[[], bytes]] = {
         *GOOD.items(), manifest=manifest_of(GOOD, dataset_id="org/y")
     ),
     "a size that no disk has": lambda: packed(
-        *GOOD.items(), manifest=manifest_of(GOOD, files=(FileRecord("a.csv", 1 << 60, "0" * 64),))
+        *GOOD.items(),
+        manifest=manifest_bytes(Manifest(dataset_id=NAME, files=(FileRecord("a.csv", 1 << 60, "0" * 64),))),
     ),
     "a manifest that is none": lambda: packed(*GOOD.items(), manifest=b"[" * 100_000),
     "a manifest of 100 MB": lambda: packed(*GOOD.items(), manifest=b" " * (100 << 20)),

@@ -15,13 +15,14 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.publish import public
 from hf_localize.publish.bucket import upload
 from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
 from tests.rig.hub import LoopbackHub
-from tests.rig.s3_proxy import IgnoreConditions, Rule, Stall, Status
+from tests.rig.s3_proxy import IgnoreConditions, Request, Rule, Stall, Status
 
 GSM8K = "openai/gsm8k"
 
@@ -119,6 +120,27 @@ def test_two_publishers_of_different_content_end_in_one_of_the_two_whole(desk: D
     loaded = hf_localize.load_local_dataset("org/x")["train"]["text"][:]
     winners = [text for text, outcome in zip(("one", "two"), outcomes, strict=True) if outcome is True]
     assert loaded[0] in winners
+
+
+def test_a_folder_that_another_publisher_has_claimed_all_the_same_is_left_to_him(desk: Desk) -> None:
+    """Some servers, such as Swift's, let several writers at once put an object where there is none."""
+    desk.publisher()
+    folder, theirs = DatasetRef("org/x").folders[0], desk.folder / "theirs"
+    hf_localize.register_dataset(rows("theirs"), "org/x", skip_s3_upload=True)
+    shutil.copytree(desk.store / folder, theirs)
+    hf_localize.register_dataset(rows("ours"), "org/x", skip_s3_upload=True)
+
+    def publish_theirs(request: Request) -> None:
+        if request.method == "PUT" and "/.hgloc/index/" in request.path:
+            desk.s3.watch = None
+            for name in (MANIFEST_NAME, "train/state.json"):
+                desk.client().upload_file(str(theirs / name), desk.bucket, f"{folder}/{name}")
+
+    desk.s3.watch = publish_theirs
+    assert hf_localize.sync_local_dataset_to_s3("org/x").success
+    assert desk.s3.watch is None
+    desk.teammate()
+    assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["ours"]
 
 
 def test_main_and_no_revision_may_both_be_stored(desk: Desk) -> None:
