@@ -13,7 +13,7 @@ import hf_localize
 from hf_localize import errors
 from hf_localize.cli import FAMILIES, main
 
-_SECTION = re.compile(r"^(Args|Returns|Yields|Raises):$", flags=re.MULTILINE)
+_SECTION = re.compile(r"^(Args|Example|Returns|Yields|Raises):$", flags=re.MULTILINE)
 #: A field of a class, after the comment that describes it.
 _FIELD = re.compile(r"((?:^    #: .*\n)*)^    (\w+): ([^=\n]+?)(?: = .*)?$", flags=re.MULTILINE)
 _ITEM = re.compile(r"^ {4}(\S[^:]*): ", flags=re.MULTILINE)
@@ -222,6 +222,8 @@ def _docstring(text: str) -> str:
         if len(names) > 1 and title in ("Args", "Raises"):
             items = zip(names[1::2], names[2::2], strict=True)
             parts.append("\n".join(f"- `{name}`: {_prose(_joined(said))}" for name, said in items))
+        elif title == "Example":
+            parts.append(f"```pycon\n{inspect.cleandoc(body)}\n```")
         else:
             parts.append(_prose(_joined(body)))
         if rest.strip():

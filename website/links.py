@@ -14,19 +14,17 @@ _FETCHED = {
 }  # fmt: skip
 #: Of `link`: what only tells of another address.
 _NOT_FETCHED = {"canonical", "next", "prev", "alternate"}
-#: Code: a block of it, which scrolls, or within a line; what else is between tags.
+#: Code: a block of it, which a phone wraps, or within a line; and the texts in it.
 _CODE = re.compile(r"<pre.*?</pre>|<code[^>]*>[^<]+</code>", flags=re.DOTALL)
+_TEXT = re.compile(r"(?<=>)[^<]+(?=<)")
+_DIVISION = re.compile(r"(?<=[_/=(.])(?=[^_/=(.])")
 
 
 def divisible(html: str) -> str:
-    """Return a page whose names may be divided after ``_``, ``/`` and ``=``, rather than in mid-word."""
+    """Return a page whose code may be divided after ``_``, ``/``, ``=``, ``(`` and ``.``, not in mid-word."""
 
     def divided(found: re.Match[str]) -> str:
-        if found[0].startswith("<pre"):
-            return found[0]
-        tag, text = found[0].split(">", 1)
-        name, end = text.rsplit("</code>", 1)
-        return f"{tag}>{re.sub('(?<=[_/=])(?=[^_/=])', '<wbr>', name)}</code>{end}"
+        return _TEXT.sub(lambda text: _DIVISION.sub("<wbr>", text[0]), found[0])
 
     return _CODE.sub(divided, html)
 

@@ -182,10 +182,11 @@ def test_the_site_has_every_page_and_every_command(tmp_path: Path) -> None:
     assert "\n- `message_or_path: str`" in api
 
 
-def test_a_name_of_the_site_is_divided_at_its_underscores_only() -> None:
-    page = "<pre><code>A_B</code></pre><p>A_B <code>HGLOC_S3_X=/a/b</code></p>"
+def test_code_of_the_site_is_divided_between_words() -> None:
+    page = '<pre><code><a id="a_b">f</a>(A_B)</code></pre><p>A_B <code>HGLOC_S3_X=/a/b</code></p>'
     assert links.divisible(page) == (
-        "<pre><code>A_B</code></pre><p>A_B <code>HGLOC_<wbr>S3_<wbr>X=/<wbr>a/<wbr>b</code></p>"
+        '<pre><code><a id="a_b">f</a>(<wbr>A_<wbr>B)</code></pre>'
+        "<p>A_B <code>HGLOC_<wbr>S3_<wbr>X=/<wbr>a/<wbr>b</code></p>"
     )
 
 
@@ -209,3 +210,9 @@ def test_a_broken_link_of_the_site_is_found(body: str, problem: str | None, tmp_
 def test_a_link_to_a_heading_that_is_not_there_is_found() -> None:
     with pytest.raises(staging.StagingError, match="no such heading"):
         staging._check_anchors({"a.md": "[x](b.md#gone)", "b.md": "# Here"})
+
+
+def test_examples_of_docstrings_are_code() -> None:
+    blocks = re.split(r"^```.*$", generated.api_page(), flags=re.MULTILINE)
+    assert ">>>" in "".join(blocks[1::2])
+    assert ">>>" not in "".join(blocks[::2])
