@@ -61,9 +61,9 @@ def _steers(char: str) -> bool:
 
 
 class HfLocalizeError(Exception):
-    """Base of every error that hf_localize raises. Its message may quote what others wrote.
+    """Base of every error that hf_localize raises. Its message may quote text of others.
 
-    ``path`` is the folder of the dataset in the local store, where only what was to follow has failed.
+    ``path`` is the folder of the dataset in the local store, if it is there and only a later step failed.
     """
 
     path: str | None = None
@@ -93,16 +93,16 @@ class UnreachableError(HfLocalizeError, ConnectionError):
 
 
 class SlowDownError(UnreachableError):
-    """The server is asked for more than it can give (HTTP 503 or 429).
+    """The server asks for fewer requests (HTTP 503 or 429).
 
-    ``retry_after_seconds`` is how long it wants to be left alone, where it says that.
+    ``retry_after_seconds`` is how long it asks to wait, or None.
     """
 
     retry_after_seconds: float | None = None
 
 
 class RefusedError(UnreachableError):
-    """The server won't do what it was asked for, however often: another try is of no use."""
+    """The server refuses the request, and a retry would not help."""
 
 
 class IntegrityError(HfLocalizeError, OSError):
@@ -110,11 +110,11 @@ class IntegrityError(HfLocalizeError, OSError):
 
 
 class StoreError(HfLocalizeError, OSError):
-    """The local store can't be written: no permission, no room, or no such place."""
+    """The local store can't be written: no permission, no space, or no such folder."""
 
 
 class GarbledError(IntegrityError):
-    """What came makes no sense: it is damaged where it lies, or on its way. Another try may tell."""
+    """The data makes no sense: it is damaged at its source, or on its way."""
 
 
 class UnsafeArchiveError(IntegrityError):
@@ -134,7 +134,7 @@ class PublishError(HfLocalizeError):
 
 
 class RestrictedError(HfLocalizeError, PermissionError):
-    """The Hub gives the dataset to some people only, and nobody has named it to be shared with all."""
+    """The Hub restricts the dataset, and it was not named as one that may be shared publicly."""
 
 
 class LockError(HfLocalizeError, ValueError):
@@ -154,20 +154,20 @@ class ScriptDatasetError(HfLocalizeError, RuntimeError):
 
 
 class PreparationError(HfLocalizeError, RuntimeError):
-    """Stock ``datasets`` can't prepare the dataset: a file of it can't be read, or sizes are not as recorded.
+    """Stock ``datasets`` can't prepare the dataset: a file can't be read, or sizes are not as recorded.
 
-    ``path`` is the folder of the original files in the local store, where they were to be kept too.
+    ``path`` is the folder of the original files in the local store, if these were requested too.
     """
 
 
 class UnusableDataError(HfLocalizeError, ValueError):
-    """Own data that can't be made a dataset: its splits differ in features, or can't be told apart."""
+    """Your own data can't be registered: its splits differ in features, or can't be told apart."""
 
 
 class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
-    """No source could give the dataset. The message lists what each one answered.
+    """No source could deliver the dataset. The message has the answer of each source.
 
-    ``answers`` has the same as values, in the order in which the sources were asked.
+    ``answers`` has them as values, in the order in which the sources were asked.
     """
 
     answers: tuple[object, ...] = ()
@@ -182,19 +182,19 @@ class ConfigMissingError(DatasetNotFoundError, ValueError):
 
 
 class DatasetDeniedError(DatasetNotFoundError, AccessDeniedError):
-    """No source could give the dataset, and at least one refused access."""
+    """No source could deliver the dataset, and at least one refused access."""
 
 
 class DatasetUnreachableError(DatasetNotFoundError, UnreachableError):
-    """No source could give the dataset, and at least one was out of reach."""
+    """No source could deliver the dataset, and at least one was out of reach."""
 
 
 class DatasetCorruptError(DatasetNotFoundError, IntegrityError):
-    """No source could give the dataset, and at least one has a damaged copy."""
+    """No source could deliver the dataset, and at least one has a damaged copy."""
 
 
 class DatasetConflictError(DatasetNotFoundError, ConflictError):
-    """No source could give the dataset as the lock file has it, and at least one has other content."""
+    """No source could deliver the content that the lock file names, and at least one has other content."""
 
 
 class NotLockedError(DatasetNotFoundError):

@@ -35,15 +35,15 @@ def export_datasets(
     config_names: Iterable[str | None] = (None,),
     revision: str | None = None,
 ) -> list[DatasetRef]:
-    """Write datasets of the local store into a tar file, each file checked against its manifest.
+    """Write datasets of the local store into a tar file, and check each file against its manifest.
 
-    A call that was interrupted is resumed by the same call.
+    To resume an interrupted call, make the same call again.
 
     Args:
-        dataset_ids: one or more; of each, all stored configs where none is named.
+        dataset_ids: one or more ids. If no config is named, all stored configs are written.
 
     Returns:
-        What is in the tar file.
+        The datasets in the tar file.
 
     Raises:
         InvalidRefError: something can't name a dataset.
@@ -59,7 +59,7 @@ def export_datasets(
         whole = [entry for entry in found if isinstance(entry, LocalEntry)]
         if not whole:
             raise DatasetNotFoundError(
-                f"{ref} is not in {session.store.path}. To bring it there: {download_command(ref)}"
+                f"{ref} is not in {session.store.path}. To download it: {download_command(ref)}"
             )
         for entry in whole:
             if not entry.has_manifest and entry.is_saved and not may_travel(entry):
@@ -73,16 +73,16 @@ def export_datasets(
 
 
 def import_datasets(path: str | os.PathLike[str]) -> list[Download]:
-    """Bring the datasets of a tar file that :func:`export_datasets` wrote into the local store, verified.
+    """Read the datasets of a tar file that :func:`export_datasets` wrote into the local store, verified.
 
-    One that fails does not stop the others. A call that was interrupted is resumed by the same call.
+    A failure does not stop the others. To resume an interrupted call, make the same call again.
 
     Returns:
         A :class:`Download` for each.
 
     Raises:
         FileNotFoundError: there is no such file.
-        IntegrityError: it is no such tar file, or lacks a part of what it names.
+        IntegrityError: it is not such a tar file, or is incomplete.
     """
     from hf_localize.sources.archive import entries_of
 
@@ -104,8 +104,8 @@ def _import(entry: ArchiveEntry, store: Store) -> LocalEntry:
         if there.content_digest == entry.digest:
             return there
         raise ConflictError(
-            f"{there.folder} has other content under this name. To take that of {entry.path}, remove it "
-            f"(hg-localize remove {ref.dataset_id}), and run the command again"
+            f"{there.folder} has different content under this name. To replace it with that of "
+            f"{entry.path}, remove it (hg-localize remove {ref.dataset_id}) and run the command again"
         )
     with staging_folder(store, f"{entry.digest}-import") as folder:
         manifest = entry.fetch_into(folder)

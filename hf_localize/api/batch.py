@@ -56,10 +56,10 @@ class Outcome(Record):
 
 @dataclass(frozen=True, slots=True)
 class Download(Outcome):
-    """What became of one of many downloads: *path* of the entry in the local store, the *error*, or both.
+    """The result of one of many downloads: the *path* in the local store, the *error*, or both.
 
-    Both: it is here, but could not be published. ``error_kind`` is what
-    :func:`~hf_localize.errors.kind_of` calls it.
+    If both are set, the dataset is here, but could not be published. ``error_kind`` is the kind of the
+    error, as :func:`~hf_localize.errors.kind_of` returns it.
     """
 
     dataset_id: str
@@ -72,9 +72,9 @@ class Download(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Sync(Outcome):
-    """What became of one of many uploads: in words what was done, as *message*, or the *error*.
+    """The result of one of many uploads: a *message* that says what was done, or the *error*.
 
-    ``error_kind`` is what :func:`~hf_localize.errors.kind_of` calls it.
+    ``error_kind`` is the kind of the error, as :func:`~hf_localize.errors.kind_of` returns it.
     """
 
     dataset_id: str
@@ -102,19 +102,19 @@ def download_datasets(
     update: bool = False,
     verification_mode: str | None = None,
 ) -> list[Download]:
-    """Bring each of the configs of each of the datasets into the local store, several at a time.
+    """Download several datasets or configs into the local store, in parallel.
 
-    One that fails does not stop the others. Each is downloaded by a process of its own; together
-    they keep to the settings for concurrency and bandwidth.
+    A failure does not stop the others. Each is downloaded by a process of its own. Together, the processes
+    stay within the settings for concurrency and bandwidth.
 
     Args:
-        config_names: of each dataset; None is its default config.
-        all_configs: every config that the repository has, in place of *config_names*.
+        config_names: configs of each dataset; None is its default config.
+        all_configs: download every config of the repositories instead of *config_names*.
 
     The other arguments are as for :func:`download_dataset`.
 
     Returns:
-        A :class:`Download` for each, in the order asked.
+        A :class:`Download` for each, in the order of the arguments.
 
     Example:
         >>> for done in hf_localize.download_datasets(["openai/gsm8k"], all_configs=True):
@@ -213,9 +213,9 @@ def download_repositories(repositories: Iterable[RepositoryRef], **options: Any)
 def sync_local_datasets_to_s3(
     *, make_public: bool = False, share_restricted: str | Collection[str] = ()
 ) -> list[Sync]:
-    """Bring every dataset of the local store to the bucket, if the bucket lacks it or differs.
+    """Upload every dataset of the local store that the bucket lacks, or has with other content.
 
-    Several are sent at a time, and one that fails does not stop the others. Arguments are as for
+    Several are uploaded in parallel, and a failure does not stop the others. The arguments are those of
     :func:`sync_local_dataset_to_s3`.
 
     Raises:
@@ -261,8 +261,8 @@ def sync_local_repositories_to_s3(
 def _unnamed(entry: LocalEntry) -> str:
     """Return, in words, why a folder without manifest is not published with all others."""
     return (
-        f"{entry.manifest.ref}: not sent, since its id is not known: _ may stand for / in the name of "
-        f"{entry.folder}. To send it: hg-localize sync-local-to-s3 ID"
+        f"{entry.manifest.ref} was not uploaded, because its id is not known: _ may stand for / in "
+        f"the name of {entry.folder}. To upload it, name the id: hg-localize sync-local-to-s3 ID"
     )
 
 
@@ -326,7 +326,9 @@ def _end(kind: type[_Kind], connection: Connection, ref: DatasetRef, process: Ba
             result: _Kind = connection.recv()
         except EOFError:
             process.join()
-            result = failed(kind, ref, RuntimeError(f"its process was ended (status {process.exitcode})"))
+            result = failed(
+                kind, ref, RuntimeError(f"its process ended unexpectedly (status {process.exitcode})")
+            )
     process.join()
     counter(str(ref))(1)
     return result

@@ -24,7 +24,7 @@ _Told = TypeVar("_Told")
 
 @dataclass(frozen=True, slots=True)
 class FileDifference(Record):
-    """One file that differs: its size on each side, None where it is not there."""
+    """One file that differs: its size on each side; None if it is not there."""
 
     path: str
     local_bytes: int | None
@@ -35,8 +35,8 @@ class FileDifference(Record):
 class Difference(Record):
     """How the local copy of a dataset and the bucket's differ.
 
-    ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` where a side
-    has no sha256 of its files; ``files`` are those that differ, where both sides have the dataset.
+    ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` (a side has no sha256 of
+    its files). If both sides have the dataset, ``files`` are those that differ.
     """
 
     dataset_id: str
@@ -57,11 +57,11 @@ class Difference(Record):
 
 @dataclass(frozen=True, slots=True)
 class Age(Record):
-    """Whether a dataset that came from the Hub is what the Hub has now.
+    """Whether a stored dataset from the Hub is what the Hub has now.
 
-    ``state`` is ``current``, ``outdated``, ``pinned`` where it is stored under its commit, ``gone``
-    where the Hub has no such repository or revision any more, or ``unknown``. ``commit`` is that of
-    what is stored, ``hub_commit`` that of the same revision on the Hub now.
+    ``state`` is ``current``, ``outdated``, ``pinned`` (it is stored under its commit), ``gone`` (the Hub no
+    longer has the repository or the revision), or ``unknown``. ``commit`` is the stored commit, and
+    ``hub_commit`` that of the same revision on the Hub now.
     """
 
     dataset_id: str
@@ -85,13 +85,13 @@ def diff_datasets(
     *,
     name: str | None = None,
 ) -> list[Difference]:
-    """Compare the local store with the bucket: digests and files of manifests, and what a listing tells.
+    """Compare the local store with the bucket, by the digests and files in manifests and by a listing.
 
-    A copy in the bucket of which a file is missing or damaged is different. Data is read, where both are
-    the same, only of what was written to the bucket after the commit mark.
+    A copy in the bucket with a missing or damaged file counts as different. If both are the same, data is
+    read only of objects that were written to the bucket after the commit mark.
 
     Args:
-        dataset_id: None compares all datasets of both. All its configs are compared where none is named.
+        dataset_id: None compares all datasets. If no config is named, all configs of the id are compared.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -116,7 +116,7 @@ def diff_datasets(
     try:
         listed = list_refs(bucket, workers, all_folders=False)
     except AccessDeniedError as exc:
-        _log.warning("what only the bucket has is not known: %s", exc)
+        _log.warning("datasets that only the bucket has are left out: %s", exc)
         listed = list(here)
     source = PrivateSource(bucket, workers)
 
@@ -139,13 +139,13 @@ def list_outdated(
     *,
     name: str | None = None,
 ) -> list[Age]:
-    """Tell of each stored dataset that came from the Hub whether the Hub has another commit by now.
+    """Return, for each stored dataset from the Hub, whether the Hub has another commit now.
 
-    One request to the Hub for each repository and revision. What was registered is left out.
+    Makes one request to the Hub for each repository and revision. Registered datasets are left out.
 
     Args:
-        dataset_id: None looks at all datasets. All its configs are looked at where none is named.
-        s3: look at the bucket's, not at those of the local store.
+        dataset_id: None checks all datasets. If no config is named, all configs of the id are checked.
+        s3: check the datasets in the bucket instead of the local store.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -178,10 +178,10 @@ def list_outdated(
 
 @dataclass(frozen=True, slots=True)
 class Status(Record):
-    """How a stored dataset stands to the bucket, and to the Hub.
+    """A stored dataset compared with the bucket and with the Hub.
 
-    ``bucket`` is the state of a :class:`Difference`, ``hub`` that of an :class:`Age`, or ``own`` where the
-    dataset did not come from the Hub; each is None where that can't be told.
+    ``bucket`` is the state of a :class:`Difference`. ``hub`` is the state of an :class:`Age`, or ``own`` if
+    the dataset did not come from the Hub. Each is None if it can't be found out.
     """
 
     dataset_id: str
@@ -198,10 +198,10 @@ def status_of_datasets(
     *,
     name: str | None = None,
 ) -> list[Status]:
-    """Tell of each dataset of the store and the bucket how it stands to the bucket and to the Hub.
+    """Compare each dataset in the store or the bucket with the bucket and with the Hub.
 
-    It is what :func:`diff_datasets` and :func:`list_outdated` tell. Without a bucket, or where the bucket or
-    the Hub is out of reach, a warning says so, and the rest is told.
+    Returns the results of :func:`diff_datasets` and :func:`list_outdated` together. If there is no bucket,
+    or the bucket or the Hub is out of reach, a warning says so, and the other part is returned.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -230,7 +230,7 @@ def _told(ask: Callable[[], list[_Told]], what: str) -> list[_Told] | None:
     except DatasetNotFoundError:
         return []
     except (AccessDeniedError, UnreachableError) as exc:
-        _log.warning("how the datasets stand to the %s is not known: %s", what, exc)
+        _log.warning("the %s can't be compared: %s", what, exc)
         return None
 
 
@@ -278,7 +278,7 @@ def _damaged(local: LocalEntry, there: BucketEntry) -> Iterator[FileDifference]:
     try:
         wrong = wrong_objects(items, mark, bucket, reads=False, workers=there.workers)
     except AccessDeniedError as exc:
-        _log.warning("whether what the bucket has of %s is whole is not known: %s", placed.manifest.ref, exc)
+        _log.warning("whether the bucket's copy of %s is complete is not known: %s", placed.manifest.ref, exc)
         return
     for file, _, key in items:
         if key in wrong:

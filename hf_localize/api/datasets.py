@@ -58,29 +58,29 @@ def download_dataset(
     *,
     name: str | None = None,
 ) -> Result:
-    """Bring a dataset into the local store, and publish it.
+    """Download a dataset into the local store, and publish it.
 
-    Asked in order: local store, private bucket, public ZIPs, Hub. Then, with credentials, it is
-    uploaded to the bucket if the bucket lacks it.
+    Takes it from the first source that has it: local store, private bucket, public ZIPs, Hub. With
+    credentials, it is then uploaded to the bucket, unless the bucket has it.
 
     Args:
         dataset_id: as on the Hub, such as ``"openai/gsm8k"``.
-        config_name: None is the dataset's default config. It can be given as *name*, too, as to `datasets`.
+        config_name: None is the dataset's default config. *name* is another name of this argument, as in
+            ``datasets.load_dataset``.
         revision: a branch, tag or commit SHA; None is ``main``.
-        trust_remote_code: run the dataset's loading script, where `datasets` is below 4.
+        trust_remote_code: run the dataset's loading script (`datasets` below 4).
         make_public: share it as a public ZIP too.
-        skip_s3_upload: only fetch; it wins over *make_public*.
-        keep_files: keep the repository's files as they are too, so that ``hf_hub_download`` and the like,
-            and loads with ``data_files=``, ``data_dir=`` or ``features=``, need no Hub. None: if all of them
-            have 5 GB or less, and a failure to fetch them is only logged. True: whatever their size, as an
-            entry ``original_files`` besides, and also where the dataset can't be prepared: the error says so.
-        share_restricted: the id, or ids, of datasets that may be shared publicly though they are
-            gated or private on the Hub, or though the Hub, which *make_public* asks, is out of reach
-            and nothing is known. Without it *make_public* refuses them.
-        update: where the Hub has another commit of that revision by now, take that one, here and in
-            the bucket. What is stored under a commit, or was registered, stays as it is.
-        verification_mode: as ``datasets.load_dataset`` takes it. ``"no_checks"`` takes a dataset from the
-            Hub whose card records other sizes than its files have.
+        skip_s3_upload: only download; overrides *make_public*.
+        keep_files: also store the repository's files as they are, so that ``hf_hub_download`` and the like,
+            and loads with ``data_files=``, ``data_dir=`` or ``features=``, need no Hub. None: store them if
+            they have 5 GB or less together, and only log a failure. True: store them whatever their size,
+            also as an entry ``original_files``, and even if the dataset can't be prepared.
+        share_restricted: the id, or ids, of datasets that may be shared publicly although they are gated or
+            private on the Hub, or although the Hub can't be asked. *make_public* refuses all others.
+        update: if the Hub now has another commit of this revision, download it and replace the copies here
+            and in the bucket. Datasets that are stored under a commit, or were registered, are not updated.
+        verification_mode: as in ``datasets.load_dataset``. ``"no_checks"`` accepts a dataset from the Hub
+            even if the sizes on its card are wrong.
 
     Returns:
         ``(True, path of the entry in the local store)``.
@@ -92,14 +92,14 @@ def download_dataset(
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
-        UnreachableError: the Hub, which *update* asks, is out of reach.
+        UnreachableError: *update* is True, and the Hub is out of reach.
         SettingsError: *make_public* without a bucket or credentials.
-        DatasetNotFoundError: no source has it; the message lists what each answered.
+        DatasetNotFoundError: no source has it; the message has the answer of each source.
         ConfigMissingError: it has no default config; the message lists its configs.
-        PreparationError: stock `datasets` can't prepare what the Hub has.
-        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
-        PublishError, ConflictError: it is in the local store, as the error's ``path``, but could not
-            be published.
+        PreparationError: `datasets` can't prepare the data on the Hub.
+        RestrictedError: it is, or may be, gated or private, so *make_public* needs *share_restricted*.
+        PublishError, ConflictError: it is in the local store (the error's ``path``), but could not be
+            published.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
@@ -152,7 +152,7 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
                 exc.comes_after(f"the dataset is in the local store at {path}; keeping its files failed")
             exc.path = path
             raise
-        _log.warning("the original files of %s are not kept either", ref.dataset_id, exc_info=True)
+        _log.warning("the original files of %s could not be stored either", ref.dataset_id, exc_info=True)
         raise problem from problem.__cause__
     if problem is None:
         return path
@@ -160,7 +160,7 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
         raise problem
     said = [line for line in str(problem).splitlines() if "--keep-files" not in line]
     kept = (
-        f"The original files of {ref.dataset_id} are kept, for loads with data_files= and the like: {files}"
+        f"The original files of {ref.dataset_id} are stored, for loads with data_files= and the like: {files}"
     )
     error = PreparationError("\n".join([*said, kept]))
     error.path = files
@@ -198,14 +198,14 @@ def load_local_dataset(
 ) -> Any:
     """Load a localized dataset from the local store, the private bucket or the public ZIPs.
 
-    The Hub is never asked. Arguments are as for :func:`download_dataset` and ``datasets.load_dataset``.
+    Never asks the Hub. The arguments are those of :func:`download_dataset` and ``datasets.load_dataset``.
 
     Args:
         streaming: return streams, and store nothing.
         options: ``split``, ``cache_dir``, ``keep_in_memory`` and ``num_proc``.
 
     Returns:
-        What ``datasets.load_dataset`` gives: a ``DatasetDict`` with every split, or the one of ``split``.
+        What ``datasets.load_dataset`` returns: a ``DatasetDict`` with every split, or the one of ``split``.
 
     Example:
         >>> data = datasets.Dataset.from_dict({"text": ["a", "b"]})
@@ -215,7 +215,7 @@ def load_local_dataset(
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
-        DatasetNotFoundError: no source has it; the subclass and the message tell why.
+        DatasetNotFoundError: no source can deliver it; the subclass and the message say why.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
     from hf_localize.hf.load import load_localized
@@ -236,12 +236,12 @@ def register_dataset(
     *,
     name: str | None = None,
 ) -> Result:
-    """Make own data a localized dataset, and publish it as :func:`download_dataset` does.
+    """Add your own data as a dataset, and publish it as :func:`download_dataset` does.
 
     Args:
         path_or_dataset: a folder that ``save_to_disk`` wrote, a folder of data files (parquet,
             csv, json, text, images …), a ``Dataset`` or a ``DatasetDict``. It is copied.
-        keep_files: keep a folder's data files as they are too, as :func:`download_dataset` does.
+        keep_files: also store the data files of the folder as they are, as :func:`download_dataset` does.
 
     Returns:
         ``(True, path of the entry in the local store)``.
@@ -253,8 +253,8 @@ def register_dataset(
     Raises:
         InvalidRefError, SettingsError, RestrictedError, PublishError: as for :func:`download_dataset`.
         TypeError: *path_or_dataset* is something else, such as a stream.
-        FileNotFoundError: there is no such folder, or it holds no data; with *keep_files*, it is not
-            a folder of data files.
+        FileNotFoundError: there is no such folder, or it has no data; or, with *keep_files*, it is not a
+            folder of data files.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
@@ -264,7 +264,7 @@ def register_dataset(
 
     require_data(path_or_dataset)
     if keep_files and not isinstance(path_or_dataset, (str, os.PathLike)):
-        raise FileNotFoundError("a dataset in memory has no files that could be kept")
+        raise FileNotFoundError("a dataset in memory has no original files to store")
     entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
     entry = register(path_or_dataset, ref, session.store)
     how = _How(replace=True, make_public=make_public, share_restricted=ids_of(share_restricted))
@@ -282,10 +282,10 @@ def sync_local_dataset_to_s3(
     *,
     name: str | None = None,
 ) -> Result:
-    """Bring a dataset of the local store to the bucket, if the bucket lacks it or differs.
+    """Upload a dataset of the local store, if the bucket lacks it or has other content.
 
-    What the bucket has of it that is missing or damaged is sent again: by size, time and ETag, or, where
-    ``HGLOC_VERIFY`` is ``always``, by reading it.
+    Objects of it that are missing or damaged in the bucket are uploaded again. Damage is detected by size,
+    time and ETag or, with ``HGLOC_VERIFY=always``, by reading the objects.
 
     Example:
         >>> print(hf_localize.sync_local_dataset_to_s3("openai/gsm8k", "main").message_or_path)
@@ -295,7 +295,7 @@ def sync_local_dataset_to_s3(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: the local store does not have it.
-        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
+        RestrictedError: it is, or may be, gated or private, so *make_public* needs *share_restricted*.
         PublishError: something could not be uploaded.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
@@ -341,7 +341,7 @@ def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
     require_hub(settings.hub_offline or settings.offline, settings.timeout_seconds)
     commit, why_not = commit_now(manifest.canonical_id or manifest.dataset_id, manifest.revision)
     if commit is None:
-        _log.warning("%s stays as it is: %s", manifest.ref, why_not)
+        _log.warning("%s is not updated: %s", manifest.ref, why_not)
     return commit
 
 
@@ -370,7 +370,10 @@ def _keep_name(entry: LocalEntry, manifest: Manifest, session: Session) -> None:
         record_name(store.path, store.places.folder_of(entry.folder), manifest, entry.digest)
     except OSError as exc:
         _log.warning(
-            "%s is published, but %s is listed by its folder's name: %s", manifest.ref, entry.folder, exc
+            "%s is published, but lists show %s under the name of its folder: %s",
+            manifest.ref,
+            entry.folder,
+            exc,
         )
 
 
@@ -404,7 +407,7 @@ class _How:
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
-        _log.debug("%s is in %s only: it was not to be published, or there is no right to", ref, entry.folder)
+        _log.debug("%s is in %s only: uploading is turned off, or not permitted", ref, entry.folder)
     else:
         try:
             _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))

@@ -29,10 +29,10 @@ _PACKAGES = ("datasets", "huggingface_hub", "pyarrow", "boto3", "click", "filelo
 
 
 def diagnose() -> list[Finding]:
-    """Look at settings, store, bucket, public files, Hub, versions and activation, by trying them.
+    """Check settings, store, bucket, public files, Hub, versions and activation by trying them.
 
-    What is put into the bucket or the store for that is removed again. No credential is in what is
-    returned. It takes a second or two, and longer where something is out of reach.
+    Test files in the bucket and the store are removed again. The result contains no credentials. The checks
+    take a second or two, and longer if something is out of reach.
     """
     found = list(_settings())
     if any(finding.state == FAIL for finding in found):
@@ -91,8 +91,8 @@ def _store(session: Session) -> Iterator[Finding]:
         told = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(counts.items()))
         yield Finding("store", "repositories", OK, f"files as they are: {told}")
     if (lock := session.lock) is not None:
-        told = f"{session.settings.lock}: loads may have {len(lock.datasets)} datasets"
-        told += f", reads {len(lock.repositories)} repositories" if lock.repositories else ""
+        told = f"{session.settings.lock}: it allows loads of {len(lock.datasets)} datasets"
+        told += f" and reads of {len(lock.repositories)} repositories" if lock.repositories else ""
         yield Finding("store", "lock file", OK, told)
 
 
@@ -101,7 +101,7 @@ def _bucket(session: Session) -> Iterator[Finding]:
     if not here.s3_bucket_name:
         state = OK if here.public_url else WARN
         advice = None if here.public_url else "set HGLOC_S3_BUCKET_NAME, or HGLOC_PUBLIC_URL"
-        yield Finding("bucket", "name", state, "there is none: HGLOC_S3_BUCKET_NAME is not set", advice)
+        yield Finding("bucket", "name", state, "none: HGLOC_S3_BUCKET_NAME is not set", advice)
         return
     if "s3" not in session.enabled:
         yield Finding("bucket", "use", OK, "loads don't ask it (HGLOC_SOURCES, HGLOC_OFFLINE)")
@@ -129,7 +129,7 @@ def _hub(session: Session) -> Iterator[Finding]:
     from hf_localize.hf.hub import endpoint, token_owner, unreachable
 
     if problem := unreachable(here.timeout_seconds):
-        advice = "where it is never in reach, HGLOC_SOURCES=local,s3,public spares asking it"
+        advice = "if it is never in reach, set HGLOC_SOURCES=local,s3,public, so that it is not asked"
         yield Finding("hub", "reachability", WARN, problem, advice)
         return
     yield Finding("hub", "reachability", OK, f"{endpoint()} answers")
@@ -163,11 +163,11 @@ def _activation() -> Iterator[Finding]:
     folders = {sysconfig.get_path("purelib"), *site.getsitepackages(), site.getusersitepackages()}
     there = [folder for folder in sorted(folders) if Path(folder, "hf_localize.pth").exists()]
     if there:
-        told = f"every Python of {sys.prefix} sees HGLOC_AUTO_INSTALL ({there[0]}/hf_localize.pth)"
+        told = f"every Python of {sys.prefix} checks HGLOC_AUTO_INSTALL ({there[0]}/hf_localize.pth)"
         yield Finding(area, "hf_localize.pth", OK, told)
     else:
         advice = (
-            "pip install hf_localize, or use hg-localize run, or a sitecustomize (sitecustomize_example/)"
+            "pip install hf-localize, or use hg-localize run, or a sitecustomize (sitecustomize_example/)"
         )
         state = WARN if is_asked else OK
         yield Finding(area, "hf_localize.pth", state, f"is not in {sys.prefix}", advice)
@@ -179,7 +179,7 @@ def _activation() -> Iterator[Finding]:
     from hf_localize.shim.patch import missing_patch_points
 
     if missing := missing_patch_points():
-        advice = "install a release of datasets that is known (2.20 to 5), or a newer hf_localize"
-        yield Finding(area, "datasets", FAIL, f"it has no {', '.join(missing)}: loads go to the Hub", advice)
+        advice = "install datasets 2.20 to 5, or a newer hf_localize"
+        yield Finding(area, "datasets", FAIL, f"it lacks {', '.join(missing)}: loads go to the Hub", advice)
     else:
-        yield Finding(area, "datasets", OK, "it has all that is wrapped")
+        yield Finding(area, "datasets", OK, "it has every function that hf_localize wraps")

@@ -71,10 +71,10 @@ class Asked:
 def explain_dataset(
     dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
 ) -> Explanation:
-    """Ask every source, in order, whether it has a dataset, and tell what a load would do. Moves no data.
+    """Ask every source in order whether it has a dataset, and say what a load would do. Downloads no data.
 
-    A load stops at the first source that has it; here the others are asked too. Where a lock file is in
-    force (``HGLOC_LOCK``, ``install(lock=…)``), only what it names counts.
+    A load stops at the first source that has it; here, the others are asked too. If a lock file is in force
+    (``HGLOC_LOCK``, ``install(lock=…)``), only the content that it names counts.
 
     Example:
         >>> told = hf_localize.explain_dataset("openai/gsm8k", "main")
@@ -124,12 +124,12 @@ def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> Reposito
 def describe_dataset(
     dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
 ) -> Description:
-    """Return what a dataset is and where it lies. Moves no data.
+    """Return what a dataset is and where it is stored. Downloads no data.
 
-    The local store, the bucket and the public ZIPs are asked, and the Hub if none of them has it.
+    Asks the local store, the bucket and the public ZIPs, and the Hub if none of them has it.
 
     Returns:
-        What the first that has it tells.
+        The facts from the first source that has it.
 
     Example:
         >>> told = hf_localize.describe_dataset("openai/gsm8k", "main")
@@ -138,7 +138,7 @@ def describe_dataset(
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
-        DatasetNotFoundError: nobody has it; the message lists what each answered.
+        DatasetNotFoundError: no source has it; the message has the answer of each source.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
@@ -229,7 +229,7 @@ def _ask(
     if origin := _came_from(found, session):
         place += f", which came from {origin}"
     if isinstance(found, PinnedFetch):
-        place += "; whether it is what is locked, only its bytes tell"
+        place += "; only its bytes show whether it matches the lock file"
     return told(HAS_IT, place, found)
 
 

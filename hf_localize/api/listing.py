@@ -36,15 +36,15 @@ def list_local_datasets(
 ) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the local store.
 
-    Those of which loads have brought only a part are not among them.
+    Datasets that are stored only in part are left out.
 
     Args:
-        pattern: of dataset ids, such as ``openai/*``; None: all.
-        details: also return, where it is known, ``canonical_id``, ``commit``, ``origin``, ``created``,
-            ``license``, ``restriction`` (on the Hub: ``gated``, ``private``, ``unknown``, None),
-            ``splits`` (the rows of each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and
-            ``came_from`` (the bucket from which the copy was fetched). Whether a dataset is public is asked,
-            where there are a bucket and a network, for 3 s at most.
+        pattern: selects dataset ids, such as ``openai/*``; None: all.
+        details: also return, if known, ``canonical_id``, ``commit``, ``origin``, ``created``, ``license``,
+            ``restriction`` (on the Hub: ``gated``, ``private``, ``unknown``, None), ``splits`` (the rows of
+            each), ``rows``, ``size_bytes``, ``digest``, ``is_public``, ``place`` and ``came_from`` (the
+            bucket from which the copy was downloaded). To find out ``is_public``, the bucket is asked for 3 s
+            at most.
 
     Example:
         >>> hf_localize.list_local_datasets("openai/*")[0].config_name
@@ -84,14 +84,15 @@ def list_s3_datasets(
 ) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset in the bucket.
 
-    Without credentials it is what is shared publicly. Where data has no index (the original
-    tool's), the id is the folder's name: the true one is not known.
+    Without credentials, returns the datasets that are shared publicly. Of data of the original tool without
+    an index entry, the id is not known, so the name of the folder is returned.
 
     Args:
-        all_folders: where there is an index, look for data without one among all folders of the
-            bucket, at a request for each 1,000, not among the first 1,000 only.
-        pattern: of dataset ids, such as ``openai/*``; None: all. Only what begins as it does is listed.
-        details: return more, as :func:`list_local_datasets` does, at a request for each dataset.
+        all_folders: look for data without an index entry in all folders of the bucket, not only in the
+            first 1,000. This takes one request for each 1,000 folders.
+        pattern: selects dataset ids, such as ``openai/*``; None: all. Only keys that begin like the pattern
+            are listed.
+        details: return more, as :func:`list_local_datasets` does. This takes one request for each dataset.
 
     Example:
         >>> [item.dataset_id for item in hf_localize.list_s3_datasets(pattern="openai/*")]
@@ -103,7 +104,7 @@ def list_s3_datasets(
     """
     session = current_session()
     if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
-        _log.info("without credentials for a bucket: these are the datasets that are shared publicly")
+        _log.info("without credentials for a bucket, this list has the datasets that are shared publicly")
         return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
     from hf_localize.sources.bucket import list_refs
 
@@ -133,10 +134,10 @@ def list_public_datasets(
 ) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset that is shared publicly.
 
-    Credentials are neither needed nor used: it is what outsiders see, by one request.
+    This is what outsiders see. Takes one request. Credentials are neither needed nor used.
 
     Args:
-        pattern: of dataset ids, such as ``openai/*``; None: all.
+        pattern: selects dataset ids, such as ``openai/*``; None: all.
         details: return more, as :func:`list_local_datasets` does.
 
     Example:
@@ -263,6 +264,6 @@ def _public_refs(session: Session) -> frozenset[DatasetRef] | None:
     try:
         records = within(seconds, PublicSource(session.public_files, 1).records)
     except HfLocalizeError as exc:
-        _log.debug("what is public is not known: %s", exc)
+        _log.debug("which datasets are public is not known: %s", exc)
         return None
     return frozenset(record.ref for record in records or ())

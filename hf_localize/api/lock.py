@@ -51,35 +51,33 @@ def lock_datasets(
     trust_remote_code: bool = False,
     repo_type: RepoType | None = None,
 ) -> Lock:
-    """Return the lock of what is named, as it is now, and of what a record says that was loaded.
+    """Return a lock of the current content of datasets, or of the content that a recorded run loaded.
 
-    Sources are asked in the order of a load; that moves no data but where nothing else tells the
-    digest. What only the Hub has is locked by its commit.
+    Asks the sources in the order of a load. Data is downloaded only if nothing else tells the digest. A
+    dataset that only the Hub has is locked by its commit.
 
     Args:
-        dataset_ids: names one or more datasets, each with every one of *config_names*.
-        from_record: the file or folder that ``HGLOC_RECORD`` named.
-        from_file: a list of datasets and repositories, as ``hg-localize download`` takes it.
-        by_commit: leave out the digest where there is a commit. Then what any release of `datasets`
-            makes of that commit is taken, by whoever says that it is of that commit.
+        dataset_ids: one or more ids; of each, every one of *config_names* is locked.
+        from_record: the file or folder that ``HGLOC_RECORD`` named during the run.
+        from_file: a list of datasets and repositories, as for ``hg-localize download --from-file``.
+        by_commit: leave out the digest if there is a commit. Then every copy that is said to be of that
+            commit is accepted, whichever release of `datasets` prepared it.
         trust_remote_code: as for :func:`download_dataset`.
-        repo_type: *dataset_ids* name repositories of this type: their files are locked.
+        repo_type: *dataset_ids* name repositories of this type, whose files are locked.
 
     Example:
         >>> hf_localize.lock_datasets("openai/gsm8k", ["main"]).write("datasets.lock")
 
     Raises:
         InvalidRefError: something can't name a dataset.
-        LockError: nothing is named; the record can't be read; or nothing tells a content.
+        LockError: nothing is named, the record can't be read, or the content of a dataset is not known.
         ConflictError: the record has two contents of one dataset.
-        DatasetNotFoundError: no source has a dataset that is named.
+        DatasetNotFoundError: no source has one of the datasets.
     """
     refs = refs_named(dataset_ids, config_names, revision, repo_type, from_file)
     items = read_record(Path(from_record)) if from_record is not None else []
     if not refs and from_record is None and from_file is None:
-        raise LockError(
-            "nothing is named that could be locked: give dataset ids, a list, or a record of loads"
-        )
+        raise LockError("nothing to lock: give dataset ids, a list, or a record of loads")
     session, hub = current_session(), PlainHub(trust_remote_code)
     for ref in dict.fromkeys(refs):
         if isinstance(ref, RepositoryRef):
@@ -108,9 +106,9 @@ def refs_named(
 
 @dataclass(frozen=True, slots=True)
 class LockState(Outcome):
-    """Whether a dataset is what a lock file names: what is ``locked``, and what there is ``now``, in words.
+    """A dataset compared with a lock file: the content that is ``locked``, and that of ``now``, in words.
 
-    ``state`` is ``same``, ``different``, ``not locked``, or ``missing``, where no source has it.
+    ``state`` is ``same``, ``different``, ``not locked``, or ``missing`` (no source has it).
     """
 
     dataset_id: str
@@ -129,10 +127,10 @@ def check_lock(
     *,
     trust_remote_code: bool = False,
 ) -> list[LockState]:
-    """Compare what the lock file *path* names with what a load without it would have now. Moves no data.
+    """Compare the lock file *path* with what a load without it would get now. Downloads no data.
 
     Args:
-        refs: what is looked at; none: all that the lock file names.
+        refs: the datasets to compare; none: all that the lock file names.
 
     Raises:
         LockError: the lock file can't be read.
@@ -181,16 +179,17 @@ def download_locked(
     trust_remote_code: bool = False,
     verification_mode: str | None = None,
 ) -> list[Download]:
-    """Bring exactly what the lock file *path* names into the local store, several at a time.
+    """Download exactly the content that the lock file *path* names into the local store, in parallel.
 
-    Nothing is published. What the store has of other content stays: what is locked lies beside it.
+    Publishes nothing. Other content that the store has of a dataset stays, and the locked content is stored
+    beside it.
 
     Args:
-        dataset_ids: those of the lock file's datasets that are wanted; none: all of them.
-        verification_mode: as :func:`download_dataset` takes it.
+        dataset_ids: datasets of the lock file; none: all of them.
+        verification_mode: as for :func:`download_dataset`.
 
     Returns:
-        A :class:`Download` for each. One that could not be had exactly so is a failed one.
+        A :class:`Download` for each. If no source has exactly this content, it is a failed one.
 
     Example:
         >>> hf_localize.lock_datasets("openai/gsm8k", ["main"]).write("datasets.lock")
@@ -198,7 +197,7 @@ def download_locked(
         [True]
 
     Raises:
-        LockError: the lock file can't be read, or does not have what is wanted.
+        LockError: the lock file can't be read, or does not name one of *dataset_ids*.
     """
     with lock_in_force(path, dataset_ids) as refs:
         lock = read_lock(Path(path).absolute())

@@ -27,15 +27,15 @@ def preview_dataset(
 ) -> Preview:
     """Return the first rows of a split of a dataset, from the first source that has it.
 
-    They are streamed, so little more than they are is fetched, and nothing is stored.
+    The rows are streamed, so little more than they is downloaded, and nothing is stored.
 
     Args:
         split: None is the first one.
-        rows: how many.
+        rows: the number of rows.
 
     Returns:
-        A :class:`Preview`. Images, sounds and other binary data are not decoded: in their place is a dict
-        of ``path`` and ``size_bytes``.
+        A :class:`Preview`. Images, sounds and other binary data are not decoded; a dict of ``path`` and
+        ``size_bytes`` stands for each.
 
     Example:
         >>> hf_localize.preview_dataset("openai/gsm8k", "main", split="test", rows=1).columns

@@ -54,17 +54,17 @@ def download_repository(
     skip_s3_upload: bool = False,
     share_restricted: str | Collection[str] = (),
 ) -> Result:
-    """Bring the files of a repository into the local store as they are, and publish them.
+    """Download the files of a repository into the local store as they are, and publish them.
 
-    Asked in order: local store, private bucket, public files, Hub.
+    Takes them from the first source that has them: local store, private bucket, public files, Hub.
 
     Args:
         repo_type: ``dataset``, ``model`` or ``space``.
         revision: a branch, tag or commit SHA; None is ``main``.
-        include: patterns of files, as ``hf download`` takes them; empty: all.
-        exclude: patterns of files that are left out.
+        include: patterns of files, as in ``hf download``; empty: all.
+        exclude: patterns of files to leave out.
         make_public: share it with everybody too.
-        skip_s3_upload: only fetch; it wins over *make_public*.
+        skip_s3_upload: only download; overrides *make_public*.
         share_restricted: as for :func:`~hf_localize.api.datasets.download_dataset`.
 
     Returns:
@@ -74,8 +74,8 @@ def download_repository(
         InvalidRefError: *repo_id* can't name a repository.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it.
-        RestrictedError: it is gated or private, or may be, so *make_public* needs *share_restricted*.
-        PublishError: it is in the local store, as the error's ``path``, but could not be published.
+        RestrictedError: it is, or may be, gated or private, so *make_public* needs *share_restricted*.
+        PublishError: it is in the local store (the error's ``path``), but could not be published.
     """
     repository, session = Repository(repo_type, repo_id), current_session()
     publishes_publicly = make_public and not skip_s3_upload
@@ -136,7 +136,7 @@ def keep_files_of(
                 if size_bytes > MAX_KEPT_BYTES and not is_required:
                     command = f"{download_command(manifest.ref)} --keep-files"
                     _log.info(
-                        "the files of %s have %s, and are not kept as they are. To keep them: %s",
+                        "the files of %s have %s, so they are not stored as they are. To store them: %s",
                         *(repository, f"{size_bytes / 1e9:.1f} GB", command),
                     )
                     return
@@ -144,7 +144,7 @@ def keep_files_of(
     except HfLocalizeError as exc:
         if is_required:
             raise
-        _log.info("the files of %s are not kept as they are: %s", repository, exc)
+        _log.info("the files of %s are not stored as they are: %s", repository, exc)
         return
     if sharing is not None:
         _publish_if_possible(snapshot, session, *sharing, str(entry.folder))
@@ -271,7 +271,7 @@ def _publish_if_possible(
         for name in _names(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
                 done = _publish(name, (snapshot.commit,), session, make_public, share_restricted)
-                _log.info("%s: %s", name, "; ".join(done))
+                _log.info("files of %s: %s", name, "; ".join(done))
     except HfLocalizeError as exc:
         exc.path = path
         exc.comes_after(f"the files are in the local store at {exc.path}; publishing them failed")
@@ -286,7 +286,7 @@ def sync_local_repository_to_s3(
     make_public: bool = False,
     share_restricted: str | Collection[str] = (),
 ) -> Result:
-    """Bring what the local store has of a repository to the bucket: all of it, or one *revision*.
+    """Upload what the local store has of a repository to the bucket: all of it, or one *revision*.
 
     Raises:
         InvalidRefError, SettingsError, RestrictedError, PublishError: as for :func:`download_repository`.
@@ -296,7 +296,7 @@ def sync_local_repository_to_s3(
     session.require_publisher()
     commits = tuple(commit for _, commit in snapshots_at("local", repo_type, repo_id, revision, session))
     done = _publish(repository, commits, session, make_public, ids_of(share_restricted))
-    return Result(True, f"{repository}: {'; '.join(done)}")
+    return Result(True, f"files of {repository}: {'; '.join(done)}")
 
 
 def list_repositories(
@@ -389,12 +389,12 @@ def remove_repository(
     commits = tuple(commit for _, commit in snapshots_at(place, repo_type, repo_id, revision, session))
     if place == "local":
         session.repositories.local.remove(repository, commits)
-        return Result(True, f"removed {repository} from {session.store.path}")
+        return Result(True, f"files of {repository}: removed from {session.store.path}")
     from hf_localize.publish.repositories import remove_repository as remove
 
     bucket, workers = session.bucket, session.settings.max_concurrency
     remove(repository, commits, bucket, workers=workers, public=place == "public")
-    return Result(True, f"removed {repository} from {bucket.address}")
+    return Result(True, f"files of {repository}: removed from {bucket.address}")
 
 
 def remove_files_of(dataset_id: str, place: Literal["local", "s3", "public"], session: Session) -> None:
@@ -526,7 +526,8 @@ def _publish(
             check_may_share(manifest, share_restricted, terms_on_hub(settings, repository.repo_type))
     if restricted := next((known for known in terms if known.gated or known.private), None):
         _log.warning(
-            "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
+            "%s is %s on the Hub: everybody who may read %s can read the copy there, and its terms "
+            "apply to them too",
             repository,
             restricted.restriction,
             bucket.address,
@@ -534,7 +535,7 @@ def _publish(
     workers, reads = settings.max_concurrency, settings.verify == "always"
     with one_load():
         sent = upload_repository(local, repository, commits, bucket, workers=workers, reads=reads)
-        done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
+        done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has them already"]
         if make_public:
             files = session.public_files
             shared = upload_repository(

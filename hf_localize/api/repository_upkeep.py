@@ -168,7 +168,7 @@ def repair_repositories(
         mended.append(RepairedDataset(*named, place, sorted(problems), source))
     if failed:
         told = "\n".join(failed)
-        raise IntegrityError(f"what follows is damaged, and could not be mended:\n{told}")
+        raise IntegrityError(f"these are damaged, and could not be repaired:\n{told}")
     return mended
 
 

@@ -11,9 +11,9 @@ from hf_localize.settings import Settings
 
 
 class Result(NamedTuple):
-    """What a command did: unpacks as ``success, message_or_path``.
+    """The result of a function; it unpacks as ``success, message_or_path``.
 
-    ``success`` is always True: what could not be done raises an error that says why.
+    ``success`` is always True, because a failure raises an error.
     """
 
     success: bool

@@ -40,15 +40,16 @@ def verify_dataset(
     *,
     name: str | None = None,
 ) -> list[CheckedDataset]:
-    """Check whether a stored dataset is still what was stored. What is here in part is checked too.
+    """Check that a stored dataset is complete and undamaged, even if only a part of it is stored.
 
-    So are the files of its repository that are kept as they are: a snapshot with damaged files has a result.
+    Files of its repository that are stored as they are are checked too; if some are damaged, their snapshot
+    is among the results.
 
     Args:
-        dataset_id: None checks all datasets. All its configs are checked where none is named.
+        dataset_id: None checks all datasets. If no config is named, all configs of the id are checked.
         deep: read all bytes and compare their sha256, not only the sizes of the files.
-        s3: check the bucket, not the local store.
-        public: check the shared ZIPs, read without credentials, not the local store.
+        s3: check the bucket instead of the local store.
+        public: check the public ZIPs, read without credentials, instead of the local store.
 
     Returns:
         A :class:`CheckedDataset` for each entry.
@@ -104,12 +105,12 @@ def repair_dataset(
     *,
     name: str | None = None,
 ) -> list[RepairedDataset]:
-    """Mend what is damaged in the local store from the next source that has the same content.
+    """Replace damaged files in the local store from the next source that has the same content.
 
-    Only damaged files are fetched. From the Hub a dataset comes as a whole.
+    Only damaged files are downloaded, but from the Hub, a dataset is downloaded as a whole.
 
     Args:
-        dataset_id: None mends all datasets. All its configs are mended where none is named.
+        dataset_id: None repairs all datasets. If no config is named, all configs of the id are repaired.
 
     Returns:
         A :class:`RepairedDataset` for each entry that was damaged.
@@ -117,7 +118,7 @@ def repair_dataset(
     Raises:
         InvalidRefError: an argument can't name a dataset.
         DatasetNotFoundError: the local store does not have it.
-        IntegrityError: something could not be mended. What could be is.
+        IntegrityError: some files could not be repaired. All others are.
     """
     session = current_session()
     refs: Sequence[DatasetRef | None] = [None]
@@ -138,8 +139,8 @@ def repair_dataset(
     if failed := [item for item in done if item.source is None]:
         told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
         raise IntegrityError(
-            f"what follows is damaged, and could not be mended:\n{told}\nTo take what a source has, whole or "
-            "other: hg-localize remove it, then hg-localize download it"
+            f"these are damaged, and could not be repaired:\n{told}\nTo take whatever content a "
+            "source has: hg-localize remove, then hg-localize download"
         )
     mended = [RepairedDataset(*item.ref.parts, item.place, list(item.mended), item.source) for item in done]
     return [*mended, *files]
@@ -153,12 +154,12 @@ def remove_dataset(
     *,
     name: str | None = None,
 ) -> Result:
-    """Remove a dataset from the local store, what is here in part too.
+    """Remove a dataset from the local store, even if only a part of it is there.
 
-    A process that has it loaded keeps it. What is shared publicly stays: :func:`withdraw_dataset`.
+    A process that has loaded it can still use it. A public copy stays; :func:`withdraw_dataset` removes it.
 
     Args:
-        s3: remove it from the bucket, not from the local store.
+        s3: remove it from the bucket instead of the local store.
 
     Example:
         >>> hf_localize.remove_dataset("team/corpus").success
@@ -181,7 +182,9 @@ def remove_dataset(
             count = remove_from_bucket(bucket, own, workers)
         remove_files_of(own.dataset_id, "s3", session)
         kept = (
-            "; the bucket keeps versions, so they can be had back from there" if bucket.keeps_versions else ""
+            "; the bucket keeps former versions, from which they can be restored"
+            if bucket.keeps_versions
+            else ""
         )
         return Result(True, f"{own}: removed from {bucket.address}, {count} objects{kept}")
     with configs_listed(ref, "local"):
@@ -197,13 +200,13 @@ def remove_dataset(
 def withdraw_dataset(
     dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
 ) -> Result:
-    """Take a dataset out of what everybody may read: its public record, then its ZIP.
+    """Stop sharing a dataset publicly: remove its public record, then its ZIP.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: it is not shared.
-        PublishError: outsiders can still read it: from a cache before the bucket, or as a former version.
+        PublishError: outsiders can still read it, from a CDN or cache, or as a former version.
         AccessDeniedError, UnreachableError: it could not be removed.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
@@ -224,16 +227,16 @@ def prune_datasets(
     keep: Iterable[str] = (),
     dry_run: bool = False,
 ) -> list[PrunedDataset]:
-    """Remove from the local store what was used longest ago, as far as it can be had again.
+    """Remove the least recently used datasets from the local store, if they can be downloaded again.
 
-    Files of repositories count as datasets do, each commit by itself. Never removed are datasets that a
-    process of this machine has open, those used less than an hour ago, and those that neither came from the
-    Hub nor are in the bucket or public with the same content.
+    Files of repositories are treated like datasets, each commit by itself. A dataset stays if a process of
+    this machine has it open, if it was used within the last hour, or if it did not come from the Hub and
+    neither the bucket nor the public files have the same content.
 
     Args:
-        max_bytes: go on until the store has no more than this.
-        older_than_seconds: remove all that nobody has used for so long.
-        keep: patterns of dataset ids that stay, such as ``openai/*``.
+        max_bytes: remove until the store has no more than this.
+        older_than_seconds: remove all datasets that were not used for this long.
+        keep: patterns of dataset ids to keep, such as ``openai/*``.
         dry_run: remove nothing; return what would be removed.
 
     Returns:

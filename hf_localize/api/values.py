@@ -1,4 +1,4 @@
-"""What public functions return that was a dict before: frozen values whose fields can be read by name."""
+"""What public functions return: frozen values whose fields can also be read by name, as in a dict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_localize.format.refs import DatasetRef
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DatasetName(MappingRecord):
-    """What names a dataset; None is the default config, and the revision ``main``."""
+    """The id, config and revision of a dataset; None is the default config, or the revision ``main``."""
 
     dataset_id: str
     config_name: str | None = None
@@ -27,12 +27,12 @@ class DatasetName(MappingRecord):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredDataset(DatasetName):
-    """A dataset of a list, with what is known of it there; None where that place does not tell.
+    """A dataset of a list, with what is known of it; None stands for what is not known.
 
     ``restriction`` is what the Hub says: ``gated``, ``private``, ``unknown`` or None. ``created`` is when it
-    was localized (UTC, ISO 8601). ``splits`` has the rows of each, and ``rows`` is their sum.
-    ``size_bytes`` is what its files have; in a list of public datasets, what their ZIP has. ``came_from`` is
-    the bucket, or the public files, from which the store's copy came.
+    was localized (UTC, ISO 8601). ``splits`` has the rows of each split, and ``rows`` is their sum.
+    ``size_bytes`` is the size of its files or, in a list of public datasets, of its ZIP. ``came_from`` is the
+    bucket, or the URL of the public files, from which the local copy was downloaded.
     """
 
     place: str = ""
@@ -56,10 +56,10 @@ class StoredDataset(DatasetName):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckedDataset(DatasetName):
-    """What a check of one entry found: in ``damaged``, in words, which files are damaged, and how.
+    """The result of a check of one dataset; ``damaged`` says which files are damaged, and how.
 
-    ``files`` and ``size_bytes`` tell how much was looked at. ``is_hashed``: the sha256 of all files was
-    compared. ``is_partial``: only a part of the dataset is here.
+    ``files`` and ``size_bytes`` say how much was checked. ``is_hashed``: the sha256 of all files was
+    compared. ``is_partial``: only a part of the dataset is stored.
     """
 
     place: str = ""
@@ -72,7 +72,7 @@ class CheckedDataset(DatasetName):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RepairedDataset(DatasetName):
-    """An entry that was damaged: the paths of the files that were ``mended``, and the ``source`` of them."""
+    """A dataset that was damaged: the paths of the files that were repaired, and their ``source``."""
 
     place: str = ""
     mended: list[str] = field(default_factory=list)
@@ -81,9 +81,9 @@ class RepairedDataset(DatasetName):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrunedDataset(DatasetName):
-    """An entry that was removed, when it was ``last_used`` (seconds since the epoch).
+    """A dataset that was removed, and when it was ``last_used`` (seconds since the epoch).
 
-    ``repo_type`` is None for a dataset; files of a repository say what it is.
+    ``repo_type`` is None for a dataset; else it is the type of the repository whose files were removed.
     """
 
     repo_type: str | None = None
@@ -111,9 +111,9 @@ class SourceAnswer(MappingRecord):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RepositoryFiles(MappingRecord):
-    """The files of a repository as they are, and whether a download of a dataset keeps them too.
+    """The files of a repository as they are, and whether a download of the dataset stores them too.
 
-    ``transfer_bytes`` are those of files that are not in the local store.
+    ``transfer_bytes`` is the size of those that are not in the local store.
     """
 
     files: int
@@ -126,10 +126,10 @@ class RepositoryFiles(MappingRecord):
 class Explanation(DatasetName):
     """What each source answers about a dataset, and what a load would do.
 
-    ``takes`` is the source that a load would take, or None. ``transfer_files`` and ``transfer_bytes`` are
-    None where they are not known. ``action`` is ``open``, ``fetch``, ``prepare`` or ``fail``, ``failure``
-    the kind of the failure or None, and ``does`` says the same in words. ``repository`` is None where no
-    source tells of its files.
+    ``takes`` is the source that a load would use, or None. ``transfer_files`` and ``transfer_bytes`` are None
+    if they are not known. ``action`` is ``open``, ``fetch``, ``prepare`` or ``fail``; ``failure`` is the kind
+    of the failure or None; ``does`` says the same in words. ``repository`` is None if no source knows its
+    files.
     """
 
     sources: list[SourceAnswer]
@@ -154,9 +154,9 @@ class DescribedSplit(MappingRecord):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DescribedPlace(MappingRecord):
-    """A place that has a dataset, and whether the content ``is_same`` there as in the first one.
+    """A place that has a dataset, and whether the content there ``is_same`` as in the first place.
 
-    ``came_from`` is the bucket from which a local copy was fetched.
+    ``came_from`` is the bucket from which a local copy was downloaded.
     """
 
     source: str
@@ -167,7 +167,7 @@ class DescribedPlace(MappingRecord):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Description(DatasetName):
-    """What a dataset is, and where it lies. ``features`` is JSON as `datasets` writes it."""
+    """What a dataset is, and where it is stored. ``features`` is JSON as `datasets` writes it."""
 
     canonical_id: str | None
     resolved_config: str | None
@@ -189,7 +189,7 @@ class Description(DatasetName):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Preview(DatasetName):
-    """The first rows of a split, with what JSON can hold; ``splits`` are the names of all."""
+    """The first rows of a split, as values that JSON can hold; ``splits`` has the names of all splits."""
 
     split: str
     splits: list[str]

@@ -28,7 +28,7 @@ _MAX_LETTERS = 120
 
 @dataclass(frozen=True, slots=True)
 class Catalog(Record):
-    """A catalog that was made: where it begins, what is in it, and what of that could not be read."""
+    """A catalog that was made: the location of its first page, what is in it, and what could not be read."""
 
     place: str
     is_public: bool
@@ -45,19 +45,19 @@ def write_catalog(
     contact: str | None = None,
     rows: int = 5,
 ) -> Catalog:
-    """Make a catalog of the bucket's datasets as a folder of pages, for browsers.
+    """Write a catalog of the bucket's datasets as a folder of web pages.
 
     Args:
-        output: a folder that is empty, does not exist, or holds a catalog, which is replaced.
-        public: of what is shared publicly, as outsiders see it. So it is without credentials, anyway.
-        title: None: after the bucket.
-        contact: whom to ask for access: a mail address, a URL or words.
-        rows: so many rows are shown of each of a dataset's first splits; 0 shows none.
+        output: a folder that is empty, does not exist, or contains a catalog, which is replaced.
+        public: describe what is shared publicly, as outsiders see it. Without credentials, this is so anyway.
+        title: the title; None: the name of the bucket.
+        contact: whom to ask for access: an email address, a URL or text.
+        rows: how many rows to show of each of a dataset's first splits; 0 shows none.
 
     Raises:
         SettingsError: no bucket is configured, or the packages of the extra `catalog` are not installed.
-        ConflictError: *output* has something else.
-        StoreError: it can't be written.
+        ConflictError: *output* contains something else.
+        StoreError: *output* can't be written.
         AccessDeniedError, UnreachableError: the bucket can't be listed.
     """
     session = current_session()
@@ -72,15 +72,15 @@ def write_catalog(
 def publish_catalog(
     public: bool = False, title: str | None = None, contact: str | None = None, rows: int = 5
 ) -> Catalog:
-    """Make a catalog as :func:`write_catalog` does, in a place of its own in the bucket.
+    """Make a catalog as :func:`write_catalog` does, and upload it under a prefix of its own in the bucket.
 
-    Everybody can read a public one, nobody the other without credentials.
+    Everybody can read a public catalog. The other one needs credentials.
 
     Raises:
         SettingsError: there is no bucket, there are no credentials, or the packages of the extra `catalog`
             are not installed.
-        PublishError: it is a public one, and can't be read without credentials. The message has the
-            bucket policy that helps.
+        PublishError: it is public, but can't be read without credentials. The message has the bucket
+            policy that helps.
         AccessDeniedError, UnreachableError: the bucket can't be listed or written.
     """
     session = current_session()

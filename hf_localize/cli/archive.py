@@ -7,6 +7,7 @@ import click
 from hf_localize.cli.datasets import show_results
 from hf_localize.cli.options import CONFIG_NAMES, DATASET_IDS, REVISION, command
 from hf_localize.cli.output import say, show, show_json
+from hf_localize.text import plural
 
 
 @command()
@@ -30,8 +31,8 @@ def export(
 ) -> None:
     """Write datasets of the local store into a tar file, for a machine without a network.
 
-    Takes all stored configs of an id where none is named. Each file is checked. Run the same command again
-    to resume. hg-localize import reads the file; unpacked into a local store by tar, it works too.
+    If no config is named, all stored configs of an id are written. Each file is checked. To resume, run the
+    same command again. Read the file with hg-localize import, or unpack it with tar into a local store.
 
     Example: hg-localize export openai/gsm8k team/corpus -o datasets.tar
     """
@@ -42,7 +43,7 @@ def export(
         show_json({"path": output, "datasets": [ref.as_dict() for ref in made]})
     else:
         show(output)
-        say(f"{len(made)} datasets are in it: {', '.join(map(str, made))}")
+        say(f"{plural(len(made), 'dataset')} written: {', '.join(map(str, made))}")
 
 
 @command("import")
@@ -50,8 +51,8 @@ def export(
 def import_(file: str, as_json: bool) -> None:
     """Bring the datasets of a tar file into the local store.
 
-    FILE is what hg-localize export wrote. Each file is checked against its sha256. Prints the path of each
-    dataset. Run the same command again to resume.
+    FILE is a tar file that hg-localize export wrote. Each file in it is checked against its sha256. Prints
+    the path of each dataset. To resume, run the same command again.
 
     Example: hg-localize import datasets.tar
     """

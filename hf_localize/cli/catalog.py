@@ -44,11 +44,11 @@ def catalog(output: str | None, publish: bool, as_json: bool, **options: Any) ->
     from hf_localize.catalog.catalog import publish_catalog, write_catalog
 
     if publish == (output is not None):
-        raise click.UsageError("say where it goes: --output DIR or --publish")
+        raise click.UsageError("name the target: --output DIR or --publish")
     made = publish_catalog(**options) if output is None else write_catalog(output, **options)
     if as_json:
         show_json(made)
     else:
         show(made.place)
     if made.unread:
-        fail(f"Its pages say why these could not be read: {', '.join(map(str, made.unread))}")
+        fail(f"These datasets could not be read; their pages say why: {', '.join(map(str, made.unread))}")

@@ -109,11 +109,12 @@ def outdated(
 @command()
 @ANY_DATASET
 def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
-    """Show how each stored dataset stands to the bucket and to the Hub.
+    """Compare each stored dataset with the bucket and with the Hub.
 
-    What diff and outdated tell, in one table: dataset id, config name, revision; whether the bucket has the
-    same ("same", "different", "only local", "only s3", "unknown"); and whether the Hub has a newer commit
-    ("current", "outdated", "pinned", "gone", "unknown", or "own" for data that is not from the Hub).
+    Shows the results of diff and outdated in one table: dataset id, config name, revision; whether the
+    bucket has the same content ("same", "different", "only local", "only s3", "unknown"); and whether the
+    Hub has a newer commit ("current", "outdated", "pinned", "gone", "unknown", or "own" for data that is not
+    from the Hub).
 
     Example: hg-localize status
     """

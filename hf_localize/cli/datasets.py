@@ -31,6 +31,7 @@ from hf_localize.cli.options import (
 )
 from hf_localize.cli.output import named, say, show, show_json
 from hf_localize.cli.planned import show_plan
+from hf_localize.text import plural
 
 if TYPE_CHECKING:
     from hf_localize.api.batch import Download, Sync
@@ -56,12 +57,13 @@ if TYPE_CHECKING:
     "--locked",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Download exactly what this lock file names, or each DATASET_ID of it; upload nothing.",
+    help="Download exactly the content that this lock file names: all of it, or each DATASET_ID. Uploads "
+    "nothing.",
 )
 @click.option(
     "--update",
     is_flag=True,
-    help="Replace older commits by the newest on the Hub; without DATASET_ID, of all outdated datasets.",
+    help="Replace older commits with the newest from the Hub. Without DATASET_ID: of all outdated datasets.",
 )
 @click.option(
     "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
@@ -96,7 +98,7 @@ def download(
     Each DATASET_ID is looked for in the local store, the private bucket, the public ZIPs and the Hub, in
     this order. With credentials, it is also uploaded to the bucket, unless the bucket has it. Prints the
     path of the local copy. Several datasets or configs are downloaded in parallel, and a failure does not
-    stop the others. Run the same command again to resume.
+    stop the others. To resume, run the same command again.
 
     \b
     Examples:
@@ -108,7 +110,10 @@ def download(
         others = [options.pop(name) for name in ("trust_remote_code", "update", "verification_mode")]
         others += [config_names, all_configs, from_file, locked]
         if any(others) or options.pop("keep_files") is not None:
-            raise click.UsageError("Files as they are have no configs; only --revision chooses among them.")
+            raise click.UsageError(
+                "For files as they are, use only --revision, --include, --exclude and the options of "
+                "publishing."
+            )
         _download_files(dataset_ids, repo_type, dry_run, as_json, include=include, exclude=exclude, **options)
         return
     if all_configs and config_names:
@@ -126,7 +131,10 @@ def download(
     elif from_file is not None or (options["update"] and not dataset_ids):
         revision = options.pop("revision")
         if dataset_ids or config_names or all_configs or revision:
-            raise click.UsageError("A list names configs and revisions itself.")
+            raise click.UsageError(
+                "With --from-file, or --update of everything, leave out DATASET_ID, --name, "
+                "--all-configs and --revision."
+            )
         from hf_localize.api.batch import download_refs, download_repositories
 
         refs, repositories = _listed(from_file)
@@ -137,7 +145,9 @@ def download(
             how = {name: options[name] for name in ("make_public", "skip_s3_upload", "share_restricted")}
             show_results([*done, *download_repositories(repositories, **how)], as_json)
     elif not dataset_ids:
-        raise click.UsageError("say what: DATASET_ID..., --from-file FILE, --locked FILE, or --update")
+        raise click.UsageError(
+            "name what to download: DATASET_ID..., --from-file FILE, --locked FILE, or --update"
+        )
     elif dry_run:
         from hf_localize.api.batch import refs_named
 
@@ -163,7 +173,7 @@ def _download_files(
     **options: Any,
 ) -> None:
     if not repo_ids:
-        raise click.UsageError("say what: DATASET_ID...")
+        raise click.UsageError("name what to download: DATASET_ID...")
     from hf_localize.api.batch import download_repositories
     from hf_localize.api.plan import planned_repositories
     from hf_localize.format.listfile import RepositoryRef
@@ -200,7 +210,8 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
     changing = ("revision", "update", "make_public", "share_restricted", "keep_files")
     if others or any(options[name] for name in changing):
         raise click.UsageError(
-            "--locked takes what the file names, as it is: only --trust-remote-code and --no-checks fit."
+            "--locked downloads exactly what the file names: of the other options, only "
+            "--trust-remote-code and --no-checks can be used."
         )
 
 
@@ -251,7 +262,7 @@ def show_results(
             if shown is not None:  # One that is here, but could not be published, has a path and an error.
                 show(shown)
     fail_for(results, what)
-    say(f"{len(results)} {what} done.")
+    say(f"{plural(len(results), what.removesuffix('s'))} done.")
 
 
 @command()
@@ -265,7 +276,7 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
     """Add a folder of your own data as a dataset, and upload it to the bucket.
 
     PATH is a folder that save_to_disk wrote, or a folder of data files (parquet, csv, json, text, images).
-    The data is copied, and from then on DATASET_ID is its name. Prints the path of the local copy.
+    The data is copied, and DATASET_ID becomes its name. Prints the path of the local copy.
 
     Example: hg-localize register ./my_corpus team/corpus --revision v2
     """
@@ -298,9 +309,9 @@ def sync_local_to_s3(
 ) -> None:
     """Upload datasets, or files of a repository, from the local store to the bucket.
 
-    A dataset that the bucket has with the same content is skipped; other content is replaced. With --all,
-    several are uploaded in parallel, and a failure does not stop the others. Run the same command again to
-    resume.
+    If the bucket has the dataset with the same content, it is skipped; other content is replaced. With
+    --all, several are uploaded in parallel, and a failure does not stop the others. To resume, run the same
+    command again.
 
     \b
     Examples:
@@ -309,10 +320,10 @@ def sync_local_to_s3(
       hg-localize sync-local-to-s3 --all --dry-run
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if is_all == (dataset_id is not None):
-        raise click.UsageError("say what: DATASET_ID, or --all")
+        raise click.UsageError("name what to upload: DATASET_ID, or --all")
     names = {name: options[name] for name in ("config_name", "revision")}
     if is_all and any(names.values()):
-        raise click.UsageError("--all is every config and revision that is here")
+        raise click.UsageError("--all uploads every config and revision: leave out --name and --revision")
     if dry_run:
         if dataset_id is not None and (repo_type != "dataset" or files_only):
             from hf_localize.api.plan import planned_files
@@ -335,7 +346,7 @@ def sync_local_to_s3(
         return
     if repo_type != "dataset" or files_only:
         if options["config_name"]:
-            raise click.UsageError("files as they are have no configs")
+            raise click.UsageError("repository files have no configs: leave out --name")
         from hf_localize.api.repositories import sync_local_repository_to_s3
 
         how = {name: value for name, value in options.items() if name != "config_name"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, are_files, command
+from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, are_files, command, near_ids
 from hf_localize.cli.output import (
     clean,
     is_terminal,
@@ -20,7 +20,7 @@ from hf_localize.cli.output import (
     show_table,
     size,
 )
-from hf_localize.text import label_names, type_of
+from hf_localize.text import label_names, plural, type_of
 
 if TYPE_CHECKING:
     from hf_localize.format.repository import RepoType
@@ -57,6 +57,8 @@ def explain(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: boo
     else:
         _show_explanation(told)
     if told["takes"] is None:
+        if near := near_ids(dataset_id, told["failure"]):
+            say(near.lstrip())
         sys.exit(EXIT_CODES[told["failure"]])
 
 
@@ -75,13 +77,11 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
     show(f"\nA load would {told['does']}{'' if told['takes'] is None else '.'}")
     if told["takes"] not in (None, "local"):
         files, total = told["transfer_files"], told["transfer_bytes"]
-        count = "an unknown number of files" if files is None else f"{files} file{'s' * (files != 1)}"
+        count = "an unknown number of files" if files is None else plural(files, "file")
         show(f"It would transfer {count}, {size(total) or 'of unknown size'}.")
     if files := told["repository"]:
-        kept = (
-            "stored too by a download" if files["is_kept"] else "stored by a download with --keep-files only"
-        )
-        show(f"The repository has {files['files']} files, {size(files['size_bytes'])}, which are {kept}.")
+        kept = "A download stores them too" if files["is_kept"] else "Only download --keep-files stores them"
+        show(f"The repository has {plural(files['files'], 'file')}, {size(files['size_bytes'])}. {kept}.")
 
 
 @command()
@@ -131,7 +131,7 @@ def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
     yield "Access", _access(told["restriction"])
     yield "Origin", " ".join(filter(None, (told["origin"], told["created"])))
     yield "Written by", ", ".join(f"{name} {version}" for name, version in told["written_by"].items())
-    yield "Size", told["size_bytes"] and f"{size(told['size_bytes'])}, {told['files']} files"
+    yield "Size", told["size_bytes"] and f"{size(told['size_bytes'])}, {plural(told['files'], 'file')}"
     yield "Digest", told["digest"]
 
 
@@ -142,7 +142,7 @@ def _access(restriction: str | None) -> str | None:
 
 
 def _split_line(split: Mapping[str, Any]) -> str:
-    shards = f", {split['shards']} shard{'s' * (split['shards'] != 1)}" if split["shards"] else ""
+    shards = f", {plural(split['shards'], 'shard')}" if split["shards"] else ""
     rows = "?" if split["rows"] is None else f"{split['rows']:,}"
     return f"{split['name']}: {rows} rows, {size(split['size_bytes']) or 'of unknown size'}{shards}"
 

@@ -78,7 +78,7 @@ _LISTING = together(PATTERN, _LONG, _SORT, _REVERSE)
 _RAW_TYPE = click.option(
     "--repo-type",
     type=click.Choice(("dataset", "model", "space")),
-    help="List repositories of this type that are stored as the files they are, with their commits.",
+    help="List repositories of this type whose files are stored as they are, with their commits.",
 )
 
 
@@ -141,9 +141,9 @@ def _show_local(pattern: str | None, **options: Any) -> None:
 
     _show(find, pattern, **options)
     for ref, summary in list_partial_datasets():
-        say(f"only a part of {ref}: {summary}. All of it: {download_command(ref)}")
+        say(f"{ref} is stored only in part: {summary}. To download the rest: {download_command(ref)}")
     for ref, origin in list_datasets_of_other_buckets():
-        say(f"of another bucket, {origin}: {ref}. It loads where that bucket is configured.")
+        say(f"{ref} is from another bucket, {origin}. It is loaded only where that bucket is configured.")
 
 
 @command("list-s3")
@@ -236,7 +236,10 @@ def _show(
         if len(found) <= _MAX_LOOKED_AT:
             found = find(True)
         else:
-            say(f"{len(found)} datasets. For rows, sizes and more: a PATTERN such as 'openai/*', or --long")
+            say(
+                f"{len(found)} datasets. To see rows, sizes and more, give a PATTERN such as "
+                "'openai/*', or --long"
+            )
     if not found and pattern and not set(pattern) & set("*?["):
         say(f"No dataset id is {pattern!r}. To find ids that contain it: '*{pattern}*'")
     found = _sorted(found, sort, reverse=reverse)

@@ -18,6 +18,7 @@ from hf_localize.cli.options import (
     fail_for,
 )
 from hf_localize.cli.output import names, say, show, show_found, show_json
+from hf_localize.text import plural
 
 if TYPE_CHECKING:
     from hf_localize.format.repository import RepoType
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     "--from-record",
     type=click.Path(exists=True),
     metavar="PATH",
-    help="Lock what was loaded while HGLOC_RECORD named this file or folder. Default, without DATASET_ID: "
-    "the one that it names now.",
+    help="Lock what a run recorded in this file or folder. Default, without DATASET_ID: the value of "
+    "HGLOC_RECORD.",
 )
 @click.option(
     "--from-file",
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--check",
     is_flag=True,
-    help="Write nothing: exit with status 6 if what there is now is not what FILE of --output names.",
+    help="Write nothing. Exit with status 6 if the content differs from the lock file that --output names.",
 )
 @click.pass_context
 def lock(
@@ -73,11 +74,12 @@ def lock(
 ) -> None:
     """Write a lock file that pins the exact content of datasets and repositories.
 
-    The file names, for each dataset that was loaded or is given, its id, config, revision, commit and
-    digest, and for each repository of which files were read, its commit and these files. hg-localize
+    Names the datasets of a recorded run, or those that are given, with their id, config, revision, commit
+    and digest. Of repositories whose files the run read, it names the commit and these files. hg-localize
     download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this content, or fail.
-    With --check, as in CI, nothing is written: a line for each dataset, of FILE or as given, tells whether
-    it is still the same.
+
+    With --check, for CI, nothing is written. A line for each dataset tells whether its content is still the
+    same.
 
     Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
     """
@@ -88,13 +90,15 @@ def lock(
     options["repo_type"] = repo_type if repo_type != "dataset" or files_only else None
     if check:
         if from_record is not None:
-            raise click.UsageError("--check compares with what there is now, not with a record")
+            raise click.UsageError("--check compares with what there is now: leave out --from-record")
         _check(ctx, dataset_ids, config_names, from_file, output, as_json, **options)
         return
     record = current().record
     if not dataset_ids and from_file is None and from_record is None:
         if record is None:
-            raise click.UsageError("say what: DATASET_ID..., --from-file FILE, or --from-record PATH")
+            raise click.UsageError(
+                "name what to lock: DATASET_ID..., --from-file FILE, or --from-record PATH"
+            )
         from_record = str(record)
     made = lock_datasets(
         dataset_ids, config_names or (None,), from_record=from_record, from_file=from_file, **options
@@ -109,7 +113,8 @@ def lock(
         show_json({"path": output, "datasets": datasets, "repositories": repositories})
     else:
         show(output)
-        say(f"{len(made.datasets)} datasets and {len(made.repositories)} repositories are locked")
+        others = plural(len(made.repositories), "repository", "repositories")
+        say(f"Locked: {plural(len(made.datasets), 'dataset')}, {others}")
 
 
 def _check(
@@ -134,6 +139,6 @@ def _check(
     show_found(found, as_json, rows, headings, headings[:3:-1])
     fail_for(found, "checks")
     same = sum(item.state == "same" for item in found)
-    say(f"{same} of {len(found)} are as {output} names them")
+    say(f"{same} of {len(found)} are as in {output}")
     if same < len(found):
         ctx.exit(EXIT_CODES["conflict"])

@@ -100,7 +100,7 @@ REPO_TYPE = click.option(
     "--repo-type",
     type=click.Choice(("dataset", "model", "space")),
     default="dataset",
-    help="Type of the repository. Models and Spaces are stored as the files they are.",
+    help="Type of the repository. Of models and Spaces, the files are stored as they are.",
 )
 RAW_FILES = together(
     REPO_TYPE, click.option("--files-only", is_flag=True, help="The files of the repository as they are.")
@@ -115,7 +115,7 @@ def are_files(repo_type: str, files_only: bool, config_name: str | None = None) 
     """
     is_asked = repo_type != "dataset" or files_only
     if is_asked and config_name is not None:
-        raise click.UsageError("files as they are have no configs")
+        raise click.UsageError("repository files have no configs: leave out --name")
     return is_asked
 
 
@@ -154,7 +154,7 @@ NO_CHECKS = click.option(
     "verification_mode",
     flag_value="no_checks",
     default=None,
-    help="Do not compare a Hub dataset with the sizes on its card, as verification_mode=no_checks does.",
+    help="Do not compare a dataset from the Hub with the sizes on its card (verification_mode=no_checks).",
 )
 NO_UPLOAD = click.option(
     "--no-s3-upload/--s3-upload",
@@ -241,28 +241,32 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
             logging.getLogger(__name__).debug("the command failed", exc_info=True)
             if isinstance(exc, HfLocalizeError) and exc.path is not None and not kwargs.get("as_json"):
                 show(exc.path)  # Only what was to follow has failed.
-            near = _near_ids(exc, kwargs.get("dataset_id") or kwargs.get("dataset_ids"))
-            fail(f"Error: {message_of(exc)}{near}", kind_of(exc))
+            kind = kind_of(exc)
+            asked = kwargs.get("dataset_id") or kwargs.get("dataset_ids")
+            near = near_ids(asked, kind if isinstance(exc, DatasetNotFoundError) else None)
+            fail(f"Error: {message_of(exc)}{near}", kind)
 
     return run
 
 
-def _near_ids(error: Exception, asked: Any) -> str:
-    """Return, as a line, the ids of the store and the bucket that are most like one that nobody has."""
+def near_ids(asked: Any, kind: str | None) -> str:
+    """Return, as a line, the ids of the store and the bucket that are most like one that was not found.
+
+    Args:
+        kind: of the failure; an id of which there is a damaged copy, for instance, is no mistake.
+    """
     asked = asked[0] if isinstance(asked, tuple) and len(asked) == 1 else asked
-    if (
-        not isinstance(asked, str)
-        or not isinstance(error, DatasetNotFoundError)
-        or kind_of(error) != "not found"
-    ):
+    if not isinstance(asked, str) or kind not in ("not found", "denied", "unreachable"):
         return ""
     import difflib
 
     from hf_localize.api.dataset_ids import dataset_ids
 
-    ids = dataset_ids("")
-    near = [] if asked in ids else difflib.get_close_matches(asked, ids, n=3)
-    return f"\nDid you mean {' or '.join(near)}?" if near else ""
+    names = {dataset_id: dataset_id.rpartition("/")[2] for dataset_id in dataset_ids("")}
+    # An owner may be forgotten, or another one.
+    close = difflib.get_close_matches(asked.rpartition("/")[2], set(names.values()))
+    near = [] if asked in names else [dataset_id for dataset_id, name in names.items() if name in close]
+    return f"\nDid you mean {' or '.join(near[:3])}?" if near else ""
 
 
 def _showing(function: Callable[..., None]) -> Callable[..., None]:

@@ -63,7 +63,10 @@ def show_list(
     for line in lines:
         show(line)
     if left_out:
-        say(f"Left out, as the terminal is narrow: {', '.join(left_out)}. All: a wider one, or --json")
+        say(
+            f"Columns left out, because the terminal is narrow: {', '.join(left_out)}. To see them, "
+            "use a wider terminal or --json"
+        )
 
 
 def fitted(

@@ -11,7 +11,7 @@ from hf_localize.cli.options import command
 @click.argument("kind", type=click.Choice(["consumer", "publisher", "public"]))
 @click.option("--bucket", metavar="NAME", help="Name of the bucket. Default: HGLOC_S3_BUCKET_NAME.")
 def policy(kind: str, bucket: str | None) -> None:
-    """Print the policy (JSON) with the rights that a kind of users needs.
+    """Print a policy (JSON) with the rights that consumers, publishers or outsiders need.
 
     "consumer" loads datasets from the bucket, and "publisher" also uploads: attach these to a user or a role
     (aws iam put-user-policy, Terraform's aws_iam_policy). "public" is the bucket policy that lets everybody

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_localize.progress import Task, Watcher, watched_by
 from hf_localize.settings import are_bars_disabled, without_bars_of_datasets
+from hf_localize.text import size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -117,12 +118,12 @@ def _rows() -> Progress:
 
         def __init__(self) -> None:
             super().__init__(Column(no_wrap=True, justify="right"))
-            self._bytes = progress.DownloadColumn()
 
         def render(self, task: progress.Task) -> Text:
-            if task.fields["is_in_bytes"]:
-                return self._bytes.render(task)
-            return Text(f"{int(task.completed)}/{int(task.total or 0)}", style="progress.download")
+            if task.total is None:  # What it waits for has not told yet how much it is.
+                return Text("")
+            shown = size if task.fields["is_in_bytes"] else "{:.0f}".format
+            return Text(f"{shown(task.completed)}/{shown(task.total)}", style="progress.download")
 
     class Rate(progress.TransferSpeedColumn):
         """Bytes in a second; of other things there are too few."""

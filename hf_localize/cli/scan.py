@@ -6,6 +6,7 @@ import click
 
 from hf_localize.cli.options import command
 from hf_localize.cli.output import say, show, show_json
+from hf_localize.text import plural
 
 
 @command(has_bars=False)
@@ -19,7 +20,7 @@ def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     Reads Python and YAML files, and those below folders. Finds literal ids in load_dataset,
     hf_hub_download, snapshot_download, from_pretrained and evaluate.load, hf:// paths, and the tasks of
     lm-evaluation-harness (dataset_path, dataset_name). Writes a list for hg-localize download --from-file,
-    with the places as comments. Calls whose id is not a literal are named on stderr. Nothing is run.
+    with the places as comments. Calls whose id is not a literal are named on stderr. No code is run.
 
     Example: hg-localize scan src tasks -o needed.txt
     """
@@ -43,4 +44,4 @@ def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
             show(line)
     for place in unknown:
         say(f"{place}: the id is not a literal")
-    say(f"{len(found)} datasets and repositories are named")
+    say(f"Found {plural(len(found), 'dataset or repository', 'datasets and repositories')}")

@@ -52,7 +52,7 @@ def verify(
     named = {name: options[name] for name in ("config_name", "revision")}
     if repairs:
         if options["s3"] or options["public"]:
-            raise click.UsageError("--repair is for the local store")
+            raise click.UsageError("--repair works on the local store: leave out --s3 and --public")
         _repaired(dataset_id, repo_type, files_only, **named)
     if are_files(repo_type, files_only, named.pop("config_name")):
         from hf_localize.api.repository_upkeep import verify_repositories
@@ -71,11 +71,11 @@ def verify(
     if any(item["damaged"] for item in found):
         again = "HGLOC_VERIFY=always hg-localize sync-local-to-s3 DATASET_ID"
         cures = {
-            "s3": f"What is damaged in the bucket can be sent again by who has it: {again}",
-            "public": f"A damaged public ZIP can be sent again by who has the dataset: {again} --make-public",
+            "s3": f"To repair the bucket, on a machine that has an intact copy: {again}",
+            "public": f"To repair a public ZIP, on a machine that has an intact copy: {again} --make-public",
         }
         asked = [cure for place, cure in cures.items() if options[place]]
-        here = "What is damaged in the local store can be mended by: hg-localize repair"
+        here = "To repair the local store: hg-localize repair"
         fail("\n".join(asked or [here]), "corrupt")
 
 
@@ -213,7 +213,7 @@ def prune(
     from hf_localize.settings import parse_bytes, parse_seconds
 
     if max_size is None and older_than is None:
-        raise click.UsageError("say what is too much: --max-size, --older-than, or both")
+        raise click.UsageError("give a limit: --max-size, --older-than, or both")
     pruned = prune_datasets(
         max_bytes=None if max_size is None else int(parse_bytes("--max-size", max_size)),
         older_than_seconds=None if older_than is None else parse_seconds("--older-than", older_than),
@@ -242,9 +242,9 @@ def _confirm(yes: bool, place: str, dataset_id: str, **options: Any) -> None:
         return
     config, revision = planned.config_name or "default", planned.revision or "main"
     known = (
-        f"No other copy of {planned.dataset_id}, config {config}, revision {revision}, is known: it can't be "
-        "got back."
+        f"No other copy of {planned.dataset_id}, config {config}, revision {revision}, is known, so "
+        "it can't be restored."
     )
     if not sys.stdin.isatty():
-        fail(f"Error: {known} To remove it all the same: --yes")
+        fail(f"Error: {known} To remove it anyway: --yes")
     click.confirm(f"{known} Remove it?", abort=True, err=True)

@@ -22,14 +22,12 @@ from hf_localize.cli.output import show
 def run(serves: bool, words: tuple[str, ...]) -> None:
     """Run COMMAND with hf_localize active in every Python process that it starts.
 
-    COMMAND is any program of an environment that has hf_localize: python, torchrun, accelerate,
-    pytest, jupyter, ... Its arguments are left as they are, and its exit status is that of this
-    command; 127 means that it was not found, 126 that it can't be executed.
+    COMMAND is any program of an environment that has hf_localize: python, torchrun, accelerate, pytest,
+    jupyter, ... It gets its arguments unchanged. The exit status is that of COMMAND; 127 if it is not found,
+    126 if it can't be executed. --verbose and --quiet, before COMMAND, set HGLOC_LOG_LEVEL for it.
 
-    --verbose and --quiet, before COMMAND, set HGLOC_LOG_LEVEL for it.
-
-    With --serve, programs that are not written in Python find what is held, too: HF_ENDPOINT is the address
-    of a server as "hg-localize serve" starts it, on a free port of this machine, until COMMAND ends.
+    With --serve, programs in other languages can read the stored repositories too: while COMMAND runs, a
+    server as of "hg-localize serve" listens on a free port of this machine, and HF_ENDPOINT names it.
 
     \b
     Examples:
@@ -71,14 +69,15 @@ def _called(words: tuple[str, ...], environment: dict[str, str]) -> int:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
 def serve(host: str, port: int) -> None:
-    """Serve what is held as a Hub that other programs can read.
+    """Serve the stored repositories to other programs, as a read-only Hub.
 
     Set HF_ENDPOINT to the address that is shown: curl, the hf command, and programs in other languages
     then read the repositories of the local store, the bucket and the public files. Nothing can be written.
-    What is not held is not found: the Hub itself is not asked.
+    The real Hub is never asked, so other repositories are not found.
 
-    Everybody who reaches the address can read what you can: it is this machine's own unless --host names
-    another one. Needs the package waitress: pip install 'hf_localize[serve]'. Ends with Ctrl-C.
+    Everybody who reaches the address can read what you can read. By default, only this machine reaches it;
+    --host names another address. Needs the package waitress: pip install 'hf-localize[serve]'. Stop it with
+    Ctrl-C.
 
     Example: hg-localize serve --port 8765
     """

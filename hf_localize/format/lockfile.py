@@ -90,7 +90,7 @@ def content_in_words(digest: str | None, commit: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lock(Record):
-    """All that a lock file names; ``where`` is its path."""
+    """The content of a lock file; ``where`` is its path."""
 
     datasets: tuple[Locked, ...]
     where: str = ""
@@ -110,8 +110,8 @@ class Lock(Record):
         others = [str(item.ref) for item in self.datasets if item.ref.dataset_id == ref.dataset_id]
         has = f" (it has {', '.join(others)})" if others else ""
         raise NotLockedError(
-            f"{ref} is not in the lock file {self.where}{has}, so it is not loaded. To take it in, write "
-            "the lock file anew by: hg-localize lock; to load without one, unset HGLOC_LOCK"
+            f"{ref} is not in the lock file {self.where}{has}, so it is not loaded. To add it, write "
+            "a new lock file: hg-localize lock. To load without a lock file, unset HGLOC_LOCK"
         )
 
     def commit_of(self, repository: Repository, revision: str | None) -> str | None:
@@ -155,8 +155,8 @@ class Lock(Record):
                 read_lock(there)
             except LockError as exc:
                 raise LockError(
-                    f"{path} is there already and is no lock file, so it is not overwritten. Name another "
-                    "file with --output, or remove it"
+                    f"{path} exists and is not a lock file, so it is not overwritten. Name another file "
+                    "with --output, or remove it"
                 ) from exc
         with replacing(Path(path)) as part:
             part.write_bytes(self.to_bytes())
@@ -184,8 +184,9 @@ def lock_of(items: Iterable[Locked | LockedRepository], where: str = "") -> Lock
             )
         if merged.digest is None and merged.commit is None:
             raise LockError(
-                f"{item.ref} can't be locked: neither its digest nor its commit is known. What the original "
-                f"tool wrote is written anew by: hg-localize sync-local-to-s3 {item.ref.dataset_id}"
+                f"{item.ref} can't be locked: neither its digest nor its commit is known. If the "
+                "original tool stored it, this records both: hg-localize sync-local-to-s3 "
+                f"{item.ref.dataset_id}"
             )
         found[item.ref] = merged
     by_name = sorted(repositories.values(), key=lambda item: (str(item.repository), item.revision))
@@ -277,7 +278,7 @@ def read_record(path: Path) -> list[Locked | LockedRepository]:
         except (TypeError, KeyError, AttributeError, InvalidRefError, IntegrityError, LockError):
             continue
     if not found:
-        raise LockError(f"the record {path} names no load. Run the program with HGLOC_RECORD={path}")
+        raise LockError(f"the record {path} contains no load. Run the program with HGLOC_RECORD={path}")
     return list(found)
 
 

@@ -218,7 +218,7 @@ def _check(what: str, part: str) -> None:
     if _PLAIN.fullmatch(part):
         return
     if not part.isprintable():
-        raise InvalidRefError(f"{what} {part!r} is refused: it holds characters that can't be printed")
+        raise InvalidRefError(f"{what} {part!r} is refused: it contains characters that can't be printed")
     if any(not segment or segment.startswith(".") for segment in re.split(r"[/\\]", part)):
         raise InvalidRefError(f"{what} {part!r} is refused: no segment may be empty or begin with a dot")
     try:

@@ -137,8 +137,10 @@ class HubEntry:
         prepared = folder / ".prepared"
         cut_at_files(self.builder)
         command = download_command(self.ref)
-        advice = f"\nTo keep its files as they are, for loads with data_files=: {command} --keep-files"
-        on_sizes = f"\nTo take it as it is: {command} --no-checks (verification_mode='no_checks')"
+        advice = f"\nTo store its files as they are, for loads with data_files=: {command} --keep-files"
+        on_sizes = (
+            f"\nTo download it without this check: {command} --no-checks (verification_mode='no_checks')"
+        )
         telling = telling_why(self.builder, str(self.ref), advice, on_sizes)
         with flushing(folder), telling, telling_unreachable():
             self.builder.download_and_prepare(str(prepared), verification_mode=self.verification_mode)
@@ -324,11 +326,11 @@ def endpoint() -> str:
 def token_owner() -> tuple[str, str]:
     """Return whose token is used for the Hub, in words, after ``ok`` or ``warn``."""
     if huggingface_hub.get_token() is None:
-        return "ok", "there is none: public datasets only"
+        return "ok", "none: only public datasets can be read"
     try:
-        return "ok", f"it is {_api().whoami()['name']}'s"
+        return "ok", f"it belongs to {_api().whoami()['name']}"
     except Exception as exc:  # noqa: BLE001  # Its HTTP library's errors differ by release.
-        return "warn", f"it is not taken: {type(exc).__name__}"
+        return "warn", f"it was refused: {type(exc).__name__}"
 
 
 def commit_now(repository: str, revision: str | None) -> tuple[str | None, str]:

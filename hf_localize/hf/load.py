@@ -445,8 +445,9 @@ def only_stock(
     if missing is not None:
         where = "; ".join(map(str, missing.answers))
         advice = (
-            f" The repository's original files, which would answer it, are not kept ({where}). To keep "
-            f"them, run where the Hub is in reach: hg-localize download {ref.dataset_id} --keep-files"
+            f" The repository's files, which would answer it, are not stored ({where}). To store "
+            f"them, run this on a machine that reaches the Hub: hg-localize download {ref.dataset_id} "
+            "--keep-files"
         )
     raise NotAnswerableError(
         f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "
@@ -494,7 +495,7 @@ def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
         store = session.store
         with staging_folder(store, f"{entry.ref.suffix[1:]}-hub", fresh=True) as folder:
             local = commit(store, folder, entry.capture_into(folder))
-        _log.info("%s ← %s, kept in %s", entry.ref, entry.source, local.folder)
+        _log.info("%s ← %s, stored in %s", entry.ref, entry.source, local.folder)
         if session.settings.write_back == "s3" and session.can_publish():
             from hf_localize.publish.bucket import upload
 

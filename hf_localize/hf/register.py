@@ -86,7 +86,9 @@ def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) 
     """
     source = Path(path).expanduser()
     if not source.is_dir() or save_to_disk.is_saved_dataset(source):
-        raise FileNotFoundError(f"{source} is not a folder of data files, whose originals could be kept")
+        raise FileNotFoundError(
+            f"{source} is not a folder of data files, so it has no original files to store"
+        )
     manifest = Manifest(dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision)
     with staging_folder(store, f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(source))
@@ -106,7 +108,7 @@ def _size_of(data: datasets.Dataset | datasets.DatasetDict) -> int:
 def _require_files(path: Path) -> None:
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{path} is not a folder; give one that save_to_disk wrote, or one of data files"
+            f"{path} is not a folder; name a folder that save_to_disk wrote, or a folder of data files"
         )
     if next(files_below(path), None) is None:
         raise FileNotFoundError(f"{path} holds no data files")

@@ -77,7 +77,7 @@ class ReadThrough:
         try:
             self._home = self.resolver.localize_entry(self.entry, self.ref)
         except (HfLocalizeError, OSError) as exc:  # A later load does it.
-            _log.info("%s: all shards are kept, but not yet the rest: %s", self.ref, exc)
+            _log.info("%s: all shards are stored, but the rest is not: %s", self.ref, exc)
 
 
 class _Kept(SeekableStream):
@@ -150,8 +150,8 @@ class _Kept(SeekableStream):
             if store not in _given_up:
                 _given_up.add(store)
                 _log.warning(
-                    "%s is streamed without being kept (HGLOC_STREAM_CACHE): the local store %s can't be "
-                    "written: %s",
+                    "%s is streamed without being stored (HGLOC_STREAM_CACHE): the local store %s can't "
+                    "be written: %s",
                     self._cache.ref,
                     store,
                     exc,

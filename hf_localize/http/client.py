@@ -31,13 +31,13 @@ from hf_localize.settings.secret import Secret
 
 #: What is wrong, and what helps.
 UNKNOWN_AUTHORITY = (
-    "its certificate is not to be trusted; if it is from an authority of your own, name the file with that "
-    "one's certificate in AWS_CA_BUNDLE"
+    "its certificate is not trusted; if your company's own authority signed it, set "
+    "AWS_CA_BUNDLE to the file with that authority's certificate"
 )
 #: The URL itself is not shown: what is wrong with it may be the password.
 NO_PROXY = (
-    "HTTP_PROXY or HTTPS_PROXY is not the URL of a proxy, which is like http://proxy.example.org:3128, with "
-    "user:password@ before the host where it wants them, percent-encoded"
+    "HTTP_PROXY or HTTPS_PROXY is not the URL of a proxy, such as http://proxy.example.org:3128. "
+    "A user and password, percent-encoded, go before the host, as in user:password@host"
 )
 _MAX_ERROR_BYTES = 64 << 10
 #: Bytes sent by one call: the time limit is one for each call.

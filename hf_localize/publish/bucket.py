@@ -49,7 +49,7 @@ from hf_localize.transfer.parts import PART_BYTES
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
-_GO_ON = "No reader sees it there; run the command again to go on."
+_GO_ON = "Readers don't see it. To resume, run the command again."
 #: Up to so many small files are sent without asking what of them other entries may have.
 _FEW_FILES = 16
 #: Returns the keys of those files whose objects are wrong, of those that a commit mark names.
@@ -98,7 +98,8 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             return _mend(entry.folder, present, found, wrong, bucket, workers)
     if manifest.gated or manifest.private:
         _log.warning(
-            "%s is %s on the Hub: whoever may read %s can read the copy there, and its terms bind them too",
+            "%s is %s on the Hub: everybody who may read %s can read the copy there, and its terms "
+            "apply to them too",
             manifest.ref,
             manifest.restriction,
             bucket.address,
@@ -119,7 +120,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         try:
             _remove_replaced(bucket, present, placed, begun)
         except NotPermittedError as exc:  # The new content is there, and nobody is led to the old.
-            _log.warning("%s: files of the former content stay: %s", manifest.ref, exc)
+            _log.warning("%s: files of the former content could not be removed: %s", manifest.ref, exc)
         return True
     claim = f"{placed.folder}/{MANIFEST_NAME}"
     is_claimed, _ = _together(
@@ -242,7 +243,7 @@ def _present(mark: bytes, key: str) -> IndexEntry | None:
     except IntegrityError as exc:
         if is_of_other_release(mark, key):
             raise
-        _log.warning("%s, and is written anew", exc)
+        _log.warning("%s, and is written again", exc)
         return None
 
 
@@ -384,7 +385,7 @@ def _remove_left_behind(bucket: Bucket, placed: IndexEntry) -> None:
         if any(file.size_bytes > PART_BYTES for file in placed.manifest.files):
             abort_stale(bucket.connection, ref.id_folder_prefix)
     except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
-        _log.debug("what interrupted uploads of %s may have left stays: %s", ref, exc)
+        _log.debug("files that interrupted uploads of %s may have left could not be removed: %s", ref, exc)
 
 
 def _dead(placed: IndexEntry, listed: Iterable[KeyInfo]) -> set[str]:
@@ -495,7 +496,7 @@ def _known_content(
         try:
             there = read_index_entry(mark[0], index_key).by_content() if mark else {}
         except IntegrityError as exc:
-            _log.warning("what it has is sent again: %s", exc)
+            _log.warning("its files are uploaded again: %s", exc)
             return None
         shared = {what: there[what] for what in needed & there.keys()}
         return (shared, mark) if mark and shared else None
@@ -511,7 +512,7 @@ def _known_content(
         wrong = set[str]().union(*run_all(lambda one: look(*one), looked, workers=workers))
         return {what: source for what, source in known.items() if source not in wrong}
     except (NotPermittedError, IntegrityError) as exc:
-        _log.warning("what %s has of %s already is sent again: %s", bucket.address, manifest.dataset_id, exc)
+        _log.warning("files in %s, of %s, are uploaded again: %s", bucket.address, manifest.dataset_id, exc)
         return {}
 
 

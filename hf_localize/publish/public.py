@@ -92,7 +92,7 @@ def check_may_share(
 def _why_not(manifest: Manifest, terms: Terms | None) -> str | None:
     """Return why what the Hub answers keeps the dataset from being shared; None: it does not."""
     if terms is None:
-        return "is not on the Hub any more, or only for others" if manifest.origin == "hub" else None
+        return "is no longer on the Hub, or only for others" if manifest.origin == "hub" else None
     if terms.restriction == UNKNOWN:
         return "is on the Hub, which does not say whether it is gated or private"
     name = "" if terms.dataset_id == manifest.dataset_id else f" as {terms.dataset_id}"
@@ -238,7 +238,7 @@ def withdraw(
             if public_files.is_readable(zip_key) and not any(bucket.list_keys(zip_key)):
                 raise PublishError(
                     f"record and ZIP of {ref} are removed from {bucket.address}, but "
-                    f"{public_files.url(zip_key)} can still be read: have the cache before it forget it"
+                    f"{public_files.url(zip_key)} can still be read: purge this URL from the CDN or cache"
                 )
     raise ConflictError(f"{ref} in {bucket.address} was shared again while it was withdrawn")
 
@@ -355,7 +355,7 @@ def _remove_left_behind(
         bucket.delete_all(i.key for i in left if i.key == replaced or i.age_seconds > STALE_SECONDS)
         abort_stale(bucket.connection, f"{PUBLIC_ZIP_FOLDER}/")
     except (AccessDeniedError, UnreachableError) as exc:
-        _log.debug("what interrupted runs may have left of %s stays: %s", ref, exc)
+        _log.debug("files that interrupted runs may have left of %s could not be removed: %s", ref, exc)
 
 
 def public_policy(bucket: Bucket) -> str:

@@ -86,7 +86,7 @@ def _read_mark(data: bytes | None, ref: DatasetRef) -> IndexEntry | None:
     try:
         return read_index_entry(data, ref.index_key) if data is not None else None
     except IntegrityError as exc:
-        _log.warning("what %s names is not known: %s", ref.index_key, exc)
+        _log.warning("what %s contains is not known: %s", ref.index_key, exc)
         return None
 
 
@@ -138,7 +138,7 @@ def _leave_catalogs(bucket: Bucket, manifest: Manifest, ref: DatasetRef) -> None
         try:
             update_json(bucket, catalog, lambda document: leave(document, ref), public=False)
         except (IntegrityError, AttributeError) as exc:  # It is a hint only: the mark is gone.
-            _log.warning("%s is left as it is: %s", catalog, exc)
+            _log.warning("%s is not changed: %s", catalog, exc)
 
 
 def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:

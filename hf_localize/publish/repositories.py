@@ -292,7 +292,7 @@ def _write_snapshot(snapshot: Snapshot, bucket: Bucket, folder: str) -> bool:
             try:
                 present = read_snapshot(found[0], key, snapshot.repository, snapshot.commit)
             except IntegrityError as exc:
-                _log.warning("%s, and is written anew", exc)
+                _log.warning("%s, and is written again", exc)
         merged = snapshot.merged(present)
         if merged == present or (present is not None and present.is_complete):
             return False

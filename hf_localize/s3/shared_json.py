@@ -159,7 +159,7 @@ def _parsed(bucket: Bucket, key: str, data: bytes | None) -> dict[str, Any]:
     where = f"{key} in {bucket.address}"
     document = parse_json(data, where)
     if not isinstance(document, dict):
-        raise IntegrityError(f"{where} is not a JSON object; it is left as it is. Mend or remove it.")
+        raise IntegrityError(f"{where} is not a JSON object, so it is not changed. Correct or remove it.")
     return document
 
 

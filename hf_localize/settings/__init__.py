@@ -371,7 +371,10 @@ def unknown_variables() -> list[tuple[str, str]]:
 
 def _advice(name: str, known: list[str]) -> str:
     if name in _ORIGINAL:
-        return f"hg_localization has it. Here, {_ORIGINAL[name]}: move what lies elsewhere, and unset it."
+        return (
+            f"It is a setting of hg_localization. In hf_localize, {_ORIGINAL[name]}: move data "
+            "that is elsewhere, and unset the variable."
+        )
     near = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]}?" if near else "See docs/reference/settings.md."
 

@@ -45,16 +45,15 @@ _HUB_PATH = re.compile(r"hf://datasets/([^/@]+(?:/[^/@]+)?)(?:@([^/@]+|refs/[a-z
 
 
 def install(**overrides: Unpack[Options]) -> None:
-    """Have `datasets` ask the resolver first, in this process, until :func:`uninstall`.
+    """Make loads of `datasets` in this process use hf_localize, until :func:`uninstall`.
 
-    Works before and after ``import datasets``, and for names that were imported from it before.
-    `datasets` is not imported by this. A second call only replaces the settings. The environment
-    is left alone. Processes that `multiprocessing` starts install too, with the same settings, however it
-    starts them (``fork``, ``spawn``, ``forkserver``).
+    Works before and after ``import datasets``, and for functions that were imported from it earlier. Does not
+    import `datasets`. A second call only replaces the settings. The environment is not changed. Processes
+    that `multiprocessing` starts (``fork``, ``spawn``, ``forkserver``) use the same settings.
 
     Args:
-        overrides: settings that win over the environment, such as ``s3_bucket_name="team"``;
-            the names are those of the variables, without ``HGLOC_`` and in small letters.
+        overrides: settings that override the environment, such as ``s3_bucket_name="team"``. The names are
+            those of the variables, in lower case and without ``HGLOC_``.
 
     Example:
         >>> hf_localize.install(sources=("local", "s3"), s3_bucket_name="team-datasets")
@@ -64,14 +63,14 @@ def install(**overrides: Unpack[Options]) -> None:
 
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
-        LockError: ``lock``, the path of a lock file, leads to none.
+        LockError: ``lock`` is not the path of a lock file.
     """
     overrides = settings.hide(overrides)  # type: ignore[assignment]  # This frame keeps no credential.
     _put_in_place(dict(overrides), is_context=False)
 
 
 def uninstall() -> None:
-    """Give every name in `datasets` and in loaded modules its original back."""
+    """Undo :func:`install`: loads go to stock `datasets` again."""
     with _lock:
         _layers.clear()
         settings.restore({})
@@ -80,16 +79,16 @@ def uninstall() -> None:
 
 
 def is_installed() -> bool:
-    """Tell whether loads ask the resolver now."""
+    """Return whether loads use hf_localize now."""
     return bool(_layers)
 
 
 @contextlib.contextmanager
 def installed(**overrides: Unpack[Options]) -> Iterator[None]:
-    """Install for the length of a ``with`` block, and restore what was before.
+    """Install for a ``with`` block, and restore the former state afterwards.
 
-    Blocks of several threads may overlap: loads ask the resolver until the last one ends. The
-    settings are the process's, those of the block that began last.
+    Blocks of several threads may overlap: loads use hf_localize until the last block ends, with the settings
+    of the block that began last.
 
     Example:
         >>> with hf_localize.installed(offline=True):

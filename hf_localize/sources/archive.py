@@ -102,7 +102,7 @@ def entries_of(path: Path, workers: int) -> list[ArchiveEntry]:
         except IntegrityError:
             raise
         except _NO_TAR as exc:
-            raise IntegrityError(f"{path} is no tar file, or is cut off: {exc!r:.200}") from exc
+            raise IntegrityError(f"{path} is not a tar file, or is cut off: {exc}") from exc
     size_bytes, found = os.stat(path).st_size, []
     for name, manifest in manifests.items():
         folder = name.removesuffix(f"/{MANIFEST_NAME}")
@@ -111,13 +111,11 @@ def entries_of(path: Path, workers: int) -> list[ArchiveEntry]:
         ends = [first + size for first, size in places.values()]
         if len(places) < len(files) or max(ends, default=0) > size_bytes:
             raise IntegrityError(
-                f"{path} does not hold all files of {manifest.ref}: it is cut off, or damaged"
+                f"{path} does not contain all files of {manifest.ref}: it is cut off, or damaged"
             )
         found.append(ArchiveEntry(path, manifest, workers, places))
     if not found:
-        raise IntegrityError(
-            f"{path} holds no dataset. It is to be a file that hg-localize export has written"
-        )
+        raise IntegrityError(f"{path} contains no dataset. Name a file that hg-localize export has written")
     return found
 
 

@@ -325,8 +325,8 @@ def _first_level(bucket: Bucket, first: str, *, is_partly: bool) -> tuple[list[s
         files += [first + name for name in objects]
         if names and is_partly:
             _log.warning(
-                "%s has more than %d folders; datasets that no index names were looked for in those "
-                "only. To look in all of them: hg-localize list-s3 --all-folders",
+                "%s has more than %d folders. Datasets without an index entry were looked for only "
+                "in these. To look in all folders: hg-localize list-s3 --all-folders",
                 bucket.address,
                 len(names),
             )

@@ -83,8 +83,9 @@ class LocalSource:
         if warning not in _warned:
             _warned.add(warning)
             _log.warning(
-                "%s: the local copy came from %s; the configured bucket is %s, which a load does not ask for "
-                "what is here. To take what that has: hg-localize remove %s, then download it",
+                "%s: the local copy came from %s, but the configured bucket is %s. A load does not "
+                "ask a bucket for a dataset that is here. To use the bucket's copy: hg-localize "
+                "remove %s, then hg-localize download it",
                 entry.manifest.ref,
                 origin,
                 configured,

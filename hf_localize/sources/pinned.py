@@ -144,7 +144,7 @@ def _hashed(found: Entry) -> Manifest | None:
 def _find_on_hub(source: Source, ref: DatasetRef, locked: Locked, store: Store) -> Entry | NotHere:
     """Return what the Hub has at the commit that is locked."""
     if locked.commit is None:
-        return NotHere("not asked: what is locked did not come from there, or its commit is not known")
+        return NotHere("not asked: the locked content did not come from there, or its commit is not known")
     found = source.find(replace(ref, revision=locked.commit))
     if isinstance(found, NotHere):
         return found
@@ -174,8 +174,7 @@ def _other(manifest: Manifest, locked: Locked) -> str:
     has = content_in_words(manifest.digest, manifest.commit)
     if manifest.commit is not None and manifest.commit == locked.commit:
         return (
-            f"it has the commit that is locked, but what is made of it here has other bytes ({has}): "
-            "another release of datasets writes them otherwise. To have the commit decide: "
-            "hg-localize lock --by-commit"
+            f"it has the locked commit, but datasets makes other bytes of it here ({has}), as other "
+            "releases may. To lock commits only: hg-localize lock --by-commit"
         )
     return f"it has other content: {has}"

@@ -369,7 +369,7 @@ def _passed_over(source: Source, ref: DatasetRef) -> Answer:
     try:
         found = source.find(ref)
     except HfLocalizeError as exc:
-        return Answer(source.name, f"passed over, since a new copy is asked for: {exc}")
+        return Answer(source.name, f"not used, because a new copy is asked for: {exc}")
     return Answer(source.name, found.reason if isinstance(found, NotHere) else _HERE_BUT_FORCED)
 
 
@@ -407,35 +407,37 @@ _OUTCOMES: dict[type[DatasetNotFoundError], str] = {
     DatasetDeniedError: "could not be read: access denied",
     DatasetCorruptError: "could not be read intact",
 }
-_HERE_BUT_FORCED = "it is here, and passed over, since download_mode='force_redownload' asks for a new copy"
+_HERE_BUT_FORCED = "it is here, but not used, because download_mode='force_redownload' asks for a new copy"
 _ADVICE_ON_LOCKS = (
-    "Nothing else is taken in its place. To take what there is now, write the lock file anew: "
-    "hg-localize lock. To have it back, publish it again from where it still is (hg-localize download "
-    "with --revision COMMIT, or hg-localize sync-local-to-s3)"
+    "No other content is used instead. To lock what there is now, write a new lock file: "
+    "hg-localize lock. To restore the locked content, publish it again from a machine that has "
+    "it (hg-localize sync-local-to-s3, or hg-localize download with --revision COMMIT)"
 )
 
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
     """Return what to do next about a dataset that nobody could give."""
     if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
-        return "No other source could give it. To load what is here, leave out force_redownload"
+        return "No other source could deliver it. To load the copy that is here, leave out force_redownload"
     if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
         return "The Hub has answered: check the id, the config and the revision."
     command = download_command(ref)
     if any(a.source == SOURCE_NAMES["hub"] and isinstance(a.error, IntegrityError) for a in answers):
         return (
-            "The Hub has it, and what it has can't be kept: see above. Loads from the Hub still work."
-            f"\nTo keep its original files, for loads with data_files=: {command} --keep-files"
+            "The Hub has it, but its data can't be stored: see above. Loads from the Hub still "
+            f"work.\nTo store its original files, for loads with data_files=: {command} --keep-files"
         )
     if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         if any(answer.is_partial for answer in answers):
-            return f"To bring the rest, run where the bucket or the Hub is in reach: {command}"
+            return f"To download the rest, run this where the bucket or the Hub is in reach: {command}"
         return (
-            "To see what is stored: hg-localize list-local. "
-            f"To add own data: hg-localize register PATH {ref.dataset_id}"
+            "To see what is stored: hg-localize list-local. To add your own data: hg-localize "
+            f"register PATH {ref.dataset_id}"
         )
     failed = (
-        "Fix what failed above, or publish it" if any(a.has_failed for a in answers) else "To publish it, run"
+        "Fix what failed above, or publish it"
+        if any(a.has_failed for a in answers)
+        else "To publish it, run this"
     )
     return f"{failed} where the Hub and the bucket are in reach: {command}"
 

@@ -98,7 +98,7 @@ def _write(sink: BinaryIO, member: _Member) -> None:
     with member.open() as source:
         if _pass(source, sink, member.record) != member.record.sha256 or source.read(1):
             raise IntegrityError(
-                f"{member.name} in the local store is not what its manifest says. To mend it: "
+                f"{member.name} in the local store is not what its manifest says. To repair it: "
                 "hg-localize repair"
             )
     sink.write(member.padding)

@@ -67,7 +67,7 @@ def _acquire(file_lock: FileLock, held: contextlib.ExitStack, store: Store, key:
         try:
             held.enter_context(file_lock.acquire(timeout=_TELL_SECONDS))
         except PermissionError as exc:  # Its file is another user's, who shares nothing.
-            _log.debug("going on without the lock %s: %s", file_lock.lock_file, exc)
+            _log.debug("continuing without the lock %s: %s", file_lock.lock_file, exc)
         except Timeout:
             work = {path: last_change(path) for path in store.places.work("staging").glob(f"{key}.*")}
             idle_since = idle_since if change in (None, work) else time.monotonic()
@@ -75,11 +75,14 @@ def _acquire(file_lock: FileLock, held: contextlib.ExitStack, store: Store, key:
             holder = holder_of(Path(file_lock.lock_file)) or _owners(work, key) or "an unknown process"
             if time.monotonic() - idle_since < _IDLE_SECONDS:
                 if not is_told:
-                    text = "waiting for the lock %s, which is held by %s, until that is idle for %g seconds"
+                    text = (
+                        "waiting for the lock %s, which is held by %s, until that has been idle for %g "
+                        "seconds"
+                    )
                     _log.warning(text, file_lock.lock_file, holder, _IDLE_SECONDS)
                 is_told = True
                 continue
-            text = "going on without the lock %s, which is held by %s: it has been idle for %g seconds"
+            text = "continuing without the lock %s, which is held by %s: it has been idle for %g seconds"
             _log.warning(text, file_lock.lock_file, holder, _IDLE_SECONDS)
         return
 
@@ -103,8 +106,8 @@ def writing(store: Store) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 free = f" ({shutil.disk_usage(store.path).free} bytes are free)"
         raise StoreError(
-            f"the local store {store.path} can't be written: {exc}{free}. Give it room and permission, "
-            "or set HGLOC_DATASETS_STORE_PATH"
+            f"the local store {store.path} can't be written: {exc}{free}. Free space, grant write "
+            "permission, or set HGLOC_DATASETS_STORE_PATH"
         ) from exc
 
 

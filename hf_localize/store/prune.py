@@ -62,7 +62,10 @@ def prune(
         dry_run: remove nothing.
     """
     if store.path.exists() and os.statvfs(store.path).f_flag & getattr(os, "ST_NOATIME", 0):
-        _log.warning("%s records no access: what counts is when a dataset was stored", store.path)
+        _log.warning(
+            "%s does not record when a file was read, so the time when a dataset was stored counts",
+            store.path,
+        )
     items = (found for entry in _entries(store) if (found := _looked_at(entry)))
     entries = sorted([*items, *_snapshots(LocalRepositories(store))], key=lambda item: item.last_used)
     held = collections.Counter(inode for item in entries for inode in item.inodes)
@@ -92,7 +95,11 @@ def prune(
         size_bytes = sum(item.inodes.values())
         removed.append(Pruned(ref, item.place, size_bytes, item.last_used, repo_type))
     if most_bytes is not None and total > most_bytes:
-        _log.warning("what is kept has %d bytes, more than %d", total, most_bytes)
+        _log.warning(
+            "the store still has %d bytes, more than %d, because all that is left must be kept",
+            total,
+            most_bytes,
+        )
     return removed
 
 

@@ -26,8 +26,9 @@ def require_room(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise StoreError(
-            f"not enough disk space in {folder}: {needed_bytes} bytes are needed, {free} are free. Nothing "
-            "was moved. Free some space, for instance by hg-localize prune, or set HGLOC_DATASETS_STORE_PATH"
+            f"not enough disk space in {folder}: {needed_bytes} bytes are needed, {free} are free. "
+            "Nothing was transferred. Free space, for example with hg-localize prune, or set "
+            "HGLOC_DATASETS_STORE_PATH"
         )
 
 

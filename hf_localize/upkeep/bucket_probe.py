@@ -40,10 +40,12 @@ _PAGE = "docs/permissions.md"
 _MAX_SKEW_SECONDS = 300
 #: What is missing without a publisher's right.
 _WITHOUT = {
-    "s3:DeleteObject": "what a replaced dataset no longer names stays in the bucket; nothing can be removed",
-    "s3:ListBucketMultipartUploads": "an interrupted upload of a large file begins anew",
-    "s3:ListMultipartUploadParts": "an interrupted upload of a large file begins anew",
-    "s3:AbortMultipartUpload": "parts of an upload that failed stay until a lifecycle rule removes them",
+    "s3:DeleteObject": (
+        "files that a replaced dataset no longer needs stay in the bucket; nothing can be removed"
+    ),
+    "s3:ListBucketMultipartUploads": "an interrupted upload of a large file starts from the beginning",
+    "s3:ListMultipartUploadParts": "an interrupted upload of a large file starts from the beginning",
+    "s3:AbortMultipartUpload": "parts of a failed upload stay until a lifecycle rule removes them",
 }
 
 
@@ -68,7 +70,7 @@ def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
         return
     milliseconds = (time.monotonic() - started) * 1000
     yield Finding(_AREA, "reachability", OK, f"{bucket.address} answers, in {milliseconds:.0f} ms")
-    yield Finding(_AREA, "credentials", OK, "they are taken")
+    yield Finding(_AREA, "credentials", OK, "accepted")
     yield from _place(bucket, listed.headers)
     yield from _Trial(bucket, anyone, listed).findings()
 
@@ -97,7 +99,8 @@ def _list(bucket: Bucket) -> _CatalogEntry:
 def _not_usable(exc: Exception) -> Finding:
     if isinstance(exc, AccessDeniedError):
         advice = (
-            "check the credentials: are they of this endpoint, whole, and not expired? Is the clock right?"
+            "check that the credentials belong to this endpoint, are complete and have not expired, "
+            "and that the clock is right"
         )
         return Finding(_AREA, "credentials", FAIL, str(exc), advice)
     if isinstance(exc, RefusedError):
@@ -110,7 +113,7 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     with bucket.connection.client("") as client:
         region = client.meta.region_name
     real = headers.get("x-amz-bucket-region")
-    advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: each request is sent twice now"
+    advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: now, each request is sent twice"
     told = f"requests are signed for {region}; the bucket is in {real}"
     yield judged(_AREA, "region", not real or real == region, region, told, advice)
     url, why = bucket.connection.target().url, bucket.connection.address.addressing_style
@@ -123,7 +126,7 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     with contextlib.suppress(ValueError, OverflowError, KeyError):
         skew = time.time() - parsedate_to_datetime(headers["date"]).timestamp()
         told = f"{abs(skew):.0f} s from the server's"
-        advice = "set the clock: signatures are refused from 15 minutes on"
+        advice = "set the clock: servers refuse signatures that are more than 15 minutes off"
         yield judged(_AREA, "clock", abs(skew) <= _MAX_SKEW_SECONDS, told, told, advice)
 
 
@@ -147,13 +150,13 @@ class _Trial:
         try:
             yield from self._reading(key if may_put else None)
             if may_put is None:
-                advice = "see what it says: hg-localize doctor -v"
+                advice = "to see the server's answer: hg-localize doctor -v"
                 yield Finding(_AREA, "right s3:PutObject", WARN, "the server could not tell", advice)
             elif not may_put:
                 yield Finding(
                     *(_AREA, "publishing", OK),
-                    told="s3:PutObject is not granted: this machine loads, and does not publish",
-                    advice=f"needed to publish only: {_PAGE}",
+                    told="s3:PutObject is not granted: this machine can load, but not publish",
+                    advice=f"needed only for publishing: {_PAGE}",
                 )
             if not may_put:
                 return
@@ -178,12 +181,14 @@ class _Trial:
         if granted:
             yield Finding(_AREA, "right s3:GetObject", OK, "granted")
         elif put is None and not listed.may_list:
-            told = "nothing can be read: it is not granted, or what was asked for is not there"
+            told = "not granted, or the object that was requested does not exist"
             yield Finding(_AREA, "right s3:GetObject", WARN, told, f"compare with {_PAGE}")
         else:
-            advice = f"nothing loads from the bucket without it: {_PAGE}, Consumer"
+            advice = f"without it, nothing can be loaded from the bucket: {_PAGE}, Consumer"
             yield Finding(_AREA, "right s3:GetObject", FAIL, "not granted", advice)
-        advice = f"list-s3 needs it, and publishing where a missing key is answered by 403: {_PAGE}"
+        advice = (
+            f"list-s3 needs it, and so does publishing if the server answers 403 for a missing key: {_PAGE}"
+        )
         yield judged(_AREA, "right s3:ListBucket", listed.may_list, "granted", "not granted", advice)
 
     def _publishing(self, may_delete: bool) -> Iterator[Finding]:
@@ -209,14 +214,14 @@ class _Trial:
             if granted is None:
                 yield Finding(_AREA, f"right {right}", WARN, "the server could not tell", _WITHOUT[right])
             else:
-                advice = f"without it {_WITHOUT[right]}: {_PAGE}, Publisher"
+                advice = f"without it, {_WITHOUT[right]}: {_PAGE}, Publisher"
                 yield judged(_AREA, f"right {right}", granted, "granted", "not granted", advice)
 
     def _abilities(self, key: str) -> Iterator[Finding]:
         bucket = self._bucket
-        heeded = "If-Match and If-None-Match are heeded"
-        told = "they are of no use: changes of what publishers share are announced and repaired instead"
-        advice = "publish from one machine at a time where you can, or use a newer server"
+        heeded = "If-Match and If-None-Match work"
+        told = "they don't work, so publishers announce and repair changes of shared files instead"
+        advice = "if you can, publish from one machine at a time, or use a newer server"
         yield judged(_AREA, "conditional writes", try_conditions(bucket, key), heeded, told, advice)
         wrong = base64.b64encode(bytes(16)).decode()
 
@@ -227,42 +232,41 @@ class _Trial:
                 )
 
         if _is_refused(put_wrongly):
-            yield Finding(_AREA, "checksums", OK, "what was changed on its way is refused (Content-MD5)")
+            yield Finding(_AREA, "checksums", OK, "data that was changed on the way is refused (Content-MD5)")
         elif bucket.connection.target().url.startswith("https://"):
-            yield Finding(
-                _AREA, "checksums", OK, "a wrong Content-MD5 is taken, but TLS notices changes itself"
-            )
+            yield Finding(_AREA, "checksums", OK, "a wrong Content-MD5 is accepted, but TLS detects changes")
         else:
-            advice = "use https://, which notices it; readers check the sha256 in any case"
-            yield Finding(_AREA, "checksums", WARN, "a wrong Content-MD5 is taken", advice)
+            advice = "use https://, which detects changes; readers check the sha256 in any case"
+            yield Finding(_AREA, "checksums", WARN, "a wrong Content-MD5 is accepted", advice)
         bucket.put(key, _CONTENT, Metadata={"probe": self._own})
         head_of = bucket.head_of(key)
         is_kept = head_of is not None and head_of.metadata.get("probe") == self._own
-        advice = "an interrupted upload begins anew"
+        advice = "an interrupted upload starts again from the beginning"
         yield judged(_AREA, "metadata", is_kept, "is kept with objects", "is not kept with objects", advice)
 
     def _versions(self) -> Iterator[Finding]:
         """Tell of a bucket that keeps versions, by what the writes before have told."""
         if not self._bucket.keeps_versions:
             return
-        told = "what is replaced or removed stays in the bucket as former versions"
+        told = "replaced and removed objects stay in the bucket as former versions"
         if _is_permitted(lambda: next(self._bucket.former_versions(_PROBES), None)):
             advice = (
-                "a lifecycle rule for noncurrent versions removes them; withdraw closes those of public ZIPs"
+                "a lifecycle rule for noncurrent versions can remove them; withdraw closes those of "
+                "public ZIPs"
             )
             yield Finding(_AREA, "versions", OK, told, advice)
         else:
-            advice = f"withdraw needs s3:ListBucketVersions, to close those of public ZIPs: {_PAGE}"
+            advice = f"withdraw needs s3:ListBucketVersions to close those of public ZIPs: {_PAGE}"
             yield Finding(_AREA, "versions", WARN, told, advice)
 
     def _outsiders(self, key: str, may_delete: bool) -> Iterator[Finding]:
         """Look whether others can read what is private, and whether they could read what is shared."""
         is_private, good = not self._can_anybody_read(key), "can't be read without credentials"
         told = "everybody can read all of the bucket without credentials, not only what is shared"
-        advice = f"take back the policy that allows it: {_PAGE}"
+        advice = f"remove the policy that allows it: {_PAGE}"
         yield judged(_AREA, "private data", is_private, good, told, advice)
         if not may_delete:
-            told = "not tried: what is put there for that could not be removed"
+            told = "not tried, because the test object could not be removed again"
             yield Finding(_AREA, "ACLs", WARN, told, f"grant s3:DeleteObject: {_PAGE}")
             return
         probe = f"{PUBLIC_ZIP_FOLDER}/hgloc-probe-{self._own}.txt"
@@ -275,14 +279,12 @@ class _Trial:
         finally:
             self._bucket.delete(probe)
         if is_readable:
-            yield Finding(
-                _AREA, "ACLs", OK, f"{how}; what is shared by --make-public can be read by everybody"
-            )
+            yield Finding(_AREA, "ACLs", OK, f"{how}; everybody can read what --make-public shares")
         else:
             yield Finding(
                 *(_AREA, "ACLs", OK),
                 told=f"{how}; nobody else could read what --make-public shares",
-                advice="needed to share publicly only; have the bucket's owner add the policy\n"
+                advice="needed only for public sharing; the bucket's owner can add this policy\n"
                 + public_policy(self._bucket),
             )
 
@@ -295,7 +297,7 @@ class _Trial:
         """Put *key* as `--make-public` puts a ZIP; return, in words, how that was taken."""
         refusal = self._bucket.publicly(lambda acl: self._bucket.put(key, _CONTENT, **acl))
         if refusal is None:
-            return "ACLs are taken"
+            return "ACLs are accepted"
         is_right = isinstance(refusal, NotPermittedError)
         return "s3:PutObjectAcl is not granted" if is_right else "ACLs are disabled"
 
@@ -322,11 +324,11 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
         )
         return
     except HfLocalizeError as exc:
-        yield Finding(area, "records", FAIL, str(exc), "mend or remove that file in the bucket")
+        yield Finding(area, "records", FAIL, str(exc), "correct or remove that file in the bucket")
         return
     if records is None and shared is not None:
-        told = f"{where}/{PUBLIC_RECORDS_KEY} is there, and can't be read without credentials"
-        advice = "share a dataset again by --make-public, which prints the bucket policy that helps"
+        told = f"{where}/{PUBLIC_RECORDS_KEY} exists, but can't be read without credentials"
+        advice = "share a dataset again with --make-public, which prints the bucket policy that helps"
         yield Finding(area, "records", FAIL, told, advice)
         return
     if not records:
@@ -335,7 +337,7 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
     yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
     is_readable = public_files.is_readable(records[0].zip_key)
     told = f"{public_files.url(records[0].zip_key)} can't be read"
-    advice = f"look at all of them: hg-localize verify --public; {_PAGE}"
+    advice = f"check all of them: hg-localize verify --public; {_PAGE}"
     yield judged(area, "ZIPs", is_readable, "the first one can be read", told, advice, FAIL)
 
 

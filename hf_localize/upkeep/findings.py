@@ -11,7 +11,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True, slots=True)
 class Finding(Record):
-    """One thing that was looked at: where, what, how it is (``ok``, ``warn`` or ``fail``), and what to do."""
+    """The result of one check: its area and name, ``ok``, ``warn`` or ``fail``, why, and what to do."""
 
     area: str
     name: str

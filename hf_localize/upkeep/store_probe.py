@@ -36,7 +36,7 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
         with reading(store.path):
             yield from _contents(store)
     except HfLocalizeError as exc:
-        told = f"{exc}: loads ask the next source, and keep nothing"
+        told = f"{exc}: loads ask the next source, and store nothing"
         yield Finding(
             _AREA, "path", FAIL, told, f"mount it again, give permission to enter it, or {_ELSEWHERE}"
         )
@@ -56,7 +56,7 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
     if not os.access(existing, os.W_OK | os.X_OK):
         yield Finding(
             *(_AREA, "writing", WARN),
-            told=f"{existing} can't be written: what is there loads, but nothing new is kept",
+            told=f"{existing} can't be written: stored datasets load, but nothing new is stored",
             advice=f"give write permission, or {_ELSEWHERE}",
         )
         return
@@ -65,16 +65,16 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
             yield Finding(_AREA, "writing", OK, f"{existing} can be written")
             yield from _abilities(Path(folder), cache)
     except OSError as exc:
-        advice = f"give it room and permission, or {_ELSEWHERE}"
+        advice = f"free space, give write permission, or {_ELSEWHERE}"
         yield Finding(_AREA, "writing", FAIL, f"{existing} can't be written: {exc}", advice)
 
 
 def _contents(store: Store) -> Iterator[Finding]:
     if not store.path.is_dir():
         if store.path.exists():
-            yield Finding(_AREA, "path", FAIL, f"{store.path} is no folder", _ELSEWHERE)
+            yield Finding(_AREA, "path", FAIL, f"{store.path} is not a folder", _ELSEWHERE)
         else:
-            yield Finding(_AREA, "path", OK, f"{store.path}, which the first download makes")
+            yield Finding(_AREA, "path", OK, f"{store.path}: the first download creates it")
         return
     parts = len(store.partials())
     partly = f", {parts} in part" if parts else ""
@@ -84,7 +84,7 @@ def _contents(store: Store) -> Iterator[Finding]:
 def _space(folder: Path) -> Finding:
     usage = shutil.disk_usage(folder)
     told = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB are free"
-    advice = f"make room: hg-localize prune; or {_ELSEWHERE}"
+    advice = f"free space with hg-localize prune, or {_ELSEWHERE}"
     return judged(_AREA, "space", usage.free >= _LITTLE_BYTES, told, told, advice)
 
 
@@ -103,14 +103,19 @@ def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
     (folder / "one").mkdir()
     (folder / "one" / "file").write_bytes(b"")
     problem = _error_of(os.rename, folder / "one", folder / "two")
-    yield _of_error("renames", problem, FAIL, f"entries are put in place by them: {_ELSEWHERE}")
+    yield _of_error("renames", problem, FAIL, f"datasets are put in place by renames: {_ELSEWHERE}")
     yield _of_error(
         *("hard links", _error_of(os.link, file, folder / "link"), WARN),
-        advice="datasets are linked by name then, or copied, which takes time and room",
+        advice="symbolic links are used instead, or copies, which take time and space",
     )
     yield from _locks(folder / "lock")
     if (folder / "FILE").exists():
-        yield Finding(_AREA, "letter case", OK, "of file names is not told apart here; it need not be")
+        yield Finding(
+            _AREA,
+            "letter case",
+            OK,
+            "file names that differ only in letter case are the same here, which does no harm",
+        )
     yield from _links_to_cache(file, cache)
 
 
@@ -131,23 +136,24 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
     else:
         # What the store offers to symbolic links are hard links of its own.
         how = (
-            "symbolic ones are made"
+            "symbolic links are made"
             if has_symlinks and _error_of(os.link, file, file.with_name("own")) is None
             else None
         )
-        told = f"{cache} takes no hard link from the store ({problem.strerror}): {how or 'files are copied'}"
-        advice = "have both on one file system" + (
-            ", so that removing one leaves the other whole; what can't be offered to such links is copied"
+        why = f"the store's files can't be hard-linked into {cache} ({problem.strerror})"
+        told = f"{why}: {how or 'they are copied'}"
+        advice = "put both on one file system" + (
+            ", so that removing one does not break the other; files that can't be linked are copied"
             if how
-            else " that has links: each load of a dataset that is not there yet takes its room once more"
+            else " that has links: each dataset that a load copies takes its space once more"
         )
         yield Finding(_AREA, "cache of datasets", WARN, told, advice)
 
 
 def _of_error(name: str, problem: OSError | None, state: str, advice: str) -> Finding:
     if problem is None:
-        return Finding(_AREA, name, OK, "they work here")
-    return Finding(_AREA, name, state, f"they don't work here: {problem.strerror or problem}", advice)
+        return Finding(_AREA, name, OK, "they work")
+    return Finding(_AREA, name, state, f"they don't work: {problem.strerror or problem}", advice)
 
 
 def _error_of(attempt: Callable[..., object], *arguments: Path) -> OSError | None:
@@ -170,7 +176,7 @@ def _locks(path: Path) -> Iterator[Finding]:
     except (OSError, Timeout, NotImplementedError, subprocess.SubprocessError) as exc:
         yield _of_error(name, OSError(str(exc)), FAIL, f"writers need them: {_ELSEWHERE}")
         return
-    good = "a lock keeps out the other processes of this machine; between machines: not known"
-    bad = "two processes of this machine have one lock at the same time; between machines: not known"
-    advice = "nothing is damaged by that, but each process fetches for itself what it misses"
+    good = "a lock excludes other processes of this machine; other machines can't be tested"
+    bad = "two processes of this machine can have one lock at the same time; other machines can't be tested"
+    advice = "no data is damaged by that, but each process downloads a missing dataset for itself"
     yield judged(_AREA, name, other.returncode == _HELD, good, bad, advice)

@@ -146,4 +146,4 @@ def test_a_tar_whose_headers_lie_is_corrupt(lie: str, desk: Desk) -> None:
     path.write_bytes(LIES[lie]())
     desk.outsider().set(HGLOC_SOURCES="local")
     ran = run_cli("import", str(path), cwd=desk.folder)  # A process that can be ended where it does not end.
-    assert (ran.returncode, "is no tar file, or is cut off" in ran.stderr) == (6, True), ran.stderr
+    assert (ran.returncode, "is not a tar file, or is cut off" in ran.stderr) == (6, True), ran.stderr

@@ -151,13 +151,13 @@ def test_other_content_is_not_taken_and_the_error_says_what_is_where(desk: Desk,
         f"Dataset org/own as {desk.folder / 'a.lock'} has it (digest {lock.datasets[0].digest[:12]}…)",
         f"private S3: org/own there has digest {second[:12]}…",
         "local store: not in",
-        "Nothing else is taken in its place",
+        "No other content is used instead",
     ):
         assert part in ran.stderr, ran.stderr
     assert hf_localize.list_local_datasets() == []
     with (
         hf_localize.installed(lock=desk.folder / "a.lock"),
-        pytest.raises(datasets.exceptions.DatasetNotFoundError, match="Nothing else is taken") as caught,
+        pytest.raises(datasets.exceptions.DatasetNotFoundError, match="No other content is used") as caught,
     ):
         loaded("org/own")
     assert isinstance(caught.value, errors.ConflictError)
@@ -261,5 +261,5 @@ def test_data_files_that_a_person_put_into_the_store_are_locked_by_their_bytes(d
     with hf_localize.installed(lock=desk.folder / "a.lock"):
         assert loaded("team/raw", name="cfg") == ["a"]
         (folder / "train.csv").write_text("text\nb\n")
-        with pytest.raises(errors.ConflictError, match="Nothing else is taken"):
+        with pytest.raises(errors.ConflictError, match="No other content is used"):
             loaded("team/raw", name="cfg")

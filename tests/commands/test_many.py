@@ -99,7 +99,7 @@ def test_a_process_that_is_killed_is_a_download_that_failed(many: str, desk: Des
         child.kill()
     asking.join(30)
     assert [result.success for result in results] == [True, False]
-    assert results[1].error == "its process was ended (status -9)"
+    assert results[1].error == "its process ended unexpectedly (status -9)"
 
 
 def test_an_interruption_ends_all_of_them(many: str, desk: Desk, hub: LoopbackHub) -> None:

@@ -108,7 +108,7 @@ def test_only_a_lock_file_is_overwritten_by_one(desk: Desk) -> None:
     other.write_text('{"mine": 1}')
     ran = run("lock", "org/a", "-o", str(other))
     assert (ran.exit_code, other.read_text()) == (2, '{"mine": 1}')
-    assert "is no lock file, so it is not overwritten" in ran.stderr
+    assert "is not a lock file, so it is not overwritten" in ran.stderr
     with pytest.raises(LockError):
         lock.write(other)
     other.write_text("")

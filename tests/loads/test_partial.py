@@ -115,8 +115,8 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
     assert hf_localize.list_local_datasets() == []
     listed = run_cli("list-local")
     assert listed.stdout == ""
-    assert f"only a part of {NAME}: test (1 of 1 shards); nothing of train." in listed.stderr
-    assert f"All of it: hg-localize download {NAME}" in listed.stderr
+    assert f"{NAME} is stored only in part: test (1 of 1 shards); nothing of train." in listed.stderr
+    assert f"To download the rest: hg-localize download {NAME}" in listed.stderr
     assert numbers(parts, "test[:1]") == [100_000]
     with pytest.raises(FileNotFoundError, match=r"only a part of it .* test \(1 of 1 shards\)"):
         numbers(parts, "train")
@@ -128,7 +128,7 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
         hf_localize.sync_local_dataset_to_s3(NAME)
     assert "test (1 of 1 shards); nothing of train" in str(caught.value)
     assert (
-        f"To bring the rest, run where the bucket or the Hub is in reach: hg-localize download {NAME}"
+        f"To download the rest, run this where the bucket or the Hub is in reach: hg-localize download {NAME}"
         in str(caught.value)
     )
     parts.set(HGLOC_SOURCES="local,s3")

@@ -193,10 +193,10 @@ def test_explain_tells_the_size_of_the_files_too(
         assert [item["files_bytes"] for item in json.loads(ran.stdout)] == [missing, None]
         hf_localize.download_dataset(GSM8K, "main")
     shown = CliRunner().invoke(main, ["explain", GSM8K, "--name", "main"]).stdout
-    assert f"The repository has 4 files, {text.size(size_bytes)}, which are stored too" in shown
+    assert f"The repository has 4 files, {text.size(size_bytes)}. A download stores them too" in shown
     monkeypatch.setattr("hf_localize.api.repositories.MAX_KEPT_BYTES", 1000)
     shown = CliRunner().invoke(main, ["explain", GSM8K, "--name", "main"]).stdout
-    assert "stored by a download with --keep-files only" in shown
+    assert "Only download --keep-files stores them" in shown
 
 
 def _contents(hub: LoopbackHub, dataset_id: str) -> dict[str, bytes]:

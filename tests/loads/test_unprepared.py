@@ -130,7 +130,7 @@ def test_original_files_are_kept_where_a_config_must_be_chosen(hub: LoopbackHub,
         {"a.csv": b"n\n1\n", "b.csv": b"m\n2\n", "README.md": card({"configs": configs})},
     )
     desk.publisher()
-    with pytest.raises(PreparationError, match=r"(?s)Config name is missing.*are kept"):
+    with pytest.raises(PreparationError, match=r"(?s)Config name is missing.*are stored"):
         hf_localize.download_dataset("made/two", keep_files=True)
     hub.stop()
     with hf_localize.installed():
@@ -176,7 +176,7 @@ def test_a_refused_capture_does_not_advise_the_command_that_was_run(hub: Loopbac
         str(raised.value).splitlines()[-1]
     ]
     assert str(raised.value).endswith("--keep-files")
-    with pytest.raises(PreparationError, match="are kept") as raised_again:
+    with pytest.raises(PreparationError, match="are stored") as raised_again:
         hf_localize.download_dataset(name, keep_files=True)
     assert "hg-localize download" not in str(raised_again.value)
 
@@ -189,7 +189,7 @@ def test_a_forced_load_of_what_is_only_here_says_so(
     hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), "team/own", skip_s3_upload=True)
     with hf_localize.installed(sources=sources):
         for streaming in (False, True):
-            with pytest.raises(FileNotFoundError, match="it is here, and passed over") as raised:
+            with pytest.raises(FileNotFoundError, match="it is here, but not used") as raised:
                 datasets.load_dataset("team/own", download_mode="force_redownload", streaming=streaming)
             assert "leave out force_redownload" in str(raised.value)
             assert "no source is enabled" not in str(raised.value)

@@ -193,7 +193,7 @@ def test_a_bucket_that_keeps_versions_is_published_to_and_removed_from(versioned
     desk.publisher()
     removed = run_cli("remove", "org/a", "--s3", "--yes")
     assert removed.returncode == 0, removed.stderr
-    assert "the bucket keeps versions" in removed.stdout + removed.stderr
+    assert "the bucket keeps former versions" in removed.stdout + removed.stderr
     assert [found["dataset_id"] for found in hf_localize.list_s3_datasets()] == ["org/b"]
     assert not [key for key in desk.bucket_keys() if key.startswith("org_a/")]
 

@@ -306,7 +306,7 @@ def test_sync_of_all_leaves_the_folders_of_the_original_tool_and_sends_no_phanto
     ran = run_cli("sync-local-to-s3", "--all")
     assert ran.returncode == 0, ran.stderr
     assert {path: data for path, data in tree(desk.store).items() if path in before} == before
-    assert "org_old [en]@v1: not sent, since its id is not known" in ran.stdout
+    assert "org_old [en]@v1 was not uploaded, because its id is not known" in ran.stdout
     squad = [("squad", REVISION, "v1")] if endpoint else []
     sent = [tuple(item.values()) for item in hf_localize.list_s3_datasets()]
     assert sent == [("plain", None, None), *squad]

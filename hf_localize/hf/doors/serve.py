@@ -31,7 +31,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         content = _begun(transport.chunks(reply.body))
     except HfLocalizeError as exc:
         _log.warning("%s can't be read: %s", path, exc)
-        reply = _refused(request, 503, "what holds it can't be reached")
+        reply = _refused(request, 503, "the source that has it can't be reached")
         content = transport.chunks(reply.body)
     _log.debug("%s %s %d %s", request.method, path, reply.status, reply.headers["Content-Length"])
     status = f"{reply.status} {http.client.responses[reply.status]}"
@@ -48,7 +48,7 @@ def _reply(request: Request) -> Reply:
         reply = own if isinstance(own, Reply) else answer(own, places)
     except HfLocalizeError as exc:
         _log.warning("%s is not answered: %s", request.path, exc)
-        return _refused(request, 503, "what may hold it can't be reached")
+        return _refused(request, 503, "a source that may have it can't be reached")
     return not_held(request) if reply is None else reply
 
 
@@ -78,7 +78,9 @@ def server(host: str, port: int) -> Any:
     try:
         import waitress  # type: ignore[import-untyped]
     except ImportError as exc:
-        raise SettingsError("serving needs the package waitress: pip install 'hf_localize[serve]'") from exc
+        raise SettingsError(
+            "hg-localize serve needs the package waitress: pip install 'hf-localize[serve]'"
+        ) from exc
     try:
         return waitress.create_server(
             application,

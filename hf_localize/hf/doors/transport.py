@@ -276,7 +276,7 @@ def _exchange_read(
     if reply is not None:
         _record(asked, reply, reply.status, reply.headers, "held")
         return respond(reply)
-    why = "it is not held here, and the Hub is not asked"
+    why = "it is not stored here, and the Hub is not asked"
     cause: Exception | None = None
     if asks_hub:
         begun, query = time.monotonic(), f"?{request.query}" if request.query else ""
@@ -285,7 +285,7 @@ def _exchange_read(
         except failures as exc:
             if not _hub.failed(begun, is_refused="Read" not in type(exc).__name__):
                 raise
-            why, cause = f"it is not held here, and the Hub does not answer ({type(exc).__name__})", exc
+            why, cause = f"it is not stored here, and the Hub does not answer ({type(exc).__name__})", exc
         else:
             if getattr(response, "status_code", 200) < 500:
                 _hub.failing_since = None
@@ -294,7 +294,7 @@ def _exchange_read(
                 return response
             if not _hub.failed(begun, is_refused=False):
                 return response
-            why = f"it is not held here, and the Hub answers {response.status_code}"
+            why = f"it is not stored here, and the Hub answers {response.status_code}"
         reply = held(request, is_last=True)
         if reply is not None:
             _record(asked, reply, reply.status, reply.headers, "held")

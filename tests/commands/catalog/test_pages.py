@@ -306,7 +306,7 @@ def test_a_dataset_that_cannot_be_read_has_a_page_that_says_why(desk: Desk) -> N
     (shard,) = (key for key in desk.bucket_keys("org_y/") if key.endswith(".arrow"))
     desk.client().put_object(Bucket=desk.bucket, Key=shard, Body=b"\xff" * 400)
     ran = run_cli("catalog", "--output", "catalog", "--json")
-    assert (ran.returncode, "say why these could not be read: org/x" in ran.stderr) == (1, True)
+    assert (ran.returncode, "could not be read; their pages say why: org/x" in ran.stderr) == (1, True)
     told = assert_documented("catalog", ran.stdout)
     assert (told["datasets"], [ref["dataset_id"] for ref in told["unread"]]) == (3, ["org/x"])
     pages = pages_in(Path("catalog"))

@@ -122,7 +122,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "waitress", None)
-    with pytest.raises(SettingsError, match=r"hf_localize\[serve\]"), serving():
+    with pytest.raises(SettingsError, match=r"hf-localize\[serve\]"), serving():
         pass
 
 

@@ -78,7 +78,10 @@ def test_a_variable_that_is_no_setting_is_named_with_the_one_most_like_it(
 def test_a_variable_of_the_original_tool_is_answered_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HGLOC_PUBLIC_DATASETS_JSON_KEY", "shared.json")
     shown = run("list-local").output
-    assert "hg_localization has it. Here, public datasets are recorded in public_datasets.json" in shown
+    assert (
+        "It is a setting of hg_localization. In hf_localize, public datasets are recorded in public_datasets.json"
+        in shown
+    )
     assert "public_datasets.json" in run("doctor").stdout
 
 
@@ -87,9 +90,16 @@ def test_a_wrong_id_is_answered_with_those_like_it(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "rows.csv").rename(tmp_path / "data" / "rows.csv")
     assert run("register", str(tmp_path / "data"), "team/corpus").exit_code == 0
-    for words in (("info",), ("remove",), ("verify",), ("preview",)):
-        ran = CliRunner(env={"HGLOC_SOURCES": "local"}).invoke(main, [*words, "team/corpos"])
+    for words in ("info", "remove", "verify", "preview", "explain"):
+        ran = CliRunner(env={"HGLOC_SOURCES": "local"}).invoke(main, [words, "team/corpos"])
         assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (3, "Did you mean team/corpus?"), words
+    for asked, is_like in (("corpus", True), ("taem/corpus", True), ("team/other", False)):
+        ran = CliRunner(env={"HGLOC_SOURCES": "local"}).invoke(main, ["info", asked])
+        assert ("Did you mean team/corpus?" in ran.stderr) == is_like, asked
+    env = {"HGLOC_SOURCES": "local,public", "HGLOC_PUBLIC_URL": "http://127.0.0.1:1"}  # Out of reach.
+    for words in ("download", "explain"):
+        ran = CliRunner(env=env).invoke(main, [words, "team/corpos"])
+        assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (5, "Did you mean team/corpus?"), words
 
 
 def test_where_nothing_is_found_or_done_a_line_says_so() -> None:

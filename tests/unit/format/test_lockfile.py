@@ -52,4 +52,4 @@ def test_two_contents_of_one_dataset_are_no_lock() -> None:
         lock_of([Locked(DatasetRef("a"))])
     ran = run("lock")
     assert ran.exit_code == 2
-    assert "say what" in ran.stderr
+    assert "name what to lock" in ran.stderr

@@ -43,5 +43,5 @@ def test_what_is_unknown_is_refused_where_the_hub_is_out_of_reach() -> None:
 def test_own_data_that_is_not_on_the_hub_is_shared() -> None:
     own = Manifest(dataset_id=NAME, origin="registered")
     assert check_may_share(own, (), lambda dataset_id: None).dataset_id == NAME
-    with pytest.raises(RestrictedError, match="not on the Hub any more"):
+    with pytest.raises(RestrictedError, match="no longer on the Hub"):
         check_may_share(OPEN, (), lambda dataset_id: None)
