@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_localize.api.batch import Download, failed
-from hf_localize.api.configs import ref_of, with_configs
+from hf_localize.api.configs import ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import may_travel
 from hf_localize.errors import ConflictError, DatasetNotFoundError, HfLocalizeError, UnusableDataError
 from hf_localize.format.arrow.shards import check_shards
@@ -49,7 +49,7 @@ def export_datasets(
         InvalidRefError: something can't name a dataset.
         DatasetNotFoundError: the local store does not have it.
         IntegrityError: a file is damaged.
-        UnusableDataError: what a person has put into the store names files of this machine.
+        UnusableDataError: a folder that a person put into the store names files of this machine.
     """
     session, entries = current_session(), {}
     ids = (dataset_ids,) if isinstance(dataset_ids, str) else tuple(dataset_ids)
@@ -58,13 +58,12 @@ def export_datasets(
         found = [session.store.find(one) for one in with_configs(ref, session, "local")]
         whole = [entry for entry in found if isinstance(entry, LocalEntry)]
         if not whole:
-            raise DatasetNotFoundError(
-                f"{ref} is not in {session.store.path}. To download it: {download_command(ref)}"
-            )
+            where = f"{session.store.path}{stored_instead(ref, session)}"
+            raise DatasetNotFoundError(f"{ref} is not in {where}. To download it: {download_command(ref)}")
         for entry in whole:
             if not entry.has_manifest and entry.is_saved and not may_travel(entry):
                 raise UnusableDataError(
-                    f"{entry.folder} names files of this machine. To make an entry of it that does not: "
+                    f"{entry.folder} names files of this machine. To make a dataset of it that does not: "
                     f"hg-localize register {entry.folder} {entry.manifest.dataset_id}"
                 )
         entries.update({entry.manifest.ref: entry for entry in whole})

@@ -16,7 +16,7 @@ from hf_localize.errors import (
 )
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
-from hf_localize.sources.base import RepositorySource
+from hf_localize.sources.base import RepositorySource, alternatives
 from hf_localize.sources.session import Session, current_session
 
 #: What stock `datasets` says where no config is named and there is no default.
@@ -86,6 +86,13 @@ def config_missing(
         f"Config name is missing: {ref} has {', '.join(names)}.\n"
         f"{ways}{', or take all with --all-configs' if all_configs else ''}."
     )
+
+
+def stored_instead(ref: DatasetRef, session: Session) -> str:
+    """Return, in words for a message, what the local store has of the dataset id of *ref*."""
+    with contextlib.suppress(HfLocalizeError):  # Who asks the store itself is told.
+        return alternatives([str(manifest.ref) for manifest in session.store.manifests_of(ref)])
+    return ""
 
 
 def _stored(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_localize.api.configs import configs_listed, ref_of, with_configs
+from hf_localize.api.configs import configs_listed, ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import remove_files_of
 from hf_localize.api.results import Result
@@ -73,7 +73,7 @@ def verify_dataset(
         return [None] if ref is None else with_configs(ref, session, place)
 
     if not s3 and not public:
-        places.append(str(session.store.path))
+        places.append(f"{session.store.path}{'' if ref is None else stored_instead(ref, session)}")
         for one in named("local"):
             found += check_store(session.store, one, deep=deep)
     if s3 or public:
@@ -91,7 +91,7 @@ def verify_dataset(
         for one in named("public"):
             found += check_public(public_files, one, bucket_name=bucket_name, deep=deep, workers=workers)
     if ref is not None and not found:
-        raise DatasetNotFoundError(f"there is no {ref} in {' or '.join(places)} to verify")
+        raise DatasetNotFoundError(f"there is no {ref} to verify in {' or '.join(places)}")
     from hf_localize.api.repository_upkeep import damaged_files_of
 
     files = damaged_files_of(dataset_id, revision, deep=deep, s3=s3, public=public)
@@ -126,7 +126,8 @@ def repair_dataset(
         ref = ref_of(dataset_id, config_name, revision, name)
         refs = [one for one in with_configs(ref, session, "local") if session.store.places_of(one)]
         if not refs:
-            raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to repair")
+            where = f"{session.store.path}{stored_instead(ref, session)}"
+            raise DatasetNotFoundError(f"there is no {ref} to repair in {where}")
     from hf_localize.upkeep.repair import repair
 
     sources = [s for s in session.resolver().sources if s.kind != "local"]
@@ -190,7 +191,8 @@ def remove_dataset(
     with configs_listed(ref, "local"):
         places = session.store.places_of(ref)
         if not places:
-            raise DatasetNotFoundError(f"there is no {ref} in {session.store.path} to remove")
+            where = f"{session.store.path}{stored_instead(ref, session)}"
+            raise DatasetNotFoundError(f"there is no {ref} to remove in {where}")
     for place in places:
         remove(session.store, place)
     remove_files_of(ref.dataset_id, "local", session)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from hf_localize.cli.datasets import show_results
-from hf_localize.cli.options import CONFIG_NAMES, DATASET_IDS, REVISION, command
+from hf_localize.cli.options import DATASET_IDS, REVISION, STORED_NAMES, command
 from hf_localize.cli.output import say, show, show_json
 from hf_localize.text import plural
 
 
 @command()
 @DATASET_IDS
-@CONFIG_NAMES
+@STORED_NAMES
 @REVISION
 @click.option(
     "--output",

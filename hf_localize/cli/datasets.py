@@ -69,9 +69,14 @@ if TYPE_CHECKING:
     "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
 )
 @click.option(
-    "--include", multiple=True, metavar="PATTERN", help="With files as they are: only files that match."
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Of models, Spaces and --files-only: these files only.",
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="With files as they are: leave these out.")
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Of models, Spaces and --files-only: leave these out."
+)
 @TRUST_REMOTE_CODE
 @MAKE_PUBLIC
 @SHARE_RESTRICTED

@@ -108,7 +108,7 @@ def info(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: bool, 
         return
     for label, value in _facts(told):
         if value:
-            show(paint(f"{label:<10}", bold=True), f"  {clean(value)}")
+            show(paint(f"{label:<11}", bold=True), f"  {clean(value)}")
     _show_part("Splits", [_split_line(split) for split in told["splits"]])
     _show_part("Features", [_feature_line(name, part) for name, part in told["features"].items()])
     same = {True: "", False: ", other content", None: ""}
@@ -124,7 +124,7 @@ def _facts(told: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
     yield "Dataset", told["dataset_id"]
     yield "On the Hub", None if canonical == told["dataset_id"] else canonical
     yield "Config", f"{told['resolved_config'] or told['config_name'] or '-'}{default}"
-    yield "Of", configs if len(told["configs"]) > 1 else None
+    yield "All configs", configs if len(told["configs"]) > 1 else None
     yield "Revision", told["revision"] or "main"
     yield "Commit", told["commit"]
     yield "License", told["license"]

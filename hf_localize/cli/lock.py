@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Read a list, as hg-localize download --from-file takes it.",
 )
-@click.option("--by-commit", is_flag=True, help="Pin the commit on the Hub, if there is one.")
+@click.option(
+    "--by-commit", is_flag=True, help="Pin the commit on the Hub instead of the digest, if there is one."
+)
 @click.option(
     "--output",
     "-o",

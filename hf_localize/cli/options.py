@@ -83,19 +83,23 @@ ANY_DATASET_ID = click.argument("dataset_id", required=False, **_ID)
 DATASET_IDS = click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, **_ID)
 ANY_DATASET_IDS = click.argument("dataset_ids", metavar="[DATASET_ID]...", nargs=-1, **_ID)
 PATTERN = click.argument("pattern", required=False, shell_complete=_dataset_ids)
-NAME = click.option(
-    "--name", "-n", "config_name", metavar="TEXT", help="Config name. Default: the default config."
-)
-CONFIG_NAMES = click.option(
-    "--name",
-    "-n",
-    "config_names",
-    multiple=True,
-    metavar="TEXT",
-    help="Config name; can be given several times. Default: the default config.",
-)
+
+
+def _name(default: str) -> Callable[[Any], Any]:
+    text = f"Config name. Default: {default}."
+    return click.option("--name", "-n", "config_name", metavar="TEXT", help=text)
+
+
+def _names(default: str) -> Callable[[Any], Any]:
+    text = f"Config name; can be given several times. Default: {default}."
+    return click.option("--name", "-n", "config_names", multiple=True, metavar="TEXT", help=text)
+
+
+NAME, CONFIG_NAMES = _name("the default config"), _names("the default config")
+STORED_NAMES = _names("all stored configs")
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
-ONE_DATASET, ANY_DATASET = together(DATASET_ID, NAME, REVISION), together(ANY_DATASET_ID, NAME, REVISION)
+ONE_DATASET = together(DATASET_ID, NAME, REVISION)
+ANY_DATASET = together(ANY_DATASET_ID, _name("all stored configs"), REVISION)
 REPO_TYPE = click.option(
     "--repo-type",
     type=click.Choice(("dataset", "model", "space")),

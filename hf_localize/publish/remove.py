@@ -145,7 +145,7 @@ def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     """Remove what the original tool has left: first what it finds it by."""
     entry = PrivateSource(bucket, workers).find(ref)
     if isinstance(entry, NotHere) or not isinstance(entry, BucketEntry) or entry.is_indexed:
-        raise DatasetNotFoundError(f"there is no {ref} in {bucket.address} to remove")
+        raise DatasetNotFoundError(f"there is no {ref} to remove in {bucket.address}")
     original_index.leave(bucket, ref)
     keys = {entry.placed.key(file.path) for file in entry.manifest.files}
     keys |= {entry.placed.key(name) for name in (METADATA_FILE, save_to_disk.ORIGINAL_CARD_FILE)}

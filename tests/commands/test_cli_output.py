@@ -262,7 +262,7 @@ def test_info_tells_what_it_is_and_where_it_lies(hub: LoopbackHub, desk: Desk) -
     assert (told["license"], told["configs"]) == ("mit", ["main", "socratic"])
     assert told["features"]["question"] == {"dtype": "string", "_type": "Value"}
     shown = run("info", GSM8K, "-n", "socratic").stdout
-    for said in ("License     mit", f"Commit      {told['commit']}", "question: string", f"  {desk.store}"):
+    for said in ("License      mit", f"Commit       {told['commit']}", "question: string", f"  {desk.store}"):
         assert said in shown
     hf_localize.register_dataset(rows("other"), "org/x")
     hf_localize.register_dataset(rows("new"), "org/x", skip_s3_upload=True)
