@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import datasets
@@ -36,7 +37,8 @@ from hf_localize.format.features import portable
 from hf_localize.format.manifest import Manifest, Split
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import capture_builder, capture_files
-from hf_localize.hf.doors.transport import asking_the_hub_itself
+from hf_localize.hf.doors import clients
+from hf_localize.hf.doors.transport import asking_the_hub_itself, cut_off
 from hf_localize.hf.hub_terms import asked, known, telling_unreachable
 from hf_localize.hf.source_rows import count_source_rows, cut_at_files
 from hf_localize.hf.unprepared import telling_why
@@ -54,6 +56,7 @@ _NOT_IN_CONFIG_ID = frozenset(
 #: A file of a repository, as stock names it.
 _IN_REPOSITORY = re.compile(r"hf://datasets/[^@]+@[^/]+/(.+)")
 OpenBuilder = Callable[[], datasets.DatasetBuilder]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,10 @@ class HubSource:
             # What stock has cached may be of another revision.
             cached = stock_cached(ref, {"cache_dir": self.cache_dir}) if ref.revision is None else None
             if cached is None:
-                raise UnreachableError(problem)
+                builder = without_the_hub(self.open_builder)
+                if builder is None:
+                    raise UnreachableError(problem)
+                return HubEntry(builder, ref, self.token, verification_mode=self.verification_mode)
             _log.warning("%s is taken from the cache of datasets: %s", ref, problem)
             return HubEntry(cached, ref, self.token)
         try:
@@ -367,6 +373,20 @@ def stock_cached(ref: DatasetRef, arguments: Mapping[str, Any]) -> datasets.Data
         return Cache(config_name=ref.config_name, hash=module.hash, **module.builder_kwargs, **naming)
     except Exception:  # noqa: BLE001  # Stock asks the same question and takes any error for a no.
         return None
+
+
+def without_the_hub(call_stock: Callable[[], _T]) -> _T | None:
+    """Return what stock answers without the Hub, or raise what it raises; None: it needs the Hub.
+
+    Stock would ask for 24 s and more; here each of its questions is refused at once. What it has cached is
+    not among the answers: that may be of another revision (:func:`stock_cached`).
+    """
+    if not clients.is_watching():
+        return None
+    with contextlib.suppress(OSError, ValueError), cut_off():  # So it says that it needs the Hub.
+        found = call_stock()
+        return None if isinstance(found, Cache) else found
+    return None
 
 
 def _with_facts(manifest: Manifest, repository: str, revision: str | None, token: Any) -> Manifest:

@@ -41,6 +41,7 @@ from hf_localize.hf.hub import (
     canonical_id,
     stock_cached,
     unreachable,
+    without_the_hub,
 )
 from hf_localize.hf.hub_terms import is_unreachable
 from hf_localize.hf.info import check_entry
@@ -431,8 +432,10 @@ def only_stock(
     problem: Exception | str | None = "it is not among the enabled sources"
     if session.hub_enabled():
         problem = None if session.settings.hub_offline else unreachable(session.settings.timeout_seconds)
-        if problem is not None and (answer := cached()) is not None:
-            return answer
+        if problem is not None:
+            for answer in (cached, lambda: without_the_hub(call_stock)):
+                if (found := answer()) is not None:
+                    return found
         if problem is None:
             try:
                 with asking_the_hub_itself():  # What is held may be older, or does not answer it.

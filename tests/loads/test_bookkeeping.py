@@ -44,12 +44,14 @@ class Slotted:
 
 @pytest.mark.parametrize("arguments", [{"base_path": "theirs"}, {}], ids=["own arguments", "plain"])
 @pytest.mark.parametrize("made", [Foreign, Slotted])
-@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("the_hub", ["is up", "is down", "is switched off"])
 def test_a_builder_of_any_class_is_returned_as_stock_returns_it(
-    offline: bool, made: type[Any], arguments: dict[str, str], person: Desk
+    the_hub: str, made: type[Any], arguments: dict[str, str], person: Desk, hub: LoopbackHub
 ) -> None:
-    if offline:
+    if the_hub == "is switched off":
         person.set(HF_HUB_OFFLINE="1")
+    if the_hub == "is down":
+        hub.stop()
     with hf_localize.installed(), patch.object(datasets.load, "dataset_module_factory") as module:
         module.return_value = SimpleNamespace(
             builder_kwargs={},
@@ -62,6 +64,18 @@ def test_a_builder_of_any_class_is_returned_as_stock_returns_it(
             builder = datasets.load_dataset_builder(ID, **arguments)
     assert type(builder) is made
     assert builder.kwargs.get("base_path") == arguments.get("base_path")
+
+
+def test_an_error_that_stock_raises_without_the_hub_is_raised(hub: LoopbackHub, person: Desk) -> None:
+    class OwnError(Exception):
+        pass
+
+    hub.stop()
+    with hf_localize.installed(), patch("huggingface_hub.file_download._get_metadata_or_catch_error") as ask:
+        ask.side_effect = OwnError
+        with pytest.raises(OwnError):
+            datasets.load_dataset("made/else", token="own")
+    ask.assert_called_once()
 
 
 @pytest.mark.parametrize("place", ["/dev/full", "a/file/record", "\0", "folder\udcff"])

@@ -42,6 +42,11 @@ def watch(is_wanted: Callable[[], bool]) -> None:
             _wrap(sys.modules[name])
 
 
+def is_watching() -> bool:
+    """Tell whether requests to the Hub come by here."""
+    return bool(_wrapped) and _is_wanted()
+
+
 def unwatch() -> None:
     """Give the libraries their methods back, and forget whether the Hub has answered."""
     global _is_wanted

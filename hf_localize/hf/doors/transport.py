@@ -46,6 +46,8 @@ _CHUNK_BYTES = 1 << 20
 goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 #: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
 only_held: ContextVar[bool] = ContextVar("only_held", default=False)
+#: While the Hub is known not to answer: reads are refused, whether they are held or not.
+is_cut_off: ContextVar[bool] = ContextVar("is_cut_off", default=False)
 
 
 #: That of the request under way: finding the settings takes longer than all else of an answer.
@@ -252,6 +254,10 @@ def _exchange(
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
         return ask_hub(None)
+    if is_cut_off.get():
+        raise offline(
+            f"Cannot reach {without_user(request.endpoint)}{request.path}: the Hub does not answer."
+        )
     token = _session.set(current_session())
     try:
         return _exchange_read(request, ask_hub, respond, failures, offline)
@@ -474,6 +480,11 @@ def _switched_on(switch: ContextVar[bool]) -> Iterator[None]:
 def asking_the_hub_itself() -> contextlib.AbstractContextManager[None]:
     """Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed."""
     return _switched_on(goes_to_the_hub)
+
+
+def cut_off() -> contextlib.AbstractContextManager[None]:
+    """Refuse, in this thread, each read of the Hub at once."""
+    return _switched_on(is_cut_off)
 
 
 def answering_only_what_is_held() -> contextlib.AbstractContextManager[None]:
