@@ -223,7 +223,7 @@ def test_what_was_free_when_it_was_downloaded_is_asked_about_again(
         hub.private[SECRET_ID] = {"another token"}
     else:
         getattr(hub, now)[SECRET_ID] = {HUB_TOKEN}
-    with pytest.raises(errors.RestrictedError, match="any more" if now == "gone" else now):
+    with pytest.raises(errors.RestrictedError, match="no longer" if now == "gone" else now):
         hf_localize.sync_local_dataset_to_s3(SECRET_ID, make_public=True)
     assert public_keys(desk) == []
     hub.stop()  # Then what the Hub said at the download counts.
