@@ -109,7 +109,8 @@ def _snapshots(desk: Desk, publisher: Desk, folder: Path, name: str, endpoint: s
     ):
         own = {**env, **_quiet(folder / source), "HF_ENDPOINT": endpoint, "HGLOC_SOURCES": f"local,{source}"}
         with _workers((_OURS, own), (_CALLS, stock)) as (ours, theirs):
-            theirs.timed(f"whole({name!r}, {str(folder / 'warm')!r})")
+            for worker in (ours, theirs):
+                worker.timed(f"whole({name!r}, {str(folder / 'warm')!r})")
 
             def fetched(worker: Worker, call: str, place: str = source) -> Run:
                 if place != "local":
@@ -128,12 +129,13 @@ def _snapshots(desk: Desk, publisher: Desk, folder: Path, name: str, endpoint: s
             )
             if source == "local":
                 warm = f"whole({name!r}, {str(folder / 'warm')!r})"
-                pairs = in_turns(
-                    functools.partial(fetched, ours, empty), functools.partial(fetched, theirs, warm), runs
-                )
-                lines.append(
-                    ratio_line(SECTION, f"{what}, by stock's of a warm cache", 0.2, pairs, names=names)
-                )
+                for call, text in ((empty, what), (warm, f"{what}, where the cache has it")):
+                    pairs = in_turns(
+                        functools.partial(fetched, ours, call), functools.partial(fetched, theirs, warm), runs
+                    )
+                    lines.append(
+                        ratio_line(SECTION, f"{text}, by stock's of a warm cache", 0.2, pairs, names=names)
+                    )
     return lines
 
 

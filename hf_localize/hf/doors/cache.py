@@ -61,18 +61,23 @@ def from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, A
 
 
 def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
-    """Call ``snapshot_download``, which asks for file after file, when all that is held is in the store."""
+    """Call ``snapshot_download``, which asks for file after file, when all that is held is in the store.
+
+    It is not called where it has put the same commit into the cache before, and all of that is still there.
+    """
+    folder = None
     try:
-        _bring_together(inspect.signature(stock).bind(*args, **kwargs).arguments)
+        folder = _bring_together(inspect.signature(stock).bind(*args, **kwargs).arguments)
     except (HfLocalizeError, TypeError) as exc:  # Stock says what is wrong with the arguments.
         _log.debug("files are not fetched ahead of snapshot_download: %s", exc)
-    return from_cache_only(stock, args, kwargs)
+    return from_cache_only(stock, args, kwargs) if folder is None else folder
 
 
-def _bring_together(call: Mapping[str, Any]) -> None:
+def _bring_together(call: Mapping[str, Any]) -> str | None:
+    """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
     places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
     if call.get("dry_run") or f"{endpoint}/" not in endpoints():
-        return
+        return None
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
     refs, revision = places.refs(repository), call.get("revision") or "main"
     if (lock := current_session().lock) is not None:
@@ -80,27 +85,32 @@ def _bring_together(call: Mapping[str, Any]) -> None:
     commit = None if refs is None else refs.resolve(revision)
     found = None if commit is None else places.snapshot(repository, commit)
     if found is None:
-        return
+        return None
     patterns = {name: call.get(name) for name in ("allow_patterns", "ignore_patterns")}
     files = {file.path: file for file in found.files}
     wanted = {path: files[path] for path in filter_repo_objects(list(files), **patterns)}
     if call.get("local_dir") is not None or call.get("force_download"):
         if missing := [path for path, file in wanted.items() if places.local_path(file) is None]:
             places.localize(found, missing)
-        return
+        return None
     name = repo_folder_name(repo_id=repository.repo_id, repo_type=repository.repo_type)
     folder = expanded(call.get("cache_dir") or constants.HF_HUB_CACHE).resolve() / name
     pointers = {path: folder / "snapshots" / found.commit / path for path in wanted}
     absent = [path for path, pointer in pointers.items() if not pointer.exists()]
+    if wanted and not absent and found.is_complete and current_session().settings.record is None:
+        named = folder / "refs" / (call.get("revision") or "main")
+        with contextlib.suppress(OSError):
+            return str(folder / "snapshots" / found.commit) if named.read_text() == found.commit else None
     sources = {path: places.local_path(wanted[path]) for path in absent}
     sources.update(
         places.localize(found, missing) if (missing := [p for p in absent if not sources[p]]) else {}
     )
     if getattr(constants, "HF_HUB_DISABLE_SYMLINKS", False):
-        return
+        return None
     with contextlib.suppress(OSError):  # Where this fails, the client does it in its own way.
         for path in absent:
             _add(sources[path], folder / "blobs" / wanted[path].etag, pointers[path])
+    return None
 
 
 def _add(source: Path | None, blob: Path, pointer: Path) -> None:

@@ -50,6 +50,19 @@ def test_a_snapshot_is_fetched_as_one_and_only_what_is_asked_for(offline: HeldRe
     assert (offline.localized, offline.opened) == ([], [])
 
 
+def test_a_snapshot_that_the_cache_has_is_found_without_a_request(
+    offline: HeldRepositories, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = snapshot_download(DATASET, revision="v1.0", **KIND)
+    with caplog.at_level("DEBUG", "hf_localize.hf.doors.transport"):
+        assert snapshot_download(DATASET, revision="v1.0", **KIND) == folder
+        assert caplog.records == []
+        assert snapshot_download(DATASET, **KIND) == folder  # Of this name the cache knows nothing yet.
+        assert caplog.records != []
+    Path(folder, "README.md").unlink()
+    assert Path(snapshot_download(DATASET, revision="v1.0", **KIND), "README.md").is_file()
+
+
 def test_a_place_that_does_not_answer_is_asked_once(
     offline: HeldRepositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
