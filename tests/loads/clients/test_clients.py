@@ -6,42 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-import torch
-from lm_eval.models.dummy import DummyLM
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-from tests.conftest import DATA
-from tests.loads.clients.conftest import ACTIVATION, Bench
+from tests.loads.clients.conftest import ACTIVATION, Bench, result_json, rows
+from tests.loads.clients.models import DUMMY_TOKENIZER, WORDS, tiny_model
 from tests.loads.fidelity.repositories import card, jsonl, parquet
-
-
-def rows(path: str) -> list[dict[str, Any]]:
-    """Return the rows of a parquet file in ``tests/data``."""
-    return pq.read_table(DATA / path).to_pylist()
-
-
-def result_json(folder: Path) -> Any:
-    return json.loads((folder / "result.json").read_text())
-
-
-WORDS = ("what", "is", "how", "much", "one", "two", "three", "plus", "?")
-
-
-def tiny_model(folder: Path) -> None:
-    """Write a random language model of a few kilobytes and its tokenizer, a word a token."""
-    vocabulary = {word: number for number, word in enumerate(("<unk>", "<pad>", "</s>", *WORDS))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="</s>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(
-        LlamaConfig(vocab_size=len(vocabulary), pad_token_id=1, eos_token_id=2, **size)
-    ).save_pretrained(folder)
 
 
 def test_lm_eval_scores_gsm8k(bench: Bench) -> None:
@@ -50,7 +17,7 @@ def test_lm_eval_scores_gsm8k(bench: Bench) -> None:
         return [json.loads(line) for line in file.read_text().splitlines()]
 
     # For its report the dummy model wants a tokenizer of the Hub; a folder of that name does.
-    tiny_model(bench.given / DummyLM.tokenizer_name)
+    tiny_model(bench.given / DUMMY_TOKENIZER)
     task = "--tasks gsm8k --num_fewshot 2 --limit 4"
     found = bench.compare(
         [("openai/gsm8k", "main")],

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from lm_eval.models.dummy import DummyLM
 
 from tests.conftest import ROOT
 from tests.docs.pages import Block, blocks_of
 from tests.loads.clients.conftest import ACTIVATION, Bench
-from tests.loads.clients.test_clients import TEST, TRAIN, nano_beir, sums, tiny_model
+from tests.loads.clients.models import DUMMY_TOKENIZER, tiny_model
+from tests.loads.clients.test_clients import TEST, TRAIN, nano_beir, sums
 from tests.loads.fidelity.repositories import jsonl
 
 PAGE = ROOT / "docs" / "guides" / "stacks.md"
@@ -41,7 +41,7 @@ def test_what_the_page_shows_runs_without_the_hub(name: str, bench: Bench) -> No
         tiny_model(bench.given / "model")
     if name == "lm_eval":
         published = [("openai/gsm8k", "main")]
-        tiny_model(bench.given / DummyLM.tokenizer_name)
+        tiny_model(bench.given / DUMMY_TOKENIZER)
     elif name == "trl":
         bench.serve("team/sums", sums())
         published = [("team/sums", None)]

@@ -29,8 +29,7 @@ def _watch(event, arguments):
 
 sys.addaudithook(_watch)
 
-_following = PathFinder.find_spec(
-    "sitecustomize", [folder for folder in sys.path if Path(folder) != Path(__file__).parent]
-)
+_after = sys.path.index(str(Path(__file__).parent)) + 1
+_following = PathFinder.find_spec("sitecustomize", sys.path[_after:])
 if _following and _following.loader:
     _following.loader.exec_module(module_from_spec(_following))
