@@ -214,7 +214,7 @@ def _ask(
         return Asked(kind, answer, without_queries(reason), time.monotonic() - started, entry, error)
 
     try:
-        budget = Budget(session.settings.timeout_seconds)
+        budget = Budget(session.settings.timeout_seconds, sources)
         found, _ = consult(sources[0], ref, locked, session.store, budget)
         check(found)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.

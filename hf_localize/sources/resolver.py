@@ -179,7 +179,7 @@ class Resolver:
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that tells all configs of the repository of *ref*, from any store."""
-        budget = Budget(self.timeout_seconds)
+        budget = Budget(self.timeout_seconds, self.sources)
         for source in self.sources:
             if isinstance(source, RepositorySource):
                 try:
@@ -211,7 +211,7 @@ class Resolver:
         """Return what *use* makes of the first entry; sources whose answers are *given* are not asked."""
         answers: list[Answer] = []
         said_by_stock: Exception | None = None
-        budget = Budget(self.timeout_seconds)
+        budget = Budget(self.timeout_seconds, sources)
         locked = None if self.lock is None else self.lock.of(ref)
         for source in sources:
             if known := [answer for answer in given if answer.source == source.name]:
@@ -444,21 +444,27 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
 
 @dataclass(slots=True)
 class Budget:
-    """The time that remote stores may take to answer. Fetching what they have is not counted."""
+    """The time that remote stores may take to answer. Fetching what they have is not counted.
+
+    Each gets an equal share of what is left, so that one that falls silent leaves time for the next.
+    """
 
     seconds: float
+    #: All that are asked, in order.
+    sources: Sequence[Source]
 
     def ask(self, source: Source, question: Callable[[], _T]) -> _T:
         """Return the answer of *source* to *question*.
 
         Raises:
-            UnreachableError: it took more than what is left.
+            UnreachableError: it took more than its share.
         """
-        if source.kind not in ("s3", "public"):
+        kinds = [other.kind for other in self.sources if other.kind in ("s3", "public")]
+        if source.kind not in kinds:
             return question()
         started = time.monotonic()
         try:
-            return within(self.seconds, question)
+            return within(self.seconds / (len(kinds) - kinds.index(source.kind)), question)
         finally:
             self.seconds -= time.monotonic() - started
 

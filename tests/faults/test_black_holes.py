@@ -43,10 +43,10 @@ def test_a_resolution_ends_within_its_budget_where_a_source_swallows_packets(
 
 
 def test_a_bucket_that_swallows_packets_leaves_the_public_zip(published: Desk) -> None:
-    published.teammate().set(HGLOC_SOURCES="s3,public")
+    published.teammate().set(HGLOC_SOURCES="s3,public", HGLOC_TIMEOUT_SECONDS="10")
     published.s3.fail(Rule("GET", r"\.hgloc/", BlackHole()))
-    with pytest.raises(errors.DatasetUnreachableError):  # One budget for all: nothing of it is left.
-        hf_localize.load_local_dataset(NAME)
+    loaded = hf_localize.load_local_dataset(NAME)
+    assert {name: split["text"][:] for name, split in loaded.items()} == rows("new")
 
 
 def test_a_hub_that_swallows_packets_is_given_up(hub: LoopbackHub, desk: Desk) -> None:
