@@ -11,13 +11,14 @@ from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
     IntegrityError,
+    RefusedError,
     SlowDownError,
     UnreachableError,
 )
 from hf_localize.http.client import Body, TooShortError, Wire
 from hf_localize.http.deadline import Patience
 from hf_localize.http.retry import retrying
-from hf_localize.http.status import StatusError, code_and_message, place_in, wants_virtual_hosts
+from hf_localize.http.status import StatusError, code_and_message, is_final, place_in, wants_virtual_hosts
 
 #: Base URLs whose form the server has refused.
 _refused: set[str] = set()
@@ -119,12 +120,12 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
         return _MissingError(f"{url} is missing (404)")
     if 300 <= status < 400:
         target = place_in(answer.headers.get("location", "")) or "elsewhere"
-        return UnreachableError(f"{url} redirects to {target}, which is not followed")
+        return RefusedError(f"{url} redirects to {target}, which is not followed")
     if status in (429, 503):
         error = SlowDownError(said)
         error.retry_after_seconds = answer.retry_after_seconds
         return error
-    return UnreachableError(said)
+    return RefusedError(said) if is_final(status) else UnreachableError(said)
 
 
 @functools.lru_cache(maxsize=8)

@@ -16,6 +16,8 @@ _VIRTUAL_HOSTS_ONLY = re.compile(
     r"|virtual host(ed)?[ -]?(style|domain)|third level domain|path[ -]style",
     re.IGNORECASE,
 )
+#: Statuses below 500 after which another try may succeed.
+_MAY_PASS = frozenset({408, 425, 429})
 
 
 class StatusError(Exception):
@@ -40,6 +42,11 @@ class StatusError(Exception):
         with contextlib.suppress(ValueError, OverflowError):
             return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
         return None
+
+
+def is_final(status: int) -> bool:
+    """Tell whether a server that has refused with *status* will do so again, however often it is asked."""
+    return (300 <= status < 500 and status not in _MAY_PASS) or status == 501
 
 
 def place_in(url: str) -> str | None:

@@ -249,16 +249,17 @@ def _close_versions(bucket: Bucket, ref: DatasetRef, itself: PublicFiles, kept: 
     Those who may read the bucket keep them. Returns False where none was open.
     """
     stem, own = _zip_names(ref)
-    was_open = False
     try:
-        for key, version_id in bucket.former_versions(stem):
-            if key not in kept and own.fullmatch(key) and itself.is_readable(key, version_id):
-                _close_version(bucket, itself, key, version_id)
-                was_open = True
+        versions = list(bucket.former_versions(stem))
     except (AccessDeniedError, RefusedError, MissingKeyError) as exc:
-        if not bucket.keeps_versions and not was_open:
+        if not bucket.keeps_versions:
             return False  # There are no versions that could be listed.
         raise _still_open(bucket, exc) from exc
+    was_open = False
+    for key, version_id in versions:
+        if key not in kept and own.fullmatch(key) and itself.is_readable(key, version_id):
+            _close_version(bucket, itself, key, version_id)
+            was_open = True
     return was_open
 
 

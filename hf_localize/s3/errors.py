@@ -13,7 +13,7 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http.status import place_in
+from hf_localize.http.status import is_final, place_in
 
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
@@ -31,8 +31,6 @@ _ON_ONE_OBJECT = frozenset(
         *("UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts"),
     }
 )
-#: Statuses below 500 after which another try may succeed.
-_MAY_PASS = frozenset({408, 425, 429})
 #: What was received is not what was sent: sent again it may come whole.
 _DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"})
 #: The rights (IAM actions) that an operation needs, as docs/permissions.md lists them.
@@ -126,7 +124,7 @@ def error_of(
         kind = SlowDownError
     elif code in _DAMAGED:
         pass
-    elif ((300 <= status < 500 and status not in _MAY_PASS) or status == 501) and code != "RequestTimeout":
+    elif is_final(status) and code != "RequestTimeout":
         kind = RefusedError
     return kind(f"{where}: {said} ({operation})")
 

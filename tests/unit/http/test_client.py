@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -90,3 +91,24 @@ def test_a_size_of_thousands_of_digits_is_none() -> None:
         threading.Thread(target=_say, args=(listener, said), daemon=True).start()
         wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=5)
         assert wire.get("key", 0, 2).read_all() == b"ab"
+
+
+@pytest.mark.parametrize("status", [301, 308, 400, 407, 410, 501])
+def test_public_files_that_are_refused_for_good_are_asked_for_once(status: int) -> None:
+    said = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
+    asked: list[socket.socket] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # Until it is closed.
+            while True:
+                asked.append(listener.accept()[0])
+                asked[-1].recv(64 << 10)
+                asked[-1].sendall(said)
+                asked[-1].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        files = PublicFiles(f"http://127.0.0.1:{listener.getsockname()[1]}", 5.0)
+        with pytest.raises(errors.RefusedError):
+            files.get("key", limit_bytes=1)
+    assert len(asked) == 1
