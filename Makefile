@@ -19,7 +19,7 @@ DATASETS_TESTS ?=
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-doors test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-scaling clean help
+.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-doors test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-links bench-scaling clean help
 .PRECIOUS: %/.ready
 
 help: ## Show the targets
@@ -144,6 +144,9 @@ test-large: .venv/.ready ## Data of gigabytes and of 20,000 files, in some 20 mi
 
 bench: .venv-bench/.ready ## Every figure that has a goal, beside what it is compared with, into benchmarks/RESULTS.md
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks
+
+bench-links: .venv-bench/.ready ## The same work as by other programs over links of 10 Gbit/s to 100 Mbit/s, in half an hour, into docs/performance.md (Linux; Debian: iproute2 curl unzip)
+	.venv-bench/bin/python -m benchmarks.links
 
 bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/scaling/ (needs 40 GB of disk)
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks.scaling

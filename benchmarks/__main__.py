@@ -15,13 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.harness import LEAST_RUNS, Line, machine
+from benchmarks.harness import LEAST_RUNS, Line, machine, table
 
 #: Each has ``measure(folder, runs)``, which returns its lines.
 PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting", "doors")
 #: What takes too long for the whole run.
-ALONE = ("loops", "far")
-_HEAD = "| section | what | goal | median | spread | runs | | beside |"
+ALONE = ("loops",)
 
 
 def main() -> None:
@@ -38,15 +37,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix=f"hf_localize-bench-{part}-") as folder:
             measured = importlib.import_module(f"benchmarks.cases.{part}").measure(Path(folder), options.runs)
         lines += measured
-        print(f"{part}, {time.monotonic() - started:.0f} s", _table(measured), sep="\n\n", flush=True)
+        print(f"{part}, {time.monotonic() - started:.0f} s", table(measured), sep="\n\n", flush=True)
     if not options.parts:
         (Path(__file__).parent / "RESULTS.md").write_text(_report(lines), encoding="utf-8")
-
-
-def _table(lines: list[Line]) -> str:
-    return "\n".join(
-        [_HEAD, "|" + "---|" * _HEAD.strip("|").count("|") + "---|", *(line.row() for line in lines), ""]
-    )
 
 
 def _report(lines: list[Line]) -> str:
@@ -72,7 +65,7 @@ def _report(lines: list[Line]) -> str:
             f"{sum(met)} of {len(met)} goals are met. What each line means, and why some are missed:",
             "[docs/performance.md](../docs/performance.md).",
             "",
-            _table(lines),
+            table(lines),
         ]
     )
 

@@ -76,7 +76,8 @@ def hub_on_loopback(root: Path) -> Iterator[str]:
             process.terminate()
 
 
-def _environment(folder: Path, endpoint: str) -> dict[str, str]:
+def environment(folder: Path, endpoint: str) -> dict[str, str]:
+    """Return the settings of a process that has its caches in *folder* and asks the Hub at *endpoint*."""
     return clean_environment(
         HF_ENDPOINT=endpoint,
         HF_HOME=str(folder / "hf"),
@@ -95,7 +96,7 @@ def _large(folder: Path, endpoint: str, runs: int) -> list[Line]:
     def cold(command: list[str]) -> Run:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        run = timed_process(command, _environment(folder, endpoint), cwd=folder)
+        run = timed_process(command, environment(folder, endpoint), cwd=folder)
         on_disk.append(_blocks(folder))
         return run
 
@@ -132,7 +133,7 @@ def _many(folder: Path, endpoint: str, names: list[str], runs: int) -> list[Line
     def fresh() -> dict[str, str]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return _environment(folder, endpoint)
+        return environment(folder, endpoint)
 
     def one() -> Run:
         return timed_process([*command, "--all-configs"], fresh(), cwd=folder)

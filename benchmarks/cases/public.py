@@ -20,7 +20,7 @@ SHARDS, SHARD_BYTES = 4, 64 << 20
 KINDS = {"noise": ("stored", 1.2), "text": ("compressed", 2.5)}
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
 #: Sharing alone: the private upload was made before. The Hub, which is not here, is not asked.
-_SHARE = (
+SHARE = (
     "import hf_localize; "
     "hf_localize.sync_local_dataset_to_s3({name!r}, make_public=True, share_restricted={name!r})"
 )
@@ -47,18 +47,6 @@ def measure(folder: Path, runs: int) -> list[Line]:
     return lines
 
 
-def fetches(desk: Desk, folder: Path, runs: int) -> list[Line]:
-    """Return the lines for fetching alone; what is published does not go by the URL of *desk*."""
-    open_public_places(desk)
-    lines = []
-    for kind, (how, _) in KINDS.items():
-        publisher = Desk(desk.server, folder / f"publisher-{kind}")
-        make_entry(publisher.store, f"made/{kind}", SHARDS, SHARD_BYTES, kind=kind)
-        timed_python(_SHARE.format(name=f"made/{kind}"), publisher.environment(HF_HUB_OFFLINE="1"))
-        lines += _fetch(desk, f"made/{kind}", how, runs)
-    return lines
-
-
 def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs: int) -> list[Line]:
     def privately() -> Run:
         _empty(desk)
@@ -67,7 +55,7 @@ def _publish(desk: Desk, publisher: Desk, name: str, how: str, goal: float, runs
     def publicly() -> Run:
         """Share it; the private copy is there."""
         _empty(desk, "public_datasets")
-        return timed_python(_SHARE.format(name=name), publisher.environment(HF_HUB_OFFLINE="1"))
+        return timed_python(SHARE.format(name=name), publisher.environment(HF_HUB_OFFLINE="1"))
 
     privately()
     pairs = in_turns(publicly, privately, runs, warm=False)

@@ -46,7 +46,7 @@ def opened():
     global stream
     stream = datasets.load_dataset({name!r}, split="train", streaming=True)
 """
-_LOCAL = """
+LOCAL = """
 import datasets, pathlib
 files = sorted(map(str, pathlib.Path({folder!r}, "train").glob("*.arrow")))
 
@@ -106,7 +106,7 @@ def _rates(desk: Desk, folder: Path, url: str, runs: int) -> list[Line]:
         env = {**desk.environment(credentials=where == "bucket"), "HGLOC_S3_ENDPOINT_URL": url}
         with (
             Worker(OURS.format(name=RATE) + READ, env) as ours,
-            Worker(_LOCAL.format(folder=str(folder)) + READ, desk.environment()) as local,
+            Worker(LOCAL.format(folder=str(folder)) + READ, desk.environment()) as local,
         ):
             for way in ways:
                 pairs = in_turns(

@@ -172,8 +172,21 @@ def timed_python(code: str, env: Mapping[str, str], *, cwd: Path | None = None) 
     Raises:
         RuntimeError: it failed.
     """
-    path = {"PYTHONPATH": str(ROOT)}
-    return timed_process([sys.executable, "-c", code], {**env, **path}, cwd=cwd)
+    return timed_process(python(code), env, cwd=cwd)
+
+
+def python(code: str) -> list[str]:
+    """Return the command by which a fresh interpreter, which has this checkout's modules, runs *code*."""
+    return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
+
+
+_HEAD = "| section | what | goal | median | spread | runs | | beside |"
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Return *lines* as a Markdown table."""
+    rule = "|" + "---|" * _HEAD.strip("|").count("|") + "---|"
+    return "\n".join([_HEAD, rule, *(line.row() for line in lines), ""])
 
 
 def machine() -> str:

@@ -102,6 +102,11 @@ def _write_shard(path: Path, schema: pa.Schema, rows: int, kind: str, first: int
 def _values(count: int, kind: str, size: int) -> list[bytes] | list[str]:
     if kind == "noise":
         return [os.urandom(size) for _ in range(count)]
+    return texts(count, size)
+
+
+def texts(count: int, size: int) -> list[str]:
+    """Return *count* texts of *size* letters."""
     words = _text()
     choose = random.Random(count)
     starts = [choose.randrange(len(words) - size) for _ in range(count)]

@@ -70,6 +70,15 @@ class Desk:
         """Return a boto3 client with all rights."""
         return self.server.client()
 
+    def renew_bucket(self) -> None:
+        """Empty the bucket, and have SeaweedFS give back at once what the objects took."""
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            if keys := [{"Key": item["Key"]} for item in page.get("Contents", [])]:
+                client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
+        client.delete_bucket(Bucket=BUCKET)
+        self.server.create_bucket(BUCKET)
+
 
 @contextlib.contextmanager
 def seaweed_desk(folder: Path, *, on_disk: bool = False) -> Iterator[Desk]:

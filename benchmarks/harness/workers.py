@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from benchmarks.harness import ROOT, Run
+from benchmarks.harness import Run, python
 
 #: Expressions come in as lines, times go out as lines; what the calls print goes to stderr.
 _LOOP = """
@@ -30,11 +29,16 @@ for _line in sys.stdin:
 class Worker:
     """A Python that has run *setup*, and then evaluates and times what it is given."""
 
-    def __init__(self, setup: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        setup: str,
+        env: Mapping[str, str],
+        wrapped: Callable[..., Sequence[str]] = lambda *command: command,
+    ) -> None:
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # Until __exit__.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LOOP.format(setup=setup)],
-            env={**env, "PYTHONPATH": str(ROOT)},
+            wrapped(*python(_LOOP.format(setup=setup))),
+            env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
