@@ -289,7 +289,7 @@ def sync_local_dataset_to_s3(
 
     Example:
         >>> print(hf_localize.sync_local_dataset_to_s3("openai/gsm8k", "main").message_or_path)
-        openai/gsm8k [main]: s3://... has it already
+        openai/gsm8k [main]: s3://... has it already; its files: ...
 
     Raises:
         InvalidRefError: an argument can't name a dataset.

@@ -101,7 +101,7 @@ def test_a_lock_of_a_stopped_process_is_told_and_then_given_up(
     assert loaded == ({"": rows("new")["train"][:15]} if split else rows("new"))
     told = [message for message in caplog.messages if ".lock" in message]
     named = f"held by process {holder.pid} of this machine, which is stopped"
-    assert [message.split(" ", 1)[0] for message in told] == ["waiting", "going"]
+    assert [message.split(" ", 1)[0] for message in told] == ["waiting", "continuing"]
     assert all(named in message for message in told) or not Path("/proc/locks").exists()
     os.kill(holder.pid, signal.SIGCONT)  # What it does then does not harm what has come meanwhile.
     holder.terminate()

@@ -232,7 +232,7 @@ def test_a_copy_of_another_bucket_answers_only_where_that_bucket_is_configured(d
         rows_of("nyu-mll/glue", "sst2")
     ran = run_cli("list-local")
     assert ran.stdout == f"{GLUE}\tmrpc\t-\n"
-    assert ran.stderr.count("of another bucket, s3://others") == 2
+    assert ran.stderr.count("from another bucket, s3://others") == 2
     desk.set(HGLOC_S3_BUCKET_NAME="others")
     assert rows_of("nyu-mll/glue", "mrpc") == ["theirs"]
     assert rows_of("nyu-mll/glue", "sst2") == ["only theirs"]
