@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -239,8 +239,15 @@ class Store:
 
     def of_other_buckets(self) -> list[LocalEntry]:
         """Return what the original tool keeps of other buckets than the configured one."""
-        here = {entry.folder for entry in self.entries()}
-        return [e for e in replace(self, bucket=None).entries() if e.folder not in here]
+        with reading(self.path):
+            # What has a manifest of ours at its own place is of no bucket; most of a store is that.
+            foreign = [
+                folder
+                for folder in self.places.folders()
+                if shelf_of(folder) or not (self.places.of(folder) / MANIFEST_NAME).exists()
+            ]
+            here = {entry.folder for entry in self._entries_at(foreign)}
+            return [e for e in replace(self, bucket=None)._entries_at(foreign) if e.folder not in here]
 
     def buckets_with(self, ref: DatasetRef) -> list[Origin]:
         """Return the buckets, be they configured or not, of which the original tool keeps a copy of *ref*."""
@@ -254,12 +261,15 @@ class Store:
         Where a folder has no manifest, its id can be the folder's name: see ``LocalEntry.is_named``.
         Data files without manifest are no entry before somebody names them.
         """
-        found: dict[tuple[DatasetRef, Origin | None], LocalEntry] = {}
         with reading(self.path):
-            for folder in self.places.folders():
-                for entry in self._readable(folder):
-                    origin = self.origin_of(entry) if shelf_of(folder) else None
-                    found.setdefault((entry.manifest.ref, origin), entry)
+            return self._entries_at(self.places.folders())
+
+    def _entries_at(self, folders: Iterable[str]) -> list[LocalEntry]:
+        found: dict[tuple[DatasetRef, Origin | None], LocalEntry] = {}
+        for folder in folders:
+            for entry in self._readable(folder):
+                origin = self.origin_of(entry) if shelf_of(folder) else None
+                found.setdefault((entry.manifest.ref, origin), entry)
         return list(found.values())
 
     def _readable(self, folder: str) -> Iterator[LocalEntry]:
