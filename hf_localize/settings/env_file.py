@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -112,11 +113,12 @@ def _read(path: str) -> dict[str, Any]:
     from dotenv import dotenv_values
 
     found = require_own(path)
-    with open(path, encoding="utf-8-sig") as file:  # Some editors on Windows begin it with a mark.
+    with open(path, encoding="utf-8") as file:
         if not os.path.samestat(found, os.fstat(file.fileno())):
             raise RefusedError(f"{path} was replaced while it was read")
-        lines = dotenv_values(stream=file, interpolate=False).items()
-        return {name: hidden(name, value) for name, value in lines if value and name.startswith(PREFIX)}
+        text = file.read().removeprefix("\ufeff")  # Some editors on Windows begin it with this mark.
+    lines = dotenv_values(stream=io.StringIO(text), interpolate=False).items()
+    return {name: hidden(name, value) for name, value in lines if value and name.startswith(PREFIX)}
 
 
 def _is_about_us(path: str) -> bool:
