@@ -338,13 +338,13 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def _link(self, entry: LocalEntry, links: Iterable[tuple[str, str]], folder: str) -> None:
         """Have the files of *entry*, each under its name, in *folder*."""
-        store, records = self._resolver.store, {file.path: file for file in entry.manifest.files}
+        store = self._resolver.store
         try:
             for path, name in links:
                 link_into(
                     store.places,
                     entry,
-                    records[path],
+                    entry.manifest.file(path),
                     Path(folder, name),
                     verifies_hashes=store.verifies_hashes,
                 )
