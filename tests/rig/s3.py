@@ -263,7 +263,7 @@ class _LocalServer(ABC):
 
 
 class MotoServer(_LocalServer):
-    """Run moto's server: in memory, with ACLs, without authentication."""
+    """Run moto's server: in memory, one write at a time, with ACLs, without authentication."""
 
     name = "moto"
     supports_acl = True
@@ -271,7 +271,9 @@ class MotoServer(_LocalServer):
     _port_count = 1
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._s3_port)]
+        # Isolated: the folder of the script has modules of its own, none of which is a library's.
+        script = Path(__file__).with_name("moto_in_turn.py")
+        return [sys.executable, "-I", str(script), "-H", "127.0.0.1", "-p", str(self._s3_port)]
 
     def _is_ready(self) -> bool:
         # Any moto answers any key, so only our own log proves that our process got the port.

@@ -308,7 +308,7 @@ def test_a_missing_bucket_is_not_made_by_a_put(client: Any) -> None:
 
 
 def test_one_racer_wins_a_conditional_put(client: Any, bucket: str) -> None:
-    assert race(client, bucket, racers=8) == 1
+    assert {race(client, bucket, racers=8) for _ in range(20)} == {1}
 
 
 def test_all_racers_win_where_conditions_are_ignored(client: Any, proxy: RecordingProxy, bucket: str) -> None:
