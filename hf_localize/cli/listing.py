@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -255,9 +256,10 @@ def _show(
 
 def _sorted(found: Found, sort: str, *, reverse: bool) -> Found:
     """Return *found* in order; what the order needs and is not known comes last."""
-    known = [item for item in found if _SORTS[sort](item) is not None]
-    others = [item for item in found if _SORTS[sort](item) is None]
-    return sorted(known, key=_SORTS[sort], reverse=reverse) + others
+    keys = [(_SORTS[sort](item), item) for item in found]
+    known = [pair for pair in keys if pair[0] is not None]
+    others = [item for key, item in keys if key is None]
+    return [item for _, item in sorted(known, key=itemgetter(0), reverse=reverse)] + others
 
 
 def _age(item: Mapping[str, Any]) -> float | None:

@@ -25,9 +25,9 @@ class MappingRecord(Record, Mapping[str, Any]):
     __slots__ = ()
 
     def __getitem__(self, name: str) -> Any:
-        if any(name == field for field in self):
-            return getattr(self, name)
-        raise KeyError(name)
+        if name not in self.__dataclass_fields__:  # type: ignore[attr-defined]
+            raise KeyError(name)
+        return getattr(self, name)
 
     def __iter__(self) -> Iterator[str]:
         return (field.name for field in dataclasses.fields(self))  # type: ignore[arg-type]

@@ -69,10 +69,13 @@ def parse_json(data: bytes, where: str) -> Any:
         # One letter beyond the basic plane has each take four bytes of memory.
         if len(data) > MAX_JSON_BYTES // 2 and bytes(data).translate(None, _BASIC_PLANE):
             raise ValueError("its letters take too much memory")
-        return json.loads(str(data, "utf-8"), parse_constant=_refuse_constant)
+        return _decode(str(data, "utf-8"))
     except (ValueError, RecursionError, MemoryError) as exc:
         raise IntegrityError(f"{where} is not JSON: {str(exc)[:200]}") from exc
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

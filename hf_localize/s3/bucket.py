@@ -299,17 +299,22 @@ class Bucket:
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""
-        pages = list(self.folder_pages(prefix))
-        return [name for page, _ in pages for name in page], [name for _, page in pages for name in page]
+        folders: list[str] = []
+        files: list[str] = []
+        for more_folders, more_files, _ in self.folder_pages(prefix):
+            folders += more_folders
+            files += more_files
+        return folders, files
 
-    def folder_pages(self, prefix: str) -> Iterator[tuple[list[str], list[str]]]:
-        """Yield the same in pages, each of one request: 1,000 names or fewer."""
+    def folder_pages(self, prefix: str) -> Iterator[tuple[list[str], list[str], bool]]:
+        """Yield the same in pages of 1,000 names or fewer, one request each, and whether more follow."""
         for page in self._pages(prefix, Delimiter="/"):
             folders = [self.address.relative(item["Prefix"]) for item in page.get("CommonPrefixes", [])]
             files = [self.address.relative(item["Key"]) for item in page.get("Contents", [])]
             yield (
                 [name.removeprefix(prefix).rstrip("/") for name in folders],
                 [name.removeprefix(prefix) for name in files],
+                page["IsTruncated"],
             )
 
     def former_versions(self, prefix: str) -> Iterator[tuple[str, str]]:

@@ -45,8 +45,6 @@ from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["s3"]
-#: What a request lists at most.
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +319,10 @@ def _first_level(bucket: Bucket, first: str, *, is_partly: bool) -> tuple[list[s
     """
     names: list[str] = []
     files: list[str] = []
-    for page, objects in bucket.folder_pages(first):
+    for page, objects, has_more in bucket.folder_pages(first):
         files += [first + name for name in objects]
-        if names and is_partly:
+        names += [first + name for name in page]
+        if names and has_more and is_partly:
             _log.warning(
                 "%s has more than %d folders. Datasets without an index entry were looked for only "
                 "in these. To look in all folders: hg-localize list-s3 --all-folders",
@@ -331,19 +330,18 @@ def _first_level(bucket: Bucket, first: str, *, is_partly: bool) -> tuple[list[s
                 len(names),
             )
             return names, files, max(first + name for name in (*page, *objects))
-        names += [first + name for name in page]
     return names, files, None
 
 
 def ids_beginning(bucket: Bucket, beginning: str) -> tuple[list[str], bool]:
     """Return up to 1,000 ids with that *beginning*, by one request, and whether these are all."""
     below = index_prefix(beginning)
-    names, _ = next(bucket.folder_pages(below), ([], []))
+    names, _, has_more = next(bucket.folder_pages(below), ([], [], False))
     ids = []
     for name in names:
         with contextlib.suppress(InvalidRefError):
             ids.append(DatasetRef(unquote(below[len(index_prefix()) :] + name)).dataset_id)
-    return ids, len(names) < _PAGE
+    return ids, not has_more
 
 
 def _folders_below(bucket: Bucket, name: str, known: Container[str]) -> list[str]:

@@ -198,6 +198,6 @@ def _folders_below(first: str, root: Path | str) -> Iterator[str]:
 def _subfolders(path: Path | str) -> Iterator[str]:
     try:
         with os.scandir(path) as items:
-            yield from sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
+            yield from sorted([item.name for item in items if item.name[0] != "." and item.is_dir()])
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return

@@ -239,15 +239,17 @@ class Store:
 
     def of_other_buckets(self) -> list[LocalEntry]:
         """Return what the original tool keeps of other buckets than the configured one."""
+        if self.bucket is None:
+            return []
         with reading(self.path):
             # What has a manifest of ours at its own place is of no bucket; most of a store is that.
             foreign = [
                 folder
                 for folder in self.places.folders()
-                if shelf_of(folder) or not (self.places.of(folder) / MANIFEST_NAME).exists()
+                if (shelf_of(folder) or not os.path.exists(f"{self.path}/{folder}/{MANIFEST_NAME}"))
+                and self._is_of_another_bucket(folder)
             ]
-            here = {entry.folder for entry in self._entries_at(foreign)}
-            return [e for e in replace(self, bucket=None)._entries_at(foreign) if e.folder not in here]
+            return replace(self, bucket=None)._entries_at(foreign)
 
     def buckets_with(self, ref: DatasetRef) -> list[Origin]:
         """Return the buckets, be they configured or not, of which the original tool keeps a copy of *ref*."""
