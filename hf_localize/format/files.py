@@ -53,13 +53,13 @@ def check_tree(paths: Iterable[str], where: str) -> set[str]:
         UnsafeArchiveError: also where a path is a folder of another.
     """
     checked = check_paths(paths, where)
-    folded = {path.casefold() for path in checked}
-    for path in folded:
-        end = path.find("/")
-        while end >= 0:
-            if path[:end] in folded:
-                raise UnsafeArchiveError(f"{where} names {path[:end][:200]!r} as a file and as a folder")
-            end = path.find("/", end + 1)
+    folders = {path.rpartition("/")[0] for path in checked}  # Few, where the files are many.
+    every = {
+        folder.casefold() for path in folders for folder in (path, *map(str, PurePosixPath(path).parents))
+    }
+    for path in checked:
+        if path.casefold() in every:
+            raise UnsafeArchiveError(f"{where} names {path[:200]!r} as a file and as a folder")
     return checked
 
 

@@ -189,8 +189,9 @@ def _shard_to_json(shard: Shard) -> dict[str, Any]:
 
 def _shard_from_json(document: dict[str, Any]) -> Shard:
     rows = document.get("rows")
-    points = _text(document.get("seek_points", ""))
-    check_points(points)
+    points = document.get("seek_points", "")
+    if points != "":
+        check_points(_text(points))
     return Shard(_text(document["path"]), None if rows is None else count(rows), points)
 
 

@@ -63,7 +63,8 @@ def parse_json(data: bytes, where: str) -> Any:
     """
     if len(data) > MAX_JSON_BYTES:
         raise IntegrityError(f"{where} has {len(data)} bytes, more than {MAX_JSON_BYTES}")
-    if sum(map(data.count, (b"[", b"{", b",", b":"))) > _MAX_VALUES:  # One of these is before each value.
+    # One of these is before each value.
+    if len(data) > _MAX_VALUES and sum(map(data.count, (b"[", b"{", b",", b":"))) > _MAX_VALUES:
         raise IntegrityError(f"{where} has more than {_MAX_VALUES} values")
     try:
         # One letter beyond the basic plane has each take four bytes of memory.
