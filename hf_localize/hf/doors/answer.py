@@ -253,13 +253,18 @@ def _file_of(call: _Call, index: _Index) -> Reply | None:
     found = re.fullmatch(r"bytes=(\d*)-(\d*)", asked.get("range", "").strip())
     if found and any(found.groups()) and call.request.method == "GET":
         first, last = found.groups()
-        start = int(first) if first else max(size - int(last), 0)
-        stop = min(int(last) + 1, size) if first and last else size
+        start = _number(first) if first else max(size - _number(last), 0)
+        stop = min(_number(last) + 1, size) if first and last else size
         if start >= stop:
             refused = _error(416, None, "Range not satisfiable", snapshot)
             return replace(refused, headers={**refused.headers, "Content-Range": f"bytes */{size}"})
         status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{size}"
     return Reply(status, {**headers, "Content-Length": str(stop - start)}, Part(snapshot, file, start, stop))
+
+
+def _number(digits: str) -> int:
+    """Return the number that a request names; a large one of thousands of digits, which Python refuses."""
+    return int(digits.lstrip("0")[:18] or 0)
 
 
 def _info(call: _Call) -> Reply | None:
@@ -330,7 +335,7 @@ def _tree_of(call: _Call, index: _Index) -> Reply | None:
         return _error(404, "EntryNotFound", f"{folder} does not exist on {snapshot.commit}", snapshot)
     paths = index.list(folder, recursive=call.flag("recursive"))
     begin, limit = (
-        int(text) if text.isdecimal() else default
+        _number(text) if text.isdecimal() else default
         for text, default in (
             (call.query.get("cursor", [""])[-1], 0),
             (call.query.get("limit", [""])[-1], _PAGE_ENTRIES),

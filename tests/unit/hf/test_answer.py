@@ -258,3 +258,25 @@ def test_a_hostile_path_is_no_file(path: str, route: str) -> None:
 def test_what_is_not_held_has_an_error_for_clients_that_cannot_go_on() -> None:
     head = not_held(Request("HEAD", "/datasets/a/b/resolve/main/x"))
     assert (head.status, head.body, head.headers["X-Error-Code"]) == (404, b"", "RepoNotFound")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "length"),
+    [
+        (f"bytes={'9' * 5000}-", 416, None),
+        (f"bytes=10-{'9' * 5000}", 206, 90),
+        (f"bytes=-{'9' * 5000}", 206, 100),
+        (f"bytes={'0' * 5000}1-2", 206, 2),
+    ],
+)
+def test_a_range_may_have_thousands_of_digits(asked: str, status: int, length: int | None) -> None:
+    reply = ask(FILE, range=asked)
+    assert reply is not None
+    assert reply.status == status
+    assert length is None or reply.headers["Content-Length"] == str(length)
+
+
+def test_a_page_of_a_tree_may_be_asked_for_by_thousands_of_digits() -> None:
+    tree = "/api/datasets/org/data/tree/main?recursive=true"
+    assert told(f"{tree}&cursor={'9' * 5000}") == []
+    assert told(f"{tree}&limit={'9' * 5000}") == told(tree)
