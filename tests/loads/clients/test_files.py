@@ -67,6 +67,18 @@ found = [table.num_rows, whole.count_rows(), few["n"].to_pylist(), footer.num_ro
 """,
         [1000, 3000, list(range(10)), 1000],
     ),
+    "duckdb": (
+        """
+import duckdb
+from huggingface_hub import HfFileSystem
+base = duckdb.connect()
+base.register_filesystem(HfFileSystem())
+whole = base.sql(f"select count(*), sum(n)::bigint from '{ROOT}/data/*.parquet'").fetchall()
+few = base.sql(f"select n from '{ROOT}/data/part-1.parquet' where n < 1003 order by n").fetchall()
+found = [whole, few, base.sql(f"select * from '{ROOT}/extra.csv'").fetchall()]
+""",
+        [[[3000, SUM]], [[1000], [1001], [1002]], [[1, "one"], [2, "two"]]],
+    ),
 }
 
 
