@@ -42,8 +42,8 @@ def result_json(folder: Path) -> Any:
     return json.loads((folder / "result.json").read_text())
 
 
-#: What is localized: a config of a dataset, or the files of a repository as they are.
-Published: TypeAlias = "tuple[str, str | None] | Repository"
+#: What is localized: a config of a dataset, with a revision or without, or the files of a repository as they are.
+Published: TypeAlias = "tuple[str, str | None] | tuple[str, str | None, str] | Repository"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -69,9 +69,9 @@ class Bench:
     desk: Desk
     given: Path
 
-    def serve(self, dataset_id: str, files: Mapping[str, bytes]) -> None:
+    def serve(self, dataset_id: str, files: Mapping[str, bytes], revision: str = "main") -> None:
         """Put a made repository on the Hub."""
-        self.hub.add(make_repository(self.desk.folder / "repositories", dataset_id, "main", files))
+        self.hub.add(make_repository(self.desk.folder / "repositories", dataset_id, revision, files))
 
     def compare(
         self,
@@ -80,6 +80,7 @@ class Bench:
         read: Callable[[Path], Any],
         *,
         stores: bool = True,
+        **env: str,
     ) -> Any:
         """Run ``python *arguments`` with stock and the Hub, then with activation alone, and return the result.
 
@@ -92,13 +93,14 @@ class Bench:
             read: makes the result from the folder in which the program ran.
             stores: what the program reads is stored. Ranges of files are not: the teammate then fetches
                 what is published before the second time.
+            env: variables that all of them have.
         """
-        with_the_hub = self.run("stock", arguments)
+        with_the_hub = self.run("stock", arguments, **env)
         assert with_the_hub.status == 0, with_the_hub.said
         expected = read(with_the_hub.folder)
         self.publish_and_stop_the_hub(published)
         for place, spoken_to in (("bucket", {self.desk.s3.url}), ("store", set())):
-            ran = self.run(place, arguments, **ACTIVATION)
+            ran = self.run(place, arguments, **ACTIVATION, **env)
             assert ran.status == 0, ran.said
             assert read(ran.folder) == expected
             assert ran.met == spoken_to

@@ -98,6 +98,16 @@ def downloaded(folder: Path) -> dict[str, bytes]:
     return {path.as_posix(): (out / path).read_bytes() for path in paths if path.parts[0] != ".cache"}
 
 
+def test_the_command_hf_downloads(bench: Bench) -> None:
+    bench.serve(TABLE.repo_id, FILES)
+    command = (
+        "-m huggingface_hub.cli.hf download made/table --repo-type dataset --exclude *.csv --local-dir out"
+    )
+    # The command also asks the Hub for its list of agents, which is not in a repository.
+    found = bench.compare([TABLE], command.split(), downloaded, HGLOC_SOURCES="local,s3")
+    assert found == {path: content for path, content in FILES.items() if path != "extra.csv"}
+
+
 SERVED = """
 file=$HF_ENDPOINT/datasets/made/table/resolve/main/data/part-1.parquet
 curl --silent --show-error --fail --location --output whole.parquet "$file"
