@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import logging
 import random
 import threading
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 #: Of a request, which others may answer; and of a piece of data that is known to be there.
 TRIES, TRANSFER_TRIES = 4, 7
+#: How long a transfer keeps asking a server that only answers that it is asked for too much. Of many machines
+#: that start at once, each is refused often until the bucket has divided its prefix.
+SLOWED_SECONDS = 60.0
 _MAX_DOUBLINGS = 4
 _MAX_PATIENCE_SECONDS = 30.0
 
@@ -34,6 +38,7 @@ def retrying(
     is_stopped: Callable[[], bool] = lambda: False,
     slow_down: Callable[[], None] = lambda: None,
     tries: int = TRIES,
+    slowed_seconds: float = 0.0,
 ) -> None:
     """Do *work*, a few times where the other side can't be reached, or what comes makes no sense.
 
@@ -44,15 +49,18 @@ def retrying(
         is_stopped: tells that there is no use in another try.
         slow_down: is called when the server says that it is asked for too much.
         tries: how often, at most.
+        slowed_seconds: for so long it is not counted as a failure that the server says so.
 
     Raises:
         UnreachableError, GarbledError: it failed each time.
     """
-    for attempt in range(1, tries + 1):
+    failures, patient_until = 0, time.monotonic() + slowed_seconds
+    for attempt in itertools.count(1):
         try:
             work()
         except (UnreachableError, GarbledError) as exc:
-            if attempt == tries or isinstance(exc, RefusedError) or is_stopped():
+            failures += not (isinstance(exc, SlowDownError) and time.monotonic() < patient_until)
+            if failures == tries or isinstance(exc, RefusedError) or is_stopped():
                 raise
             pause = random.uniform(0.1, 0.3) * 2 ** min(attempt, _MAX_DOUBLINGS)
             if isinstance(exc, SlowDownError):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from hf_localize.http.retry import TRANSFER_TRIES, retrying
+from hf_localize.http.retry import SLOWED_SECONDS, TRANSFER_TRIES, retrying
 from hf_localize.transfer.concurrency import Concurrency
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class WorkerPool:
 
     def retrying(self, what: str, work: Callable[[], None]) -> None:
         """Do *work* as :func:`retrying` does, with fewer threads where the server asks for that."""
-        retrying(what, work, self.is_stopped, self._slow_down, TRANSFER_TRIES)
+        retrying(what, work, self.is_stopped, self._slow_down, TRANSFER_TRIES, SLOWED_SECONDS)
 
     def _slow_down(self) -> None:
         with self._lock:

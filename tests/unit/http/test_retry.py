@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hf_localize.errors import RefusedError, UnreachableError
+from hf_localize.errors import RefusedError, SlowDownError, UnreachableError
+from hf_localize.http import retry
 from hf_localize.http.retry import retrying
 
 
@@ -42,3 +43,37 @@ def test_what_is_refused_is_not_retried() -> None:
     with pytest.raises(RefusedError):
         retrying("it", refuse)
     assert tries == 1
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(60.0, 31), (0.0, 4)])
+def test_a_transfer_that_is_told_to_slow_down_goes_on_asking(
+    seconds: float, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry.random, "uniform", lambda *_: 0.0)  # No pauses.
+    asked = 0
+
+    def busy() -> None:
+        nonlocal asked
+        asked += 1
+        if asked <= 30:
+            raise SlowDownError("Please reduce your request rate.")
+
+    if seconds:
+        retrying("it", busy, slowed_seconds=seconds)
+    else:
+        with pytest.raises(SlowDownError):
+            retrying("it", busy)
+    assert asked == tries
+
+
+def test_a_reset_among_many_refusals_counts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry.random, "uniform", lambda *_: 0.0)
+    answers: list[Exception] = [*[SlowDownError("busy")] * 10, *[UnreachableError("reset")] * 4]
+    left = iter(answers)
+
+    def work() -> None:
+        raise next(left)
+
+    with pytest.raises(UnreachableError, match="reset"):
+        retrying("it", work, slowed_seconds=60.0)
+    assert not [*left]
