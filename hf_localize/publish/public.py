@@ -281,7 +281,7 @@ def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: st
 def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
     return PublishError(
         f"record and ZIP are removed, but {bucket.address} keeps former versions, which everybody who knows "
-        f"their ids can read: {cause}. Run the command again with the rights s3:ListBucketVersions and "
+        f"their ids can read: {cause}. Run the command again with the permissions s3:ListBucketVersions and "
         "s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
     )
 

@@ -135,4 +135,4 @@ def _lacking(operation: str, with_acl: bool) -> str:
     if with_acl:
         rights = f"{rights} or s3:PutObjectAcl"
     missing = " (or there is no such key, and they lack s3:ListBucket)" if rights == "s3:GetObject" else ""
-    return f"The credentials lack the right {rights}{missing}, or a policy denies it"
+    return f"The credentials lack the permission {rights}{missing}, or a policy denies it"

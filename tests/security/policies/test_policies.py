@@ -129,12 +129,12 @@ def test_a_consumer_needs_no_right_to_list_to_load(office: Office) -> None:
         hf_localize.load_local_dataset("org/none")
     ran = run_cli("list-s3")
     assert ran.returncode == 4
-    assert "lack the right s3:ListBucket" in ran.stderr, ran.stderr
+    assert "lack the permission s3:ListBucket" in ran.stderr, ran.stderr
 
 
 def test_a_consumer_who_publishes_is_told_which_right_is_missing(office: Office) -> None:
     office.sit_down("consumer")
-    with pytest.raises(errors.PublishError, match=r"lack the right s3:PutObject, "):
+    with pytest.raises(errors.PublishError, match=r"lack the permission s3:PutObject, "):
         hf_localize.register_dataset(rows("x"), "org/x")
     assert office.stored() == []
 
@@ -143,7 +143,7 @@ def test_who_may_not_read_is_told_which_right_is_missing(office: Office) -> None
     office.sit_down("publisher")
     hf_localize.register_dataset(rows("x"), "org/x")
     office.sit_down("consumer", without(documented("consumer", office.desk.bucket), "s3:GetObject"))
-    with pytest.raises(errors.DatasetNotFoundError, match="lack the right s3:GetObject"):
+    with pytest.raises(errors.DatasetNotFoundError, match="lack the permission s3:GetObject"):
         hf_localize.load_local_dataset("org/x")
 
 
@@ -179,7 +179,7 @@ def test_a_publisher_removes_and_a_consumer_verifies_without_a_refusal(office: O
     assert ran.returncode == 0, ran.stderr
     ran = run_cli("remove", "org/x", "--s3", "--yes")
     assert ran.returncode == 4
-    assert "lack the right s3:DeleteObject" in ran.stderr, ran.stderr
+    assert "lack the permission s3:DeleteObject" in ran.stderr, ran.stderr
     office.sit_down("publisher")
     ran = run_cli("remove", "org/large", "--s3", "--yes")
     assert ran.returncode == 0, ran.stderr
@@ -194,7 +194,7 @@ _NEEDED = ["s3:PutObject"] if KIND == "ceph" else ["s3:GetObject", "s3:PutObject
 @pytest.mark.parametrize("right", _NEEDED)
 def test_a_publisher_without_a_right_that_is_needed_publishes_nothing(right: str, office: Office) -> None:
     office.sit_down("publisher", without(documented("publisher", office.desk.bucket), right))
-    with pytest.raises(errors.HfLocalizeError, match=f"lack the right .*{right}") as caught:
+    with pytest.raises(errors.HfLocalizeError, match=f"lack the permission .*{right}") as caught:
         hf_localize.register_dataset(rows("x"), "org/x")
     assert isinstance(caught.value, (errors.PublishError, PermissionError))
     written = [r for r in office.desk.s3.requests if r.method == "PUT" and r.status == 200]
@@ -210,7 +210,7 @@ def test_a_publisher_who_may_not_remove_replaces_and_is_told_what_stays(
     with caplog.at_level(logging.WARNING, "hf_localize"):
         office.sit_down("publisher", without(documented("publisher", office.desk.bucket), "s3:DeleteObject"))
         hf_localize.register_dataset(rows("new"), "org/x")
-    assert "lack the right s3:DeleteObject" in caplog.text
+    assert "lack the permission s3:DeleteObject" in caplog.text
     assert before <= set(office.stored())
     office.sit_down("consumer")
     assert texts("org/x") == ["new"]
@@ -223,7 +223,7 @@ def test_a_publisher_without_a_right_for_interrupted_uploads_begins_anew(right: 
     desk = office.sit_down("publisher", without(documented("publisher", office.desk.bucket), right))
     hf_localize.register_dataset(large("b"), "org/large", skip_s3_upload=True)
     desk.s3.fail(Rule("PUT", r"large.*\.arrow", Status(403, "AccessDenied"), query="partNumber"))
-    with pytest.raises(errors.PublishError, match="lack the right s3:PutObject"):
+    with pytest.raises(errors.PublishError, match="lack the permission s3:PutObject"):
         hf_localize.sync_local_dataset_to_s3("org/large")
     desk.s3.heal()
     hf_localize.sync_local_dataset_to_s3("org/large")
