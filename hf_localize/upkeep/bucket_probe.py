@@ -212,7 +212,9 @@ class _Trial:
         }
         for right, granted in tried.items():
             if granted is None:
-                yield Finding(_AREA, f"permission {right}", WARN, "the server could not tell", _WITHOUT[right])
+                yield Finding(
+                    _AREA, f"permission {right}", WARN, "the server could not tell", _WITHOUT[right]
+                )
             else:
                 advice = f"without it, {_WITHOUT[right]}: {_PAGE}, Publisher"
                 yield judged(_AREA, f"permission {right}", granted, "granted", "not granted", advice)
