@@ -63,7 +63,7 @@ def export_datasets(
         for entry in whole:
             if not entry.has_manifest and entry.is_saved and not may_travel(entry):
                 raise UnusableDataError(
-                    f"{entry.folder} names files of this machine. To make a dataset of it that does not: "
+                    f"{entry.folder} names files of this machine. To make a portable dataset of it: "
                     f"hg-localize register {entry.folder} {entry.manifest.dataset_id}"
                 )
         entries.update({entry.manifest.ref: entry for entry in whole})

@@ -116,7 +116,7 @@ def diff_datasets(
     try:
         listed = list_refs(bucket, workers, all_folders=False)
     except AccessDeniedError as exc:
-        _log.warning("datasets that only the bucket has are left out: %s", exc)
+        _log.warning("datasets that only the bucket has are not listed: %s", exc)
         listed = list(here)
     source = PrivateSource(bucket, workers)
 
@@ -278,7 +278,7 @@ def _damaged(local: LocalEntry, there: BucketEntry) -> Iterator[FileDifference]:
     try:
         wrong = wrong_objects(items, mark, bucket, reads=False, workers=there.workers)
     except AccessDeniedError as exc:
-        _log.warning("whether the bucket's copy of %s is complete is not known: %s", placed.manifest.ref, exc)
+        _log.warning("can't tell whether the bucket's copy of %s is complete: %s", placed.manifest.ref, exc)
         return
     for file, _, key in items:
         if key in wrong:

@@ -32,7 +32,7 @@ def ref_of(
         InvalidRefError: a part can't name anything, or *name* and *config_name* differ.
     """
     if None not in (name, config_name) and name != config_name:
-        raise InvalidRefError(f"name={name!r} and config_name={config_name!r}: give one of them")
+        raise InvalidRefError(f"name={name!r} and config_name={config_name!r}: give only one of them")
     return DatasetRef(dataset_id, name if config_name is None else config_name, revision)
 
 

@@ -149,7 +149,7 @@ def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> st
     except HfLocalizeError as exc:
         if problem is None:
             if exc.path is None:
-                exc.comes_after(f"the dataset is in the local store at {path}; keeping its files failed")
+                exc.comes_after(f"the dataset is in the local store at {path}; storing its files failed")
             exc.path = path
             raise
         _log.warning("the original files of %s could not be stored either", ref.dataset_id, exc_info=True)
@@ -407,7 +407,7 @@ class _How:
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
-        _log.debug("%s is in %s only: uploading is turned off, or not permitted", ref, entry.folder)
+        _log.debug("%s is only in %s: uploading is turned off, or not permitted", ref, entry.folder)
     else:
         try:
             _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))

@@ -129,7 +129,7 @@ def _hub(session: Session) -> Iterator[Finding]:
     from hf_localize.hf.hub import endpoint, token_owner, unreachable
 
     if problem := unreachable(here.timeout_seconds):
-        advice = "if it is never in reach, set HGLOC_SOURCES=local,s3,public, so that it is not asked"
+        advice = "if it is never reachable, leave it out: HGLOC_SOURCES=local,s3,public"
         yield Finding("hub", "reachability", WARN, problem, advice)
         return
     yield Finding("hub", "reachability", OK, f"{endpoint()} answers")

@@ -104,7 +104,7 @@ def list_s3_datasets(
     """
     session = current_session()
     if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
-        _log.info("without credentials for a bucket, this list has the datasets that are shared publicly")
+        _log.info("no credentials for a bucket, so this list shows the datasets that are shared publicly")
         return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
     from hf_localize.sources.bucket import list_refs
 
@@ -264,6 +264,6 @@ def _public_refs(session: Session) -> frozenset[DatasetRef] | None:
     try:
         records = within(seconds, PublicSource(session.public_files, 1).records)
     except HfLocalizeError as exc:
-        _log.debug("which datasets are public is not known: %s", exc)
+        _log.debug("can't tell which datasets are public: %s", exc)
         return None
     return frozenset(record.ref for record in records or ())

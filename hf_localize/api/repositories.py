@@ -526,7 +526,7 @@ def _publish(
             check_may_share(manifest, share_restricted, terms_on_hub(settings, repository.repo_type))
     if restricted := next((known for known in terms if known.gated or known.private), None):
         _log.warning(
-            "%s is %s on the Hub: everybody who may read %s can read the copy there, and its terms "
+            "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
             "apply to them too",
             repository,
             restricted.restriction,

@@ -140,8 +140,8 @@ def repair_dataset(
     if failed := [item for item in done if item.source is None]:
         told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
         raise IntegrityError(
-            f"these are damaged, and could not be repaired:\n{told}\nTo take whatever content a "
-            "source has: hg-localize remove, then hg-localize download"
+            f"these are damaged, and could not be repaired:\n{told}\nTo replace them with the "
+            "content that a source has: hg-localize remove, then hg-localize download"
         )
     mended = [RepairedDataset(*item.ref.parts, item.place, list(item.mended), item.source) for item in done]
     return [*mended, *files]
@@ -220,7 +220,7 @@ def withdraw_dataset(
         if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
             raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
     remove_files_of(ref.dataset_id, "public", session)
-    return Result(True, f"{ref}: nobody can read it without credentials any more")
+    return Result(True, f"{ref}: can no longer be read without credentials")
 
 
 def prune_datasets(

@@ -183,7 +183,7 @@ def _read_repository(bucket: Bucket, ref: DatasetRef, name: str, is_public: bool
         place = repositories_in(bucket)
         snapshot = place.snapshot(repository, commit) if place else None
         if place is None or snapshot is None:
-            return replace(made, problem="It can't be read: it was removed meanwhile")
+            return replace(made, problem="It can't be read: it was removed in the meantime")
         refs, readme = place.refs(repository), snapshot.find("README.md")
         card = _repository_card(place, readme) if readme else Card()
     except (HfLocalizeError, OSError) as exc:

@@ -121,7 +121,7 @@ class Shower:
             return self.note(f"{what} {name}".strip())
         made = make(data)
         if not isinstance(made, str) and len(made[1]) > self._left_bytes:
-            made = "the page has many of them already"
+            made = "the page shows many of them already"
         if isinstance(made, str):
             return self.note(f"{what}, {text.size(len(data))}: {made}")
         kind, shorter = made

@@ -49,8 +49,8 @@ class FolderSite:
         pages = [self.folder / INDEX, *(page for page in self._pages() if not _is_part(page))]
         if names - {INDEX, PAGES} or not all(map(_is_ours, pages)):
             raise ConflictError(
-                f"{self.folder} has something else than a catalog, and nothing was written; name an "
-                "empty folder, or one that does not exist"
+                f"{self.folder} has files that are not from a catalog, so nothing was written; name "
+                "an empty or a new folder"
             )
 
     def put(self, path: str, page: bytes) -> None:

@@ -23,7 +23,7 @@ from hf_localize.cli.signals import ended_by_signals
 #: The module of each command, below headings. In the module the command is a function of the same
 #: name, with ``_`` for ``-``, and with ``_`` after it where Python has that name already.
 FAMILIES: dict[str, dict[str, str]] = {
-    "Bring and publish": {
+    "Get and publish": {
         "download": "datasets",
         "register": "datasets",
         "sync-local-to-s3": "datasets",
@@ -31,7 +31,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "export": "archive",
         "import": "archive",
     },
-    "Look": {
+    "Show": {
         "list": "listing",
         "list-local": "listing",
         "list-s3": "listing",
@@ -42,7 +42,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "status": "compare",
         "catalog": "catalog",
     },
-    "Take care": {
+    "Maintain": {
         "verify": "upkeep",
         "repair": "upkeep",
         "remove": "upkeep",
@@ -123,7 +123,7 @@ def _open_standard_streams() -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_HELP)
 @click.version_option(__version__, prog_name="hg-localize")
 def main() -> None:
-    """Bring Hugging Face datasets to where the Hub is out of reach.
+    """Use Hugging Face datasets where the Hub is out of reach.
 
     Settings are HGLOC_* environment variables, or lines of a .env file.
     """

@@ -49,7 +49,7 @@ def export(
 @command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 def import_(file: str, as_json: bool) -> None:
-    """Bring the datasets of a tar file into the local store.
+    """Read the datasets of a tar file into the local store.
 
     FILE is a tar file that hg-localize export wrote. Each file in it is checked against its sha256. Prints
     the path of each dataset. To resume, run the same command again.

@@ -29,14 +29,14 @@ from hf_localize.cli.output import show, show_json
     type=click.IntRange(0, 100),
     default=5,
     show_default=True,
-    help="Number of rows to show of each of a dataset's first splits.",
+    help="Number of rows to show from each of a dataset's first splits.",
 )
 def catalog(output: str | None, publish: bool, as_json: bool, **options: Any) -> None:
     """Write a catalog of datasets: web pages that need no server.
 
     The catalog describes the datasets in the bucket or, without credentials or with --public, those that
-    are shared publicly. With --publish, a public catalog is readable by everybody, and a private one only
-    with credentials. Prints the location of the first page. A dataset that can't be read has a page that
+    are shared publicly. With --publish, everyone can read a public catalog; a private one needs
+    credentials. Prints the location of the first page. A dataset that can't be read has a page that
     says why, and the exit status is then 1.
 
     Example: hg-localize catalog --output ./catalog

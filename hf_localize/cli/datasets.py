@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     "--from-file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Read from a file with lines of ID [CONFIG [REVISION]], or ID [REVISION] --repo-type TYPE, and "
-    "# comments; - is stdin.",
+    help="Read a list: lines of ID [CONFIG [REVISION]] or ID [REVISION] --repo-type TYPE, and # comments; "
+    "- is stdin.",
 )
 @click.option(
     "--locked",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--update",
     is_flag=True,
-    help="Replace older commits with the newest from the Hub. Without DATASET_ID: of all outdated datasets.",
+    help="Replace older commits with the newest from the Hub. Without DATASET_ID: for all outdated datasets.",
 )
 @click.option(
     "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
@@ -72,10 +72,13 @@ if TYPE_CHECKING:
     "--include",
     multiple=True,
     metavar="PATTERN",
-    help="Of models, Spaces and --files-only: these files only.",
+    help="For models, Spaces and --files-only: store only these files.",
 )
 @click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Of models, Spaces and --files-only: leave these out."
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="For models, Spaces and --files-only: leave these out.",
 )
 @TRUST_REMOTE_CODE
 @MAKE_PUBLIC
@@ -215,8 +218,8 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
     changing = ("revision", "update", "make_public", "share_restricted", "keep_files")
     if others or any(options[name] for name in changing):
         raise click.UsageError(
-            "--locked downloads exactly what the file names: of the other options, only "
-            "--trust-remote-code and --no-checks can be used."
+            "--locked downloads exactly what the file names. It can be used with --trust-remote-code and "
+            "--no-checks only."
         )
 
 

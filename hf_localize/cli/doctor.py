@@ -18,8 +18,8 @@ _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(as_json: bool) -> None:
     """Check settings, store, bucket, Hub, versions and activation.
 
-    Tries each of them: writes a file to the store and an object to the bucket and removes them again, and
-    uses each right of docs/permissions.md once. Shows ok, warn or fail for each, and what to do. With
+    Tests each of them: writes a file to the store and an object to the bucket, removes both, and uses each
+    permission of docs/permissions.md once. Shows ok, warn or fail for each, and what to do. With
     --quiet, shows only what is not ok. The exit status is 1 if anything fails.
 
     Example: hg-localize doctor

@@ -113,13 +113,13 @@ def list_(place: Place, repo_type: RepoType | None, **options: Any) -> None:
 def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) -> None:
     """List the datasets in the local store.
 
-    PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. Where it is too
+    PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. If it is too
     narrow, columns are left out in this order: from, public, splits, commit, age, rows, size. Otherwise,
     each line has tab-separated columns: dataset id, config name, revision; with --long also commit, splits,
     rows, bytes, time (UTC), whether it is public, and the bucket that the copy came from.
 
-    Datasets that are only partly here are not listed, because other commands can't use them. They are named
-    on stderr, with the command that downloads the rest.
+    Datasets that are stored only in part are not listed, because other commands can't use them. They are
+    named on stderr, with the command that downloads the rest.
 
     Example: hg-localize list-local 'openai/*' --sort size
     """
@@ -144,7 +144,7 @@ def _show_local(pattern: str | None, **options: Any) -> None:
     for ref, summary in list_partial_datasets():
         say(f"{ref} is stored only in part: {summary}. To download the rest: {download_command(ref)}")
     for ref, origin in list_datasets_of_other_buckets():
-        say(f"{ref} is from another bucket, {origin}. It is loaded only where that bucket is configured.")
+        say(f"{ref} is from another bucket, {origin}. It is loaded only if that bucket is configured.")
 
 
 @command("list-s3")
@@ -159,8 +159,8 @@ def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, 
     """List the datasets in the bucket.
 
     Without credentials, lists the datasets that are shared publicly. The columns are those of list-local.
-    Columns other than the names cost one request for each dataset: --long and --sort need them, and so does
-    the table of up to 200 datasets on a terminal. Without --long, --json has null for them.
+    Columns other than the names cost one request for each dataset. They are shown with --long, with --sort,
+    and in the table of up to 200 datasets on a terminal. Without --long, --json has null for them.
 
     Example: hg-localize list-s3 'openai/*' --long
     """

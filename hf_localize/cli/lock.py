@@ -76,8 +76,8 @@ def lock(
 ) -> None:
     """Write a lock file that pins the exact content of datasets and repositories.
 
-    Names the datasets of a recorded run, or those that are given, with their id, config, revision, commit
-    and digest. Of repositories whose files the run read, it names the commit and these files. hg-localize
+    Names the datasets of a recorded run, or the given datasets, with their id, config, revision, commit and
+    digest. For each repository whose files the run read, names the commit and these files. hg-localize
     download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this content, or fail.
 
     With --check, for CI, nothing is written. A line for each dataset tells whether its content is still the
@@ -92,7 +92,7 @@ def lock(
     options["repo_type"] = repo_type if repo_type != "dataset" or files_only else None
     if check:
         if from_record is not None:
-            raise click.UsageError("--check compares with what there is now: leave out --from-record")
+            raise click.UsageError("--check compares with the current content: leave out --from-record")
         _check(ctx, dataset_ids, config_names, from_file, output, as_json, **options)
         return
     record = current().record

@@ -104,7 +104,7 @@ REPO_TYPE = click.option(
     "--repo-type",
     type=click.Choice(("dataset", "model", "space")),
     default="dataset",
-    help="Type of the repository. Of models and Spaces, the files are stored as they are.",
+    help="Type of the repository. For models and Spaces, the files are stored as they are.",
 )
 RAW_FILES = together(
     REPO_TYPE, click.option("--files-only", is_flag=True, help="The files of the repository as they are.")
@@ -167,7 +167,7 @@ NO_UPLOAD = click.option(
     help="Upload nothing. Overrides --make-public.",
 )
 DRY_RUN = click.option(
-    "--dry-run", is_flag=True, help="Show what would be done, and how many bytes that is. Nothing is changed."
+    "--dry-run", is_flag=True, help="Show what would be done, and how many bytes. Nothing is changed."
 )
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 

@@ -26,7 +26,7 @@ def show_plan(plan: Sequence[Planned], as_json: bool) -> None:
     say(f"Nothing was changed. In total: {size(known)}{more}.")
     if files := sum(one.files_bytes or 0 for one in done):
         say(
-            f"The files of the repositories, which are stored too, add {size(files)} (without them: "
+            f"The files of the repositories, which are stored too, add {size(files)} (to leave them out: "
             "--no-files)."
         )
     fail_for(plan, "dry runs")

@@ -14,7 +14,7 @@ def policy(kind: str, bucket: str | None) -> None:
     """Print a policy (JSON) with the rights that consumers, publishers or outsiders need.
 
     "consumer" loads datasets from the bucket, and "publisher" also uploads: attach these to a user or a role
-    (aws iam put-user-policy, Terraform's aws_iam_policy). "public" is the bucket policy that lets everybody
+    (aws iam put-user-policy, Terraform's aws_iam_policy). "public" is the bucket policy that lets everyone
     read what --make-public shares, and nothing else (aws s3api put-bucket-policy, aws_s3_bucket_policy).
 
     Example: hg-localize policy public --bucket team-datasets > policy.json

@@ -43,7 +43,7 @@ def ended_by_signals(say: Callable[[str], object]) -> Iterator[None]:
             raise
     finally:
         if got:
-            say("Interrupted. What was transferred is kept. To resume, run the command again.")
+            say("Interrupted. Transferred data is kept. To resume, run the command again.")
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

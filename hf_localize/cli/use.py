@@ -17,7 +17,7 @@ from hf_localize.cli.output import show
     page="guides/python.md",
     context_settings={"allow_interspersed_args": False},
 )
-@click.option("--serve", "serves", is_flag=True, help="Also serve, while COMMAND runs, and set HF_ENDPOINT.")
+@click.option("--serve", "serves", is_flag=True, help="While COMMAND runs, also serve, and set HF_ENDPOINT.")
 @click.argument("words", nargs=-1, required=True, metavar="[--] COMMAND [ARGUMENT]...")
 def run(serves: bool, words: tuple[str, ...]) -> None:
     """Run COMMAND with hf_localize active in every Python process that it starts.
@@ -26,8 +26,8 @@ def run(serves: bool, words: tuple[str, ...]) -> None:
     jupyter, ... It gets its arguments unchanged. The exit status is that of COMMAND; 127 if it is not found,
     126 if it can't be executed. --verbose and --quiet, before COMMAND, set HGLOC_LOG_LEVEL for it.
 
-    With --serve, programs in other languages can read the stored repositories too: while COMMAND runs, a
-    server as of "hg-localize serve" listens on a free port of this machine, and HF_ENDPOINT names it.
+    With --serve, programs in other languages can read the stored repositories too: while COMMAND runs, the
+    server of "hg-localize serve" listens on a free port of this machine, and HF_ENDPOINT names it.
 
     \b
     Examples:
@@ -66,16 +66,18 @@ def _called(words: tuple[str, ...], environment: dict[str, str]) -> int:
 
 
 @command(has_json=False, has_bars=False)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0: a free one."
+)
 def serve(host: str, port: int) -> None:
     """Serve the stored repositories to other programs, as a read-only Hub.
 
-    Set HF_ENDPOINT to the address that is shown: curl, the hf command, and programs in other languages
-    then read the repositories of the local store, the bucket and the public files. Nothing can be written.
+    Set HF_ENDPOINT to the address that is shown. Then curl, the hf command and programs in other languages
+    read the repositories of the local store, the bucket and the public files. Nothing can be written.
     The real Hub is never asked, so other repositories are not found.
 
-    Everybody who reaches the address can read what you can read. By default, only this machine reaches it;
+    Everyone who reaches the address can read what you can read. By default, only this machine reaches it;
     --host names another address. Needs the package waitress: pip install 'hf-localize[serve]'. Stop it with
     Ctrl-C.
 

@@ -157,7 +157,7 @@ def plain_mark(data: bytes, where: str) -> bytes:
     except zlib.error as exc:
         raise IntegrityError(f"{where} is damaged: {exc}") from exc
     if not inflater.eof and len(plain) <= MAX_JSON_BYTES:
-        raise IntegrityError(f"{where} is not whole")
+        raise IntegrityError(f"{where} is incomplete")
     return plain
 
 
@@ -205,7 +205,7 @@ def leave(document: dict[str, Any], ref: DatasetRef) -> bool:
 def _entries(document: dict[str, Any]) -> dict[str, Any]:
     entries = document.setdefault("entries", {})
     if not isinstance(entries, dict):
-        raise IntegrityError("what is in the place of the dataset's catalog is not a catalog: remove it")
+        raise IntegrityError("the object in place of the dataset's catalog is not a catalog: remove it")
     return entries
 
 
@@ -226,7 +226,7 @@ def _listed(value: dict[str, Any]) -> CatalogEntry:
     def text(name: str) -> str | None:
         told: str | None = value[name]
         if told is not None and not isinstance(told, str):
-            raise TypeError(f"{told!r:.100} is no text")
+            raise TypeError(f"{told!r:.100} is not text")
         return told
 
     ref = DatasetRef(value["dataset_id"], value["config_name"], value["revision"])

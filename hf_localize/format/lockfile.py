@@ -180,7 +180,7 @@ def lock_of(items: Iterable[Locked | LockedRepository], where: str = "") -> Lock
         if merged is None:
             raise ConflictError(
                 f"{item.ref} was loaded with two contents: {before.content}, then {item.content}. Remove the "
-                f"record and run again, or lock what is there now: hg-localize lock {item.ref.dataset_id}"
+                f"record and run again, or lock the current content: hg-localize lock {item.ref.dataset_id}"
             )
         if merged.digest is None and merged.commit is None:
             raise LockError(
@@ -298,12 +298,12 @@ def from_json(value: dict[str, Any]) -> Locked | LockedRepository:
     def text(name: str) -> str | None:
         told = value.get(name)
         if told is not None and not isinstance(told, str):
-            raise TypeError(f"{name} {told!r:.100} is no text")
+            raise TypeError(f"{name} {told!r:.100} is not text")
         return told
 
     for name, form in (("digest", _DIGEST), ("commit", _COMMIT)):
         if (told := text(name)) is not None and not form.fullmatch(told):
-            raise LockError(f"{value['dataset_id']!r:.200} has a {name} that is none: {told!r:.100}")
+            raise LockError(f"{value['dataset_id']!r:.200} has an invalid {name}: {told!r:.100}")
     ref = DatasetRef(value["dataset_id"], text("config_name"), text("revision"))
     return Locked(ref, **identity_fields(value, text), digest=text("digest"))
 
@@ -312,8 +312,8 @@ def _repository(value: dict[str, Any]) -> LockedRepository:
     revision, commit, files = value["revision"], value["commit"], value["files"]
     paths = [] if files is None else files
     if not isinstance(revision, str) or not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise LockError(f"{value['repo_id']!r:.200} has a revision or commit that is none")
+        raise LockError(f"{value['repo_id']!r:.200} has an invalid revision or commit")
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise LockError(f"{value['repo_id']!r:.200} has files that are no paths")
+        raise LockError(f"{value['repo_id']!r:.200} has invalid file paths")
     repository = Repository(value["repo_type"], value["repo_id"])
     return LockedRepository(repository, revision, commit, None if files is None else tuple(sorted(paths)))

@@ -115,7 +115,7 @@ def check_fields(manifest: Manifest, where: str) -> None:
     for name in ("features", "info", "written_by"):
         part = getattr(manifest, name)
         if not isinstance(part, dict) or not is_shallow(part, _MAX_DEPTH):
-            raise IntegrityError(f"{where}: its {name} is no JSON object, or nested too deep")
+            raise IntegrityError(f"{where}: its {name} is not a JSON object, or is nested too deep")
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
@@ -210,13 +210,13 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     values["files"] = tuple(map(_file_from_json, _list(document["files"])))
     values["splits"] = tuple(map(_split_from_json, _list(document["splits"])))
     if len({split.name for split in values["splits"]}) < len(values["splits"]):
-        raise ValueError("a split stands twice")
+        raise ValueError("a split occurs twice")
     return Manifest(**values)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r:.100} is no text")
+        raise TypeError(f"{value!r:.100} is not text")
     if not value.isascii():
         value.encode()  # Half a surrogate pair can't be written again: UnicodeEncodeError is a ValueError.
     return value
@@ -224,14 +224,14 @@ def _text(value: Any) -> str:
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r:.100} is no list")
+        raise TypeError(f"{value!r:.100} is not a list")
     return value
 
 
 def count(value: Any) -> int:
     """Return a number of JSON that counts rows or bytes; raises ValueError where it can't."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
-        raise ValueError(f"{value!r:.100} is no count")
+        raise ValueError(f"{value!r:.100} is not a count")
     return int(value)
 
 
@@ -260,7 +260,7 @@ def _split_from_json(document: dict[str, Any]) -> Split:
         original_shard_rows=None if original is None else tuple(map(count, _list(original))),
     )
     if not SPLIT_NAME.fullmatch(split.name):
-        raise ValueError(f"{split.name!r:.100} is no name of a split")
+        raise ValueError(f"{split.name!r:.100} is not a split name")
     if len(split.shards) > 1 and any(shard.rows is None for shard in split.shards):
         raise ValueError(f"the split {split.name!r} does not say how many rows each shard has")
     return split

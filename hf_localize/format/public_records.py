@@ -118,7 +118,7 @@ def put_record(document: dict[str, Any], ref: DatasetRef, record: dict[str, Any]
     """Set *ref*'s record; keep fields of it that are not known here. False: nothing to change."""
     zip_key = record["s3_zip_key"]
     if any(_names(value, zip_key) and record_ref(value) != ref for value in document.values()):
-        raise ConflictError(f"another publisher took {zip_key} meanwhile; run the command again")
+        raise ConflictError(f"another publisher took {zip_key} in the meantime; run the command again")
     own = own_record(document, ref)
     key = own[0] if own else ref.record_key
     if own is None and key in document:

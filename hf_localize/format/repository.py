@@ -68,7 +68,7 @@ class Repository:
     def snapshot_path(self, commit: str) -> str:
         """Return where the snapshot of *commit*, a SHA, is; raises InvalidRefError."""
         if not is_commit_sha(commit):
-            raise InvalidRefError(f"{commit!r:.200} is no commit SHA")
+            raise InvalidRefError(f"{commit!r:.200} is not a commit SHA")
         return f"{self.folder}/{commit}.json"
 
 
@@ -289,7 +289,7 @@ def read_snapshot(data: bytes, where: str, repository: Repository, commit: str) 
         allow, ignore = (_texts(document[name]) for name in _PATTERN_LISTS)
         info = document["info"]
         if ignore is None or not isinstance(info, dict) or not is_shallow(info, _MAX_DEPTH):
-            raise ValueError("its patterns or info are not as they should be")
+            raise ValueError("its patterns or info are invalid")
         return Snapshot(repository, commit, tuple(_files_of(document)), allow, ignore, info)
     except (TypeError, KeyError, ValueError, AttributeError) as exc:
         raise IntegrityError(f"{where} is not a snapshot: {exc!r:.300}") from exc
@@ -314,7 +314,7 @@ def _files_of(document: Mapping[str, Any]) -> Iterable[RepositoryFile]:
     if len({len(paths), len(sizes), len(kinds), len(hashes)}) > 1 or not isinstance(document["sizes"], list):
         raise ValueError("its columns differ in length")
     if unknown := set(kinds) - set(_KINDS):
-        raise ValueError(f"{min(unknown)!r} is no kind of file")
+        raise ValueError(f"{min(unknown)!r} is not a kind of file")
     _check_paths(paths)
     for path, size, kind, sha256 in zip(paths, sizes, kinds, hashes, strict=True):
         oid = next(oids) if kind in _WITH_OID else _pointer_oid(sha256, size) if kind == _POINTER else None
@@ -329,7 +329,7 @@ def _check_paths(paths: tuple[str, ...]) -> None:
     """
     known = set(paths)
     if len(known) < len(paths):
-        raise ValueError("a path stands twice")
+        raise ValueError("a path occurs twice")
     text = "\n".join(paths)
     if paths and (found := _UNSAFE.search(text)):
         raise ValueError(f"a path is refused: {text[max(0, found.start() - 100) : found.end() + 100]!r}")
@@ -346,7 +346,7 @@ def _texts(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"{value!r:.100} is no list of texts")
+        raise TypeError(f"{value!r:.100} is not a list of texts")
     for item in value:
         item.encode()  # Half a surrogate pair can't be written again: UnicodeEncodeError is a ValueError.
     return tuple(value)
@@ -354,7 +354,7 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 def _hex(text: Any, length: int, number: int | None = None) -> list[str]:
     if not isinstance(text, str) or not re.fullmatch("[0-9a-f]*", text) or len(text) % length:
-        raise ValueError("its hashes can't be right")
+        raise ValueError("its hashes are invalid")
     if number is not None and len(text) != number * length:
         raise ValueError("it does not have as many object ids as its kinds say")
     return [text[start : start + length] for start in range(0, len(text), length)]
@@ -397,7 +397,7 @@ def read_refs(data: bytes | Mapping[str, Any], where: str, repository: Repositor
         document = _checked(document, where, repository)
         entries, seen = document["entries"], document["seen"]
         if not isinstance(entries, dict) or not isinstance(seen, str):
-            raise TypeError("its entries are not as they should be")
+            raise TypeError("its entries are invalid")
         for name, commit in entries.items():
             if not isinstance(commit, str) or not is_commit_sha(commit) or not name.isprintable():
                 raise ValueError(f"{name!r:.100} is {commit!r:.100}")
@@ -407,7 +407,7 @@ def read_refs(data: bytes | Mapping[str, Any], where: str, repository: Repositor
 
         commits = below("commits/")
         if any(name != commit for name, commit in commits.items()):
-            raise ValueError("a commit is not its own")
+            raise ValueError("an entry of a commit names another commit")
         kinds = (below("refs/heads/"), below("refs/tags/"), below("refs/convert/"))
         return RepositoryRefs(repository, *kinds, tuple(sorted(commits)), seen)
     except (TypeError, KeyError, ValueError, AttributeError) as exc:

@@ -40,7 +40,7 @@ def check_seal(data: bytes, where: str) -> None:
     """Raise IntegrityError where *data* has a checksum, and it is not that of what stands before it."""
     body, seal, _ = data.rpartition(_SEAL)
     if seal and _with_seal(body) != data:
-        raise IntegrityError(f"{where} is damaged: it does not have its own checksum")
+        raise IntegrityError(f"{where} is damaged: its checksum does not match")
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
@@ -69,7 +69,7 @@ def parse_json(data: bytes, where: str) -> Any:
     try:
         # One letter beyond the basic plane has each take four bytes of memory.
         if len(data) > MAX_JSON_BYTES // 2 and bytes(data).translate(None, _BASIC_PLANE):
-            raise ValueError("its letters take too much memory")
+            raise ValueError("its text takes too much memory")
         return _decode(str(data, "utf-8"))
     except (ValueError, RecursionError, MemoryError) as exc:
         raise IntegrityError(f"{where} is not JSON: {str(exc)[:200]}") from exc

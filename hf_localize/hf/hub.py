@@ -274,7 +274,7 @@ class HubSource:
             count_source_rows(entry.builder)
         if entry.is_from_stock_cache and ref.revision is not None:
             raise UnreachableError(
-                f"it is out of reach, and what stock has cached may be another revision than {ref.revision!r}"
+                f"it is out of reach, and stock's cache may have a revision other than {ref.revision!r}"
             )
         return entry
 

@@ -361,8 +361,8 @@ def open_original_files(
     if entry.is_saved or _has_script(entry):  # A config of that name; or code, for stock to run.
         if session.lock is not None:
             raise NotAnswerableError(
-                f"{', '.join(asked)} of {ref} can't be answered from {session.lock.where}: there is "
-                "no lock for what a loading script makes"
+                f"{', '.join(asked)} of {ref} can't be answered from {session.lock.where}: a "
+                "lock file can't pin the output of a loading script"
             )
         return _recorded(only_stock(call_stock, ref, asked, cached=cached), ref, session)
     _record(entry, ref.files, session)

@@ -81,7 +81,7 @@ class Patience:
         begun = time.monotonic()
         if begun < self._silent_until:
             raise NoAnswerError(
-                f"{self._server} did not answer the request before this one within the time budget"
+                f"{self._server} did not answer the previous request within the time budget"
                 " (HGLOC_TIMEOUT_SECONDS)"
             )
         try:

@@ -89,7 +89,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             raise ConflictError(
                 f"{manifest.ref} in {bucket.address} differs from the local copy "
                 f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
-                f"To replace the bucket's: hg-localize sync-local-to-s3 {manifest.dataset_id}"
+                f"To replace the bucket's copy: hg-localize sync-local-to-s3 {manifest.dataset_id}"
             )
         listed = _listed(bucket, replacements, *folders_of(present.all_keys()))
         if listed is not None:
@@ -98,7 +98,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             return _mend(entry.folder, present, found, wrong, bucket, workers)
     if manifest.gated or manifest.private:
         _log.warning(
-            "%s is %s on the Hub: everybody who may read %s can read the copy there, and its terms "
+            "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
             "apply to them too",
             manifest.ref,
             manifest.restriction,
@@ -307,7 +307,7 @@ def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
         there = bucket.get(key)
         if there is None or read_index_entry(there, key).manifest.digest != manifest.digest:
             raise ConflictError(
-                f"another publisher changed {manifest.ref} meanwhile; run the command again"
+                f"another publisher changed {manifest.ref} in the meantime; run the command again"
             ) from exc
 
 

@@ -83,7 +83,7 @@ def check_may_share(
     if why is None or not named.isdisjoint(share_restricted):
         return known
     raise RestrictedError(
-        f"{manifest.ref} {why}, so it was not shared with everybody. If its terms permit that, name it: "
+        f"{manifest.ref} {why}, so it was not shared publicly. If its terms permit sharing, name it: "
         f"--make-public --share-restricted {manifest.dataset_id} (in Python: "
         f"share_restricted={manifest.dataset_id!r})"
     )
@@ -280,7 +280,7 @@ def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: st
 
 def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
     return PublishError(
-        f"record and ZIP are removed, but {bucket.address} keeps former versions, which everybody who knows "
+        f"record and ZIP are removed, but {bucket.address} keeps former versions, which everyone who knows "
         f"their ids can read: {cause}. Run the command again with the permissions s3:ListBucketVersions and "
         "s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
     )
@@ -376,7 +376,7 @@ def not_public(bucket: Bucket, key: str) -> PublishError:
 
 def _withdrawn(manifest: Manifest) -> ConflictError:
     return ConflictError(
-        f"{manifest.ref} was withdrawn, or shared otherwise, while it was shared; run the command again"
+        f"{manifest.ref} was withdrawn, or shared by others, at the same time; run the command again"
     )
 
 

@@ -86,7 +86,7 @@ def _read_mark(data: bytes | None, ref: DatasetRef) -> IndexEntry | None:
     try:
         return read_index_entry(data, ref.index_key) if data is not None else None
     except IntegrityError as exc:
-        _log.warning("what %s contains is not known: %s", ref.index_key, exc)
+        _log.warning("the content of %s is not known: %s", ref.index_key, exc)
         return None
 
 

@@ -299,4 +299,4 @@ def _write_snapshot(snapshot: Snapshot, bucket: Bucket, folder: str) -> bool:
         with contextlib.suppress(PreconditionFailedError):  # Another publisher was faster.
             put_over(bucket, key, snapshot_bytes(merged), found[1].get("etag", "") if found else None, **how)
             return True
-    raise ConflictError(f"{key} in {bucket.address} kept changing under {_TRIES} tries to update it")
+    raise ConflictError(f"{key} in {bucket.address} kept changing during {_TRIES} tries to update it")

@@ -115,7 +115,7 @@ class Bucket:
                     raise problem
                 if len(data) > MAX_JSON_BYTES:
                     raise IntegrityError(
-                        f"{key} in {self.address} has more than {MAX_JSON_BYTES} bytes: too many"
+                        f"{key} in {self.address} has more than {MAX_JSON_BYTES} bytes, the limit"
                     )
                 found.append((data, body.headers))
 

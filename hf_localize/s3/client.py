@@ -259,10 +259,10 @@ def _problem_of(exc: BaseException) -> str:
     if isinstance(exc, botoerrors.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
         return UNKNOWN_AUTHORITY
     if isinstance(exc, botoerrors.HTTPClientError):
-        return f"{type(exc).__name__}. Is HGLOC_S3_ENDPOINT_URL right, and in reach from here?"
+        return f"{type(exc).__name__}. Is HGLOC_S3_ENDPOINT_URL correct and reachable?"
     if isinstance(exc, botoerrors.BotoCoreError):
         return str(exc)
-    return f"the answer is not one of S3 ({type(exc).__name__}). Is HGLOC_S3_ENDPOINT_URL right?"
+    return f"the response is not one of S3 ({type(exc).__name__}). Is HGLOC_S3_ENDPOINT_URL correct?"
 
 
 def _words_of(exc: Exception) -> str:

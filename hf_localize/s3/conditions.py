@@ -52,11 +52,11 @@ def write_over(bucket: Bucket, key: str, etag: str | None, write: Write) -> None
             bucket.heeds_conditions = try_conditions(bucket)
             if bucket.heeds_conditions and isinstance(exc, PreconditionFailedError):
                 raise
-            _log.debug("%s has no use for this conditional write: %s", bucket.address, exc)
+            _log.debug("%s does not support this conditional write: %s", bucket.address, exc)
         else:
             return
     if not _is_unchanged(bucket, key, etag):
-        raise PreconditionFailedError(f"{key} in {bucket.address} was written by another process meanwhile")
+        raise PreconditionFailedError(f"{key} in {bucket.address} was written by another process")
     write({})
 
 

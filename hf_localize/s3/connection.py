@@ -83,7 +83,7 @@ class Connection:
         with self.client(key, with_acl="ACL" in arguments) as client:
             asked = getattr(client, operation)
             answer = asked(Bucket=self.address.name, Key=self.address.key(key), **arguments)
-            return _Answer(f"{self._where(key)}: the answer to {operation} is not one of S3", answer)
+            return _Answer(f"{self._where(key)}: the response to {operation} is not one of S3", answer)
 
     def ask(self, question: Callable[[], _T]) -> _T:
         """Return what *question*, which asks the bucket for something small, returns; bounded in time.

@@ -85,7 +85,7 @@ class MultipartUpload:
         try:
             self.abort()
         except HfLocalizeError as exc:
-            _log.warning("%s: parts of an upload that was given up stay: %s", self._key, exc)
+            _log.warning("%s: parts of an abandoned upload stay: %s", self._key, exc)
 
 
 def resume_upload(

@@ -164,7 +164,7 @@ def _parsed(bucket: Bucket, key: str, data: bytes | None) -> dict[str, Any]:
 
 
 def _kept_changing(bucket: Bucket, key: str) -> ConflictError:
-    return ConflictError(f"{key} in {bucket.address} kept changing under {_TRIES} tries to update it")
+    return ConflictError(f"{key} in {bucket.address} kept changing during {_TRIES} tries to update it")
 
 
 def _take_turns(attempt: int) -> None:

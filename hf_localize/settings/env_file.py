@@ -105,7 +105,7 @@ def _require_own(path: str, found: os.stat_result) -> None:
         raise RefusedError(f"{path} belongs to another user (uid {found.st_uid})")
     if found.st_mode & _OTHERS_MAY_WRITE and not stat.S_ISLNK(found.st_mode):
         mode = stat.S_IMODE(found.st_mode)
-        raise RefusedError(f"other users may write to {path} (mode {mode:o}; chmod go-w ends that)")
+        raise RefusedError(f"other users may write to {path} (mode {mode:o}; to end that: chmod go-w)")
 
 
 def _read(path: str) -> dict[str, Any]:

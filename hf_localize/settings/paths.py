@@ -40,4 +40,6 @@ def absolute(variable: str, path: Path) -> Path:
     try:
         return path.absolute()
     except FileNotFoundError as exc:
-        raise SettingsError(f"{variable}={path} counts from the working folder, which was removed") from exc
+        raise SettingsError(
+            f"{variable}={path} is relative to the working folder, which was removed"
+        ) from exc

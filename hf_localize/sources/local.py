@@ -68,7 +68,7 @@ class LocalSource:
         reason = f"not in {self.store.path}{alternatives(others)}"
         if buckets := self.store.buckets_with(ref):
             names = ", ".join(map(str, buckets))
-            reason += f"; the original tool keeps a copy there from {names}: configure that bucket to load it"
+            reason += f"; the original tool has a copy there from {names}: to load it, configure that bucket"
         return NotHere(reason)
 
     def _warn_of_another_bucket(self, entry: LocalEntry) -> None:
@@ -84,7 +84,7 @@ class LocalSource:
             _warned.add(warning)
             _log.warning(
                 "%s: the local copy came from %s, but the configured bucket is %s. A load does not "
-                "ask a bucket for a dataset that is here. To use the bucket's copy: hg-localize "
+                "ask a bucket for a stored dataset. To use the bucket's copy: hg-localize "
                 "remove %s, then hg-localize download it",
                 entry.manifest.ref,
                 origin,

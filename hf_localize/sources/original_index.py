@@ -39,7 +39,7 @@ def refs_by_folder(bucket: Bucket, key: str) -> dict[str, DatasetRef]:
     except NotPermittedError:  # So a missing key is answered where keys may not be listed.
         return {}
     except IntegrityError as exc:
-        _log.warning("ids that %s tells are not known: %s", key, exc)
+        _log.warning("the ids in %s are not known: %s", key, exc)
         return {}
     return {ref.folders[0]: ref for _, ref in _refs(document)}
 
@@ -129,7 +129,9 @@ def _update(
     try:
         run_all(lambda do: do(), todo, workers=len(todo))
     except _FAILURES as exc:  # It is for users of the original tool only; our own readers have their index.
-        _log.warning("%s is as it was for users of the original tool: %s was not updated: %s", ref, KEY, exc)
+        _log.warning(
+            "users of the original tool don't see the change of %s: %s was not updated: %s", ref, KEY, exc
+        )
         return False
     return True
 

@@ -174,7 +174,7 @@ def _other(manifest: Manifest, locked: Locked) -> str:
     has = content_in_words(manifest.digest, manifest.commit)
     if manifest.commit is not None and manifest.commit == locked.commit:
         return (
-            f"it has the locked commit, but datasets makes other bytes of it here ({has}), as other "
-            "releases may. To lock commits only: hg-localize lock --by-commit"
+            f"it has the locked commit, but this release of datasets makes other bytes of it ({has}). "
+            "To lock commits only: hg-localize lock --by-commit"
         )
     return f"it has other content: {has}"

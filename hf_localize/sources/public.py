@@ -136,7 +136,7 @@ class PublicSource:
         try:
             records = self.records()
         except AccessDeniedError as exc:
-            return NotHere(f"nothing is shared, or it may not be read: {exc}")
+            return NotHere(f"nothing is shared, or reading is not permitted: {exc}")
         self._read[:] = [records or []]
         if records is None:
             return NotHere(f"{where} does not exist: nothing is shared there")

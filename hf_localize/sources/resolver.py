@@ -409,7 +409,7 @@ _OUTCOMES: dict[type[DatasetNotFoundError], str] = {
 }
 _HERE_BUT_FORCED = "it is here, but not used, because download_mode='force_redownload' asks for a new copy"
 _ADVICE_ON_LOCKS = (
-    "No other content is used instead. To lock what there is now, write a new lock file: "
+    "No other content is used instead. To lock the current content, write a new lock file: "
     "hg-localize lock. To restore the locked content, publish it again from a machine that has "
     "it (hg-localize sync-local-to-s3, or hg-localize download with --revision COMMIT)"
 )
@@ -429,7 +429,7 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
         )
     if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         if any(answer.is_partial for answer in answers):
-            return f"To download the rest, run this where the bucket or the Hub is in reach: {command}"
+            return f"To download the rest, run this where the bucket or the Hub is reachable: {command}"
         return (
             "To see what is stored: hg-localize list-local. To add your own data: hg-localize "
             f"register PATH {ref.dataset_id}"
@@ -439,7 +439,7 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
         if any(a.has_failed for a in answers)
         else "To publish it, run this"
     )
-    return f"{failed} where the Hub and the bucket are in reach: {command}"
+    return f"{failed} where the Hub and the bucket are reachable: {command}"
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
         if size != record.size_bytes:
             return f"has {size} bytes; its manifest says {record.size_bytes}"
         if deep and record.sha256 and hash_file(path, record.path) != record:
-            return "differs from the entry's manifest: its sha256 is another"
+            return "differs from the entry's manifest: its sha256 is different"
     except (FileNotFoundError, NotADirectoryError, IntegrityError):
         return "is missing"
     except OSError as exc:

@@ -76,13 +76,15 @@ def _acquire(file_lock: FileLock, held: contextlib.ExitStack, store: Store, key:
             if time.monotonic() - idle_since < _IDLE_SECONDS:
                 if not is_told:
                     text = (
-                        "waiting for the lock %s, which is held by %s, until that has been idle for %g "
-                        "seconds"
+                        "waiting for the lock %s, which is held by %s, until its holder has been idle "
+                        "for %g seconds"
                     )
                     _log.warning(text, file_lock.lock_file, holder, _IDLE_SECONDS)
                 is_told = True
                 continue
-            text = "continuing without the lock %s, which is held by %s: it has been idle for %g seconds"
+            text = (
+                "continuing without the lock %s, which is held by %s: its holder has been idle for %g seconds"
+            )
             _log.warning(text, file_lock.lock_file, holder, _IDLE_SECONDS)
         return
 

@@ -96,7 +96,7 @@ def prune(
         removed.append(Pruned(ref, item.place, size_bytes, item.last_used, repo_type))
     if most_bytes is not None and total > most_bytes:
         _log.warning(
-            "the store still has %d bytes, more than %d, because all that is left must be kept",
+            "the store still has %d bytes, more than %d, because everything that is left must be kept",
             total,
             most_bytes,
         )

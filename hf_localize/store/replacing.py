@@ -52,7 +52,9 @@ def discard_retired(store: Store, retired: Path) -> None:
     _let_time_pass(store.places.retired_root)
     kind = "set-aside" if (retired / MANIFEST_NAME).exists() else "kept"
     if (aside := discard(store, retired, kind)) is not None:
-        _log.info("%s, as it was, was set aside as %s", store.path / store.places.folder_of(retired), aside)
+        _log.info(
+            "the old content of %s was set aside as %s", store.path / store.places.folder_of(retired), aside
+        )
     remove_empty_folders(retired)
 
 

@@ -91,7 +91,7 @@ class Store:
                     if attempt + 1 == TRIES or not may_show_the_past(self.path):
                         raise
                     time.sleep(PAST_SECONDS / TRIES)
-        raise IntegrityError(f"{ref} in {self.path} was replaced again and again while it was looked at")
+        raise IntegrityError(f"{ref} in {self.path} was replaced repeatedly while it was read")
 
     def find_unchecked(self, ref: DatasetRef) -> LocalEntry | None:
         """Return the entry for *ref*, whatever its files are like, or None.

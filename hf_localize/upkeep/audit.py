@@ -105,7 +105,7 @@ def _hash_damages(
             return Damage.of(name(file.path), exc)
         if digest == file.sha256:
             return None
-        return Damage(name(file.path), "differs from the entry's manifest: its sha256 is another")
+        return Damage(name(file.path), "differs from the entry's manifest: its sha256 is different")
 
     return [damage for damage in run_all(check, files, workers=workers) if damage is not None]
 
@@ -148,7 +148,9 @@ def _key_damages(
         yield Damage(PUBLIC_RECORDS_KEY, f"has {record.ref} under the key {key[:200]!r}")
     known = (record.digest, record.size_bytes, record.sha256)
     if None in known and _OURS & value.keys():
-        yield Damage(PUBLIC_RECORDS_KEY, f"has only a part of what tells the content of {record.ref}")
+        yield Damage(
+            PUBLIC_RECORDS_KEY, f"has only some of the fields that identify the content of {record.ref}"
+        )
     if bucket_name is not None and value.get("s3_bucket") != bucket_name:
         yield Damage(PUBLIC_RECORDS_KEY, f"names another bucket for {record.ref}: {value.get('s3_bucket')!r}")
 
@@ -189,7 +191,7 @@ def _record_damages(entry: ZipEntry, value: Mapping[str, Any]) -> Iterator[Damag
         if name in ("gated", "private") and isinstance(recorded, bool):
             recorded = declared(recorded, is_from_hub=is_from_hub)
         if recorded != what:
-            yield Damage(PUBLIC_RECORDS_KEY, f"has another {name} of {entry.record.ref} than its ZIP")
+            yield Damage(PUBLIC_RECORDS_KEY, f"differs from the ZIP in the {name} of {entry.record.ref}")
 
 
 def _zip_damages(entry: ZipEntry) -> list[Damage]:
@@ -204,4 +206,4 @@ def _zip_damages(entry: ZipEntry) -> list[Damage]:
 
     files = list(entry.manifest.files)
     damages = _hash_damages(files, open_file, entry.workers, lambda path: f"{path} in {key}")
-    return damages or [Damage(key, "differs from its record: its sha256 is another")]
+    return damages or [Damage(key, "differs from its record: its sha256 is different")]

@@ -58,7 +58,7 @@ def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
     if not bucket.has_credentials:
         yield Finding(
             *(_AREA, "credentials", WARN),
-            told=f"none were found for {bucket.address}: only what is shared publicly can be read",
+            told=f"none were found for {bucket.address}: only public datasets can be read",
             advice="set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or AWS' own (profile, role)",
         )
         return
@@ -113,7 +113,7 @@ def _place(bucket: Bucket, headers: dict[str, str]) -> Iterator[Finding]:
     with bucket.connection.client("") as client:
         region = client.meta.region_name
     real = headers.get("x-amz-bucket-region")
-    advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: now, each request is sent twice"
+    advice = f"set HGLOC_AWS_DEFAULT_REGION={real}: without it, each request is sent twice"
     told = f"requests are signed for {region}; the bucket is in {real}"
     yield judged(_AREA, "region", not real or real == region, region, told, advice)
     url, why = bucket.connection.target().url, bucket.connection.address.addressing_style
@@ -264,7 +264,7 @@ class _Trial:
     def _outsiders(self, key: str, may_delete: bool) -> Iterator[Finding]:
         """Look whether others can read what is private, and whether they could read what is shared."""
         is_private, good = not self._can_anybody_read(key), "can't be read without credentials"
-        told = "everybody can read all of the bucket without credentials, not only what is shared"
+        told = "everyone can read the whole bucket without credentials, not only what is shared"
         advice = f"remove the policy that allows it: {_PAGE}"
         yield judged(_AREA, "private data", is_private, good, told, advice)
         if not may_delete:
@@ -281,11 +281,11 @@ class _Trial:
         finally:
             self._bucket.delete(probe)
         if is_readable:
-            yield Finding(_AREA, "ACLs", OK, f"{how}; everybody can read what --make-public shares")
+            yield Finding(_AREA, "ACLs", OK, f"{how}; everyone can read what --make-public shares")
         else:
             yield Finding(
                 *(_AREA, "ACLs", OK),
-                told=f"{how}; nobody else could read what --make-public shares",
+                told=f"{how}; no one else could read what --make-public shares",
                 advice="needed only for public sharing; the bucket's owner can add this policy\n"
                 + public_policy(self._bucket),
             )

@@ -92,7 +92,7 @@ def _permissions(folder: Path) -> Finding:
     mode = folder.stat().st_mode
     told = f"{stat.filemode(mode)} {folder}"
     is_safe = not mode & stat.S_IWOTH or bool(mode & stat.S_ISVTX)
-    advice = f"anybody on this machine may change what you load: chmod o-w {folder}"
+    advice = f"any user of this machine can change what you load: chmod o-w {folder}"
     return judged(_AREA, "permissions", is_safe, told, told, advice)
 
 
@@ -145,7 +145,7 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
         advice = "put both on one file system" + (
             ", so that removing one does not break the other; files that can't be linked are copied"
             if how
-            else " that has links: each dataset that a load copies takes its space once more"
+            else " that has links: each dataset that a load copies takes its space twice"
         )
         yield Finding(_AREA, "cache of datasets", WARN, told, advice)
 
@@ -177,6 +177,6 @@ def _locks(path: Path) -> Iterator[Finding]:
         yield _of_error(name, OSError(str(exc)), FAIL, f"writers need them: {_ELSEWHERE}")
         return
     good = "a lock excludes other processes of this machine; other machines can't be tested"
-    bad = "two processes of this machine can have one lock at the same time; other machines can't be tested"
-    advice = "no data is damaged by that, but each process downloads a missing dataset for itself"
+    bad = "two processes of this machine can hold one lock at the same time; others can't be tested"
+    advice = "this damages no data, but each process downloads a missing dataset for itself"
     yield judged(_AREA, name, other.returncode == _HELD, good, bad, advice)

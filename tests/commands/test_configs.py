@@ -81,7 +81,7 @@ def test_name_is_the_config_name(desk: Desk) -> None:
     hf_localize.register_dataset(datasets.Dataset.from_dict({"x": [1]}), "org/two", name="a")
     assert hf_localize.load_local_dataset("org/two", name="a")["train"]["x"][:] == [1]
     assert hf_localize.describe_dataset("org/two", "a", name="a")["config_name"] == "a"
-    with pytest.raises(InvalidRefError, match="give one of them"):
+    with pytest.raises(InvalidRefError, match="give only one of them"):
         hf_localize.describe_dataset("org/two", "a", name="b")
 
 

@@ -40,7 +40,7 @@ def test_a_publisher_with_all_rights_is_told_so_and_nothing_is_left(
     assert told["bucket", "conditional writes"].state == "ok"
     # moto takes whatever comes, and this is plain http.
     assert told["bucket", "checksums"].state == ("warn" if desk.server.name == "moto" else "ok")
-    assert "everybody can read what --make-public shares" in told["bucket", "ACLs"].told
+    assert "everyone can read what --make-public shares" in told["bucket", "ACLs"].told
     for name in ("hard links", "locks (flock)", "renames", "cache of datasets", "space", "permissions"):
         assert told["store", name].state == "ok", told["store", name]
     assert told["hub", "reachability"].told == f"{hub.url} answers"

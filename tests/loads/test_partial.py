@@ -128,7 +128,7 @@ def test_a_partial_entry_is_never_taken_for_the_whole(parts: Desk) -> None:
         hf_localize.sync_local_dataset_to_s3(NAME)
     assert "test (1 of 1 shards); nothing of train" in str(caught.value)
     assert (
-        f"To download the rest, run this where the bucket or the Hub is in reach: hg-localize download {NAME}"
+        f"To download the rest, run this where the bucket or the Hub is reachable: hg-localize download {NAME}"
         in str(caught.value)
     )
     parts.set(HGLOC_SOURCES="local,s3")

@@ -227,7 +227,7 @@ def test_a_copy_of_another_bucket_answers_only_where_that_bucket_is_configured(d
     keep(desk.store, f"{GLUE}/sst2/{REVISION}", ["only theirs"], other)
     assert rows_of("nyu-mll/glue", "mrpc") == ["ours"]
     assert listed() == [(GLUE, "mrpc", None)]
-    said = pytest.raises(FileNotFoundError, match=r"s3://others at .*: configure that bucket")
+    said = pytest.raises(FileNotFoundError, match=r"s3://others at .*: to load it, configure that bucket")
     with said, hf_localize.installed(sources=("local",)):
         rows_of("nyu-mll/glue", "sst2")
     ran = run_cli("list-local")

@@ -167,7 +167,7 @@ def test_what_is_gated_or_private_goes_to_the_team_with_a_warning_and_stays_mark
     desk.publisher().open_public_places()
     ran = run_cli("download", SECRET_ID)
     assert ran.returncode == 0, ran.stderr
-    assert f"{SECRET_ID} is {restricted} on the Hub: everybody who may read s3://{desk.bucket}" in ran.stderr
+    assert f"{SECRET_ID} is {restricted} on the Hub: everyone who can read s3://{desk.bucket}" in ran.stderr
     desk.teammate().set(HF_TOKEN="", HGLOC_SOURCES="local,s3")
     hf_localize.load_local_dataset(SECRET_ID)
     (manifest,) = (json.loads(path.read_text()) for path in desk.store.glob("*/*/*/.hgloc.json"))

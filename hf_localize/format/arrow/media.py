@@ -45,7 +45,7 @@ def refuse_foreign_files(shard: Path, features: Mapping[str, Any], allowed: Sequ
         if not place.startswith("hf://") and not os.path.realpath(place).startswith(roots):
             raise UnsafeArchiveError(
                 f"a value of column {column!r} names {path!r}, which did not come with the "
-                "dataset: it is not captured"
+                "dataset, so the dataset is not captured"
             )
 
 
@@ -63,7 +63,7 @@ def require_bytes(shards: Iterable[Path], features: Mapping[str, Any]) -> None:
             for column, path in _lacking(shard, media):
                 raise IntegrityError(
                     f"a value of column {column!r} in {shard} has no bytes, only the path {path!r}, which "
-                    "leads nowhere on other machines. Register the dataset where that file is: "
+                    "other machines don't have. Register the dataset on a machine that has this file: "
                     "hg-localize register"
                 )
 
@@ -196,7 +196,7 @@ def _with_bytes(value: Mapping[str, Any], name_of: Callable[[str], str], is_own:
         data = Path(path).read_bytes() if os.path.isfile(path) else _fetched(path)
     except Exception as exc:  # Whatever the many file systems of fsspec raise.
         raise IntegrityError(
-            f"{path!r}, of which a value has no more than the path, can't be read: {exc!r:.200}"
+            f"{path!r}, which a value names without its bytes, can't be read: {exc!r:.200}"
         ) from exc
     return {**value, "bytes": data, "path": name_of(path)}
 

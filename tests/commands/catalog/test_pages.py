@@ -286,7 +286,7 @@ def test_a_catalog_is_written_over_a_catalog_only(desk: Desk) -> None:
         shutil.copytree("catalog", "other")
         (Path("other") / Path(name).relative_to("catalog")).write_text("<html>mine</html>")
         before = tree(Path("other"))
-        with pytest.raises(errors.ConflictError, match="something else than a catalog"):
+        with pytest.raises(errors.ConflictError, match="files that are not from a catalog"):
             hf_localize.write_catalog("other")
         assert tree(Path("other")) == before
         shutil.rmtree("other")

@@ -129,7 +129,7 @@ def test_what_is_not_shown_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown({"bytes": b"x" * 50}, audio) == "sound, 50 bytes: in a format that browsers don't play"
     assert shown({"bytes": b"fLaC" + bytes(400_000)}, audio) == "sound, 400 kB: too long for this page"
     full = Shower(10).cell({"bytes": large}, image, "")
-    assert full.endswith("the page has many of them already</span>")
+    assert full.endswith("the page shows many of them already</span>")
     small = noise(30)
     monkeypatch.setitem(sys.modules, "PIL", None)  # As where only the package itself is installed.
     assert "pip install 'hf-localize[catalog]' makes such images small" in html.unescape(

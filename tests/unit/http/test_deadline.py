@@ -37,7 +37,7 @@ def test_a_server_that_did_not_answer_is_not_asked_again_at_once(ended: threadin
     patience, asked = Patience("the bucket", 0.5), []
     with pytest.raises(NoAnswerError, match="the bucket: no answer"):
         patience.ask(ended.wait)
-    with pytest.raises(NoAnswerError, match="the request before"):
+    with pytest.raises(NoAnswerError, match="the previous request"):
         patience.ask(lambda: asked.append(1))
     assert asked == []
     assert Patience("another", 60).ask(lambda: 7) == 7

@@ -102,7 +102,9 @@ def test_a_working_folder_that_was_removed_has_no_dotenv(
     assert bucket_name() is None
     assert settings.current().datasets_store_path.is_absolute()
     monkeypatch.setenv("HGLOC_DATASETS_STORE_PATH", "store")
-    with pytest.raises(errors.SettingsError, match="HGLOC_DATASETS_STORE_PATH=store counts from the working"):
+    with pytest.raises(
+        errors.SettingsError, match="HGLOC_DATASETS_STORE_PATH=store is relative to the working"
+    ):
         settings.current()
 
 
