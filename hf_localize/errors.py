@@ -85,7 +85,7 @@ class SettingsError(HfLocalizeError, ValueError):
 
 
 class AccessDeniedError(HfLocalizeError, PermissionError):
-    """A source was reached and refused."""
+    """A source was reached and refused access."""
 
 
 class UnreachableError(HfLocalizeError, ConnectionError):
@@ -178,7 +178,7 @@ class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
 
 
 class ConfigMissingError(DatasetNotFoundError, ValueError):
-    """No config is named, and the dataset has no default one. The message lists which configs there are."""
+    """No config is named, and the dataset has no default config. The message lists its configs."""
 
 
 class DatasetDeniedError(DatasetNotFoundError, AccessDeniedError):
@@ -198,7 +198,7 @@ class DatasetConflictError(DatasetNotFoundError, ConflictError):
 
 
 class NotLockedError(DatasetNotFoundError):
-    """A lock file is in force that does not name the dataset."""
+    """A lock file is in force, and it does not name the dataset."""
 
 
 #: What kinds of failure there are, and the errors of each. The first that fits counts: an error that

@@ -20,9 +20,9 @@ _ITEM = re.compile(r"^ {4}(\S[^:]*): ", flags=re.MULTILINE)
 #: What the public functions of each module are for.
 GROUPS = {
     "Activate": ("shim.patch",),
-    "Bring and load": ("api.datasets", "api.batch", "api.repositories", "api.archive"),
-    "Look": ("api.listing", "api.inspect", "api.preview", "api.compare", "api.doctor", "api.scan"),
-    "Take care": ("api.upkeep", "api.lock"),
+    "Get and load": ("api.datasets", "api.batch", "api.repositories", "api.archive"),
+    "Show": ("api.listing", "api.inspect", "api.preview", "api.compare", "api.doctor", "api.scan"),
+    "Maintain": ("api.upkeep", "api.lock"),
     "Catalog": ("catalog.catalog",),
 }
 #: What `hf_localize` has beside functions and classes.

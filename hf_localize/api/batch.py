@@ -151,7 +151,7 @@ def refs_named(
     all_configs: bool,
     trust_remote_code: bool,
 ) -> dict[DatasetRef, Download | None]:
-    """Return what :func:`download_datasets` downloads, and as failures the ids whose configs nobody tells."""
+    """Return the refs that :func:`download_datasets` takes, and a failure for each id with unknown configs."""
     names = tuple(config_names)
     needed: dict[DatasetRef, Download | None] = {}
     for dataset_id in dataset_ids:
@@ -163,10 +163,9 @@ def refs_named(
 
 
 def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
-    """Bring each of *refs* into the local store, several at a time, as :func:`download_datasets` does.
+    """Download each of *refs* into the local store, several at a time, as :func:`download_datasets` does.
 
-    What is there already costs a look at it; so a call that was interrupted is gone on with by the
-    same call again.
+    Datasets that are stored already are only checked, so to resume an interrupted call, make it again.
 
     Args:
         options: as for :func:`download_dataset`.
@@ -189,9 +188,9 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
 
 
 def download_repositories(repositories: Iterable[RepositoryRef], **options: Any) -> list[Download]:
-    """Bring the files of each of *repositories* into the local store, one after the other, and publish them.
+    """Download the files of each of *repositories* into the local store, one by one, and publish them.
 
-    One that fails does not stop the others.
+    A failure does not stop the others.
 
     Args:
         options: as for :func:`~hf_localize.api.repositories.download_repository`.
@@ -236,7 +235,7 @@ def sync_local_datasets_to_s3(
 def sync_local_repositories_to_s3(
     *, make_public: bool = False, share_restricted: str | Collection[str] = ()
 ) -> list[Sync]:
-    """Bring the files of each repository of the local store to the bucket, but those that go with a dataset.
+    """Upload the files of each stored repository to the bucket, except those that belong to a dataset.
 
     Arguments are as for :func:`sync_local_dataset_to_s3`.
     """
@@ -369,7 +368,7 @@ def _do(
 
 
 def failed(kind: type[_Kind], ref: DatasetRef, error: Exception, why: str | None = None) -> _Kind:
-    """Return what became of *ref*, which *error* has ended; *why* in other words."""
+    """Return the result for *ref*, which failed with *error*; *why* replaces its message."""
     said = without_queries(why) if why else message_of(error)
     path = error.path if isinstance(error, HfLocalizeError) else None
     return kind(*ref.parts, path, error=said, error_kind=kind_of(error))

@@ -61,13 +61,13 @@ def list_local_datasets(
 
 
 def list_datasets_of_other_buckets() -> list[tuple[DatasetRef, str]]:
-    """Return what the original tool keeps of other buckets than the configured one, and of which each is."""
+    """Return the original tool's datasets from buckets that are not configured, each with its bucket."""
     store = current_session().store
     return [(entry.manifest.ref, str(store.origin_of(entry))) for entry in store.of_other_buckets()]
 
 
 def list_partial_datasets() -> list[tuple[DatasetRef, str]]:
-    """Return the datasets of which loads have brought only a part, and in words what of each is here."""
+    """Return the datasets that are stored only in part, each with a summary of the stored part."""
     return [(entry.manifest.ref, entry.summary()) for entry in current_session().store.partials()]
 
 

@@ -118,7 +118,7 @@ def repair_dataset(
     Raises:
         InvalidRefError: an argument can't name a dataset.
         DatasetNotFoundError: the local store does not have it.
-        IntegrityError: some files could not be repaired. All others are.
+        IntegrityError: some files could not be repaired; all others were.
     """
     session = current_session()
     refs: Sequence[DatasetRef | None] = [None]

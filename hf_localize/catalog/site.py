@@ -40,7 +40,7 @@ class FolderSite:
         """Make the folder.
 
         Raises:
-            ConflictError: it has something else than a catalog.
+            ConflictError: it has files that are not from a catalog.
             StoreError: it can't be made.
         """
         with _writing(self.folder):

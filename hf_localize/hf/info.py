@@ -49,7 +49,7 @@ def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
         features = _decoded(manifest.features) if manifest.features else None
         datasets.BuilderConfig(config_name_of(manifest), datasets.Version(version_of(manifest)))
         if not isinstance(known.get("builder_name") or "", str):
-            raise TypeError("the name of the builder is no text")
+            raise TypeError("the name of the builder is not text")
         for field in _SIZES & known.keys():
             count(known[field] or 0)
         named = {"dataset_name": name, "features": features, "splits": splits}

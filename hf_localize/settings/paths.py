@@ -35,7 +35,7 @@ def absolute(variable: str, path: Path) -> Path:
     """Return *path*, the value of *variable*, as an absolute path.
 
     Raises:
-        SettingsError: it counts from the working folder, and that is gone.
+        SettingsError: it is relative to the working folder, which was removed.
     """
     try:
         return path.absolute()
