@@ -151,7 +151,7 @@ def refs_named(
     all_configs: bool,
     trust_remote_code: bool,
 ) -> dict[DatasetRef, Download | None]:
-    """Return the refs that :func:`download_datasets` takes, and a failure for each id with unknown configs."""
+    """Return the refs that :func:`download_datasets` takes; with a failure if an id's configs are unknown."""
     names = tuple(config_names)
     needed: dict[DatasetRef, Download | None] = {}
     for dataset_id in dataset_ids:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM of the command: one message, at once, and an exit status that tells which it was."""
+"""Ctrl-C and SIGTERM end the command at once, with one message and an exit status of their own."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from hf_localize.store.entry import LocalEntry
 _log = logging.getLogger(__name__)
 #: How often a publisher may share a dataset again while it is withdrawn.
 _TRIES = 10
-#: Before it is looked again whether everybody can read what was shared.
+#: The pauses before the checks whether everyone can read what was shared.
 _PAUSES_SECONDS = (0.1, 0.3)
 
 

@@ -50,7 +50,7 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a server tells of an object: ETag (without quotes), metadata of its uploader, size in bytes."""
+    """What a server says about an object: ETag (without quotes), its uploader's metadata, size in bytes."""
 
     etag: str
     metadata: Mapping[str, str]
@@ -94,7 +94,7 @@ class Bucket:
 
     @property
     def public_urls(self) -> tuple[str, str | None]:
-        """Return the prefix's URL for everybody, and the one to try where the server refuses that form."""
+        """Return the public URL of the prefix, and the one to try if the server refuses that form."""
         url = self.connection.anonymous_target.url
         virtual = virtual_url(url, self.address) if self.address.addressing_style == "auto" else None
         return self.address.below(url), virtual and self.address.below(virtual)
@@ -137,7 +137,7 @@ class Bucket:
         return self.connection.request(key, "GetObject", lambda wire, name: wire.get(name, start, stop))
 
     def head_of(self, key: str) -> Told | None:
-        """Return what the server tells of an object without sending it; None: there is none."""
+        """Return what the server says about an object, without its bytes; None: there is none."""
         try:
             found = self.connection.ask(lambda: self.connection.call("head_object", key))
         except MissingKeyError:
@@ -216,7 +216,7 @@ class Bucket:
             write({})
 
     def delete(self, key: str) -> None:
-        """Remove one object; success where there is none."""
+        """Remove one object; it is a success if there is none."""
         self._note_version(self.connection.call("delete_object", key))
 
     def delete_all(self, keys: Iterable[str]) -> None:
@@ -318,7 +318,7 @@ class Bucket:
             )
 
     def former_versions(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield key and version id of what was once under *prefix*: replaced and removed objects.
+        """Yield key and version id of the replaced and removed objects under *prefix*.
 
         A bucket that keeps no versions lists its objects as their latest versions.
         """

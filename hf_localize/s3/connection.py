@@ -140,7 +140,7 @@ class Connection:
         return self.address.endpoint_url is not None and self.address.addressing_style == "auto"
 
     def _use_virtual_hosts(self) -> None:
-        """From now on put the bucket's name into the host name: the server has refused it in the path."""
+        """Put the bucket's name into the host name from now on, since the server refused it in the path."""
         _log.info("%s refuses the bucket's name in the path, so it goes into the host name", self.address)
         with self._lock:
             self.address = replace(self.address, addressing_style="virtual")
@@ -160,7 +160,7 @@ class Connection:
             raise self._refused(exc, key, operation) from without_frames(exc)
 
     def _learn_from(self, answer: StatusError) -> bool:
-        """Take from a refusal where or how the server wants to be asked. False: it says nothing of that."""
+        """Take over what a refusal says about the region or the URL style. False: it says nothing new."""
         text = answer.body.decode(errors="replace")
         if self._may_learn_style and wants_virtual_hosts(*code_and_message(answer)):
             self._use_virtual_hosts()
@@ -220,7 +220,7 @@ class Connection:
 
     @functools.cached_property
     def anonymous_target(self) -> Target:
-        """Return where somebody without credentials finds the bucket."""
+        """Return the address of the bucket for clients without credentials."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
         return plain or self._ask_for_target(self._anonymous_client)
 
@@ -294,7 +294,7 @@ class Connection:
 
 
 class _Answer(dict[str, Any]):
-    """An S3 server's answer: what another server leaves out of it is told as such."""
+    """An S3 server's response. A missing field raises an error that says so, since another server sent it."""
 
     def __init__(self, problem: str, fields: Mapping[str, Any]) -> None:
         super().__init__(fields)

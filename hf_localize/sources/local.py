@@ -22,7 +22,7 @@ _warned: set[tuple[Path, Origin, Origin]] = set()
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """Answer from this machine's store. Nobody else is asked."""
+    """Answer from this machine's store, without any request."""
 
     store: Store
     #: What the load needs: an entry that is here in part answers it if it has that.
@@ -41,7 +41,7 @@ class LocalSource:
             return self._find(ref)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
-        """Return any stored manifest that tells the configs of the repository of *ref*."""
+        """Return any stored manifest that lists the configs of the repository of *ref*."""
         with reading(self.store.path):
             stored = self.store.manifests_of(ref)
             return next((m for m in stored if m.tells_configs(ref)), None) or repository_of(

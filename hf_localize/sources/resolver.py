@@ -178,7 +178,7 @@ class Resolver:
         return self._first(ref, self.sources, use, given)
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
-        """Return a manifest that tells all configs of the repository of *ref*, from any store."""
+        """Return a manifest that lists all configs of the repository of *ref*, from any store."""
         budget = Budget(self.timeout_seconds, self.sources)
         for source in self.sources:
             if isinstance(source, RepositorySource):
@@ -252,7 +252,7 @@ class Resolver:
         found: Entry,
         use: Callable[[Entry, DatasetRef], _T],
     ) -> _T:
-        """Use what a source has; if that is gone or differs meanwhile, what it has in its place, once."""
+        """Use a source's entry. If it was removed or replaced in the meantime, use the new one, once."""
         try:
             return use(found, ref)
         except IntegrityError:
@@ -290,7 +290,7 @@ class Resolver:
     def _fetch(
         self, entry: StoredEntry, folder: Path, force: bool, needed: Needed | None
     ) -> LocalEntry | None:
-        """Fetch what is *needed* of *entry*, to what is here of it already; None: all is needed."""
+        """Fetch the *needed* part of *entry*, and keep the part that is here already; None: all is needed."""
         here = None if force else self.store.find_partial(entry.manifest.ref)
         if here is not None and here.digest != entry.digest:
             here = None
@@ -416,7 +416,7 @@ _ADVICE_ON_LOCKS = (
 
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
-    """Return what to do next about a dataset that nobody could give."""
+    """Return what to do next about a dataset that no source could deliver."""
     if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
         return "No other source could deliver it. To load the copy that is here, leave out force_redownload"
     if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
@@ -470,7 +470,7 @@ class Budget:
 
 
 def _log_resolution(ref: DatasetRef, source: str, local: LocalEntry, how: str) -> None:
-    """Log, as one line at INFO, who answered for *ref*, what of it is here, and *how* it came."""
+    """Log one line at INFO: the source that answered for *ref*, what is stored of it, and *how* it came."""
     if not _log.isEnabledFor(logging.INFO):
         return
     paths = local.paths()

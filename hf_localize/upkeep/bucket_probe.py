@@ -140,7 +140,7 @@ class _Trial:
         self._own = uuid.uuid4().hex
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is found; in the end all that was put is removed."""
+        """Yield the findings; then remove all test objects."""
         bucket = self._bucket
         may_delete = bool(_is_permitted(lambda: bucket.delete(f"{_PROBES}/{self._own}")))
         # What can't be removed has one name, so that there is never more than one.
@@ -192,7 +192,7 @@ class _Trial:
         yield judged(_AREA, "permission s3:ListBucket", listed.may_list, "granted", "not granted", advice)
 
     def _publishing(self, may_delete: bool) -> Iterator[Finding]:
-        """Try the other rights of a publisher. No upload is begun for that: one of a made-up id is named."""
+        """Test the other permissions of a publisher, with a made-up upload id, so that no upload is begun."""
         name, key = self._bucket.address.name, self._bucket.address.key(f"{_PROBES}/{self._own}")
 
         def ask(operation: str, **arguments: Any) -> Callable[[], object]:
@@ -247,7 +247,7 @@ class _Trial:
         yield judged(_AREA, "metadata", is_kept, "is kept with objects", "is not kept with objects", advice)
 
     def _versions(self) -> Iterator[Finding]:
-        """Tell of a bucket that keeps versions, by what the writes before have told."""
+        """Yield a finding if the responses to earlier writes show that the bucket keeps versions."""
         if not self._bucket.keeps_versions:
             return
         told = "replaced and removed objects stay in the bucket as former versions"
@@ -262,7 +262,7 @@ class _Trial:
             yield Finding(_AREA, "versions", WARN, told, advice)
 
     def _outsiders(self, key: str, may_delete: bool) -> Iterator[Finding]:
-        """Look whether others can read what is private, and whether they could read what is shared."""
+        """Check whether outsiders can read private data, and whether they could read shared data."""
         is_private, good = not self._can_anybody_read(key), "can't be read without credentials"
         told = "everyone can read the whole bucket without credentials, not only what is shared"
         advice = f"remove the policy that allows it: {_PAGE}"
@@ -305,7 +305,7 @@ class _Trial:
 
 
 def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[Finding]:
-    """Yield what somebody without credentials sees of what is shared.
+    """Yield findings about the shared datasets, as clients without credentials see them.
 
     Args:
         bucket: the same by credentials, where there are some.
