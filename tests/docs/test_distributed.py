@@ -155,3 +155,40 @@ def test_workers_of_dask_localize_source_files_with_one_commit(desk: Desk, tmp_p
     assert len(marks) == 1, marks
     desk.teammate()
     assert hf_localize.load_local_dataset("team/many")["train"]["n"][:] == list(range(40))
+
+
+KILLED = """
+import os, signal, sys; sys.path.insert(0, {examples!r})
+from dask_parts import *
+
+def made(path):
+    with open({log!r}, "a") as log:
+        log.write(os.path.basename(path) + "\\n")
+    if path.endswith("2.parquet") and not os.path.exists({mark!r}):
+        open({mark!r}, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return source_file(path)
+
+if __name__ == "__main__":
+    makers = [partial(made, str(path)) for path in sorted(Path({source!r}).glob("*.parquet"))]
+    print(register_parts(makers, "team/many", Path({source!r}, "parts")))
+"""
+
+
+@pytest.mark.sampled(0)
+def test_a_worker_of_dask_that_is_killed_costs_its_part_only(desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    for number in range(6):
+        rows = range(10 * number, 10 * number + 10)
+        datasets.Dataset.from_dict({"n": rows}).to_parquet(tmp_path / f"{number}.parquet")
+    log, program = tmp_path / "log", tmp_path / "program.py"
+    places = {"examples": EXAMPLES, "log": log, "mark": tmp_path / "mark", "source": tmp_path}
+    program.write_text(KILLED.format(**{name: str(path) for name, path in places.items()}))
+    assert run([str(program)])[0].split()[-1] == "60"
+    made = log.read_text().split()
+    assert sorted(set(made)) == [f"{number}.parquet" for number in range(6)]
+    assert made.count("2.parquet") == 2
+    # What else the worker had at hand when it was killed is at most one part more.
+    assert len(made) <= 8, made
+    desk.teammate()
+    assert hf_localize.load_local_dataset("team/many")["train"]["n"][:] == list(range(60))
