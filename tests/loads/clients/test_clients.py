@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hf_localize.format.repository import Repository
+from tests.conftest import tree
 from tests.loads.clients.conftest import ACTIVATION, Bench, result_json, rows
 from tests.loads.clients.models import DUMMY_TOKENIZER, WORDS, tiny_model
 from tests.loads.fidelity.repositories import card, jsonl, parquet
@@ -146,6 +148,31 @@ def test_trl_fine_tunes_for_one_step(bench: Bench) -> None:
     words = sum(len(question.split()) + len(["three", "</s>"]) for question in QUESTIONS)
     assert found[0]["num_tokens"] == words
     assert found[0]["loss"] > 0
+
+
+TRANSFORMERS = """
+import json
+from transformers import AutoModel, AutoTokenizer, pipeline
+
+tokenizer = AutoTokenizer.from_pretrained("made/tiny")
+model = AutoModel.from_pretrained("made/tiny")
+text = "how much is one plus two ?"
+ids = tokenizer(text, return_tensors="pt")
+states = model(**ids).last_hidden_state
+made = pipeline("text-generation", "made/tiny")(text, do_sample=False, max_new_tokens=4)
+json.dump([ids["input_ids"].tolist(), states.tolist(), made], open("result.json", "w"))
+"""
+
+
+def test_transformers_loads_a_tokenizer_and_a_model(bench: Bench) -> None:
+    tiny_model(bench.desk.folder / "tiny")
+    bench.serve("models/made/tiny", tree(bench.desk.folder / "tiny"))
+    model = Repository("model", "made/tiny")
+    # It also asks for files that the repository lacks, which only a complete copy of it can tell.
+    ids, states, made = bench.compare([model], ["-c", TRANSFORMERS], result_json, stores=False)
+    assert ids == [[5, 6, 4, 7, 10, 8, 11]]
+    assert [len(states[0]), len(states[0][0])] == [7, 16]
+    assert made[0]["generated_text"].startswith("how much is one plus two ?")
 
 
 def test_without_activation_the_same_program_fails_at_the_hub(bench: Bench) -> None:
