@@ -38,8 +38,8 @@ PIP = $*/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS)
 .venv-hub-%/.ready: GROUP = load-tests
 .venv-hub-%/.ready: PACKAGE = --editable . 'huggingface_hub==$(lastword $(subst -, ,$*))'
 .venv-datasets-tests-%/.ready: GROUP = datasets-tests
-# Only its files that load data are run, which need little of the dozens of packages that it brings.
-.venv-clients/.ready: ALONE = 'axolotl>=0.19'
+# Only their files that load data are run, which need little of the dozens of packages that they bring.
+.venv-clients/.ready: ALONE = 'axolotl>=0.19' lerobot==0.4.4
 # Modules are compiled when they are first imported: most of them never are.
 .venv-demo/.ready: PIP_OPTIONS = --no-compile
 
