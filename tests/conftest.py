@@ -177,9 +177,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _uninstalled() -> Iterator[None]:
+    """Take back what a test has installed, and how the command line, run in this process, shows the log."""
     yield
     if "hf_localize.shim.patch" in sys.modules:
         sys.modules["hf_localize.shim.patch"].uninstall()
+    logger = logging.getLogger("hf_localize")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 def run_python(code: str, *, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
