@@ -151,7 +151,7 @@ class _Trial:
             yield from self._reading(key if may_put else None)
             if may_put is None:
                 advice = "to see the server's answer: hg-localize doctor -v"
-                yield Finding(_AREA, "permission s3:PutObject", WARN, "the server could not tell", advice)
+                yield Finding(_AREA, "right s3:PutObject", WARN, "the server could not tell", advice)
             elif not may_put:
                 yield Finding(
                     *(_AREA, "publishing", OK),
@@ -160,7 +160,7 @@ class _Trial:
                 )
             if not may_put:
                 return
-            yield Finding(_AREA, "permission s3:PutObject", OK, "granted")
+            yield Finding(_AREA, "right s3:PutObject", OK, "granted")
             yield from self._publishing(may_delete)
             yield from self._abilities(key)
             yield from self._versions()
@@ -179,17 +179,17 @@ class _Trial:
         else:
             granted = _is_permitted(lambda: bucket.get(f"{_PROBES}/{self._own}"))
         if granted:
-            yield Finding(_AREA, "permission s3:GetObject", OK, "granted")
+            yield Finding(_AREA, "right s3:GetObject", OK, "granted")
         elif put is None and not listed.may_list:
             told = "not granted, or the object that was requested does not exist"
-            yield Finding(_AREA, "permission s3:GetObject", WARN, told, f"compare with {_PAGE}")
+            yield Finding(_AREA, "right s3:GetObject", WARN, told, f"compare with {_PAGE}")
         else:
             advice = f"without it, nothing can be loaded from the bucket: {_PAGE}, Consumer"
-            yield Finding(_AREA, "permission s3:GetObject", FAIL, "not granted", advice)
+            yield Finding(_AREA, "right s3:GetObject", FAIL, "not granted", advice)
         advice = (
             f"list-s3 needs it, and so does publishing if the server answers 403 for a missing key: {_PAGE}"
         )
-        yield judged(_AREA, "permission s3:ListBucket", listed.may_list, "granted", "not granted", advice)
+        yield judged(_AREA, "right s3:ListBucket", listed.may_list, "granted", "not granted", advice)
 
     def _publishing(self, may_delete: bool) -> Iterator[Finding]:
         """Test the other permissions of a publisher, with a made-up upload id, so that no upload is begun."""
@@ -212,12 +212,10 @@ class _Trial:
         }
         for right, granted in tried.items():
             if granted is None:
-                yield Finding(
-                    _AREA, f"permission {right}", WARN, "the server could not tell", _WITHOUT[right]
-                )
+                yield Finding(_AREA, f"right {right}", WARN, "the server could not tell", _WITHOUT[right])
             else:
                 advice = f"without it, {_WITHOUT[right]}: {_PAGE}, Publisher"
-                yield judged(_AREA, f"permission {right}", granted, "granted", "not granted", advice)
+                yield judged(_AREA, f"right {right}", granted, "granted", "not granted", advice)
 
     def _abilities(self, key: str) -> Iterator[Finding]:
         bucket = self._bucket

@@ -36,7 +36,7 @@ def test_a_publisher_with_all_rights_is_told_so_and_nothing_is_left(
     assert not [f for f in told.values() if f.state == "fail"]
     rights = ("GetObject", "PutObject", "DeleteObject", "ListBucket")
     rights += ("ListBucketMultipartUploads", "ListMultipartUploadParts", "AbortMultipartUpload")
-    assert {told["bucket", f"permission s3:{name}"].state for name in rights} == {"ok"}
+    assert {told["bucket", f"right s3:{name}"].state for name in rights} == {"ok"}
     assert told["bucket", "conditional writes"].state == "ok"
     # moto takes whatever comes, and this is plain http.
     assert told["bucket", "checksums"].state == ("warn" if desk.server.name == "moto" else "ok")
@@ -111,7 +111,7 @@ def test_each_right_is_tried(enforcing: EnforcingMoto, desk: Desk, hub: Loopback
             key, secret = enforcing.grant(bucket, user, statements)  # type: ignore[arg-type]
             desk.sit_down(user, key=key, secret=secret)
             desk.set(HGLOC_S3_BUCKET_NAME=bucket, HGLOC_S3_ENDPOINT_URL=proxy.url)
-            return {name.removeprefix("permission s3:"): state for name, state in states("bucket").items()}
+            return {name.removeprefix("right s3:"): state for name, state in states("bucket").items()}
 
         consumer = documented("consumer", bucket)
         told = sit_down("consumer", consumer)
