@@ -22,8 +22,8 @@ from hf_localize.format.repository import Repository
 from tests.conftest import DATA, ROOT, Desk
 from tests.rig.hub import LoopbackHub, make_repository
 
-CLIENTS = ("lm_eval", "sentence-transformers", "setfit", "trl")
-BENEATH = ("datasets", "huggingface_hub", "transformers", "torch", "pandas", "dask", "polars")
+CLIENTS = ("axolotl", "lerobot", "lm_eval", "sentence-transformers", "setfit", "trl")
+BENEATH = ("datasets", "huggingface_hub", "transformers", "torch", "pandas", "dask", "duckdb", "polars")
 GUARD = str(Path(__file__).parent / "guard")
 #: What a cluster's administrator sets, and all that tells these programs of hf_localize.
 ACTIVATION = {
