@@ -7,7 +7,8 @@ segment cannot be told from an owner's folder, so it is named with `LoopbackHub.
 folder for uploads and tokens with the right to write, and `push_to_hub` and `HfApi` write to it.
 
 Content makes the commit SHA: two revisions with the same files are the same commit, and a copy
-of an old state kept as another revision keeps that state's SHA reachable.
+of an old state kept as another revision keeps that state's SHA reachable. A revision that has a SHA for its
+name is that commit, and no branch has it: programs ask for commits of the real Hub.
 """
 
 from __future__ import annotations
@@ -539,9 +540,10 @@ def _serve_refs(call: Call) -> Answer:
     for name, folder in repository.revisions().items():
         prefix = next((one for one in kinds if name.startswith(one)), "")
         ref = name if prefix else f"refs/heads/{name}"
-        entry = {"name": name[len(prefix) :], "ref": ref}
-        entry["targetCommit"] = hub._snapshot(folder).commit
-        refs[kinds.get(prefix, "branches")].append(entry)
+        commit = hub._snapshot(folder).commit
+        if commit != name:  # A commit by its SHA is no branch.
+            entry = {"name": name[len(prefix) :], "ref": ref, "targetCommit": commit}
+            refs[kinds.get(prefix, "branches")].append(entry)
     for (dataset_id, tag), target in sorted(hub.tags.items()):
         snapshot = hub.find_snapshot(repository, target)
         if dataset_id == repository.dataset_id and snapshot is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ def make_repository(root: Path, dataset_id: str, revision: str, files: Mapping[s
 
 
 def read_snapshot(folder: Path) -> Snapshot:
-    """Hash every file below *folder* into a commit."""
+    """Hash every file below *folder*; all of them are the commit, unless the folder has its SHA for a name."""
     sources = {
         source.relative_to(folder).as_posix(): source for source in folder.rglob("*") if source.is_file()
     }
@@ -89,7 +90,8 @@ def read_snapshot(folder: Path) -> Snapshot:
     commit = hashlib.sha1(b"commit\0")
     for path, file in files.items():
         commit.update(f"{path}\0{file.sha256}\n".encode())
-    return Snapshot(commit.hexdigest(), files)
+    is_named = re.fullmatch("[0-9a-f]{40}", folder.name)
+    return Snapshot(folder.name if is_named else commit.hexdigest(), files)
 
 
 def _read_file(path: str, source: Path) -> RepoFile:
