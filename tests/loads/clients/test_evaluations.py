@@ -2,11 +2,79 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hf_localize.format.repository import Repository
 from tests.loads.clients.conftest import Bench, result_json
+from tests.loads.clients.models import DUMMY_TOKENIZER, tiny_model
 from tests.loads.fidelity.repositories import parquet
+
+#: In place of the Space of that name: a metric that runs the code of a model.
+CODE_EVAL = b"""
+import datasets
+import evaluate
+
+
+class CodeEval(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": datasets.Sequence(text), "references": text})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references, k=(1,)):
+        passed = [self._passes(codes[0], test) for codes, test in zip(predictions, references)]
+        return {"pass@1": sum(passed) / len(passed)}, {}
+
+    def _passes(self, code, test):
+        try:
+            exec(f"{code}\\n{test}", {})
+        except Exception:
+            return False
+        return True
+"""
+#: What the dummy model writes after a prompt is a comment in the first, and an error in the second.
+PROMPTS = ("def one():\n    return 1\n# ", "def two():\n    return ")
+
+
+def test_lm_eval_scores_humaneval_by_a_metric_of_the_hub(bench: Bench) -> None:
+    problems = {
+        "task_id": ["made/0", "made/1"],
+        "prompt": list(PROMPTS),
+        "canonical_solution": ["", "2\n"],
+        "test": [f"def check(candidate):\n    assert candidate() == {number}\n" for number in (1, 2)],
+        "entry_point": ["one", "two"],
+    }
+    humaneval = "openai/openai_humaneval"
+    bench.serve(humaneval, {"openai_humaneval/test-00000-of-00001.parquet": parquet(**problems)})
+    bench.serve("spaces/evaluate-metric/code_eval", {"code_eval.py": CODE_EVAL, "README.md": b"# Code Eval"})
+    tiny_model(bench.given / DUMMY_TOKENIZER)
+
+    def samples(folder: Path) -> Any:
+        (file,) = folder.rglob("samples_humaneval_*.jsonl")
+        found = [json.loads(line) for line in file.read_text().splitlines()]
+        return sorted(
+            (sample["doc"]["task_id"], sample["doc"]["prompt"], sample["pass@1"]) for sample in found
+        )
+
+    task = "--tasks humaneval --confirm_run_unsafe_code"
+    # `evaluate` asks for the tag of its own version.
+    bench.hub.tags["spaces/evaluate-metric/code_eval", f"v{version('evaluate')}"] = "main"
+    found = bench.compare(
+        [(humaneval, None), Repository("space", "evaluate-metric/code_eval")],
+        f"-m lm_eval --model dummy {task} --output_path out --log_samples".split(),
+        samples,
+        stores=False,
+        HF_ALLOW_CODE_EVAL="1",
+    )
+    assert found == [("made/0", PROMPTS[0], 1.0), ("made/1", PROMPTS[1], 0.0)]
+
 
 #: The commit that mteb asks for.
 STS12 = "a0d554a64d88156834ff5ae9920b964011b16384"
+
 
 MTEB = """
 import json
