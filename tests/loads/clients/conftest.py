@@ -22,7 +22,7 @@ from hf_localize.format.repository import Repository
 from tests.conftest import DATA, ROOT, Desk
 from tests.rig.hub import LoopbackHub, make_repository
 
-CLIENTS = ("axolotl", "lerobot", "lm_eval", "mteb", "sentence-transformers", "setfit", "trl")
+CLIENTS = ("axolotl", "inspect-evals", "lerobot", "lm_eval", "mteb", "sentence-transformers", "setfit", "trl")
 BENEATH = ("datasets", "huggingface_hub", "transformers", "torch", "pandas", "dask", "duckdb", "polars")
 GUARD = str(Path(__file__).parent / "guard")
 #: What a cluster's administrator sets, and all that tells these programs of hf_localize.

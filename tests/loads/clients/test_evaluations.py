@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_localize.format.repository import Repository
-from tests.loads.clients.conftest import Bench, result_json
+from tests.conftest import DATA, tree
+from tests.loads.clients.conftest import Bench, result_json, rows
 from tests.loads.clients.models import DUMMY_TOKENIZER, tiny_model
 from tests.loads.fidelity.repositories import parquet
 
@@ -72,8 +73,47 @@ def test_lm_eval_scores_humaneval_by_a_metric_of_the_hub(bench: Bench) -> None:
     assert found == [("made/0", PROMPTS[0], 1.0), ("made/1", PROMPTS[1], 0.0)]
 
 
-#: The commit that mteb asks for.
+#: The commits that these programs ask for.
+GSM8K = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
 STS12 = "a0d554a64d88156834ff5ae9920b964011b16384"
+
+
+#: It counts the tokens of a model's context by a table that it downloads from elsewhere.
+INSPECT = """
+import sys, tiktoken
+
+class Words:
+    def encode(self, text, **options):
+        return text.split()
+
+tiktoken.get_encoding = lambda name: Words()
+from inspect_ai._cli.main import main
+sys.argv[1:] = "eval inspect_evals/gsm8k --limit 4 --model mockllm/model --log-format json".split()
+main()
+"""
+
+
+def test_inspect_evals_scores_gsm8k(bench: Bench) -> None:
+    bench.serve("openai/gsm8k", tree(DATA / "openai" / "gsm8k" / "main"), GSM8K)
+
+    def samples(folder: Path) -> Any:
+        (file,) = folder.glob("logs/*.json")
+        log = json.loads(file.read_text())
+        assert log["status"] == "success"
+        shown = ("id", "input", "target", "metadata")
+        samples = [
+            {**{key: sample[key] for key in shown}, "system": sample["messages"][0]["content"]}
+            for sample in log["samples"]
+        ]
+        return sorted(samples, key=lambda sample: sample["id"])
+
+    found = bench.compare([("openai/gsm8k", "main", GSM8K)], ["-c", INSPECT], samples)
+    documents = rows("openai/gsm8k/main/main/test-00000-of-00001.parquet")[:4]
+    assert {sample["input"]: sample["target"] for sample in found} == {
+        row["question"]: row["answer"].split("#### ")[1] for row in documents
+    }
+    questions = [row["question"] for row in rows("openai/gsm8k/main/main/train-00000-of-00001.parquet")]
+    assert sum(question in found[0]["system"] for question in questions) == 10
 
 
 MTEB = """
