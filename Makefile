@@ -148,7 +148,7 @@ test-large: .venv/.ready ## Data of gigabytes and of 20,000 files, in some 20 mi
 bench: .venv-bench/.ready ## Every figure that has a goal, beside what it is compared with, into benchmarks/RESULTS.md
 	PATH=$(CURDIR)/.venv-bench/bin:$$PATH .venv-bench/bin/python -m benchmarks
 
-bench-links: .venv-bench/.ready ## The same work as by other programs over links of 10 Gbit/s to 100 Mbit/s, in half an hour, into docs/performance.md (Linux; Debian: iproute2 curl unzip)
+bench-links: .venv-bench/.ready ## The same work as by other programs over links of 10 Gbit/s to 100 Mbit/s, in three quarters of an hour, into docs/performance.md (Linux; Debian: iproute2 curl unzip)
 	.venv-bench/bin/python -m benchmarks.links
 
 bench-scaling: .venv-bench/.ready ## How cost grows, as plots into benchmarks/scaling/ (needs 40 GB of disk)
