@@ -10,7 +10,6 @@ many after each five minutes in which it refused some. Writes its table into doc
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from benchmarks.harness import ROOT
 from hf_localize.http.retry import SLOWED_SECONDS, TRANSFER_TRIES
 from hf_localize.transfer.concurrency import Concurrency
+from tests.loads.fidelity.report import put_between
 
 NODES, RACK = 1_000, 32
 #: What each node fetches and how fast its network is; when a request's first byte comes, and at what rate the
@@ -36,7 +36,7 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Seconds until the last node had all; requests that were answered and refused; the longest refusal."""
+    """Seconds until the last node is done; requests answered and refused; the worst refusals of one part."""
 
     seconds: float
     answered: int
@@ -122,11 +122,7 @@ def main() -> None:
             f"| {found.seconds:,.0f} s | {found.seconds + served:,.0f} s |"
         )
         print(rows[-1], flush=True)
-    table = "\n".join([_HEAD, "|---" * 7 + "|", *rows, ""])
-    begin, end = "<!-- simulation: begin -->", "<!-- simulation: end -->"
-    page = _PAGE.read_text(encoding="utf-8")
-    page = re.sub(f"(?s)({begin}\n).*({end})", lambda found: f"{found[1]}{table}{found[2]}", page)
-    _PAGE.write_text(page, encoding="utf-8")
+    put_between(_PAGE, "simulation", "\n".join([_HEAD, "|---" * 7 + "|", *rows, ""]))
     print(f"A part is given up after {TRANSFER_TRIES} failures and {SLOWED_SECONDS:.0f} s of refusals.")
 
 

@@ -64,7 +64,7 @@ def measure(folder: Path, runs: int) -> list[Line]:
 
 @contextmanager
 def open_doors(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> Iterator[tuple[Desk, Desk, str]]:
-    """Lend who reads and who published repositories of these *shapes*, and the Hub that has them too."""
+    """Lend a reader, the publisher of repositories of these *shapes*, and the address of a Hub with them."""
     repositories = folder / "repositories"
     for name, (count, size) in shapes.items():
         files = {f"data/{n:05}.bin": os.urandom(size) for n in range(count)}

@@ -6,7 +6,6 @@ import argparse
 import datetime as dt
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from benchmarks.harness.link import FAST, SLOW, USUAL, Kind, Link, enter_namespa
 from benchmarks.harness.servers import seaweed_desk
 from benchmarks.links import loading, moving
 from benchmarks.links.rivals import versions
+from tests.loads.fidelity.report import put_between
 
 _KINDS = {"fast": FAST, "usual": USUAL, "slow": SLOW}
 _PAGE = ROOT / "docs" / "performance.md"
@@ -106,10 +106,7 @@ def _write(lines: list[Line], checks: list[str]) -> None:
             table(lines),
         ]
     )
-    page = _PAGE.read_text(encoding="utf-8")
-    begin, end = "<!-- links: begin -->", "<!-- links: end -->"
-    page = re.sub(f"(?s)({begin}\n).*({end})", lambda found: f"{found[1]}{text}{found[2]}", page)
-    _PAGE.write_text(page, encoding="utf-8")
+    put_between(_PAGE, "links", text)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 #: Of a request, which others may answer; and of a piece of data that is known to be there.
 TRIES, TRANSFER_TRIES = 4, 7
-#: How long a transfer keeps asking a server that only answers that it is asked for too much. Of many machines
-#: that start at once, each is refused often until the bucket has divided its prefix.
+#: How long a transfer keeps asking a server that only tells it to slow down. If many machines start at once,
+#: S3 refuses each of them often until it has divided the bucket's prefix.
 SLOWED_SECONDS = 60.0
 _MAX_DOUBLINGS = 4
 _MAX_PATIENCE_SECONDS = 30.0
@@ -49,7 +49,7 @@ def retrying(
         is_stopped: tells that there is no use in another try.
         slow_down: is called when the server says that it is asked for too much.
         tries: how often, at most.
-        slowed_seconds: for so long it is not counted as a failure that the server says so.
+        slowed_seconds: how long an answer to slow down does not count as a failure.
 
     Raises:
         UnreachableError, GarbledError: it failed each time.

@@ -53,6 +53,13 @@ def run(arguments: list[str], count: int = 1) -> list[str]:
     return [out for out, _ in said]
 
 
+def write_source_files(folder: Path, count: int) -> None:
+    """Write parquet files of ten rows each, numbered through all of them."""
+    for number in range(count):
+        rows = range(10 * number, 10 * number + 10)
+        datasets.Dataset.from_dict({"n": rows}).to_parquet(folder / f"{number}.parquet")
+
+
 def times_read(desk: Desk) -> dict[str, int]:
     """Return {shard: how often its first byte was asked for}."""
     firsts = [
@@ -145,9 +152,7 @@ def test_workers_of_dask_map_a_dataset_into_a_registered_one(published: Desk, tm
 @pytest.mark.sampled(0)
 def test_workers_of_dask_localize_source_files_with_one_commit(desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
-    for number in range(4):
-        rows = range(10 * number, 10 * number + 10)
-        datasets.Dataset.from_dict({"n": rows}).to_parquet(tmp_path / f"{number}.parquet")
+    write_source_files(tmp_path, 4)
     source = str(tmp_path)
     said = run([str(EXAMPLES / "dask_parts.py"), "files", source, "team/many", str(tmp_path / "parts")])
     assert said == ["40 rows\n"]
@@ -178,9 +183,7 @@ if __name__ == "__main__":
 @pytest.mark.sampled(0)
 def test_a_worker_of_dask_that_is_killed_costs_its_part_only(desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
-    for number in range(6):
-        rows = range(10 * number, 10 * number + 10)
-        datasets.Dataset.from_dict({"n": rows}).to_parquet(tmp_path / f"{number}.parquet")
+    write_source_files(tmp_path, 6)
     log, program = tmp_path / "log", tmp_path / "program.py"
     places = {"examples": EXAMPLES, "log": log, "mark": tmp_path / "mark", "source": tmp_path}
     program.write_text(KILLED.format(**{name: str(path) for name, path in places.items()}))

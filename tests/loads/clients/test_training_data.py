@@ -11,8 +11,8 @@ from hf_localize.format.repository import Repository
 from tests.loads.clients.conftest import Bench, result_json
 from tests.loads.fidelity.repositories import card, config, jsonl, parquet
 
-#: Of axolotl, the module that loads data runs as it is. Stubs stand for the package around it, which imports all
-#: of axolotl's training, and for the samplers and the trainer, which work on tokens.
+#: The module of axolotl that loads data runs unchanged. Stubs replace the package around it, which imports all of
+#: axolotl's training, and the samplers and the trainer, which work on tokens.
 AXOLOTL = """
 import json, sys
 from pathlib import Path

@@ -42,16 +42,21 @@ def _cell(found: list[tuple[int, int]]) -> str:
 
 def between(page: Path, name: str) -> tuple[str, str, str]:
     """Return what is before, between and after the two marks *name* of *page*."""
-    before, found, rest = page.read_text().partition(f"<!-- {name}: begin -->\n")
+    before, found, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name}: begin -->\n")
     inside, ended, after = rest.partition(f"<!-- {name}: end -->\n")
     if not (found and ended):
         raise ValueError(f"{page} has no marks of that name: {name}")
     return before + found, inside, ended + after
 
 
+def put_between(page: Path, name: str, text: str) -> None:
+    """Put *text* between the two marks *name* of *page*, in place of what is there."""
+    before, _, after = between(page, name)
+    page.write_text(f"{before}{text}{after}", encoding="utf-8")
+
+
 def main(folder: str, page: str, name: str) -> None:
-    before, _, after = between(Path(page), name)
-    Path(page).write_text(f"{before}{table(Path(folder))}{after}")
+    put_between(Path(page), name, table(Path(folder)))
 
 
 if __name__ == "__main__":
