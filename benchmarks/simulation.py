@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.harness import ROOT
-from hf_localize.http.retry import SLOWED_SECONDS, TRANSFER_TRIES
 from hf_localize.transfer.concurrency import Concurrency
 from tests.loads.fidelity.report import put_between
 
@@ -123,7 +122,6 @@ def main() -> None:
         )
         print(rows[-1], flush=True)
     put_between(_PAGE, "simulation", "\n".join([_HEAD, "|---" * 7 + "|", *rows, ""]))
-    print(f"A part is given up after {TRANSFER_TRIES} failures and {SLOWED_SECONDS:.0f} s of refusals.")
 
 
 if __name__ == "__main__":
