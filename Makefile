@@ -122,7 +122,7 @@ test-datasets: $(addprefix test-datasets-,$(TESTED)) ## Tests of datasets itself
 
 test-faults: .venv/.ready ## Everything that breaks things for real: each kill point, long races, many loads over a flaky wire
 	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/faults tests/security
-	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m sampled tests/loads tests/publish tests/commands tests/docs
+	HGLOC_TEST_FAULTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m sampled tests/unit tests/loads tests/publish tests/commands tests/docs
 
 test-browser: .venv/.ready docs ## The catalog and the documentation in a browser, and pictures for the docs (needs Chromium; Debian: chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser

@@ -56,7 +56,10 @@ def test_it_shows_where_settings_come_from_and_no_secret(desk: Desk, hub: Loopba
     desk.set(HTTP_PROXY=f"http://u:1/2@{SECRET}@proxy:3128")
     desk.set(AWS_REGION="eu-west-1", NO_PROXY="127.0.0.1")
     ran = run("doctor", "--json")
-    told = {item["name"]: item["told"] for item in json.loads(ran.stdout) if item["area"] == "settings"}
+    items = json.loads(ran.stdout)
+    used = f"settings of {Path.cwd() / '.env'} are used: HGLOC_WRITE_BACK"
+    assert [(item["state"], item["told"]) for item in items if item["name"] == ".env"] == [("ok", used)]
+    told = {item["name"]: item["told"] for item in items if item["area"] == "settings"}
     assert told["HGLOC_WRITE_BACK"] == f"off  ← {Path.cwd() / '.env'}"
     assert told["HGLOC_S3_BUCKET_NAME"] == f"{desk.bucket}  ← environment"
     assert told["HGLOC_AWS_DEFAULT_REGION"] == "eu-west-1  ← environment (AWS_REGION)"

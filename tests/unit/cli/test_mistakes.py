@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from hf_localize.cli import main
 from hf_localize.cli.options import _DatasetId, command
 from hf_localize.errors import HfLocalizeError
+from hf_localize.http import retry
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,8 @@ def test_a_variable_of_the_original_tool_is_answered_with_what_to_do(monkeypatch
     assert "public_datasets.json" in run("doctor").stdout
 
 
-def test_a_wrong_id_is_answered_with_those_like_it(tmp_path: Path) -> None:
+def test_a_wrong_id_is_answered_with_those_like_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_pause", lambda *_: None)
     (tmp_path / "rows.csv").write_text("a\n1\n")
     (tmp_path / "data").mkdir()
     (tmp_path / "rows.csv").rename(tmp_path / "data" / "rows.csv")

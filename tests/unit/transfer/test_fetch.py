@@ -51,6 +51,7 @@ _MAX_AHEAD = MAX_SLABS * SLAB_BYTES
 _MAX_HELD = _MAX_AHEAD + 12 * MIB
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "shape", [(1, 256 * MIB), (2, 128 * MIB), (8, 32 * MIB), (64, 4 * MIB), (1000, 64 << 10)]
 )
@@ -101,6 +102,7 @@ class _Body(io.RawIOBase):
         return got
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("threads", [8, 64])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_what_is_fetched_before_its_turn_is_bounded_for_all_files_together(
