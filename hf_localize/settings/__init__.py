@@ -157,6 +157,8 @@ class Settings:
         )
 
 
+#: The environment variable of each setting that has one.
+_VARIABLES = {f.name: PREFIX + f.name.upper() for f in fields(Settings) if f.name not in _DERIVED}
 _overrides: dict[str, Any] = {}
 
 
@@ -208,16 +210,13 @@ def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
     environment = {name: hidden(name, os.environ[name]) for name in names}
     file = nearest_env_file(here)
     lookup = _Lookup({}, {}, [])
-    for item in fields(Settings):
-        variable = PREFIX + item.name.upper()
-        if item.name in _DERIVED:
-            continue
+    for name, variable in _VARIABLES.items():
         if variable in environment:
             if environment[variable]:
-                lookup.take(item.name, _parse(item.name, variable, environment[variable]), "environment")
+                lookup.take(name, _parse(name, variable, environment[variable]), "environment")
         elif file and variable in file.values:
-            value = _parse(item.name, variable, file.values[variable], file.path.parent)
-            lookup.take(item.name, value, str(file.path))
+            value = _parse(name, variable, file.values[variable], file.path.parent)
+            lookup.take(name, value, str(file.path))
     for name, value in overrides.items():
         if value is not None or name != "datasets_store_path":
             lookup.take(name, value, "argument of install()")
@@ -257,14 +256,14 @@ def _heed_file(lookup: _Lookup, file: EnvFile) -> None:
         for name in foreign:
             del found[name], origins[name]
         for name in _CREDENTIALS:
-            if value := file.values.get(PREFIX + name.upper()):
+            if value := file.values.get(_VARIABLES[name]):
                 lookup.take(name, value, path)
         aws = found["aws_environment"] = replace(found["aws_environment"], endpoint_file=file.path)
         may_have = aws_files.may_have_credentials(aws.plain)
         if "aws_access_key_id" not in found and (foreign or may_have):
             text = Settings(**found).missing_credentials
             lookup.notes.append(Note("credentials", logging.WARNING, text))
-    if used := [PREFIX + name.upper() for name, origin in origins.items() if origin == path]:
+    if used := [_VARIABLES[name] for name, origin in origins.items() if origin == path]:
         text = f"settings of {path} are used: {', '.join(sorted(used))}"
         lookup.notes.append(Note(".env", logging.INFO, text))
 
@@ -287,14 +286,12 @@ def explained() -> tuple[list[Setting], list[Note]]:
     lookup = _look_up(_overrides)
     values = Settings(**lookup.found)
     shown = []
-    for item in fields(Settings):
-        if item.name in _DERIVED:
-            continue
-        value = getattr(values, item.name)
+    for setting, variable in _VARIABLES.items():
+        value = getattr(values, setting)
         text = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
         if isinstance(value, Secret):
             text = "(set)"
-        shown.append(Setting(PREFIX + item.name.upper(), text, lookup.origins.get(item.name, "default")))
+        shown.append(Setting(variable, text, lookup.origins.get(setting, "default")))
     for name in (*_ECOSYSTEM, *(name for name in values.aws_environment.plain)):
         if os.environ.get(name):
             shown.append(Setting(name, _masked(name, os.environ[name]), "environment"))
@@ -319,7 +316,7 @@ def override(**values: Any) -> dict[str, Any]:
     Raises:
         SettingsError: a name is not a setting, or a value can't be used.
     """
-    known = {item.name for item in fields(Settings)} - _DERIVED
+    known = _VARIABLES.keys()
     if unknown := sorted(set(values) - known):
         raise SettingsError(f"no such setting: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
     parsed = {k: None if v is None else _parse(k, k, _as_text(v)) for k, v in values.items()}
@@ -363,8 +360,7 @@ _ORIGINAL = {
 
 def unknown_variables() -> list[tuple[str, str]]:
     """Return the ``HGLOC_`` variables that are no settings, each with what to do."""
-    settings = [f"HGLOC_{f.name.upper()}" for f in fields(Settings) if f.name not in _DERIVED]
-    known = ["HGLOC_AUTO_INSTALL", *settings]
+    known = ["HGLOC_AUTO_INSTALL", *_VARIABLES.values()]
     names = sorted(n for n in os.environ if n.startswith(PREFIX) and not n.startswith(_TESTS))
     return [(name, _advice(name, known)) for name in names if name not in known]
 

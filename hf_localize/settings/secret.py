@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
@@ -45,6 +46,7 @@ class Secret(Generic[_T]):
         return Secret, (self.reveal(),)  # Into the pipe to a process that this one is starting.
 
 
+@functools.lru_cache(maxsize=512)
 def is_secret(name: str) -> bool:
     """Tell whether the variable or setting *name* holds a credential, by its name."""
     return any(word in name.upper() for word in _WORDS)
