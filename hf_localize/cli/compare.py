@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, RAW_FILES, are_files, command
+from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, RAW_FILES, are_files, command, in_places
 from hf_localize.cli.output import names, say, show, show_found
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def diff(
 @ANY_DATASET
 @RAW_FILES
 @_ALL
-@click.option("--s3", is_flag=True, help="Look at the datasets in the bucket, not in the local store.")
+@in_places("s3", text="Look at the datasets in the local store or in the bucket.")
 def outdated(
     dataset_id: str | None,
     repo_type: RepoType,

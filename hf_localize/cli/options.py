@@ -169,6 +169,29 @@ NO_UPLOAD = click.option(
 DRY_RUN = click.option(
     "--dry-run", is_flag=True, help="Show what would be done, and how many bytes. Nothing is changed."
 )
+
+
+def in_places(*others: str, text: str) -> Callable[[Any], Any]:
+    """Return the option ``--in``: the local store, or one of *others*, which the command gets as flags.
+
+    The flags (``--s3``, ``--public``), which stood in its place, are still taken, but not shown.
+    """
+
+    def add(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def run(*args: Any, place: str, **options: Any) -> Any:
+            chosen = {name: options[name] or place == name for name in others}
+            return function(*args, **options | chosen)
+
+        flags = (click.option(f"--{name}", is_flag=True, hidden=True) for name in others)
+        choice = click.Choice(("local", *others))
+        return together(
+            click.option("--in", "place", type=choice, default="local", show_default=True, help=text), *flags
+        )(run)
+
+    return add
+
+
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 

@@ -16,6 +16,7 @@ from hf_localize.cli.options import (
     are_files,
     command,
     fail,
+    in_places,
 )
 from hf_localize.cli.output import named, names, say, show, show_found, show_json
 from hf_localize.cli.planned import show_plan
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 @command()
 @ANY_DATASET
 @click.option("--deep", is_flag=True, help="Compare the sha256 of all bytes, not only sizes.")
-@click.option("--s3", is_flag=True, help="Check the bucket, not the local store.")
-@click.option(
-    "--public", is_flag=True, help="Check the public ZIPs, as people without credentials read them."
+@in_places(
+    "s3", "public", text="Check the local store, the bucket, or the public ZIPs as read without credentials."
 )
 @click.option("--repair", "repairs", is_flag=True, help="First replace damaged files, as repair does.")
 @RAW_FILES
@@ -52,7 +52,7 @@ def verify(
     named = {name: options[name] for name in ("config_name", "revision")}
     if repairs:
         if options["s3"] or options["public"]:
-            raise click.UsageError("--repair works on the local store: leave out --s3 and --public")
+            raise click.UsageError("--repair works on the local store: leave out --in")
         _repaired(dataset_id, repo_type, files_only, **named)
     if are_files(repo_type, files_only, named.pop("config_name")):
         from hf_localize.api.repository_upkeep import verify_repositories
@@ -112,7 +112,7 @@ def _repaired(
 @command()
 @ONE_DATASET
 @RAW_FILES
-@click.option("--s3", is_flag=True, help="Remove it from the bucket, not from the local store.")
+@in_places("s3", text="Remove it from the local store or from the bucket.")
 @DRY_RUN
 @YES
 def remove(s3: bool, **options: Any) -> None:
@@ -122,7 +122,7 @@ def remove(s3: bool, **options: Any) -> None:
     store, the bucket nor the public ZIPs have another one. A public copy stays; to remove it, use
     hg-localize withdraw.
 
-    Example: hg-localize remove openai/gsm8k --name main --s3
+    Example: hg-localize remove openai/gsm8k --name main --in s3
     """
     _take_away("s3" if s3 else "local", **options)
 

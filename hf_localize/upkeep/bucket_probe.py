@@ -337,7 +337,7 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
     yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
     is_readable = public_files.is_readable(records[0].zip_key)
     told = f"{public_files.url(records[0].zip_key)} can't be read"
-    advice = f"check all of them: hg-localize verify --public; {_PAGE}"
+    advice = f"check all of them: hg-localize verify --in public; {_PAGE}"
     yield judged(area, "ZIPs", is_readable, "the first one can be read", told, advice, FAIL)
 
 

@@ -47,7 +47,13 @@ def test_each_command_says_which_configs_there_are(stored: Desk, hub: LoopbackHu
 
 
 def test_what_only_looks_takes_all_stored_configs(stored: Desk) -> None:
-    for words in (("verify",), ("verify", "--s3"), ("verify", "--public"), ("diff",), ("outdated", "--all")):
+    for words in (
+        ("verify",),
+        ("verify", "--in", "s3"),
+        ("verify", "--in", "public"),
+        ("diff",),
+        ("outdated", "--all"),
+    ):
         ran = run(*words, GSM8K)
         assert ran.exit_code == 0, words
         assert [line.split("\t")[:2] for line in ran.stdout.splitlines()] == [

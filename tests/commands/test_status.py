@@ -109,4 +109,4 @@ def test_verify_repairs_first_where_asked(desk: Desk) -> None:
     shard.write_bytes(b"")
     desk.set(HGLOC_SOURCES="local")
     assert run("verify", "org/a", "--repair").exit_code == 6
-    assert run("verify", "--repair", "--s3").exit_code == 2
+    assert run("verify", "--repair", "--in", "s3").exit_code == 2

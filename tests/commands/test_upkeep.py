@@ -98,7 +98,7 @@ def test_remove_asks_only_where_nobody_else_has_it(hub: LoopbackHub, desk: Desk)
     assert run_cli("remove", GSM8K, "-n", "socratic").returncode == 0
     assert run_cli("remove", "org/only", "--yes").returncode == 0
     assert run_cli("remove", "org/only", "--yes").returncode == 3
-    ran = run_cli("remove", "org/shared", "--s3")
+    ran = run_cli("remove", "org/shared", "--in", "s3")
     assert (ran.returncode, "--yes" in ran.stderr) == (1, True), "the bucket has the only copy now"
 
 
@@ -199,7 +199,7 @@ def test_remove_takes_what_the_original_tool_wrote(desk: Desk) -> None:
     for path in (path for path in saved.rglob("*") if path.is_file()):
         key = f"org_old/default_config/default_revision/{path.relative_to(saved).as_posix()}"
         desk.client().put_object(Bucket=desk.bucket, Key=key, Body=path.read_bytes())
-    assert run_cli("remove", "org/old", "--s3").returncode == 1, "nobody else has it"
+    assert run_cli("remove", "org/old", "--in", "s3").returncode == 1, "nobody else has it"
     assert run_cli("remove", "org/old", "--s3", "--yes").returncode == 0
     assert desk.bucket_keys() == []
 

@@ -131,7 +131,7 @@ def test_diff_and_outdated_compare_repositories(stored: str, hub: LoopbackHub, d
     ages = {age["revision"]: age for age in printed("outdated", *MODEL, "--all")}
     assert (ages["main"]["state"], ages["kept"]["state"]) == ("outdated", "current")
     assert ages["main"]["hub_commit"] == hub.commit("models/team/one") != stored
-    assert [age["revision"] for age in printed("outdated", *MODEL, "--s3")] == ["main"]
+    assert [age["revision"] for age in printed("outdated", *MODEL, "--in", "s3")] == ["main"]
     newest = hub.commit("models/team/one")
     download_repository("team/one", repo_type="model", revision=newest, skip_s3_upload=True)
     assert {age["state"] for age in printed("outdated", *MODEL, "--all")} == {"current"}

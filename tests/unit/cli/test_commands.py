@@ -62,18 +62,18 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["register"] == ref | public | upload | keep | {"path"}
     assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run"}
     assert options["diff"] == ref | files | {"--all", "-a", "--exit-code"}
-    assert options["outdated"] == ref | files | {"--all", "-a", "--s3"}
+    assert options["outdated"] == ref | files | {"--all", "-a", "--in", "--s3"}
     assert options["lock"] == (ref - {"dataset_id"}) | trust | files | {
         *("dataset_ids", "--from-record", "--from-file", "--by-commit", "--output", "-o", "--check")
     }
     assert options["doctor"] == set()
-    assert options["verify"] == ref | files | {"--deep", "--s3", "--public", "--repair"}
+    assert options["verify"] == ref | files | {"--deep", "--in", "--s3", "--public", "--repair"}
     assert options["status"] == ref
     assert options["export"] == (ref - {"dataset_id"}) | {"dataset_ids", "--output", "-o"}
     assert options["import"] == {"file"}
     assert options["policy"] == {"kind", "--bucket"}
     assert options["repair"] == ref | files
-    assert options["remove"] == ref | files | {"--s3", "--yes", "-y", "--dry-run"}
+    assert options["remove"] == ref | files | {"--in", "--s3", "--yes", "-y", "--dry-run"}
     assert options["withdraw"] == ref | files | {"--yes", "-y", "--dry-run"}
     assert options["prune"] == {"--max-size", "--older-than", "--keep", "--dry-run"}
     listed = {"pattern", "--long", "-l", "--no-truncate", "--sort", "--reverse"}
