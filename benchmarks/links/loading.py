@@ -33,8 +33,10 @@ _STREAMED = (4, 48 << 20)
 _LOAD = f"import datasets; assert len(datasets.load_dataset({GSM8K!r}, 'main')['train']) == {_ROWS['train']}"
 _OURS = "import hf_localize; hf_localize.install()\n"
 _BRING = f"import hf_localize; hf_localize.download_dataset({GSM8K!r}, 'main')"
+#: What stock imports for the first row of any stream (torch, if it is there) is imported before.
 _FIRST = f"""
 import datasets
+next(iter(datasets.Dataset.from_dict({{"n": [1]}}).to_iterable_dataset()))
 
 def load():
     datasets.load_dataset({GSM8K!r}, "main")
