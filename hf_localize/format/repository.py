@@ -29,6 +29,7 @@ PUBLIC_FOLDER = "public_repositories"
 #: As huggingface_hub has it. It also keeps the id from being ``..`` where it becomes a folder.
 _REPO_ID = re.compile(r"(?!.*\.\.)\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHORT_SHA = 7  # Digits, as git shortens it.
 _PATTERN_LISTS = ("allow_patterns", "ignore_patterns")
 #: Git's object ids can't be compressed: a snapshot that is larger with them is written without them.
 _MAX_SNAPSHOT_BYTES = 5_000_000
@@ -181,14 +182,15 @@ class RepositoryRefs:
         )
 
     def resolve(self, revision: str | None) -> str | None:
-        """Return the commit of a branch, a tag, a full ref or a commit SHA; None: there is none."""
+        """Return the commit of a branch, a tag, a full ref or a commit SHA, maybe shortened; None: none."""
         name = revision or "main"
         if name in self.commits:
             return name
         for prefix, named in self.by_prefix:
             if name.startswith(prefix):
                 return named.get(name.removeprefix(prefix))
-        return self.branches.get(name) or self.tags.get(name)
+        short = [commit for commit in self.commits if len(name) >= _SHORT_SHA and commit.startswith(name)]
+        return self.branches.get(name) or self.tags.get(name) or (short[0] if len(short) == 1 else None)
 
     @property
     def by_prefix(self) -> tuple[tuple[str, Mapping[str, str]], ...]:

@@ -25,7 +25,7 @@ from hf_localize.sources.repositories import Repositories
 
 _PAGE_ENTRIES = 10_000
 #: What of the headers of a request counts. Others may hold a token, which a traceback would show.
-HEADERS = ("content-type", "if-none-match", "range")
+HEADERS = ("content-type", "if-none-match", "if-range", "range")
 _EPOCH = "1970-01-01T00:00:00.000Z"
 _TYPES: dict[str, RepoType] = {"datasets": "dataset", "models": "model", "spaces": "space"}
 
@@ -74,8 +74,8 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
     """Answer *request* from *repositories*; None: what it asks for is not held, or it is not a read.
 
     Args:
-        is_last: nobody else can be asked. Then refs and partial snapshots count for all there is: a
-            revision that they do not name is not found, and listings tell the files that are held.
+        is_last: nobody else can be asked. Then refs count for all there is: a revision that they do not
+            name is not found. Listings of partial snapshots tell the files that are held.
 
     Raises:
         UnreachableError: no place has the repository, and one of them gave no answer.
@@ -251,7 +251,8 @@ def _file_of(call: _Call, index: _Index) -> Reply | None:
         return Reply(304, {**headers, "Content-Length": "0"})
     start, stop, status = 0, size, 200
     found = re.fullmatch(r"bytes=(\d*)-(\d*)", asked.get("range", "").strip())
-    if found and any(found.groups()) and call.request.method == "GET":
+    is_of_this = asked.get("if-range", etag) == etag
+    if found and any(found.groups()) and is_of_this and call.request.method == "GET":
         first, last = found.groups()
         start = _number(first) if first else max(size - _number(last), 0)
         stop = min(_number(last) + 1, size) if first and last else size
@@ -332,6 +333,8 @@ def _tree_of(call: _Call, index: _Index) -> Reply | None:
     if not (snapshot.is_complete or call.is_last):
         return None
     if folder not in index.folders:
+        if not matches(f"{folder}/", snapshot.allow_patterns, snapshot.ignore_patterns):
+            return None
         return _error(404, "EntryNotFound", f"{folder} does not exist on {snapshot.commit}", snapshot)
     paths = index.list(folder, recursive=call.flag("recursive"))
     begin, limit = (
@@ -385,9 +388,9 @@ def _paths_info_of(call: _Call, index: _Index) -> Reply | None:
         return _error(400, None, "paths is missing", index.snapshot)
     snapshot, known = index.snapshot, [path.strip("/") for path in paths]
     held = [path for path in known if path in index.files or (path and path in index.folders)]
-    if not call.is_last and not all(
-        path in index.files or matches(path, snapshot.allow_patterns, snapshot.ignore_patterns)
-        for path in known
+    certain = held if call.is_last else index.files  # Of a folder, more may have been left out.
+    if not all(
+        path in certain or matches(path, snapshot.allow_patterns, snapshot.ignore_patterns) for path in known
     ):
         return None
     return _json([_described(index, path, expand) for path in held], snapshot)

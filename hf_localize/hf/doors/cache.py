@@ -43,8 +43,9 @@ def download(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
                 source = places.local_path(part.file)
                 if source is None:
                     source = places.localize(part.snapshot, [part.file.path])[part.file.path]
-                # A folder that the user has named holds files that people edit.
-                _place(source, target, links=target.parent.name == "blobs")
+                # Only the cache has both in one folder. People edit the files of one that they have named.
+                _place(source, target, links=target.parent == call["incomplete_path"].parent)
+                call["incomplete_path"].unlink(missing_ok=True)  # Of a download before, which was aborted.
             except (HfLocalizeError, FileNotFoundError) as exc:
                 _log.warning("%s is not taken from what is held: %s", part.file.path, exc)
             else:

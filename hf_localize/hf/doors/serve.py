@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_localize.errors import HfLocalizeError, SettingsError
 from hf_localize.hf.doors import transport
-from hf_localize.hf.doors.answer import Reply, Request, answer, not_held
+from hf_localize.hf.doors.answer import HEADERS, Reply, Request, answer, not_held
 
 _log = logging.getLogger(__name__)
 _CLIENTS = 64
@@ -21,8 +21,9 @@ _MAX_BODY_BYTES = 16 << 20
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request to the Hub from what is held (WSGI)."""
     path, _, query = str(environ["REQUEST_URI"]).partition("?")  # As it was sent: encoded.
-    named = {"content-type": "CONTENT_TYPE", "if-none-match": "HTTP_IF_NONE_MATCH", "range": "HTTP_RANGE"}
-    headers = {name: str(environ[variable]) for name, variable in named.items() if variable in environ}
+    variables = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in HEADERS}
+    variables["content-type"] = "CONTENT_TYPE"
+    headers = {name: str(environ[variable]) for name, variable in variables.items() if variable in environ}
     body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
     endpoint = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"
     request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
-from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 from huggingface_hub.utils import OfflineModeIsEnabled
@@ -143,10 +142,10 @@ def _request(method: str, url: str, headers: Any, body: bytes) -> Request | None
     endpoint = next((one for one in endpoints() if url.startswith(one)), None)
     if endpoint is None:
         return None
-    parts = urlsplit(url[len(endpoint) - 1 :])
+    path, _, query = url[len(endpoint) - 1 :].partition("#")[0].partition("?")
     named = {str(name).lower(): str(value) for name, value in headers.items()}
     known = {name: named[name] for name in HEADERS if name in named}
-    return Request(method, parts.path, parts.query, known, body, endpoint.rstrip("/"))
+    return Request(method, path, query, known, body, endpoint.rstrip("/"))
 
 
 def is_read(request: Request) -> bool:
@@ -241,7 +240,7 @@ def _record(request: Request, response: Any, status: int, headers: Mapping[str, 
 def _exchange(
     request: Request | None,
     ask_hub: Callable[[str | None], Any],
-    respond: Callable[[Reply], Any],
+    respond: Callable[[Reply, BinaryIO], Any],
     failures: tuple[type[Exception], ...],
     offline: type[Exception] = OfflineModeIsEnabled,
 ) -> Any:
@@ -249,6 +248,7 @@ def _exchange(
 
     Args:
         ask_hub: sends the request; to another URL, if it is called with one.
+        respond: takes a reply, and its body as a stream.
         failures: what *ask_hub* raises where the Hub can't be reached; timeouts are among them.
         offline: what to raise in place of them.
     """
@@ -268,30 +268,43 @@ def _exchange(
 def _exchange_read(
     request: Request,
     ask_hub: Callable[[str | None], Any],
-    respond: Callable[[Reply], Any],
+    respond: Callable[[Reply, BinaryIO], Any],
     failures: tuple[type[Exception], ...],
     offline: type[Exception],
 ) -> Any:
     asked, own = request, by_lock(request)
     if isinstance(own, Reply):
-        return respond(own)
+        return respond(own, opened(own.body))
     request = own
     asks_hub = _here().hub_enabled() and not constants.HF_HUB_OFFLINE and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
-    reply = held(request, is_last=not asks_hub)
-    if reply is not None:
-        _record(asked, reply, reply.status, reply.headers, "held")
-        return respond(reply)
-    why = "it is not stored here, and the Hub is not asked"
+    found, why = held(request, is_last=not asks_hub), "it is not stored here"
     cause: Exception | None = None
-    if asks_hub:
+
+    def give(reply: Reply) -> Any:
+        body = opened(reply.body)
+        _record(asked, reply, reply.status, reply.headers, "held")
+        return respond(reply, body)
+
+    if found is not None:
+        try:
+            return give(found)
+        except HfLocalizeError as exc:  # Its bytes are lost, or where they are does not answer.
+            why, cause = f"what is stored of it can't be read ({exc})", exc
+            _log.warning("%s: %s", request.path, why)
+            request = at_commit(
+                request, found.headers["X-Repo-Commit"]
+            )  # Others would not fit what was told.
+    if not asks_hub:
+        why = f"{why}, and the Hub is not asked"
+    else:
         begun, query = time.monotonic(), f"?{request.query}" if request.query else ""
         try:
             response = ask_hub(None if request is asked else f"{request.endpoint}{request.path}{query}")
         except failures as exc:
             if not _hub.failed(begun, is_refused="Read" not in type(exc).__name__):
                 raise
-            why, cause = f"it is not stored here, and the Hub does not answer ({type(exc).__name__})", exc
+            why, cause = f"{why}, and the Hub does not answer ({type(exc).__name__})", exc
         else:
             if getattr(response, "status_code", 200) < 500:
                 _hub.failing_since = None
@@ -300,11 +313,10 @@ def _exchange_read(
                 return response
             if not _hub.failed(begun, is_refused=False):
                 return response
-            why = f"it is not stored here, and the Hub answers {response.status_code}"
-        reply = held(request, is_last=True)
+            why = f"{why}, and the Hub answers {response.status_code}"
+        reply = held(request, is_last=True) if found is None else None
         if reply is not None:
-            _record(asked, reply, reply.status, reply.headers, "held")
-            return respond(reply)
+            return give(reply)
     raise offline(f"Cannot reach {without_user(request.endpoint)}{request.path}: {why}.") from cause
 
 
@@ -328,10 +340,13 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
             }
         return stock(client, request, **kwargs)
 
-    def respond(reply: Reply) -> Any:
+    def respond(reply: Reply, body: BinaryIO) -> Any:
         class Stream(library.SyncByteStream):  # type: ignore[name-defined,misc]
             def __iter__(self) -> Iterator[bytes]:
-                return chunks(reply.body)
+                return iter(lambda: body.read(_CHUNK_BYTES), b"")
+
+            def close(self) -> None:
+                body.close()
 
         content = {"content": reply.body} if isinstance(reply.body, bytes) else {"stream": Stream()}
         response = library.Response(
@@ -367,11 +382,11 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
             kwargs["timeout"] = tuple(limit if seconds is None else min(seconds, limit) for seconds in pair)
         return stock(session, request, **kwargs)
 
-    def respond(reply: Reply) -> Any:
+    def respond(reply: Reply, body: BinaryIO) -> Any:
         from urllib3 import HTTPResponse
 
         raw = HTTPResponse(
-            body=opened(reply.body),
+            body=body,
             headers=reply.headers,
             status=reply.status,
             reason=http.client.responses.get(reply.status),
@@ -437,14 +452,14 @@ def _open_urllib(
     method = "POST" if body is not None and method == "GET" else method
     asked = _request(method, url, {} if isinstance(request, str) else dict(request.header_items()), b"")
 
-    def respond(reply: Reply) -> Any:
+    def respond(reply: Reply, body: BinaryIO) -> Any:
         message = email.message.Message()
         for name, value in reply.headers.items():
             message[name] = value
         reason = http.client.responses.get(reply.status, "")
         if reply.status >= 300:
-            raise urllib.error.HTTPError(url, reply.status, reason, message, opened(reply.body))
-        response = urllib.response.addinfourl(opened(reply.body), message, url, reply.status)
+            raise urllib.error.HTTPError(url, reply.status, reason, message, body)
+        response = urllib.response.addinfourl(body, message, url, reply.status)
         response.msg = reason  # type: ignore[attr-defined]  # As HTTPHandler does.
         return response
 

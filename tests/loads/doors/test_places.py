@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,28 @@ def test_everybody_reads_what_one_has_localized(who: str, shared: LoopbackHub, d
         assert hf_hub_download(NAME, "README.md", **KIND)
         with pytest.raises(OfflineModeIsEnabled):
             HfApi().dataset_info("doors/else")
+
+
+def test_the_hub_gives_what_is_lost_of_the_commit_that_is_held(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for revision in ("main", "old"):
+        hub.add(make_repository(tmp_path / "hub", NAME, revision, FILES))
+    use_hub_cache(monkeypatch, tmp_path / "cache")
+    desk.outsider()
+    download_repository(NAME, repo_type="dataset", skip_s3_upload=True)
+    for blob in desk.store.glob(".hgloc/blobs/*/*"):
+        blob.unlink()
+    hub.add(make_repository(tmp_path / "hub", NAME, "main", {"README.md": b"# Ho"}))
+    url = hf_hub_url(NAME, "README.md", endpoint=huggingface_hub.constants.ENDPOINT, **KIND)
+    with hf_localize.installed(sources="local,hub"):
+        assert requests.get(url).content == urllib.request.urlopen(url).read() == FILES["README.md"]
+        assert Path(hf_hub_download(NAME, "README.md", **KIND)).read_bytes() == FILES["README.md"]
+        for ask in (requests.get, urllib.request.urlopen, lambda _: hf_hub_download(NAME, "big.bin", **KIND)):
+            hub.stop()
+            with pytest.raises(OfflineModeIsEnabled, match="can't be read"):
+                ask(url)
+    hub._added.clear()
 
 
 def test_a_repository_is_found_as_soon_as_it_is_stored(hub: LoopbackHub, desk: Desk, tmp_path: Path) -> None:

@@ -79,10 +79,25 @@ def test_a_place_that_does_not_answer_is_asked_once(
     assert len(asked) == 1
 
 
-def test_a_folder_of_the_user_gets_copies(offline: HeldRepositories, tmp_path: Path) -> None:
-    snapshot_download(DATASET, local_dir=tmp_path / "mine", **KIND)
+@pytest.mark.parametrize("name", ["mine", "blobs"])
+def test_a_folder_of_the_user_gets_copies(name: str, offline: HeldRepositories, tmp_path: Path) -> None:
+    snapshot_download(DATASET, local_dir=tmp_path / name, **KIND)
     for source in offline._sources.values():
-        assert not any(path.samefile(source) for path in (tmp_path / "mine").rglob("*") if path.is_file())
+        assert not any(path.samefile(source) for path in (tmp_path / name).rglob("*") if path.is_file())
+
+
+def test_what_an_aborted_download_has_left_goes(offline: HeldRepositories) -> None:
+    blob = Path(hf_hub_download(DATASET, "README.md", **KIND)).resolve()
+    part = blob.rename(f"{blob}.incomplete")
+    assert Path(hf_hub_download(DATASET, "README.md", **KIND)).is_file()
+    assert not part.exists()
+
+
+def test_an_empty_name_in_an_address_makes_no_other_repository(offline: HeldRepositories) -> None:
+    offline.types = {DATASET: "model"}
+    url = f"{huggingface_hub.constants.ENDPOINT}//datasets/{DATASET}/resolve/main/README.md"
+    with pytest.raises(OfflineModeIsEnabled):
+        requests.get(url)
 
 
 def test_ranges_are_read_where_they_lie_and_nothing_is_stored(offline: HeldRepositories) -> None:

@@ -177,7 +177,8 @@ def test_refs_are_read_as_they_were_written() -> None:
 @pytest.mark.parametrize(
     ("revision", "commit"),
     [(None, B), ("main", B), ("refs/heads/dev", C), ("v1", A), ("refs/tags/v1", A), ("refs/convert/parquet", C),
-     ("parquet", None), (A, A), (C, None), ("refs/heads/v1", None), ("none", None)],
+     ("parquet", None), (A, A), (C, None), ("refs/heads/v1", None), ("none", None),
+     (A[:7], A), (A[:12], A), (A[:6], None), (C[:12], None)],
 )  # fmt: skip
 def test_a_revision_is_resolved_as_the_hub_does(revision: str | None, commit: str | None) -> None:
     assert REFS.resolve(revision) == commit

@@ -104,6 +104,11 @@ def test_a_range_past_the_end_is_refused_and_several_ranges_give_the_whole() -> 
     assert ask(FILE, "HEAD", range="bytes=0-1").headers["Content-Length"] == "100"
 
 
+def test_the_rest_of_another_file_is_not_sent() -> None:
+    for etag, status in ((f'"{DATA.sha256}"', 206), ('"else"', 200), ("Wed, 21 Oct 2015 07:28:00 GMT", 200)):
+        assert ask(FILE, range="bytes=5-", if_range=etag).status == status
+
+
 @pytest.mark.parametrize("etag", [f'"{DATA.sha256}"', f'W/"{DATA.sha256}"', f'"x", "{DATA.sha256}"'])
 def test_a_file_that_the_client_has_is_not_sent_again(etag: str) -> None:
     reply = ask(FILE, if_none_match=etag)
@@ -151,6 +156,12 @@ def test_what_a_partial_snapshot_lacks_may_be_elsewhere() -> None:
     assert ask("/datasets/org/data/resolve/main/data/no.json", places=partial).status == 404
     for listing in ("", "/tree/main", "/commits/main"):
         assert ask(f"/api/datasets/org/data{listing}", places=partial, is_last=False) is None
+    for is_last in (True, False):
+        assert ask("/api/datasets/org/data/tree/main/else", places=partial, is_last=is_last) is None
+        for path in ("README.md", "else"):
+            url, body = "/api/datasets/org/data/paths-info/main", f"paths={path}&paths=data".encode()
+            assert ask(url, "POST", partial, is_last=is_last, body=body) is None
+    assert ask("/api/datasets/org/data/tree/main/data/no", places=partial).status == 404
     paths = told("/api/datasets/org/data/tree/main?recursive=true", places=partial)
     assert [item["path"] for item in paths] == ["data", "data/more", "data/more/x.json", "data/train.parquet"]
 
