@@ -104,7 +104,8 @@ def list_s3_datasets(
     """
     session = current_session()
     if not session.settings.s3_bucket_name or not session.bucket.has_credentials:
-        _log.info("no credentials for a bucket, so this list shows the datasets that are shared publicly")
+        if session.settings.s3_bucket_name:
+            _log.info("no credentials for a bucket, so this list shows the datasets that are shared publicly")
         return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
     from hf_localize.sources.bucket import list_refs
 

@@ -135,12 +135,13 @@ def _show_local(pattern: str | None, **options: Any) -> None:
         list_local_datasets,
         list_partial_datasets,
     )
+    from hf_localize.settings import current
     from hf_localize.sources.base import download_command
 
     def find(details: bool) -> Found:
         return list_local_datasets(pattern, details=True) if details else list_local_datasets(pattern)
 
-    _show(find, pattern, **options)
+    _show(find, pattern, where=f" in {current().datasets_store_path}", **options)
     for ref, summary in list_partial_datasets():
         say(f"{ref} is stored only in part: {summary}. To download the rest: {download_command(ref)}")
     for ref, origin in list_datasets_of_other_buckets():
@@ -225,6 +226,7 @@ def _show(
     sort: str,
     reverse: bool,
     is_costly: bool = False,
+    where: str = "",
 ) -> None:
     """Show what *find* returns, which it is told whether details are wanted.
 
@@ -241,7 +243,11 @@ def _show(
                 f"{len(found)} datasets. To see rows, sizes and more, give a PATTERN such as "
                 "'openai/*', or --long"
             )
-    if not found and pattern and not set(pattern) & set("*?["):
+    if not found and not pattern:
+        say(f"No datasets{where}.")
+    elif not found and set(pattern or "") & set("*?["):
+        say(f"No dataset id matches {pattern!r}.")
+    elif not found:
         say(f"No dataset id is {pattern!r}. To find ids that contain it: '*{pattern}*'")
     found = _sorted(found, sort, reverse=reverse)
     if as_json:

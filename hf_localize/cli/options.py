@@ -64,16 +64,33 @@ class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the id that *value* names; fail where it names a config or a revision too."""
-        link = _LINK.fullmatch(value)
-        if link and ("/" in link[1] or "://" in value):
+        if link := _link_in(value):
             revision = re.match(r"@([^/]+)|/(?:tree|blob|resolve)/([^/]+)", link[2])
             if revision and "main" not in revision.groups():
                 self.fail(f"write {link[1]} --revision {revision[1] or revision[2]}", param, ctx)
             return link[1]
         dataset_id, _, config = value.partition(":")
-        if config and "://" not in value:
+        if "://" in value:
+            self.fail("write OWNER/NAME of a dataset; for a model or a Space, add --repo-type", param, ctx)
+        if config:
             self.fail(f"write {dataset_id} --name {config}", param, ctx)
         return value
+
+
+class _Pattern(click.ParamType):  # type: ignore[type-arg]
+    """A pattern of dataset ids, or an id, also as it stands in a link or before a config."""
+
+    name = "pattern"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Return the pattern."""
+        link = _link_in(value)
+        return link[1] if link else value.partition(":")[0]
+
+
+def _link_in(value: str) -> re.Match[str] | None:
+    link = _LINK.fullmatch(value)
+    return link if link and ("/" in link[1] or "://" in value) else None
 
 
 #: A dataset that must be named; one that may be; several; those of a list.
@@ -82,7 +99,7 @@ DATASET_ID = click.argument("dataset_id", **_ID)
 ANY_DATASET_ID = click.argument("dataset_id", required=False, **_ID)
 DATASET_IDS = click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, **_ID)
 ANY_DATASET_IDS = click.argument("dataset_ids", metavar="[DATASET_ID]...", nargs=-1, **_ID)
-PATTERN = click.argument("pattern", required=False, shell_complete=_dataset_ids)
+PATTERN = click.argument("pattern", required=False, type=_Pattern(), shell_complete=_dataset_ids)
 
 
 def _name(default: str) -> Callable[[Any], Any]:
@@ -260,7 +277,12 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
-        except (click.Abort, click.exceptions.Exit, click.ClickException):  # For click itself.
+        except (
+            click.Abort,
+            click.exceptions.Exit,
+            click.ClickException,
+            BrokenPipeError,
+        ):  # For click itself.
             raise
         except Exception as exc:  # Also a defect ends a command with one line.
             import logging

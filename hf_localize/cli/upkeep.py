@@ -65,6 +65,8 @@ def verify(
         found = verify_dataset(dataset_id, **options)
     rows = ([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
     show_found(found, as_json, rows, ("DATASET", "CONFIG", "REVISION", "STATE", "PLACE"), ("PLACE",))
+    if not found and not as_json:
+        say("Nothing to verify.")
     for item in found:
         for damage in item["damaged"]:
             show(f"damaged: {damage}", err=True)

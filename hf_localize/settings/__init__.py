@@ -251,6 +251,9 @@ def _heed_file(lookup: _Lookup, file: EnvFile) -> None:
     if file.refused is not None:
         advice = "Set its variables in the environment, or put a .env of your own into a nearer folder"
         lookup.notes.append(Note(".env", logging.WARNING, f"{path} is not used: {file.refused}", advice))
+    for line in file.malformed_lines:
+        text = f"{path}: line {line} is not NAME=VALUE, so it has no effect"
+        lookup.notes.append(Note(".env", logging.WARNING, text, "Correct that line"))
     if origins.get("s3_endpoint_url") == path:
         foreign = [name for name in _CREDENTIALS if found.get(name) and origins[name] != path]
         for name in foreign:
@@ -359,9 +362,11 @@ _ORIGINAL = {
 
 
 def unknown_variables() -> list[tuple[str, str]]:
-    """Return the ``HGLOC_`` variables that are no settings, each with what to do."""
+    """Return the ``HGLOC_`` variables that are no settings, also those of ``.env``, with what to do."""
     known = ["HGLOC_AUTO_INSTALL", *_VARIABLES.values()]
-    names = sorted(n for n in os.environ if n.startswith(PREFIX) and not n.startswith(_TESTS))
+    file = nearest_env_file(working_folder())
+    given = {*os.environ, *(file.values if file else ())}
+    names = sorted(n for n in given if n.startswith(PREFIX) and not n.startswith(_TESTS))
     return [(name, _advice(name, known)) for name in names if name not in known]
 
 

@@ -32,6 +32,7 @@ class EnvFile:
     path: Path
     values: Mapping[str, Any]
     refused: str | None = None
+    malformed_lines: tuple[int, ...] = ()
 
 
 def working_folder() -> str:
@@ -69,7 +70,7 @@ def nearest_env_file(here: str) -> EnvFile | None:
         path = os.path.join(folder, ".env")
         if os.path.isfile(path):
             try:
-                return EnvFile(Path(path), _read(path))
+                return _read(path)
             except RefusedError as exc:
                 return EnvFile(Path(path), {}, str(exc) if _is_about_us(path) else None)
             except (OSError, UnicodeError) as exc:
@@ -108,17 +109,19 @@ def _require_own(path: str, found: os.stat_result) -> None:
         raise RefusedError(f"other users may write to {path} (mode {mode:o}; to end that: chmod go-w)")
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> EnvFile:
     """Return our variables in the file *path*, credentials as secrets. ``${...}`` stays as it is."""
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream  # `dotenv_values` logs each malformed line, without its file.
 
     found = require_own(path)
     with open(path, encoding="utf-8") as file:
         if not os.path.samestat(found, os.fstat(file.fileno())):
             raise RefusedError(f"{path} was replaced while it was read")
         text = file.read().removeprefix("\ufeff")  # Some editors on Windows begin it with this mark.
-    lines = dotenv_values(stream=io.StringIO(text), interpolate=False).items()
-    return {name: hidden(name, value) for name, value in lines if value and name.startswith(PREFIX)}
+    lines = list(parse_stream(io.StringIO(text)))
+    pairs = {line.key: line.value for line in lines if line.key and line.key.startswith(PREFIX)}
+    values = {name: hidden(name, value) for name, value in pairs.items() if value}
+    return EnvFile(Path(path), values, None, tuple([line.original.line for line in lines if line.error]))
 
 
 def _is_about_us(path: str) -> bool:

@@ -101,7 +101,7 @@ class Session:
             )
             if self.settings.aws_environment.endpoint_file is not None:
                 advice = self.settings.missing_credentials
-            raise SettingsError(f"publishing to {self.bucket.address} needs credentials: {advice}")
+            raise SettingsError(f"this needs credentials for {self.bucket.address}: {advice}")
         return self.bucket
 
     def can_publish(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hf_localize import text
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import Repository, RepoType
@@ -96,9 +97,9 @@ def prune(
         removed.append(Pruned(ref, item.place, size_bytes, item.last_used, repo_type))
     if most_bytes is not None and total > most_bytes:
         _log.warning(
-            "the store still has %d bytes, more than %d, because everything that is left must be kept",
-            total,
-            most_bytes,
+            "the store still has %s, more than %s, because everything that is left must be kept",
+            text.size(total),
+            text.size(most_bytes),
         )
     return removed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,19 @@ def test_a_command_runs_where_standard_streams_are_closed(closed: str, desk: Des
     ran = subprocess.run(shell, shell=True, capture_output=True, text=True, timeout=120)
     assert (ran.returncode, "Error" in ran.stderr) == (0, False)
     assert (desk.store / "own_x/default_config/default_revision/.hgloc.json").is_file()
+
+
+@pytest.mark.parametrize("command", ["doctor", "list-local"])
+def test_a_command_ends_without_a_word_where_its_reader_has_gone(command: str, desk: Desk) -> None:
+    desk.outsider()
+    Path("data.csv").write_bytes(b"n\n1\n")
+    assert run_cli("register", ".", "own/x", "--no-s3-upload").returncode == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "hf_localize", command]
+    ran = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (ran.returncode, "Error" in ran.stderr, "Broken pipe" in ran.stderr) == (1, False, False)
 
 
 def test_a_setting_that_can_not_be_used_is_named(desk: Desk) -> None:

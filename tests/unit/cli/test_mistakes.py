@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -60,6 +62,24 @@ def test_a_config_or_revision_in_an_id_is_answered_with_what_works(typed: str, a
     assert run("info", typed).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "typed", ["https://huggingface.co/org/model", "https://huggingface.co/spaces/org/app", "hf://org/model"]
+)
+def test_the_page_of_a_model_or_space_is_answered_with_what_works(typed: str) -> None:
+    ran = run("download", typed)
+    assert (ran.exit_code, "write OWNER/NAME" in ran.stderr, "--repo-type" in ran.stderr) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    "typed", ["hf://datasets/team/corpus", "team/corpus:default", "datasets/team/corpus"]
+)
+def test_a_list_takes_an_id_as_people_have_it(typed: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.csv").write_text("a\n1\n")
+    assert run("register", str(tmp_path / "data"), "team/corpus").exit_code == 0
+    assert run("list", typed).stdout == "team/corpus\t-\t-\n"
+
+
 def test_a_mistyped_command_is_answered_with_those_like_it() -> None:
     ran = run("lst-local")
     assert ran.exit_code == 2
@@ -74,6 +94,17 @@ def test_a_variable_that_is_no_setting_is_named_with_the_one_most_like_it(
     monkeypatch.setenv("HGLOC_S3_BUCKET_NAM", "team")
     told = "HGLOC_S3_BUCKET_NAM is not a setting of hf_localize, so it has no effect. Did you mean HGLOC_S3_BUCKET_NAME?"
     assert run("list-local").output.count(told) == 1
+
+
+def test_mistakes_in_a_dotenv_are_named_once_with_their_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HGLOC_S3_BUKET_NAME=team\nFOO\n=3\n")
+    (tmp_path / ".env").chmod(0o600)
+    shown = subprocess.run(
+        [sys.executable, "-m", "hf_localize", "list-local"], capture_output=True, text=True, check=True
+    ).stderr
+    assert shown.count("HGLOC_S3_BUKET_NAME is not a setting") == 1
+    assert shown.count(f"{tmp_path / '.env'}: line 3 is not NAME=VALUE") == 1
+    assert "python-dotenv" not in shown
 
 
 def test_a_variable_of_the_original_tool_is_answered_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +138,10 @@ def test_a_wrong_id_is_answered_with_those_like_it(tmp_path: Path, monkeypatch: 
 def test_where_nothing_is_found_or_done_a_line_says_so() -> None:
     assert "Nothing to repair." in run("repair").output
     assert "Nothing to remove." in run("prune", "--older-than", "3d").output
+    assert "Nothing to verify." in run("verify").output
+    assert f"No datasets in {Path.cwd() / 'store'}." in run("list").output
+    assert "No dataset id matches 'gsm*'." in run("list", "gsm*").output
+    assert run("list-s3").stderr == "Error: neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set\n"
     assert "'*gsm*'" in run("list-local", "gsm").output
     assert "'*" not in run("list-local", "gsm*").output
 
