@@ -119,6 +119,13 @@ def asked_for(request: Request) -> Asked | None:
     return Asked(repository, revision, parts["path"] if reply is _file else None)
 
 
+def changed_by(request: Request) -> Repository | None:
+    """Return the repository that *request*, which is not a read, changes or begins to change."""
+    found = _CHANGE.fullmatch(request.path)
+    parts = {} if found is None else {name: unquote(text) for name, text in found.groupdict().items()}
+    return next(iter(_repositories(parts)), None) if parts else None
+
+
 def at_commit(request: Request, commit: str) -> Request:
     """Return *request*, which asks for a revision, as one that asks for *commit*."""
     found, _ = _route(request)
@@ -453,6 +460,7 @@ _ID = r"(?P<id>[^/]+(?:/[^/]+)?)"
 _REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
 _TYPE = r"(?P<types>datasets|models|spaces)"
 _API = rf"/api/{_TYPE}/{_ID}"
+_CHANGE = re.compile(rf"{_API}/(?:preupload|commit|branch|tag)/.+", re.DOTALL)
 #: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.
 _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...] = tuple(
     (method, re.compile(pattern, re.DOTALL), reply)

@@ -80,6 +80,8 @@ def _bring_together(call: Mapping[str, Any]) -> str | None:
     if call.get("dry_run") or f"{endpoint}/" not in endpoints():
         return None
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
+    if transport.is_written(repository):
+        return None
     refs, revision = places.refs(repository), call.get("revision") or "main"
     if (lock := current_session().lock) is not None:
         revision = lock.commit_of(repository, revision) or revision

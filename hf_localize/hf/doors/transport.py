@@ -1,8 +1,9 @@
 """Decide where a request to the Hub goes: it is answered here, sent on to the Hub, or refused as offline.
 
-A read of what is held is answered here. Other reads go on to the Hub where that is a source. Where the
-Hub is not a source or does not answer, they fail at once with huggingface_hub's ``OfflineModeIsEnabled``,
-which no client retries, and at which huggingface_hub looks into its own cache. Writes always go on.
+A read of what is held is answered here, unless this process has written to that repository. Other reads go
+on to the Hub where that is a source. Where the Hub is not a source or does not answer, they fail at once with
+huggingface_hub's ``OfflineModeIsEnabled``, which no client retries, and at which huggingface_hub looks into
+its own cache. Writes always go on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,17 @@ from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import Repository, RepositoryRefs, is_commit_sha
 from hf_localize.hf.doors import endpoints
-from hf_localize.hf.doors.answer import HEADERS, Part, Reply, Request, answer, asked_for, at_commit, refused
+from hf_localize.hf.doors.answer import (
+    HEADERS,
+    Part,
+    Reply,
+    Request,
+    answer,
+    asked_for,
+    at_commit,
+    changed_by,
+    refused,
+)
 from hf_localize.hf.recording import record
 from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.session import Session, current_session
@@ -105,8 +116,23 @@ def places() -> Repositories:
     return cast("Repositories", _Remembering(repositories()))
 
 
+#: What this process has written to, or has begun to: who writes reads first what the Hub has now.
+_written: set[Repository] = set()
+
+
+def is_written(repository: Repository | None) -> bool:
+    """Tell whether this process has written to *repository* on the Hub, so that what is held may be older."""
+    return repository in _written
+
+
+def _is_of_written(request: Request) -> bool:
+    return bool(_written) and (asked := asked_for(request)) is not None and is_written(asked.repository)
+
+
 def held(request: Request, *, is_last: bool) -> Reply | None:
     """Answer *request* from what is held, or return None."""
+    if not is_last and _is_of_written(request):
+        return None
     try:
         reply = answer(request, places(), is_last=is_last)
     except HfLocalizeError as exc:
@@ -181,8 +207,9 @@ _hub = _Reachability()
 
 
 def forget() -> None:
-    """Forget whether the Hub has answered."""
+    """Forget whether the Hub has answered, and what was written."""
     _hub.failing_since, _hub.down_until = None, 0.0
+    _written.clear()
 
 
 def by_lock(request: Request) -> Request | Reply:
@@ -253,6 +280,8 @@ def _exchange(
         offline: what to raise in place of them.
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
+        if request is not None and not is_read(request) and (changed := changed_by(request)) is not None:
+            _written.add(changed)
         return ask_hub(None)
     if is_cut_off.get():
         raise offline(
@@ -276,7 +305,8 @@ def _exchange_read(
     if isinstance(own, Reply):
         return respond(own, opened(own.body))
     request = own
-    asks_hub = _here().hub_enabled() and not constants.HF_HUB_OFFLINE and not only_held.get()
+    asks_hub = _here().hub_enabled() or _is_of_written(request)
+    asks_hub = asks_hub and not constants.HF_HUB_OFFLINE and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
     found, why = held(request, is_last=not asks_hub), "it is not stored here"
     cause: Exception | None = None
