@@ -28,6 +28,7 @@ _METRIC_HOMES = {kind: f"evaluate-{kind}" for kind in ("metric", "comparison", "
 _HF_PATH = re.compile(r"hf://(?:(datasets|spaces)/)?([^/@]+/[^/@]+)(?:@(refs/[a-z]+/[^/]+|[^/]+))?(?:/.*)?")
 #: What a task of lm-evaluation-harness has, or has from another file.
 _OF_TASK = frozenset({"dataset_path", "dataset_name", "include"})
+_PYTHON, _YAML = (".py", ".pyi"), (".yaml", ".yml")
 #: Folders with code of others.
 _FOREIGN = frozenset({"node_modules", "site-packages", "__pycache__"})
 
@@ -51,7 +52,10 @@ def scan(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Found], list[str
     found: dict[Ref, list[str]] = {}
     unknown: list[str] = []
     for path in dict.fromkeys(file for given in paths for file in _files(Path(given))):
-        read = _in_python if path.suffix in (".py", ".pyi") else _in_yaml
+        if path.suffix not in (*_PYTHON, *_YAML):
+            _log.warning("%s is left out: it is neither Python nor YAML by its name", path)
+            continue
+        read = _in_python if path.suffix in _PYTHON else _in_yaml
         try:
             for line, ref in read(path):
                 place = f"{path}:{line}" if line else str(path)
@@ -71,7 +75,7 @@ def _files(given: Path) -> Iterator[Path]:
         return
     for folder, folders, names in os.walk(given):
         folders[:] = sorted(name for name in folders if not _is_foreign(Path(folder, name)))
-        yield from (Path(folder, n) for n in sorted(names) if n.endswith((".py", ".yaml", ".yml")))
+        yield from (Path(folder, n) for n in sorted(names) if n.endswith((".py", *_YAML)))
 
 
 def _is_foreign(folder: Path) -> bool:

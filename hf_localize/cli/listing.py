@@ -244,7 +244,7 @@ def _show(
                 "'openai/*', or --long"
             )
     if not found and not pattern:
-        say(f"No datasets{where}.")
+        say(f"Nothing to list{where}.")
     elif not found and set(pattern or "") & set("*?["):
         say(f"No dataset id matches {pattern!r}.")
     elif not found:

@@ -112,11 +112,21 @@ def _names(default: str) -> Callable[[Any], Any]:
     return click.option("--name", "-n", "config_names", multiple=True, metavar="TEXT", help=text)
 
 
+def _refuse_without_id(function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def run(*args: Any, dataset_id: str | None, **options: Any) -> Any:
+        if dataset_id is None and not (options["config_name"] is options["revision"] is None):
+            raise click.UsageError("--name and --revision select from one dataset: also name DATASET_ID")
+        return function(*args, dataset_id=dataset_id, **options)
+
+    return run
+
+
 NAME, CONFIG_NAMES = _name("the default config"), _names("the default config")
 STORED_NAMES = _names("all stored configs")
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
 ONE_DATASET = together(DATASET_ID, NAME, REVISION)
-ANY_DATASET = together(ANY_DATASET_ID, _name("all stored configs"), REVISION)
+ANY_DATASET = together(ANY_DATASET_ID, _name("all stored configs"), REVISION, _refuse_without_id)
 REPO_TYPE = click.option(
     "--repo-type",
     type=click.Choice(("dataset", "model", "space")),

@@ -260,6 +260,8 @@ def _problem_of(exc: BaseException) -> str:
         return UNKNOWN_AUTHORITY
     if isinstance(exc, botoerrors.HTTPClientError):
         return f"{type(exc).__name__}. Is HGLOC_S3_ENDPOINT_URL correct and reachable?"
+    if isinstance(exc, botoerrors.EndpointConnectionError):
+        return "it could not be reached. Is HGLOC_S3_ENDPOINT_URL correct?"
     if isinstance(exc, botoerrors.BotoCoreError):
         return str(exc)
     return f"the response is not one of S3 ({type(exc).__name__}). Is HGLOC_S3_ENDPOINT_URL correct?"

@@ -107,6 +107,16 @@ def test_foreign_folders_and_broken_files_are_left_out(
         scan([tmp_path / "none"])
 
 
+def test_a_file_that_is_neither_python_nor_yaml_is_left_out_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notebook = tmp_path / "train.ipynb"
+    notebook.write_text('{"cells": [{"source": ["load_dataset(\\"a/b\\")"]}]}')
+    assert scan([notebook]) == ([], [])
+    (record,) = caplog.records
+    assert record.getMessage() == f"{notebook} is left out: it is neither Python nor YAML by its name"
+
+
 def test_what_is_found_is_downloaded_from_the_list(hub: LoopbackHub, desk: Desk, tmp_path: Path) -> None:
     folder = desk.folder / "repositories"
     hub.add(make_repository(folder, "made/data", "main", {"a.csv": b"n\n1\n"}))

@@ -139,11 +139,31 @@ def test_where_nothing_is_found_or_done_a_line_says_so() -> None:
     assert "Nothing to repair." in run("repair").output
     assert "Nothing to remove." in run("prune", "--older-than", "3d").output
     assert "Nothing to verify." in run("verify").output
-    assert f"No datasets in {Path.cwd() / 'store'}." in run("list").output
+    assert f"Nothing to list in {Path.cwd() / 'store'}." in run("list").output
     assert "No dataset id matches 'gsm*'." in run("list", "gsm*").output
     assert run("list-s3").stderr == "Error: neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set\n"
     assert "'*gsm*'" in run("list-local", "gsm").output
     assert "'*" not in run("list-local", "gsm*").output
+
+
+def test_a_bucket_out_of_reach_is_answered_with_the_setting_to_check() -> None:
+    env = {
+        "HGLOC_S3_BUCKET_NAME": "team",
+        "HGLOC_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "HGLOC_AWS_ACCESS_KEY_ID": "a",
+        "HGLOC_AWS_SECRET_ACCESS_KEY": "b",
+    }
+    ran = CliRunner(env=env).invoke(main, ["list-s3"])
+    assert (ran.exit_code, ran.stdout) == (5, "")
+    told = "s3://team at http://127.0.0.1:1: it could not be reached. Is HGLOC_S3_ENDPOINT_URL correct?"
+    assert told in ran.stderr
+
+
+@pytest.mark.parametrize("words", [("--name", "main"), ("--revision", "v1")])
+@pytest.mark.parametrize("command", ["verify", "repair", "diff", "outdated", "status"])
+def test_a_config_without_an_id_does_not_select_everything(command: str, words: tuple[str, str]) -> None:
+    ran = run(command, *words)
+    assert (ran.exit_code, "also name DATASET_ID" in ran.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("sources", ["local", "local,s3,public"])
