@@ -89,6 +89,8 @@ def lock(
     from hf_localize.format.lockfile import as_json as as_document
     from hf_localize.settings import current
 
+    if not dataset_ids and (config_names or options["revision"] is not None):
+        raise click.UsageError("--name and --revision select from datasets: also name DATASET_ID")
     options["repo_type"] = repo_type if repo_type != "dataset" or files_only else None
     if check:
         if from_record is not None:

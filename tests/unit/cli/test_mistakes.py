@@ -160,9 +160,11 @@ def test_a_bucket_out_of_reach_is_answered_with_the_setting_to_check() -> None:
 
 
 @pytest.mark.parametrize("words", [("--name", "main"), ("--revision", "v1")])
-@pytest.mark.parametrize("command", ["verify", "repair", "diff", "outdated", "status"])
+@pytest.mark.parametrize(
+    "command", ["verify", "repair", "diff", "outdated", "status", "lock", "lock --check"]
+)
 def test_a_config_without_an_id_does_not_select_everything(command: str, words: tuple[str, str]) -> None:
-    ran = run(command, *words)
+    ran = run(*command.split(), *words)
     assert (ran.exit_code, "also name DATASET_ID" in ran.stderr) == (2, True)
 
 
