@@ -391,7 +391,7 @@ def _paths_info_of(call: _Call, index: _Index) -> Reply | None:
             form = parse_qs(call.request.body.decode())
             paths = form.get("paths", [])
             expand = form.get("expand", [""])[-1].lower() in ("1", "true")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _error(400, None, "paths is missing", index.snapshot)
     snapshot, known = index.snapshot, [path.strip("/") for path in paths]
     held = [path for path in known if path in index.files or (path and path in index.folders)]

@@ -241,7 +241,9 @@ def test_of_paths_those_that_exist_are_told(as_json: bool) -> None:
     assert [(item["type"], item["path"]) for item in found] == [("file", "README.md"), ("directory", "data")]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"paths": 1}', b"null"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"paths": 1}', b"null", pytest.param(b"[" * 100_000, id="deep")]
+)
 def test_a_body_that_makes_no_sense_is_refused(body: bytes) -> None:
     url = "/api/datasets/org/data/paths-info/main"
     assert ask(url, "POST", body=body, content_type="application/json").status == 400
