@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hf_localize.api.configs import ref_of, with_configs
+from hf_localize.api.configs import any_ref_of, with_configs
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.record import Record
@@ -99,10 +99,10 @@ def diff_datasets(
         DatasetNotFoundError: neither side has it.
         AccessDeniedError, UnreachableError: the bucket can't be read.
     """
+    ref = any_ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
-    if dataset_id is not None:
-        ref = ref_of(dataset_id, config_name, revision, name)
+    if ref is not None:
         compared = []
         for one in with_configs(ref, session, "local", "s3"):
             local, there = session.store.find(one), PrivateSource(bucket, workers).find(one)
@@ -155,7 +155,7 @@ def list_outdated(
         AccessDeniedError: the bucket can't be read.
     """
     session = current_session()
-    ref = None if dataset_id is None else ref_of(dataset_id, config_name, revision, name)
+    ref = any_ref_of(dataset_id, config_name, revision, name)
     refs = [None] if ref is None else with_configs(ref, session, "s3" if s3 else "local")
     find = _in_bucket if s3 else _in_store
     manifests = [manifest for one in refs for manifest in find(one, session)]
@@ -208,7 +208,8 @@ def status_of_datasets(
         DatasetNotFoundError: the dataset is not stored.
     """
     session = current_session()
-    named = () if dataset_id is None else ref_of(dataset_id, config_name, revision, name).parts
+    asked = any_ref_of(dataset_id, config_name, revision, name)
+    named = () if asked is None else asked.parts
     can_ask_bucket = session.can_publish() and not session.settings.offline
     differences = _told(lambda: diff_datasets(*named), "bucket") if can_ask_bucket else None
     places = [False] if differences is None else [False, True]

@@ -36,6 +36,21 @@ def ref_of(
     return DatasetRef(dataset_id, name if config_name is None else config_name, revision)
 
 
+def any_ref_of(
+    dataset_id: str | None, config_name: str | None, revision: str | None, name: str | None = None
+) -> DatasetRef | None:
+    """Return the ref that a call names; None, for everything, where it names no dataset.
+
+    Raises:
+        InvalidRefError: as :func:`ref_of`; a config or revision is named, but no dataset.
+    """
+    if dataset_id is not None:
+        return ref_of(dataset_id, config_name, revision, name)
+    if not (config_name is revision is name is None):
+        raise InvalidRefError("config_name and revision select from one dataset: also give dataset_id")
+    return None
+
+
 def with_configs(ref: DatasetRef, session: Session, *places: str) -> list[DatasetRef]:
     """Return *ref* or, where it names no config, a ref for each config that *places* have of it."""
     if ref.config_name is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_localize.api.configs import configs_listed, ref_of, stored_instead, with_configs
+from hf_localize.api.configs import any_ref_of, configs_listed, ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import remove_files_of
 from hf_localize.api.results import Result
@@ -64,7 +64,7 @@ def verify_dataset(
         DatasetNotFoundError: the dataset is not there.
         AccessDeniedError, UnreachableError: the bucket or the public files can't be read.
     """
-    ref = None if dataset_id is None else ref_of(dataset_id, config_name, revision, name)
+    ref = any_ref_of(dataset_id, config_name, revision, name)
     session = current_session()
     found: list[Checked] = []
     places = []
@@ -122,8 +122,7 @@ def repair_dataset(
     """
     session = current_session()
     refs: Sequence[DatasetRef | None] = [None]
-    if dataset_id is not None:
-        ref = ref_of(dataset_id, config_name, revision, name)
+    if (ref := any_ref_of(dataset_id, config_name, revision, name)) is not None:
         refs = [one for one in with_configs(ref, session, "local") if session.store.places_of(one)]
         if not refs:
             where = f"{session.store.path}{stored_instead(ref, session)}"

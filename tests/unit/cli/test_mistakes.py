@@ -10,9 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+import hf_localize
 from hf_localize.cli import main
 from hf_localize.cli.options import _DatasetId, command
-from hf_localize.errors import HfLocalizeError
+from hf_localize.errors import HfLocalizeError, InvalidRefError
 from hf_localize.http import retry
 
 
@@ -166,6 +167,13 @@ def test_a_bucket_out_of_reach_is_answered_with_the_setting_to_check() -> None:
 def test_a_config_without_an_id_does_not_select_everything(command: str, words: tuple[str, str]) -> None:
     ran = run(*command.split(), *words)
     assert (ran.exit_code, "also name DATASET_ID" in ran.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("given", [{"config_name": "main"}, {"name": "main"}, {"revision": "v1"}])
+@pytest.mark.parametrize("function", ["verify_dataset", "repair_dataset", "diff_datasets", "list_outdated"])
+def test_in_python_neither(function: str, given: dict[str, str]) -> None:
+    with pytest.raises(InvalidRefError, match="also give dataset_id"):
+        getattr(hf_localize, function)(**given)
 
 
 @pytest.mark.parametrize("sources", ["local", "local,s3,public"])
