@@ -53,7 +53,10 @@ def test_a_stream_is_divided_at_least_as_finely_as_by_stock(
     ours = streamed(source, desk)
     assert ours.num_shards == stock.num_shards == 2
     divided, by_stock = ours.reshard(), stock.reshard()
-    assert divided.num_shards >= by_stock.num_shards == 8
+    assert by_stock.num_shards == (
+        8 if datasets.__version__ >= "5" else 2
+    )  # Before, it divides no row groups.
+    assert divided.num_shards >= by_stock.num_shards
     assert [row["n"] for row in divided] == [row["n"] for row in by_stock] == ROWS
     assert divided.reshard().num_shards == divided.num_shards
 

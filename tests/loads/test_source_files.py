@@ -84,6 +84,10 @@ def test_what_is_prepared_for_an_entry_is_a_file_for_each_source_file_and_not_wr
         ("data/train-2.jsonl", 2),
         ("data/train-3.jsonl", 2),
     ]
+    if datasets.__version__.startswith(
+        "4.8"
+    ):  # Stock's own load ends with an IndexError after an empty file.
+        del rows[1]
     add(hub, desk, name, {path: b'{"n": [1, 2], "s": [{"a": 1}]}\n' * count for path, count in rows})
     desk.publisher()
     entry = ask_hub(DatasetRef(name), False)
