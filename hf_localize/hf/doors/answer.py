@@ -270,6 +270,20 @@ def _file_of(call: _Call, index: _Index) -> Reply | None:
     return Reply(status, {**headers, "Content-Length": str(stop - start)}, Part(snapshot, file, start, stop))
 
 
+def _raw(call: _Call) -> Reply | None:
+    return call.with_snapshot(_raw_of)
+
+
+def _raw_of(call: _Call, index: _Index) -> Reply | None:
+    """Answer with what git has of a file: of one that lies outside of it, a few lines that point there."""
+    file = index.files.get(call.parts["path"])
+    if file is None or not file.is_lfs:
+        return _file_of(call, index)
+    data = _pointer(file)
+    headers = {"X-Repo-Commit": index.snapshot.commit, "Content-Type": "text/plain; charset=utf-8"}
+    return Reply(200, {**headers, "Content-Length": str(len(data))}, data)
+
+
 def _number(digits: str) -> int:
     """Return the number that a request names; a large one of thousands of digits, which Python refuses."""
     return int(digits.lstrip("0")[:18] or 0)
@@ -466,6 +480,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...
     (method, re.compile(pattern, re.DOTALL), reply)
     for method, pattern, reply in (
         ("GET", rf"/(?:(?P<types>datasets|spaces)/)?{_ID}/resolve/{_REV}/(?P<path>.+)", _file),
+        ("GET", rf"/(?:(?P<types>datasets|spaces)/)?{_ID}/raw/{_REV}/(?P<path>.+)", _raw),
         ("GET", rf"/api/resolve-cache/{_TYPE}/{_ID}/(?P<rev>[0-9a-f]{{40}})/(?P<path>.+)", _file),
         ("GET", rf"{_API}/revision/{_REV}", _info),
         ("GET", rf"{_API}/tree/{_REV}(?:/(?P<path>.*))?", _tree),

@@ -104,6 +104,13 @@ def test_a_range_past_the_end_is_refused_and_several_ranges_give_the_whole() -> 
     assert ask(FILE, "HEAD", range="bytes=0-1").headers["Content-Length"] == "100"
 
 
+def test_raw_is_what_git_has_which_points_to_a_large_file() -> None:
+    assert ask("/datasets/org/data/raw/main/README.md") == ask("/datasets/org/data/resolve/main/README.md")
+    pointer = ask(FILE.replace("resolve", "raw"))
+    assert pointer.body.decode().splitlines()[1:] == [f"oid sha256:{DATA.sha256}", "size 100"]
+    assert ask("/datasets/org/data/raw/main/none").status == 404
+
+
 def test_the_rest_of_another_file_is_not_sent() -> None:
     for etag, status in ((f'"{DATA.sha256}"', 206), ('"else"', 200), ("Wed, 21 Oct 2015 07:28:00 GMT", 200)):
         assert ask(FILE, range="bytes=5-", if_range=etag).status == status
