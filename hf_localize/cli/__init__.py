@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from hf_localize._version import __version__
-from hf_localize.cli.options import EXIT_HELP, log_to_stderr, warn_of_unknown_settings
+from hf_localize.cli.options import EXIT_HELP, log_to_stderr
 from hf_localize.cli.signals import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
@@ -128,4 +128,3 @@ def main() -> None:
     Settings are HGLOC_* environment variables, or lines of a .env file.
     """
     log_to_stderr()
-    warn_of_unknown_settings()

@@ -285,6 +285,7 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
+        _warn_of_unknown_settings()
         try:
             function(*args, **kwargs)
         except (
@@ -384,10 +385,14 @@ def log_to_stderr() -> None:
         logger.setLevel("INFO")
 
 
-def warn_of_unknown_settings() -> None:
-    """Name each ``HGLOC_`` variable that is no setting, with the setting that is most like it."""
+def _warn_of_unknown_settings() -> None:
+    """Name each ``HGLOC_`` variable that is no setting, and the setting most like it; not with ``-qq``."""
+    import logging
+
     from hf_localize.settings import unknown_variables
 
+    if not logging.getLogger("hf_localize").isEnabledFor(logging.WARNING):
+        return
     for name, advice in unknown_variables():
         show(f"Warning: {name} is not a setting of hf_localize, so it has no effect. {advice}", err=True)
 

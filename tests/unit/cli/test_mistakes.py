@@ -95,6 +95,7 @@ def test_a_variable_that_is_no_setting_is_named_with_the_one_most_like_it(
     monkeypatch.setenv("HGLOC_S3_BUCKET_NAM", "team")
     told = "HGLOC_S3_BUCKET_NAM is not a setting of hf_localize, so it has no effect. Did you mean HGLOC_S3_BUCKET_NAME?"
     assert run("list-local").output.count(told) == 1
+    assert told not in run("list-local", "-qq").output
 
 
 def test_mistakes_in_a_dotenv_are_named_once_with_their_file(tmp_path: Path) -> None:
