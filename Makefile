@@ -80,7 +80,7 @@ test-unit: .venv/.ready ## The quick tests of each part of the package, in secon
 test-loads-%: .venv-datasets-%/.ready
 	.venv-datasets-$*/bin/python -m pytest -n $(JOBS) $(LOADS)
 
-test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/what-works
+test-versions: export HGLOC_TEST_REPORT := $(CURDIR)/build/reports
 test-versions: .venv/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on each supported release, and each reading what each wrote; writes the README's table
 	HGLOC_TEST_PYTHONS=$(call pythons,$(VERSIONS)) $(BIN)/python -m pytest tests/loads/matrix
 	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) README.md 'what works'
@@ -88,7 +88,7 @@ test-versions: .venv/.ready $(addprefix test-loads-,$(VERSIONS)) ## The loads on
 test-doors-%: .venv-hub-%/.ready
 	HGLOC_TEST_FAULTS=all .venv-hub-$*/bin/python -m pytest -n $(JOBS) tests/loads/doors
 
-test-doors: export HGLOC_TEST_REPORT := $(CURDIR)/build/doors
+test-doors: export HGLOC_TEST_REPORT := $(CURDIR)/build/reports
 test-doors: .venv/.ready $(addprefix test-doors-,$(HUBS)) ## Calls of huggingface_hub and of HTTP libraries, on its releases; writes the table of docs/guides/files-and-models.md
 	$(BIN)/python -m tests.loads.fidelity.report $(HGLOC_TEST_REPORT) docs/guides/files-and-models.md 'which calls'
 

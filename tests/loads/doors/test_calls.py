@@ -179,7 +179,7 @@ def test_calls_give_the_same_without_the_hub(
             for group, names in GROUPS.items()
         }
         counts = {group: (sum(found), len(found)) for group, found in equal.items()}
-        report.record(huggingface_hub.__version__, place, counts)
+        report.record("which calls", huggingface_hub.__version__, place, counts)
     assert {n: (expected[n], got[n]) for n in calls if got[n] != expected[n]} == {}
     assert hub.requests == []
 

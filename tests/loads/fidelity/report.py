@@ -1,6 +1,6 @@
 """The tables of what works: written by the differential suites, from what each release did.
 
-Each run of a suite leaves a file in the folder that ``HGLOC_TEST_REPORT`` names. Then
+Each run of a suite leaves a file in the folder that ``HGLOC_TEST_REPORT`` names, in one for each table. Then
 ``python -m tests.loads.fidelity.report FOLDER PAGE NAME`` puts the table between the two marks of that name.
 """
 
@@ -17,10 +17,11 @@ PLACES = ("local", "private", "public")
 FOLDER = os.environ.get("HGLOC_TEST_REPORT", "")
 
 
-def record(version: str, place: str, equal: Mapping[str, tuple[int, int]]) -> None:
-    """Leave in the folder what one run of a release found: {group: (calls that answered as stock, calls)}."""
-    Path(FOLDER).mkdir(parents=True, exist_ok=True)
-    Path(FOLDER, f"{version}-{place}.json").write_text(json.dumps(equal))
+def record(name: str, version: str, place: str, equal: Mapping[str, tuple[int, int]]) -> None:
+    """Leave what one run of a release found for the table *name*: {group: (calls that answered as stock, calls)}."""
+    folder = Path(FOLDER, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{version}-{place}.json").write_text(json.dumps(equal))
 
 
 def table(folder: Path) -> str:
@@ -56,7 +57,7 @@ def put_between(page: Path, name: str, text: str) -> None:
 
 
 def main(folder: str, page: str, name: str) -> None:
-    put_between(Path(page), name, table(Path(folder)))
+    put_between(Path(page), name, table(Path(folder, name)))
 
 
 if __name__ == "__main__":

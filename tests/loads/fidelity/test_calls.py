@@ -71,7 +71,7 @@ def test_each_call_answers_as_stock_does(
         alike = {name: expected[name]["raised"] in kinds for name, kinds in missed.items()}
         if report.FOLDER:
             equal = {name: got[name] == expected[name] for name in CALLS}
-            report.record(datasets.__version__, place, counts(equal, alike))
+            report.record("what works", datasets.__version__, place, counts(equal, alike))
         different += [
             f"{place}: {n}: {differences(expected[n], got[n])}" for n in CALLS if got[n] != expected[n]
         ]
