@@ -166,17 +166,19 @@ def _stream(link: Link, desk: Desk, folder: Path, runs: int, *, is_quick: bool) 
     name = streaming.RATE
     entry = make_entry(publisher.store, name, count, size, kind="text", like=TEXTS)
     timed_python(streaming.PUBLISH.format(name=name, public=False), publisher.environment())
-    ours = Worker(streaming.OURS.format(name=name) + streaming.READ, desk.environment(), link.command)
-    local = Worker(
-        streaming.LOCAL.format(folder=str(entry)) + streaming.READ, desk.environment(), link.command
-    )
-    with ours, local:
-        way = "as Arrow tables"
-        pairs = in_turns(
-            functools.partial(streaming.reading, ours, way),
-            functools.partial(streaming.reading, local, way),
-            runs,
+    with streaming.as_files(desk, folder / "files") as url:  # SeaweedFS would be the limit.
+        env = {**desk.environment(), "HGLOC_S3_ENDPOINT_URL": url}
+        ours = Worker(streaming.OURS.format(name=name) + streaming.READ, env, link.command)
+        local = Worker(
+            streaming.LOCAL.format(folder=str(entry)) + streaming.READ, desk.environment(), link.command
         )
+        with ours, local:
+            way = "as Arrow tables"
+            pairs = in_turns(
+                functools.partial(streaming.reading, ours, way),
+                functools.partial(streaming.reading, local, way),
+                runs,
+            )
     what = f"rate of a stream of {count * size >> 20} MiB, {way}, by stock's from the local disk"
     names = ("ours", "local")
     return ratio_line(link.kind.name, what, 0.6, pairs, names=names, inverse=True, at_least=True)
