@@ -288,12 +288,8 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
         _warn_of_unknown_settings()
         try:
             function(*args, **kwargs)
-        except (
-            click.Abort,
-            click.exceptions.Exit,
-            click.ClickException,
-            BrokenPipeError,
-        ):  # For click itself.
+        # Click itself handles these.
+        except (click.Abort, click.exceptions.Exit, click.ClickException, BrokenPipeError):
             raise
         except Exception as exc:  # Also a defect ends a command with one line.
             import logging

@@ -74,8 +74,8 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
     """Answer *request* from *repositories*; None: what it asks for is not held, or it is not a read.
 
     Args:
-        is_last: nobody else can be asked. Then refs count for all there is: a revision that they do not
-            name is not found. Listings of partial snapshots tell the files that are held.
+        is_last: nobody else can be asked. So a revision that is not among the refs is not found, and the
+            listing of a partial snapshot has the files that are held.
 
     Raises:
         UnreachableError: no place has the repository, and one of them gave no answer.

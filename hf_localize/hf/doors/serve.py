@@ -14,6 +14,11 @@ from hf_localize.hf.doors import transport
 from hf_localize.hf.doors.answer import HEADERS, Reply, Request, answer, not_held
 
 _log = logging.getLogger(__name__)
+#: Where WSGI (PEP 3333) has the headers that an answer depends on.
+_VARIABLES = {
+    name: "CONTENT_TYPE" if name == "content-type" else f"HTTP_{name.upper().replace('-', '_')}"
+    for name in HEADERS
+}
 _CLIENTS = 64
 _MAX_BODY_BYTES = 16 << 20
 
@@ -21,9 +26,7 @@ _MAX_BODY_BYTES = 16 << 20
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request to the Hub from what is held (WSGI)."""
     path, _, query = str(environ["REQUEST_URI"]).partition("?")  # As it was sent: encoded.
-    variables = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in HEADERS}
-    variables["content-type"] = "CONTENT_TYPE"
-    headers = {name: str(environ[variable]) for name, variable in variables.items() if variable in environ}
+    headers = {name: str(environ[variable]) for name, variable in _VARIABLES.items() if variable in environ}
     body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
     endpoint = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"
     request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)

@@ -1,9 +1,9 @@
 """Decide where a request to the Hub goes: it is answered here, sent on to the Hub, or refused as offline.
 
-A read of what is held is answered here, unless this process has written to that repository. Other reads go
-on to the Hub where that is a source. Where the Hub is not a source or does not answer, they fail at once with
-huggingface_hub's ``OfflineModeIsEnabled``, which no client retries, and at which huggingface_hub looks into
-its own cache. Writes always go on.
+Reads of stored repositories are answered here, except of those to which this process has written. Other
+reads go on to the Hub where that is a source. Where the Hub is not a source or does not answer, they fail at
+once with huggingface_hub's ``OfflineModeIsEnabled``, which no client retries, and at which huggingface_hub
+looks into its own cache. Writes always go on.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def places() -> Repositories:
     return cast("Repositories", _Remembering(repositories()))
 
 
-#: What this process has written to, or has begun to: who writes reads first what the Hub has now.
+#: Repositories to which this process has written, or begun to write. From then on it reads them from the Hub.
 _written: set[Repository] = set()
 
 
@@ -320,11 +320,10 @@ def _exchange_read(
         try:
             return give(found)
         except HfLocalizeError as exc:  # Its bytes are lost, or where they are does not answer.
-            why, cause = f"what is stored of it can't be read ({exc})", exc
+            why, cause = f"the stored copy can't be read ({exc})", exc
             _log.warning("%s: %s", request.path, why)
-            request = at_commit(
-                request, found.headers["X-Repo-Commit"]
-            )  # Others would not fit what was told.
+            # Another commit would not match the headers that the client has seen.
+            request = at_commit(request, found.headers["X-Repo-Commit"])
     if not asks_hub:
         why = f"{why}, and the Hub is not asked"
     else:

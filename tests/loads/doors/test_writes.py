@@ -1,4 +1,4 @@
-"""Who writes to a repository that is held reads what the Hub has now."""
+"""After a process has written to a stored repository, it reads that repository from the Hub."""
 
 from __future__ import annotations
 
