@@ -193,8 +193,11 @@ def load_local_dataset(
     revision: str | None = None,
     *,
     name: str | None = None,
+    split: str | datasets.Split | Sequence[str] | None = None,
     streaming: bool = False,
-    **options: Unpack[LoadOptions],
+    cache_dir: str | None = None,
+    keep_in_memory: bool | None = None,
+    num_proc: int | None = None,
 ) -> Any:
     """Load a localized dataset from the local store, the private bucket or the public ZIPs.
 
@@ -202,7 +205,6 @@ def load_local_dataset(
 
     Args:
         streaming: return streams, and store nothing.
-        options: ``split``, ``cache_dir``, ``keep_in_memory`` and ``num_proc``.
 
     Returns:
         What ``datasets.load_dataset`` returns: a ``DatasetDict`` with every split, or the one of ``split``.
@@ -221,7 +223,14 @@ def load_local_dataset(
     from hf_localize.hf.load import load_localized
 
     with configs_listed(ref):
-        return load_localized(ref, streaming=streaming, **options)
+        return load_localized(
+            ref,
+            split=split,
+            streaming=streaming,
+            cache_dir=cache_dir,
+            keep_in_memory=keep_in_memory,
+            num_proc=num_proc,
+        )
 
 
 def register_dataset(

@@ -8,7 +8,6 @@ imported when the command is asked for; what it needs of the library is imported
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import click
 
 from hf_localize._version import __version__
-from hf_localize.cli.options import EXIT_HELP, log_to_stderr
+from hf_localize.cli.options import EXIT_HELP, INTERRUPTED, KEPT, log_to_stderr
 from hf_localize.cli.signals import ended_by_signals
 
 #: The module of each command, below headings. In the module the command is a function of the same
@@ -106,7 +105,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that *ctx* names."""
         _open_standard_streams()
-        with ended_by_signals(functools.partial(click.echo, err=True)):
+        with ended_by_signals(lambda: click.echo(INTERRUPTED + ctx.meta.get(KEPT, ""), err=True)):
             return super().invoke(ctx)
 
 

@@ -19,6 +19,7 @@ from hf_localize.errors import (
     printable,
     without_queries,
 )
+from hf_localize.format.refs import link_in
 
 if TYPE_CHECKING:
     from hf_localize.api.batch import Outcome
@@ -40,6 +41,8 @@ EXIT_HELP = (
 
 #: Where the context of a command has the level that --verbose or --quiet asks for.
 LEVEL = "hf_localize.level"
+#: What a signal has a command say, and where the context of a command that moves data has the rest of it.
+INTERRUPTED, KEPT = "Interrupted.", "hf_localize.kept"
 
 
 def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -53,10 +56,6 @@ def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str)
     return dataset_ids(incomplete)
 
 
-#: A dataset's page on the Hub, a path of `HfFileSystem`, or the path in both; then what follows the id.
-_LINK = re.compile(r"(?:https?://[^/]+/|hf://)?datasets/([^/@:?#]+(?:/[^/@:?#]+)?)([^?#]*)(?:[?#].*)?")
-
-
 class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer releases of click only.
     """A dataset id, also as it stands in a link to the dataset."""
 
@@ -64,7 +63,7 @@ class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the id that *value* names; fail where it names a config or a revision too."""
-        if link := _link_in(value):
+        if link := link_in(value):
             revision = re.match(r"@([^/]+)|/(?:tree|blob|resolve)/([^/]+)", link[2])
             if revision and "main" not in revision.groups():
                 self.fail(f"write {link[1]} --revision {revision[1] or revision[2]}", param, ctx)
@@ -84,13 +83,8 @@ class _Pattern(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
         """Return the pattern."""
-        link = _link_in(value)
+        link = link_in(value)
         return link[1] if link else value.partition(":")[0]
-
-
-def _link_in(value: str) -> re.Match[str] | None:
-    link = _LINK.fullmatch(value)
-    return link if link and ("/" in link[1] or "://" in value) else None
 
 
 #: A dataset that must be named; one that may be; several; those of a list.
@@ -330,6 +324,8 @@ def _showing(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         from hf_localize.cli import progress
 
+        kept = " Transferred data is kept. To resume, run the command again."
+        click.get_current_context().meta[KEPT] = kept
         with progress.shown():
             function(*args, **kwargs)
 

@@ -13,12 +13,12 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def ended_by_signals(say: Callable[[str], object]) -> Iterator[None]:
+def ended_by_signals(say: Callable[[], object]) -> Iterator[None]:
     """Have SIGINT and SIGTERM end what is done here, and then the process with the status 128 + number.
 
-    The process does not wait for threads: one that waits for a network can't be ended. A second
-    signal does not wait for anything. A signal that is ignored, or handled by somebody else, is left
-    alone.
+    *say* is called before the end. The process does not wait for threads: one that waits for a network
+    can't be ended. A second signal does not wait for anything. A signal that is ignored, or handled by
+    somebody else, is left alone.
     """
     usual: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
@@ -43,7 +43,7 @@ def ended_by_signals(say: Callable[[str], object]) -> Iterator[None]:
             raise
     finally:
         if got:
-            say("Interrupted. Transferred data is kept. To resume, run the command again.")
+            say()
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

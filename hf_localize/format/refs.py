@@ -24,6 +24,8 @@ _NAMES = ("dataset_id", "config_name", "revision")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 #: What nearly all names look like; others are looked at more closely.
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95}(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,95})?")
+#: A dataset's page on the Hub, a path of `HfFileSystem`, or the path in both; then what follows the id.
+_LINK = re.compile(r"(?:https?://[^/]+/|hf://)?datasets/([^/@:?#]+(?:/[^/@:?#]+)?)([^?#]*)(?:[?#].*)?")
 _UNSAFE = re.compile(r'[/\\:*?"<>| ]')
 #: A folder name may have 255 bytes on common file systems; 9 are kept for ``~`` and a hash.
 _MAX_PART_BYTES = 246
@@ -43,9 +45,12 @@ class DatasetRef:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        _check("dataset id", self.dataset_id)
-        if self.dataset_id.count("/") > 1 or "\\" in self.dataset_id:
-            raise InvalidRefError(f"dataset id {self.dataset_id!r} is refused: write 'name' or 'owner/name'")
+        link = link_in(self.dataset_id) if isinstance(self.dataset_id, str) else None
+        if link is None:
+            _check("dataset id", self.dataset_id)
+        if link or self.dataset_id.count("/") > 1 or "\\" in self.dataset_id:
+            form = repr(link[1]) if link else "'name' or 'owner/name'"
+            raise InvalidRefError(f"dataset id {self.dataset_id!r} is refused: write {form}")
         if self.config_name is not None:
             _check("config name", self.config_name)
         if self.revision is not None:
@@ -201,6 +206,12 @@ def is_commit(revision: str | None, commit: str | None) -> bool:
     if revision is None or commit is None or not _SHORT_COMMIT.fullmatch(revision):
         return False
     return commit.startswith(revision)
+
+
+def link_in(text: str) -> re.Match[str] | None:
+    """Return where *text* links to a dataset: its id is group 1, and what follows it group 2."""
+    link = _LINK.fullmatch(text)
+    return link if link and ("/" in link[1] or "://" in text) else None
 
 
 def safe_part(part: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ProxyError
 from urllib3.exceptions import SSLError as PoolSSLError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
@@ -199,6 +199,9 @@ class Wire:
                 raise UnreachableError(
                     f"the proxy {self._proxy_name()}: {text_of(exc)} ({url})"
                 ) from without_frames(exc)
+            except (NewConnectionError, ConnectTimeoutError) as exc:
+                server = "/".join(url.split("/", 3)[:3])
+                raise UnreachableError(f"{server} could not be reached: {text_of(exc)}") from without_frames(exc)
             except (HTTPError, OSError, ValueError) as exc:
                 raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
         raise AssertionError("the last try returns or raises")
@@ -346,14 +349,16 @@ def is_proxy(url: str | None) -> bool:
 
 
 def text_of(exc: BaseException) -> str:
-    """Return what kind of error *exc* is, and what it says; of an error of urllib3, what caused it."""
+    """Return what the system says of *exc*, else its kind and text; of an error of urllib3, what caused it."""
     while isinstance(exc, HTTPError):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:
             break
         exc = inner
     if isinstance(exc, PoolTimeoutError):
-        return "TimeoutError: timed out"
+        return "timed out"
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
 
 

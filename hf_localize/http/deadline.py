@@ -60,6 +60,11 @@ def within(seconds: float, question: Callable[[], _T]) -> _T:
     return result[0]
 
 
+def has_left(seconds: float) -> bool:
+    """Tell whether the answer under way may take *seconds* more."""
+    return time.monotonic() + seconds < _until.get()
+
+
 class Patience:
     """How long a server is waited for.
 

@@ -20,6 +20,7 @@ from hf_localize.errors import (
     UnreachableError,
     UnsafeArchiveError,
 )
+from hf_localize.http.deadline import has_left
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -66,6 +67,8 @@ def retrying(
             if isinstance(exc, SlowDownError):
                 slow_down()
                 pause += min(exc.retry_after_seconds or 0.0, _MAX_PATIENCE_SECONDS)
+            if not has_left(pause):  # What failed says more than that there was no answer in time.
+                raise
             _tell(what, exc)
             _pause(pause, is_stopped)
         else:

@@ -45,7 +45,7 @@ from hf_localize.s3.shared_json import Found, learn_conditions, update_json
 from hf_localize.s3.upload import send_files
 from hf_localize.sources import original_index
 from hf_localize.store.entry import LocalEntry
-from hf_localize.transfer.parts import PART_BYTES
+from hf_localize.transfer.parts import PART_BYTES, SENT_PART_BYTES
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
@@ -382,7 +382,7 @@ def _remove_left_behind(bucket: Bucket, placed: IndexEntry) -> None:
         claims = {key for key in dead if key.endswith(f"/{MANIFEST_NAME}")}
         bucket.delete_all(dead - claims)
         bucket.delete_all(claims)
-        if any(file.size_bytes > PART_BYTES for file in placed.manifest.files):
+        if any(file.size_bytes > SENT_PART_BYTES for file in placed.manifest.files):
             abort_stale(bucket.connection, ref.id_folder_prefix)
     except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
         _log.debug("files that interrupted uploads of %s may have left could not be removed: %s", ref, exc)

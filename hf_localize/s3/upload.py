@@ -16,7 +16,7 @@ from hf_localize.progress import counter, part_counter, sending
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.connection import hex_md5
 from hf_localize.s3.multipart import MultipartUpload, etag_of_parts, part_bytes_of, resume_upload
-from hf_localize.transfer.parts import PART_BYTES, Buffers, most_at_once
+from hf_localize.transfer.parts import SENT_PART_BYTES, Buffers, most_at_once
 from hf_localize.transfer.workers import WorkerPool
 
 
@@ -58,7 +58,7 @@ def etag_of(record: FileRecord, path: Path) -> str:
     """Return the ETag (without quotes) that most servers give the file at *path* once it is sent."""
     with open(path, "rb") as source:
         md5s = [hex_md5(part) for part in iter(lambda: source.read(_part_bytes(record) or 1), b"")]
-    if record.size_bytes <= PART_BYTES:
+    if record.size_bytes <= SENT_PART_BYTES:
         return "".join(md5s) or hex_md5(b"")
     return etag_of_parts(md5s)
 
@@ -94,7 +94,7 @@ class _Outgoing:
     def pieces(self) -> Iterator[Callable[[], int]]:
         """Yield what is to be done, in order; several threads may do it at the same time."""
         size = self.record.size_bytes
-        if size <= PART_BYTES:
+        if size <= SENT_PART_BYTES:
             yield self._send_whole
             return
         part_bytes = _part_bytes(self.record)
@@ -172,12 +172,12 @@ class _Outgoing:
 def _part_bytes(record: FileRecord) -> int:
     """Return how much of a file is sent at a time."""
     size = record.size_bytes
-    return size if size <= PART_BYTES else part_bytes_of(size, PART_BYTES)
+    return size if size <= SENT_PART_BYTES else part_bytes_of(size, SENT_PART_BYTES)
 
 
 def _send_pieces(files: list[_Outgoing]) -> Iterator[Callable[[], int]]:
     """Yield the pieces of all *files*, those of several large ones in turns: each reads in order."""
-    large = [file.pieces() for file in files if file.record.size_bytes > PART_BYTES]
+    large = [file.pieces() for file in files if file.record.size_bytes > SENT_PART_BYTES]
     for first in range(0, len(large), 4):
         group = large[first : first + 4]
         while group:
@@ -188,5 +188,5 @@ def _send_pieces(files: list[_Outgoing]) -> Iterator[Callable[[], int]]:
                 else:
                     yield piece
     for file in files:
-        if file.record.size_bytes <= PART_BYTES:
+        if file.record.size_bytes <= SENT_PART_BYTES:
             yield from file.pieces()

@@ -49,14 +49,14 @@ def reading(folder: Path) -> Iterator[None]:
         AccessDeniedError, UnreachableError: the store can't be read.
     """
     try:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(FileNotFoundError):
             os.scandir(folder).close()
         yield
     except HfLocalizeError:
         raise
     except OSError as exc:
         kind = AccessDeniedError if isinstance(exc, PermissionError) else UnreachableError
-        raise kind(f"{folder} can't be read: {exc}") from exc
+        raise kind(f"{exc.filename or folder} can't be read: {exc.strerror or exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
