@@ -201,7 +201,9 @@ class Wire:
                 ) from without_frames(exc)
             except (NewConnectionError, ConnectTimeoutError) as exc:
                 server = "/".join(url.split("/", 3)[:3])
-                raise UnreachableError(f"{server} could not be reached: {text_of(exc)}") from without_frames(exc)
+                raise UnreachableError(f"{server} could not be reached: {text_of(exc)}") from without_frames(
+                    exc
+                )
             except (HTTPError, OSError, ValueError) as exc:
                 raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
         raise AssertionError("the last try returns or raises")
@@ -349,7 +351,7 @@ def is_proxy(url: str | None) -> bool:
 
 
 def text_of(exc: BaseException) -> str:
-    """Return what the system says of *exc*, else its kind and text; of an error of urllib3, what caused it."""
+    """Return the system's words for *exc* or, of an error of urllib3, its cause; else its kind and text."""
     while isinstance(exc, HTTPError):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:

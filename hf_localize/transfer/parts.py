@@ -12,9 +12,9 @@ from hf_localize.format.streams import read_exactly
 #: Bytes of one request: a file that is larger moves in several at once.
 PART_BYTES = 8 << 20
 
-#: Bytes of one request of an upload: the least that S3 takes for a part, unless it is the last
-#: (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html). On a link that loses packets, the number
-#: of connections limits the rate, and small parts let a few files use many connections.
+#: Bytes of one request of an upload: the least that S3 takes for a part, unless it is the last:
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+#: On a link that loses packets the number of connections limits the rate; small parts use more of them.
 SENT_PART_BYTES = 5 << 20
 
 #: What all that is sent at the same time may hold.
