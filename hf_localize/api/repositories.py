@@ -39,6 +39,8 @@ from hf_localize.store.entry import LocalEntry
 _log = logging.getLogger(__name__)
 #: The files of a larger dataset are kept as they are only where that is asked for.
 MAX_KEPT_BYTES = 5_000_000_000
+#: What to do about damaged files that no source can replace.
+FROM_TAR = "To repair them from a tar file that has them: hg-localize import FILE"
 #: A snapshot with more patterns takes long to match.
 _MAX_PATTERNS = 1000
 
@@ -268,7 +270,7 @@ def _publish_if_possible(
     if session.lock is not None or not session.can_publish():
         return
     try:
-        for name in _names(snapshot.repository, snapshot):
+        for name in names_of(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
                 done = _publish(name, (snapshot.commit,), session, make_public, share_restricted)
                 _log.info("files of %s: %s", name, "; ".join(done))
@@ -424,7 +426,7 @@ def _names_in(repository: Repository, place: str, session: Session) -> tuple[Rep
         from hf_localize.publish.repositories import snapshots_in
 
         found = next(snapshots_in(session.bucket, repository, public=place == "public"), None)
-    return () if found is None else _names(repository, found)
+    return () if found is None else names_of(repository, found)
 
 
 def _localize(
@@ -494,12 +496,12 @@ def _from_hub(
 
     local = session.repositories.local
     snapshot = download_from_hub(found, local, allow, ignore)
-    for name in _names(found.repository, snapshot):
+    for name in names_of(found.repository, snapshot):
         local.keep(replace(snapshot, repository=name), replace(refs, repository=name))
     return snapshot
 
 
-def _names(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ...]:
+def names_of(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ...]:
     """Return *repository* and, where the Hub calls it otherwise by now, that too: programs use both names."""
     present = snapshot.info.get("id")
     if not isinstance(present, str):

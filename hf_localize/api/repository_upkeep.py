@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hf_localize.api.compare import Age, Difference, FileDifference
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
-from hf_localize.api.repositories import find_on_hub, path_of, snapshots_at, terms_of
+from hf_localize.api.repositories import FROM_TAR, find_on_hub, path_of, snapshots_at, terms_of
 from hf_localize.api.values import (
     CheckedDataset,
     DescribedPlace,
@@ -168,7 +168,7 @@ def repair_repositories(
         mended.append(RepairedDataset(*named, place, sorted(problems), source))
     if failed:
         told = "\n".join(failed)
-        raise IntegrityError(f"these are damaged, and could not be repaired:\n{told}")
+        raise IntegrityError(f"these are damaged, and could not be repaired:\n{told}\n{FROM_TAR}")
     return mended
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_localize.api.configs import any_ref_of, configs_listed, ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub
-from hf_localize.api.repositories import remove_files_of
+from hf_localize.api.repositories import FROM_TAR, remove_files_of
 from hf_localize.api.results import Result
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
 from hf_localize.errors import (
@@ -138,9 +138,13 @@ def repair_dataset(
         files = repair_repositories(dataset_id, revision=revision)
     if failed := [item for item in done if item.source is None]:
         told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
+        again = (
+            "To replace them with the content that a source has: hg-localize remove, then hg-localize "
+            "download\n"
+        )
+        has_source = bool(sources) or session.hub_enabled()
         raise IntegrityError(
-            f"these are damaged, and could not be repaired:\n{told}\nTo replace them with the "
-            "content that a source has: hg-localize remove, then hg-localize download"
+            f"these are damaged, and could not be repaired:\n{told}\n{again if has_source else ''}{FROM_TAR}"
         )
     mended = [RepairedDataset(*item.ref.parts, item.place, list(item.mended), item.source) for item in done]
     return [*mended, *files]

@@ -1,19 +1,37 @@
-"""The commands that carry datasets in a tar file."""
+"""The commands that carry what is stored in a tar file."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from hf_localize.cli.datasets import show_results
-from hf_localize.cli.options import DATASET_IDS, REVISION, STORED_NAMES, command
+from hf_localize.cli.datasets import listed, show_results
+from hf_localize.cli.options import (
+    ANY_DATASET_IDS,
+    LIST_FILE,
+    RAW_FILES,
+    STORED_NAMES,
+    STORED_REVISIONS,
+    are_files,
+    command,
+)
 from hf_localize.cli.output import say, show, show_json
 from hf_localize.text import plural
 
+if TYPE_CHECKING:
+    from hf_localize.format.listfile import RepositoryRef
+    from hf_localize.format.refs import DatasetRef
+    from hf_localize.format.repository import RepoType
 
-@command()
-@DATASET_IDS
+
+@command(page="start/air-gap.md")
+@ANY_DATASET_IDS
+@click.option("--all", "-a", "is_all", is_flag=True, help="Write everything in the local store.")
+@LIST_FILE
+@RAW_FILES
 @STORED_NAMES
-@REVISION
+@STORED_REVISIONS
 @click.option(
     "--output",
     "-o",
@@ -24,38 +42,72 @@ from hf_localize.text import plural
 )
 def export(
     dataset_ids: tuple[str, ...],
+    is_all: bool,
+    from_file: str | None,
+    repo_type: RepoType,
+    files_only: bool,
     config_names: tuple[str, ...],
     revision: str | None,
     output: str,
     as_json: bool,
 ) -> None:
-    """Write datasets of the local store into a tar file, for a machine without a network.
+    """Write what is in the local store into a tar file, for a machine without a network.
 
-    If no config is named, all stored configs of an id are written. Each file is checked. To resume, run the
-    same command again. Read the file with hg-localize import, or unpack it with tar into a local store.
+    With a dataset, the files of its repository are written too, if they are stored. Each file is checked. To
+    resume, run the same command again. Read the tar file with hg-localize import, or unpack it with tar into
+    an empty local store.
 
-    Example: hg-localize export openai/gsm8k team/corpus -o datasets.tar
-    """
-    from hf_localize.api.archive import export_datasets
+    \b
+    Examples:
+      hg-localize export --all -o carried.tar
+      hg-localize export openai/gsm8k team/corpus -o datasets.tar
+    """  # noqa: D301  # An escaped b is how click is told to keep the lines.
+    if [bool(dataset_ids), is_all, from_file is not None].count(True) != 1:
+        raise click.UsageError("name what to write: DATASET_ID..., --from-file FILE, or --all")
+    if not dataset_ids and (config_names or revision or files_only or repo_type != "dataset"):
+        raise click.UsageError("--name, --revision, --repo-type and --files-only select from DATASET_ID...")
+    from hf_localize.api.archive import export_all, export_refs
+    from hf_localize.format.listfile import RepositoryRef
+    from hf_localize.format.refs import DatasetRef
+    from hf_localize.format.repository import Repository
 
-    made = export_datasets(dataset_ids, output, config_names or (None,), revision)
-    if as_json:
-        show_json({"path": output, "datasets": [ref.as_dict() for ref in made]})
+    refs: list[DatasetRef | RepositoryRef] = []
+    if from_file is not None:
+        datasets, repositories = listed(from_file)
+        refs = [*datasets, *repositories]
+    elif are_files(repo_type, files_only, config_names[0] if config_names else None):
+        refs = [RepositoryRef(Repository(repo_type, one), revision) for one in dataset_ids]
     else:
-        show(output)
-        say(f"{plural(len(made), 'dataset')} written: {', '.join(map(str, made))}")
+        refs = [DatasetRef(one, name, revision) for one in dataset_ids for name in config_names or (None,)]
+    made = export_all(output) if is_all else export_refs(refs, output)
+    if as_json:
+        named = [[ref.as_dict() for ref in made[0]], [ref.as_dict() for ref in made[1]]]
+        show_json({"path": output, "datasets": named[0], "repositories": named[1]})
+        return
+    show(output)
+    for dataset in made[0]:
+        say(str(dataset))
+    for files in made[1]:
+        say(f"files of {files.repository}@{files.revision}")
+    count = len({files.repository for files in made[1]})
+    files_of = f", and the files of {plural(count, 'repository', 'repositories')}" if count else ""
+    say(f"{plural(len(made[0]), 'dataset')}{files_of} written.")
 
 
-@command("import")
+@command("import", page="start/air-gap.md")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-def import_(file: str, as_json: bool) -> None:
-    """Read the datasets of a tar file into the local store.
+@click.option(
+    "--replace", is_flag=True, help="Replace datasets that are stored under the same name with other content."
+)
+def import_(file: str, replace: bool, as_json: bool) -> None:
+    """Read what is in a tar file into the local store.
 
-    FILE is a tar file that hg-localize export wrote. Each file in it is checked against its sha256. Prints
-    the path of each dataset. To resume, run the same command again.
+    FILE is a tar file that hg-localize export wrote, or one of a whole store. Each file in it is checked
+    against its sha256, and so is what is stored already: what is damaged there is replaced. Prints the path
+    of each dataset, and of the list of files of each repository. To resume, run the same command again.
 
-    Example: hg-localize import datasets.tar
+    Example: hg-localize import carried.tar
     """
     from hf_localize.api.archive import import_datasets
 
-    show_results(import_datasets(file), as_json, "imports")
+    show_results(import_datasets(file, replace=replace), as_json, "imports")

@@ -16,6 +16,7 @@ from hf_localize.cli.options import (
     DRY_RUN,
     FILES,
     KEEP_FILES,
+    LIST_FILE,
     MAKE_PUBLIC,
     NAME,
     NO_CHECKS,
@@ -46,13 +47,7 @@ if TYPE_CHECKING:
 @CONFIG_NAMES
 @click.option("--all-configs", is_flag=True, help="Download every config of the repository.")
 @REVISION
-@click.option(
-    "--from-file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Read a list: lines of ID [CONFIG [REVISION]] or ID [REVISION] --repo-type TYPE, and # comments; "
-    "- is stdin.",
-)
+@LIST_FILE
 @click.option(
     "--locked",
     type=click.Path(dir_okay=False),
@@ -145,7 +140,7 @@ def download(
             )
         from hf_localize.api.batch import download_refs, download_repositories
 
-        refs, repositories = _listed(from_file)
+        refs, repositories = listed(from_file)
         if dry_run:
             _show_planned(dict.fromkeys(refs), as_json, repositories, **options)
         else:
@@ -223,7 +218,7 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
         )
 
 
-def _listed(from_file: str | None) -> tuple[list[DatasetRef], list[RepositoryRef]]:
+def listed(from_file: str | None) -> tuple[list[DatasetRef], list[RepositoryRef]]:
     """Return what a list names; None: all datasets of the store that are outdated."""
     if from_file is None:
         from hf_localize.api.compare import list_outdated

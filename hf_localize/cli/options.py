@@ -73,6 +73,9 @@ class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer
             self.fail("write OWNER/NAME of a dataset; for a model or a Space, add --repo-type", param, ctx)
         if config:
             self.fail(f"write {dataset_id} --name {config}", param, ctx)
+        dataset_id, _, branch = value.partition("@")
+        if branch:
+            self.fail(f"write {dataset_id} --revision {branch}", param, ctx)
         return value
 
 
@@ -119,6 +122,16 @@ def _refuse_without_id(function: Callable[..., Any]) -> Any:
 NAME, CONFIG_NAMES = _name("the default config"), _names("the default config")
 STORED_NAMES = _names("all stored configs")
 REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
+STORED_REVISIONS = click.option(
+    "--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: all stored revisions."
+)
+LIST_FILE = click.option(
+    "--from-file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Read a list: lines of ID [CONFIG [REVISION]] or ID [REVISION] --repo-type TYPE, and # comments; "
+    "- is stdin.",
+)
 ONE_DATASET = together(DATASET_ID, NAME, REVISION)
 ANY_DATASET = together(ANY_DATASET_ID, _name("all stored configs"), REVISION, _refuse_without_id)
 REPO_TYPE = click.option(

@@ -71,6 +71,8 @@ def verify(
         for damage in item["damaged"]:
             show(f"damaged: {damage}", err=True)
     if any(item["damaged"] for item in found):
+        from hf_localize.sources.session import current_session
+
         again = "HGLOC_VERIFY=always hg-localize sync-local-to-s3 DATASET_ID"
         cures = {
             "s3": f"To repair the bucket, on a machine that has an intact copy: {again}",
@@ -78,6 +80,8 @@ def verify(
         }
         asked = [cure for place, cure in cures.items() if options[place]]
         here = "To repair the local store: hg-localize repair"
+        if current_session().enabled == ("local",):
+            here += ", or import the tar file again: hg-localize import FILE"
         fail("\n".join(asked or [here]), "corrupt")
 
 

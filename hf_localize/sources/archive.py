@@ -1,63 +1,75 @@
-"""A tar file of entries, as `store.archive` writes it, as a source."""
+"""A tar file of datasets and repositories, as `store.archive` writes it, or of a whole store, as a source."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import re
 import tarfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
+from urllib.parse import unquote
 
-from hf_localize.errors import IntegrityError
-from hf_localize.format.manifest import Manifest
+from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import read_manifest
 from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.format.repository import (
+    Repository,
+    RepositoryFile,
+    RepositoryRefs,
+    RepoType,
+    Snapshot,
+    read_refs,
+    read_snapshot,
+)
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
-from hf_localize.progress import task
+from hf_localize.progress import counter, task
 from hf_localize.transfer.fetch import fetch_files
-from hf_localize.transfer.remote_file import RemoteFile, range_reader
 
+_CHUNK = 1 << 20
 #: What `tarfile` raises of headers that lie.
 _NO_TAR = (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError, MemoryError)
+#: The snapshots of a repository, and its refs.
+_OF_REPOSITORY = re.compile(
+    r"(.*/)?\.hgloc/repositories/(dataset|model|space)/([^/]+)/([0-9a-f]{40}|refs)\.json"
+)
+_WORK = re.compile(r"(?:.*/)?\.hgloc/(\w*).*")
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveEntry:
-    """An entry in a tar file. Its files are read where they lie, and checked as those of a bucket are."""
+class ArchiveFiles:
+    """Files in a tar file, read where they lie, and checked as those of a bucket are."""
 
     path: Path
-    manifest: Manifest
     workers: int
-    #: The first byte in the tar, and the size, of each file of the entry.
+    #: The first byte in the tar, and the size, of each file, by the path in its record.
     places: Mapping[str, tuple[int, int]] = field(repr=False)
 
-    @property
-    def source(self) -> str:
-        """Return the source's name as users read it."""
-        return str(self.path)
+    def fetch(self, records: Collection[FileRecord], folder: Path) -> None:
+        """Write the files of *records* into *folder*, verified; raises IntegrityError if one differs."""
+        try:
+            fetch_files(records, self._open_range, folder, workers=self.workers)
+        except IntegrityError as exc:
+            raise self._damaged(str(exc)) from exc
 
-    @property
-    def digest(self) -> str:
-        """Return the digest of the manifest."""
-        return self.manifest.digest
+    def check(self, records: Collection[FileRecord]) -> None:
+        """Read the files of *records*, and write nothing; raises IntegrityError if one differs."""
+        for record in records:
+            digest, done, note = hashlib.sha256(), 0, counter(record.path)
+            with self._open_range(record.path, 0, None) as source:
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    done += len(chunk)
+                    note(done)
+            if (done, digest.hexdigest()) != (record.size_bytes, record.sha256):
+                raise self._damaged(f"{record.path} differs from its checksum")
 
-    def open(self, path: str) -> BinaryIO:
-        """Return a seekable stream over one file; the read of its end raises if it was not as recorded."""
-        record = self.manifest.file(path)
-        return cast("BinaryIO", RemoteFile(record, range_reader(self._open_range, path), self.source))
-
-    def fetch_into(self, folder: Path) -> Manifest:
-        """Write every file into *folder*, verified, and return the manifest."""
-        return self.fetch_some(folder, [file.path for file in self.manifest.files])
-
-    def fetch_some(self, folder: Path, paths: Collection[str]) -> Manifest:
-        """Write the files *paths* into *folder*, verified, and return the manifest."""
-        files = [self.manifest.file(path) for path in paths]
-        with task("Importing", self.manifest.ref, files):
-            fetch_files(files, self._open_range, folder, workers=self.workers)
-        return self.manifest
+    def _damaged(self, what: str) -> IntegrityError:
+        return IntegrityError(f"{self.path} is damaged: {what}. Copy the tar file again")
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         first, size_bytes = self.places[path]
@@ -86,8 +98,65 @@ class _Window(io.RawIOBase):
         super().close()
 
 
-def entries_of(path: Path, workers: int) -> list[ArchiveEntry]:
-    """Return the entries in the tar file *path*. Nothing is unpacked, and no name in it is a path here.
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """A dataset in a tar file."""
+
+    manifest: Manifest
+    files: ArchiveFiles
+
+    def fetch_into(self, folder: Path) -> None:
+        """Write all files into *folder*, verified."""
+        with task("Importing", self.manifest.ref, self.manifest.files):
+            self.files.fetch(self.manifest.files, folder)
+
+    def check(self) -> None:
+        """Read all files, and write nothing; raises IntegrityError if one differs from its record."""
+        with task("Checking", self.manifest.ref, self.manifest.files):
+            self.files.check(self.manifest.files)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSnapshot:
+    """The files of a repository at one commit in a tar file: those of its snapshot that are in it."""
+
+    snapshot: Snapshot
+    refs: RepositoryRefs | None
+    files: ArchiveFiles
+
+    @property
+    def present(self) -> list[RepositoryFile]:
+        """Return the files that are in the tar, one of each content."""
+        return list({f.sha256: f for f in self.snapshot.files if f.sha256 in self.files.places}.values())
+
+    def fetch(self, files: Collection[RepositoryFile], folder: Path) -> None:
+        """Write *files* into *folder*, each under its sha256, verified."""
+        records = _records(files)
+        with task("Importing", self.snapshot.repository, records):
+            self.files.fetch(records, folder)
+
+    def check(self, files: Collection[RepositoryFile]) -> None:
+        """Read *files*, and write nothing; raises IntegrityError if one differs from its record."""
+        records = _records(files)
+        with task("Checking", self.snapshot.repository, records):
+            self.files.check(records)
+
+
+def _records(files: Iterable[RepositoryFile]) -> list[FileRecord]:
+    return [FileRecord(file.sha256, file.size_bytes, file.sha256) for file in files]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What a tar file has, and the names of files in it that belong to none of that."""
+
+    entries: list[ArchiveEntry]
+    snapshots: list[ArchiveSnapshot]
+    others: list[str]
+
+
+def read_archive(path: Path, workers: int) -> Archive:
+    """Return what the tar file *path* has. Nothing is unpacked, and no name in it is a path here.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -96,38 +165,89 @@ def entries_of(path: Path, workers: int) -> list[ArchiveEntry]:
     with open(path, "rb") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
-                members = {m.name: m for m in _members(tar) if m.isreg() and not m.issparse()}
-                names = [name for name in members if name.endswith(f"/{MANIFEST_NAME}")]
-                manifests = {name: _manifest(tar, members[name], path) for name in names}
+                members = _files_in(tar)
+                _check_end(tar, file)
+                documents = {name: _bytes(tar, members[name], path) for name in members if _is_document(name)}
         except IntegrityError:
             raise
         except _NO_TAR as exc:
-            raise IntegrityError(f"{path} is not a tar file, or is cut off: {exc}") from exc
-    size_bytes, found = os.stat(path).st_size, []
-    for name, manifest in manifests.items():
-        folder = name.removesuffix(f"/{MANIFEST_NAME}")
-        files = {file.path: members.get(f"{folder}/{file.path}") for file in manifest.files}
-        places = {file: (m.offset_data, m.size) for file, m in files.items() if m is not None}
-        ends = [first + size for first, size in places.values()]
-        if len(places) < len(files) or max(ends, default=0) > size_bytes:
             raise IntegrityError(
-                f"{path} does not contain all files of {manifest.ref}: it is cut off, or damaged"
-            )
-        found.append(ArchiveEntry(path, manifest, workers, places))
-    if not found:
+                f"{path} is not a tar file, or is cut off: {exc}. If it was copied, copy it again"
+            ) from exc
+    places = {name: (member.offset_data, member.size) for name, member in members.items()}
+    if max((first + size for first, size in places.values()), default=0) > os.stat(path).st_size:
+        raise IntegrityError(f"{path} is cut off. Copy it again")
+    entries, folders = [], set()
+    for name, data in documents.items():
+        if name.endswith(f"/{MANIFEST_NAME}"):
+            manifest, folder = read_manifest(data, f"{name} in {path}"), name.removesuffix(MANIFEST_NAME)
+            folders.add(folder)
+            found = {f.path: places[n] for f in manifest.files if (n := f"{folder}{f.path}") in places}
+            if len(found) < len(manifest.files):
+                raise IntegrityError(f"{path} does not contain all files of {manifest.ref}")
+            entries.append(ArchiveEntry(manifest, ArchiveFiles(path, workers, found)))
+    snapshots = list(_snapshots(documents, places, path, workers))
+    if not entries and not snapshots:
         raise IntegrityError(f"{path} contains no dataset. Name a file that hg-localize export has written")
-    return found
+    return Archive(entries, snapshots, [name for name in places if not _is_known(name, folders)])
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _files_in(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """Return the regular files of *tar*, by name; a hard link is the file to which it leads."""
+    found: dict[str, tarfile.TarInfo] = {}
     for member in tar:
         if member.size < 0:  # `tarfile` would go back, and read the same members for ever.
             raise tarfile.ReadError(f"the size of {member.name!r:.100} is negative")
-        yield member
+        if member.isreg() and not member.issparse():
+            found[member.name] = member
+        elif member.islnk() and member.linkname in found:
+            found[member.name] = found[member.linkname]
+    return found
 
 
-def _manifest(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Manifest:
+def _check_end(tar: tarfile.TarFile, file: io.BufferedReader) -> None:
+    """Refuse a tar that ends without the mark of its end: for `tarfile`, that is the end too."""
+    file.seek(tar.offset)
+    if not file.read(1):
+        raise tarfile.ReadError("the mark of its end is missing")
+
+
+def _is_document(name: str) -> bool:
+    is_manifest = name.endswith(f"/{MANIFEST_NAME}") and not _WORK.fullmatch(name)
+    return is_manifest or _OF_REPOSITORY.fullmatch(name) is not None
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
     file = tar.extractfile(member)
     if file is None or member.size > MAX_JSON_BYTES:
-        raise IntegrityError(f"{member.name} in {path} is no manifest")
-    return read_manifest(file.read(), f"{member.name} in {path}")
+        raise IntegrityError(f"{member.name} in {path} is too large for what its name says")
+    return file.read()
+
+
+def _snapshots(
+    documents: Mapping[str, bytes], places: Mapping[str, tuple[int, int]], path: Path, workers: int
+) -> Iterator[ArchiveSnapshot]:
+    for name, data in documents.items():
+        match = _OF_REPOSITORY.fullmatch(name)
+        if match is None or match[4] == "refs":
+            continue
+        prefix, commit = f"{match[1] or ''}.hgloc/", match[4]
+        try:
+            repository = Repository(cast("RepoType", match[2]), unquote(match[3]))
+        except InvalidRefError as exc:
+            raise IntegrityError(f"{name} in {path}: {exc}") from exc
+        snapshot = read_snapshot(data, f"{name} in {path}", repository, commit)
+        where = f"{prefix}{repository.refs_path}"
+        refs = read_refs(documents[where], f"{where} in {path}", repository) if where in documents else None
+        found = {f.sha256: places[n] for f in snapshot.files if (n := f"{prefix}{f.blob_path}") in places}
+        yield ArchiveSnapshot(snapshot, refs, ArchiveFiles(path, workers, found))
+
+
+def _is_known(name: str, folders: Collection[str]) -> bool:
+    """Tell whether *name* is in one of *folders*, or the store's own; partial datasets are not known."""
+    if match := _WORK.fullmatch(name):
+        return match[1] != "partial"
+    while name := name.rpartition("/")[0]:
+        if f"{name}/" in folders:
+            return True
+    return False

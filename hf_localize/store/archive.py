@@ -1,4 +1,4 @@
-"""Writing entries of the local store into a tar file, for a machine that no network reaches."""
+"""Writing what the local store has into a tar file, for a machine that no network reaches."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hf_localize.errors import IntegrityError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import manifest_bytes
 from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.format.repository import Repository, Snapshot, merge_refs, snapshot_bytes
+from hf_localize.format.sealed_json import json_bytes
 from hf_localize.progress import counter, task
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.repositories import LocalRepositories
 
 _CHUNK = 1 << 20
 
@@ -29,6 +32,12 @@ class _Member:
     name: str
     record: FileRecord
     open: Callable[[], BinaryIO]
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> _Member:
+        """Return a file that is in memory."""
+        record = FileRecord(name, len(data), hashlib.sha256(data).hexdigest())
+        return cls(name, record, lambda: io.BytesIO(data))
 
     @property
     def header(self) -> bytes:
@@ -43,8 +52,13 @@ class _Member:
         return bytes(-self.record.size_bytes % tarfile.BLOCKSIZE)
 
 
-def write_archive(entries: Sequence[LocalEntry], path: Path) -> None:
-    """Write *entries* into the tar file *path*, each file checked against its manifest.
+def write_archive(
+    entries: Sequence[LocalEntry],
+    repositories: Sequence[tuple[Repository, Sequence[str]]],
+    local: LocalRepositories,
+    path: Path,
+) -> None:
+    """Write *entries*, and the commits of *repositories*, into the tar file *path*, each file checked.
 
     Its folders are those of a store, so a tar that is unpacked into a store is right too. What an
     interrupted run has left in ``<path>.part`` is checked, and resumed.
@@ -55,22 +69,16 @@ def write_archive(entries: Sequence[LocalEntry], path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     folders: set[str] = set()
     with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as sink:
-        is_there = True
+        written = _Written(sink)
         for entry in entries:
             manifest = entry.publishable_manifest()
             first, *_, last = manifest.ref.folders
             folder = last if first in folders else first
             folders.add(folder)
-            with task("Exporting", manifest.ref, manifest.files):
-                for member in _members(entry, manifest, folder):
-                    start = sink.tell()
-                    if is_there and not _has(sink, member):
-                        is_there = False
-                        sink.seek(start)
-                        sink.truncate()
-                    if not is_there:
-                        _write(sink, member)
-                    counter(member.record.path)(member.record.size_bytes)
+            written.add(manifest.ref, _members(entry, manifest, folder))
+        blobs: set[str] = set()
+        for repository, commits in repositories:
+            written.add(repository, _members_of(local, repository, commits, blobs))
         sink.truncate()
         sink.write(bytes(2 * tarfile.BLOCKSIZE))
         sink.flush()
@@ -78,12 +86,62 @@ def write_archive(entries: Sequence[LocalEntry], path: Path) -> None:
     os.replace(part, path)
 
 
+class _Written:
+    """The tar file while it is written: what it has already, if it is the same, is kept."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink, self._is_there = sink, True
+
+    def add(self, title: Any, members: Iterator[_Member]) -> None:
+        """Write *members*, unless they follow already."""
+        found = list(members)
+        with task("Exporting", title, [member.record for member in found]):
+            for member in found:
+                start = self._sink.tell()
+                if self._is_there and not _has(self._sink, member):
+                    self._is_there = False
+                    self._sink.seek(start)
+                    self._sink.truncate()
+                if not self._is_there:
+                    _write(self._sink, member)
+                counter(member.record.path)(member.record.size_bytes)
+
+
 def _members(entry: LocalEntry, manifest: Manifest, folder: str) -> Iterator[_Member]:
-    data = manifest_bytes(manifest)
-    record = FileRecord(MANIFEST_NAME, len(data), hashlib.sha256(data).hexdigest())
-    yield _Member(f"{folder}/{MANIFEST_NAME}", record, lambda: io.BytesIO(data))
+    yield _Member.of(f"{folder}/{MANIFEST_NAME}", manifest_bytes(manifest))
     for file in manifest.files:
         yield _Member(f"{folder}/{file.path}", file, functools.partial(entry.open, file.path))
+
+
+def _members_of(
+    local: LocalRepositories, repository: Repository, commits: Sequence[str], blobs: set[str]
+) -> Iterator[_Member]:
+    """Yield the files of *repository* but *blobs*, to which they are added; then what names them.
+
+    A snapshot can name files that were not needed here: the store has none of these.
+    """
+    snapshots = [found for commit in commits if (found := local.snapshot(repository, commit)) is not None]
+    for file in (file for snapshot in snapshots for file in snapshot.files):
+        place = local.place_of_file(file)
+        if file.sha256 not in blobs and place.exists():
+            blobs.add(file.sha256)
+            name = f".hgloc/{file.blob_path}"
+            record = FileRecord(name, file.size_bytes, file.sha256)
+            yield _Member(name, record, functools.partial(_open, place))
+    yield from map(_snapshot_member, snapshots)
+    if (refs := local.refs(repository)) is not None:
+        document: dict[str, Any] = {}
+        merge_refs(document, replace(refs, commits=tuple(commits)), repository.refs_path)
+        yield _Member.of(f".hgloc/{repository.refs_path}", json_bytes(document))
+
+
+def _open(path: Path) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _snapshot_member(snapshot: Snapshot) -> _Member:
+    path = snapshot.repository.snapshot_path(snapshot.commit)
+    return _Member.of(f".hgloc/{path}", snapshot_bytes(snapshot))
 
 
 def _has(sink: BinaryIO, member: _Member) -> bool:
@@ -98,7 +156,7 @@ def _write(sink: BinaryIO, member: _Member) -> None:
     with member.open() as source:
         if _pass(source, sink, member.record) != member.record.sha256 or source.read(1):
             raise IntegrityError(
-                f"{member.name} in the local store is not what its manifest says. To repair it: "
+                f"{member.name} in the local store is damaged: it differs from its checksum. To repair it: "
                 "hg-localize repair"
             )
     sink.write(member.padding)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import hf_localize
+from hf_localize.api.repositories import download_repository
 from hf_localize.cli import main
 from hf_localize.errors import DatasetNotFoundError, IntegrityError
+from hf_localize.sources.session import current_session
 from tests.commands.json_docs import assert_documented
-from tests.conftest import Desk, run_cli
+from tests.conftest import Desk, run_cli, run_python, tree
+from tests.rig.hub import LoopbackHub, make_repository
 
 VALUES = {"org/b": list("abc"), "org/ä": ["x" * 500_000]}
 
@@ -84,6 +90,56 @@ def test_what_is_cut_off_changed_or_something_else_is_refused(tar: Path, desk: D
     assert stored() == VALUES
 
 
+def flip(path: Path, at: int | None = None) -> None:
+    """Change one byte of *path*: the one *at*, else one in its middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if at is None else at] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_is_damaged_in_the_store_is_replaced(tar: Path, desk: Desk) -> None:
+    for damaged in ("**/*.arrow", "**/*.arrow", "**/.hgloc.json"):
+        assert run("import", str(tar)).exit_code == 0
+        path = next(desk.store.glob(f"org_b/{damaged}"))
+        flip(path)
+        for command in (["verify", "--deep"], ["repair"]):
+            ran = run(*command)
+            assert (ran.exit_code, "hg-localize import FILE" in ran.stderr) == (6, True), ran.stderr
+        assert run("import", str(tar)).exit_code == 0
+        assert run("verify", "--deep").exit_code == 0
+        assert stored() == VALUES
+        path.unlink()
+
+
+def test_a_damaged_tar_is_told_though_all_of_it_is_stored(tar: Path, desk: Desk) -> None:
+    assert run("import", str(tar)).exit_code == 0
+    before = tree(desk.store)
+    flip(tar, tar.read_bytes().rindex(b"x" * 1000))
+    ran = run("import", str(tar))
+    assert ran.exit_code == 6
+    assert f"{tar} is damaged: " in ran.stderr
+    assert {path: data for path, data in tree(desk.store).items() if path in before} == before
+
+
+def test_a_tar_without_its_end_is_refused(tar: Path) -> None:
+    """It may have been cut off where one dataset ends."""
+    with tarfile.open(tar) as file:
+        second = next(member.offset for member in file if "ä" in member.name)
+    tar.write_bytes(tar.read_bytes()[:second])
+    ran = run("import", str(tar))
+    assert (ran.exit_code, "the mark of its end is missing" in ran.stderr) == (6, True), ran.stderr
+
+
+def test_other_content_is_replaced_where_that_is_asked_for(tar: Path) -> None:
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["mine"]}), "org/b")
+    ran = run("import", str(tar))
+    assert (ran.exit_code, stored()["org/b"]) == (6, ["mine"])
+    command = re.search(r"hg-localize (import .* --replace)", ran.stderr)
+    assert command is not None, ran.stderr
+    assert run(*shlex.split(command[1])).exit_code == 0
+    assert stored() == VALUES
+
+
 def test_other_content_is_not_replaced_and_what_is_damaged_or_absent_not_exported(
     tar: Path, desk: Desk
 ) -> None:
@@ -114,6 +170,170 @@ def test_a_hostile_tar_writes_nothing_outside(tar: Path, desk: Desk) -> None:
     after = {path for path in desk.folder.rglob("*") if desk.store not in path.parents}
     assert after - before <= {desk.store}
     assert not any(path.is_symlink() for path in desk.store.rglob("*"))
+
+
+@pytest.fixture
+def filled(hub: LoopbackHub, desk: Desk) -> dict[str, str]:
+    """Return, by name, what a store with datasets, their files, and a model has, at its owner's desk."""
+    weights = {"config.json": b"{}", "model.bin": os.urandom(30_000)}
+    for branch in ("main", "old"):
+        files = {**weights, "branch": branch.encode()}
+        hub.add(make_repository(desk.folder / "hub", "models/team/one", branch, files))
+    desk.publisher()
+    desk.set(HGLOC_SOURCES="local,hub")
+    hf_localize.download_dataset("openai/gsm8k", "main")
+    for revision in ("main", "old"):
+        download_repository("team/one", repo_type="model", revision=revision)
+    for revision in ("v1", "v2"):
+        rows = datasets.Dataset.from_dict({"text": [revision]})
+        hf_localize.register_dataset(rows, "team/notes", revision=revision)
+    return {branch: hub.commit("models/team/one", branch) for branch in ("main", "old")}
+
+
+def holds() -> tuple[set[str], dict[tuple[str, str], dict[str, str]]]:
+    """Return which datasets the store has, and the files of repositories, each with its sha256 if it is right."""
+    session = current_session()
+    local, files = session.repositories.local, {}
+    for repository in local.all():
+        refs = local.refs(repository)
+        assert refs is not None
+        for commit in refs.commits:
+            snapshot = local.snapshot(repository, commit)
+            assert snapshot is not None
+            assert not local.problems(snapshot.files)
+            files[str(repository), commit] = {file.path: file.sha256 for file in snapshot.files}
+    return {str(ref) for ref in session.store.refs()}, files
+
+
+def read_offline(desk: Desk) -> str:
+    """Return what an unchanged program, which has nothing but the store, reads of all of it."""
+    code = (
+        "from datasets import load_dataset; from huggingface_hub import hf_hub_download as get\n"
+        "print(load_dataset('openai/gsm8k', 'main').num_rows, load_dataset('team/notes', revision='v1'))\n"
+        "print(open(get('openai/gsm8k', 'README.md', repo_type='dataset')).read()[:10])\n"
+        "print([open(get('team/one', 'branch', revision=r)).read() for r in ('main', 'old')])"
+    )
+    empty = str(desk.folder / f"home-{desk.store.name}")
+    ran = run_python(
+        code, cwd=desk.folder, HGLOC_AUTO_INSTALL="1", HGLOC_OFFLINE="1", HF_HOME=empty, HF_HUB_CACHE=empty
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_whole_store_is_carried(filled: dict[str, str], hub: LoopbackHub, desk: Desk) -> None:
+    tar, everything, mine = desk.folder / "all.tar", holds(), desk.store
+    made = assert_documented("export", run("export", "--all", "-o", str(tar), "--json").stdout)
+    assert {item["dataset_id"] for item in made["datasets"]} == {"openai/gsm8k", "team/notes"}
+    assert {item["revision"] for item in made["repositories"] if item["repo_type"] == "model"} == {
+        *filled.values()
+    }
+    said, whole = read_offline(desk), tar.read_bytes()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["new"]}), "team/notes", revision="v2")
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["v2"]}), "team/notes", revision="v2")
+    assert any((mine / ".hgloc" / "set-aside").iterdir())
+    store_tar = desk.folder / "store.tar"
+    with tarfile.open(store_tar, "w") as file:  # What others do instead.
+        file.add(mine, "./carried")
+    hub.stop()
+    for carried in (tar, store_tar):
+        desk.outsider()
+        ran = run("import", str(carried), "--json")
+        assert (ran.exit_code, ran.stderr) == (0, "6 imports done.\n")
+        assert len(assert_documented("import", ran.stdout)) == 3 + len(everything[1])
+        assert holds() == everything
+        assert read_offline(desk) == said
+        assert run("import", str(carried)).exit_code == 0, "what is there already is kept"
+        assert run("export", "--all", "-o", str(desk.folder / "again.tar")).exit_code == 0
+        if carried is tar:
+            assert (desk.folder / "again.tar").read_bytes() == whole
+    desk.outsider()
+    with tarfile.open(tar) as file:
+        file.extractall(desk.store, filter="data")
+    assert holds() == everything
+    assert read_offline(desk) == said
+
+
+def test_an_interrupted_export_of_a_store_goes_on(filled: dict[str, str], desk: Desk) -> None:
+    tar, part = desk.folder / "all.tar", desk.folder / "all.tar.part"
+    assert run("export", "--all", "-o", str(tar)).exit_code == 0
+    whole = tar.read_bytes()
+    for left in (whole[: -len(whole) // 3], whole[:-2000], whole + b"more"):
+        part.write_bytes(left)
+        assert run("export", "--all", "-o", str(tar)).exit_code == 0
+        assert tar.read_bytes() == whole
+
+
+def test_what_a_list_or_ids_name_is_carried(filled: dict[str, str], hub: LoopbackHub, desk: Desk) -> None:
+    everything, tar, needed = holds(), str(desk.folder / "some.tar"), desk.folder / "needed.txt"
+    model, files = (
+        ("model team/one", filled["old"]),
+        {c: f for c, f in everything[1].items() if "gsm8k" in c[0]},
+    )
+    needed.write_text("openai/gsm8k main\nteam/notes - v1\nteam/one old --repo-type model\n")
+    model_files = {model: everything[1][model]}
+    cases = [
+        (["--from-file", str(needed)], {"openai/gsm8k [main]", "team/notes@v1"}, {**files, **model_files}),
+        (["openai/gsm8k", "team/notes"], everything[0], files),
+        (["team/notes", "--revision", "v2"], {"team/notes@v2"}, {}),
+        (["team/one", "--repo-type", "model", "--revision", "old"], set(), model_files),
+        (["openai/gsm8k", "--files-only"], set(), files),
+    ]
+    mine = str(desk.store)
+    for arguments, refs, repositories in cases:
+        desk.set(HGLOC_DATASETS_STORE_PATH=mine)
+        ran = run("export", *arguments, "-o", tar)
+        assert ran.exit_code == 0, ran.stderr
+        desk.outsider().set(HGLOC_SOURCES="local")
+        assert run("import", tar).exit_code == 0
+        assert holds() == (refs, repositories), arguments
+
+
+def test_what_can_not_be_exported_is_told(desk: Desk) -> None:
+    desk.publisher().set(HGLOC_SOURCES="local")
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["a"]}), "org/b")
+    for arguments, status, said in (
+        ([], 2, "--all"),
+        (["--all", "org/b"], 2, "--all"),
+        (["--all", "--name", "x"], 2, "--name"),
+        (["org/b", "--revision", "v9"], 3, "(it has org/b)"),
+        (["org/b", "--repo-type", "model"], 3, "hg-localize download org/b --repo-type model"),
+        (["org/b", "--files-only"], 3, "hg-localize download org/b --files-only"),
+        (["org/b@v1"], 2, "org/b --revision v1"),
+        (["org/b", "-o", "none/x.tar"], 1, "none/x.tar can't be written: No such file or directory"),
+    ):
+        ran = run("export", "-o", "x.tar", *arguments)
+        assert (ran.exit_code, said in ran.stderr) == (status, True), ran.stderr
+
+
+def test_damaged_files_of_repositories_are_replaced(
+    filled: dict[str, str], hub: LoopbackHub, desk: Desk
+) -> None:
+    tar, everything = desk.folder / "all.tar", holds()
+    assert run("export", "--all", "-o", str(tar)).exit_code == 0
+    hub.stop()
+    desk.outsider()
+    assert run("import", str(tar)).exit_code == 0
+    sha256 = everything[1]["model team/one", filled["main"]]["model.bin"]
+    blob = desk.store / ".hgloc" / "blobs" / sha256[:2] / sha256
+    flip(blob)
+    assert run("export", "--all", "-o", str(desk.folder / "b.tar")).exit_code == 6
+    assert run("import", str(tar)).exit_code == 0
+    assert holds() == everything
+    at = tar.read_bytes().index(blob.read_bytes())
+    flip(tar, at + 7)
+    ran = run("import", str(tar))
+    assert (ran.exit_code, f"{tar} is damaged" in ran.stderr) == (6, True), ran.stderr
+    blob.unlink()
+    assert run("import", str(tar)).exit_code == 6
+    assert not blob.exists()
+
+
+def test_what_no_manifest_names_is_told(tar: Path, desk: Desk) -> None:
+    with tarfile.open(tar, "a") as file:
+        file.addfile(tarfile.TarInfo("own/default/main/train/data.arrow"))
+    ran = run("import", str(tar))
+    assert (ran.exit_code, "1 files of" in ran.stderr, "unpack the tar file" in ran.stderr) == (0, True, True)
 
 
 def header(kind: bytes = tarfile.REGTYPE, size: int | None = None, byte: int | None = None) -> bytes:

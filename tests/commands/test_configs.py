@@ -94,6 +94,6 @@ def test_name_is_the_config_name(desk: Desk) -> None:
 def test_an_error_of_the_store_names_the_revisions_that_it_has(desk: Desk) -> None:
     desk.publisher().set(HGLOC_SOURCES="local")
     hf_localize.register_dataset(datasets.Dataset.from_dict({"x": [1]}), "org/x", revision="v1")
-    for words in (("verify",), ("repair",), ("remove",), ("export", "-o", "x.tar"), ("info",)):
-        ran = run(words[0], "org/x", *words[1:])
-        assert (ran.exit_code, "(it has org/x@v1)" in ran.stderr) == (3, True), (words, ran.stderr)
+    for command in ("verify", "repair", "remove", "info"):
+        ran = run(command, "org/x")
+        assert (ran.exit_code, "(it has org/x@v1)" in ran.stderr) == (3, True), (command, ran.stderr)

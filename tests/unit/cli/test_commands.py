@@ -69,8 +69,10 @@ def test_the_options_are_those_of_the_specification() -> None:
     assert options["doctor"] == set()
     assert options["verify"] == ref | files | {"--deep", "--in", "--s3", "--public", "--repair"}
     assert options["status"] == ref
-    assert options["export"] == (ref - {"dataset_id"}) | {"dataset_ids", "--output", "-o"}
-    assert options["import"] == {"file"}
+    assert options["export"] == (ref - {"dataset_id"}) | files | {
+        *("dataset_ids", "--all", "-a", "--from-file", "--output", "-o")
+    }
+    assert options["import"] == {"file", "--replace"}
     assert options["policy"] == {"kind", "--bucket"}
     assert options["repair"] == ref | files
     assert options["remove"] == ref | files | {"--in", "--s3", "--yes", "-y", "--dry-run"}
