@@ -40,7 +40,8 @@ class PinnedFetch:
         manifest = self.entry.fetch_into(folder)
         if not self.locked.is_met_by(manifest):
             raise ConflictError(_other(manifest, self.locked))
-        return _beside(manifest, self.store)
+        # What the Hub has at the locked commit is stored as it is locked: calls name no commit.
+        return _beside(replace(manifest, revision=self.locked.ref.revision), self.store)
 
 
 @dataclass(frozen=True, slots=True)

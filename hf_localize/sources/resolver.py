@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -411,8 +412,11 @@ _HERE_BUT_FORCED = "it is here, but not used, because download_mode='force_redow
 _ADVICE_ON_LOCKS = (
     "No other content is used instead. To lock the current content, write a new lock file: "
     "hg-localize lock. To restore the locked content, publish it again from a machine that has "
-    "it (hg-localize sync-local-to-s3, or hg-localize download with --revision COMMIT)"
+    "it (hg-localize sync-local-to-s3, or hg-localize download with --revision COMMIT), or carry it from "
+    "there in a tar file (hg-localize export and hg-localize import)"
 )
+#: A revision as `sources.pinned` names what it stores beside other content, in :func:`alternatives`.
+_PINNED = re.compile(r"\(it has [^)]*(@[0-9a-f]{40}|~[0-9a-f]{12})\b")
 
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
@@ -430,6 +434,11 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
     if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         if any(answer.is_partial for answer in answers):
             return f"To download the rest, run this where the bucket or the Hub is reachable: {command}"
+        if any(_PINNED.search(answer.reason) for answer in answers):
+            return (
+                "What is stored was downloaded by its commit, or with a lock file. To load it: set "
+                "HGLOC_LOCK to the lock file, or name the revision"
+            )
         return (
             "To see what is stored: hg-localize list-local. To add your own data: hg-localize "
             f"register PATH {ref.dataset_id}"

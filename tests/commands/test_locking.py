@@ -117,6 +117,32 @@ def test_where_nobody_keeps_it_the_hub_gives_the_commit_that_is_locked(
         assert loaded(MADE) == ["old"]
 
 
+def test_what_was_downloaded_with_a_lock_file_is_loaded_without_it(moving: Moving, desk: Desk) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    hf_localize.download_dataset(MADE)
+    path = desk.folder / "a.lock"
+    hf_localize.lock_datasets(MADE).write(path)
+    moving.push("new")
+    desk.outsider()
+    assert run("download", "--locked", str(path)).exit_code == 0
+    desk.set(HGLOC_OFFLINE="1")
+    with hf_localize.installed():
+        assert loaded(MADE) == ["old"]
+
+
+def test_where_a_locked_commit_is_stored_beside_the_error_names_the_lock_file(
+    moving: Moving, desk: Desk
+) -> None:
+    desk.outsider().set(HGLOC_SOURCES="local,hub")
+    hf_localize.lock_datasets(MADE).write(desk.folder / "a.lock")  # By its commit: nothing is downloaded.
+    assert run("download", "--locked", str(desk.folder / "a.lock")).exit_code == 0
+    desk.set(HGLOC_OFFLINE="1")
+    with hf_localize.installed(), pytest.raises(errors.DatasetNotFoundError, match="set HGLOC_LOCK"):
+        loaded(MADE)
+    with hf_localize.installed(lock=desk.folder / "a.lock"):
+        assert loaded(MADE) == ["old"]
+
+
 def test_a_stream_from_the_hub_is_locked_by_its_commit(moving: Moving, desk: Desk) -> None:
     note = desk.outsider().folder / "loads"
     note.mkdir()  # A folder: each process has a file of its own.
