@@ -99,8 +99,9 @@ def _store(session: Session) -> Iterator[Finding]:
 def _bucket(session: Session) -> Iterator[Finding]:
     here = session.settings
     if not here.s3_bucket_name:
-        state = OK if here.public_url else WARN
-        advice = None if here.public_url else "set HGLOC_S3_BUCKET_NAME, or HGLOC_PUBLIC_URL"
+        is_needed = not here.public_url and "s3" in session.enabled
+        state = WARN if is_needed else OK
+        advice = "set HGLOC_S3_BUCKET_NAME, or HGLOC_PUBLIC_URL" if is_needed else None
         yield Finding("bucket", "name", state, "none: HGLOC_S3_BUCKET_NAME is not set", advice)
         return
     if "s3" not in session.enabled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from hf_localize.errors import (
 from hf_localize.format.repository import (
     PRIVATE_FOLDER,
     PUBLIC_FOLDER,
+    REPO_TYPES,
     Repository,
     RepositoryFile,
     RepositoryRefs,
@@ -39,7 +41,10 @@ from hf_localize.format.repository import (
 )
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.session import Session, current_session
+from hf_localize.text import plural
 from hf_localize.transfer.workers import run_all
+
+_log = logging.getLogger(__name__)
 
 
 def verify_repositories(
@@ -76,15 +81,22 @@ def verify_repositories(
 def damaged_files_of(
     dataset_id: str | None, revision: str | None, *, deep: bool, s3: bool, public: bool
 ) -> list[CheckedDataset]:
-    """Check the files that are kept as they are with a dataset, or with all; return the damaged snapshots."""
+    """Check the files that are kept as they are of a dataset, or of all repositories; return the damaged."""
     session, found = current_session(), []
     for place in _places(s3=s3, public=public):
         if place == "public" and not session.can_publish():
             continue  # Nobody else may list them.
-        # What no repository is called, or was stored without its files, has none.
-        with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
-            for repository, commit in snapshots_at(place, "dataset", dataset_id, revision, session):
-                found += _checked(place, repository, commit, deep, session)
+        for repo_type in REPO_TYPES if dataset_id is None else REPO_TYPES[:1]:
+            # What no repository is called, or was stored without its files, has none.
+            with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
+                for repository, commit in snapshots_at(place, repo_type, dataset_id, revision, session):
+                    found += _checked(place, repository, commit, deep, session)
+    if found:
+        _log.info(
+            "files of repositories: %s in %s checked",
+            plural(sum(checked["files"] for checked in found), "file"),
+            plural(len(found), "snapshot"),
+        )
     return [checked for checked in found if checked["damaged"]]
 
 

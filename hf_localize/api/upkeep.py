@@ -21,6 +21,7 @@ from hf_localize.errors import (
     UnreachableError,
 )
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import REPO_TYPES
 from hf_localize.sources.base import StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.commit import remove
@@ -46,7 +47,8 @@ def verify_dataset(
     is among the results.
 
     Args:
-        dataset_id: None checks all datasets. If no config is named, all configs of the id are checked.
+        dataset_id: None checks all datasets, models and Spaces. If no config is named, all configs
+            of the id are checked.
         deep: read all bytes and compare their sha256, not only the sizes of the files.
         s3: check the bucket instead of the local store.
         public: check the public ZIPs, read without credentials, instead of the local store.
@@ -110,7 +112,8 @@ def repair_dataset(
     Only damaged files are downloaded, but from the Hub, a dataset is downloaded as a whole.
 
     Args:
-        dataset_id: None repairs all datasets. If no config is named, all configs of the id are repaired.
+        dataset_id: None repairs all datasets, models and Spaces. If no config is named, all configs
+            of the id are repaired.
 
     Returns:
         A :class:`RepairedDataset` for each entry that was damaged.
@@ -134,8 +137,9 @@ def repair_dataset(
     from hf_localize.api.repository_upkeep import repair_repositories
 
     files: list[RepairedDataset] = []  # Those that are kept as they are.
-    with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
-        files = repair_repositories(dataset_id, revision=revision)
+    for repo_type in REPO_TYPES if dataset_id is None else REPO_TYPES[:1]:
+        with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
+            files += repair_repositories(dataset_id, repo_type=repo_type, revision=revision)
     if failed := [item for item in done if item.source is None]:
         told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
         again = (

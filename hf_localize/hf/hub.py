@@ -135,7 +135,10 @@ class HubEntry:
         source files' rows are not known any more.
         """
         if self.is_from_stock_cache:
-            raise UnreachableError("it is out of reach; stock's own cache is not taken for the dataset")
+            raise UnreachableError(
+                "it is out of reach. Loads take the dataset from the cache of datasets, but it can't be "
+                "stored from there"
+            )
         shutil.rmtree(folder)  # What an interrupted capture left can't be told from the new.
         prepared = folder / ".prepared"
         cut_at_files(self.builder)

@@ -49,6 +49,21 @@ def test_a_publisher_with_all_rights_is_told_so_and_nothing_is_left(
     assert not [key for key in desk.bucket_keys() if "probe" in key]
 
 
+def test_offline_no_bucket_is_missed_and_an_upload_that_is_asked_for_is_made(
+    desk: Desk, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/reference/settings.md says."""
+    desk.publisher().set(HGLOC_SOURCES="local,hub")
+    hf_localize.download_dataset("openai/gsm8k", "main", skip_s3_upload=True)
+    desk.set(HGLOC_OFFLINE="1")
+    hf_localize.sync_local_dataset_to_s3("openai/gsm8k", "main")
+    assert desk.bucket_keys()
+    monkeypatch.delenv("HGLOC_S3_BUCKET_NAME")
+    assert states("bucket") == {"name": "ok"}
+    desk.set(HGLOC_OFFLINE="0", HGLOC_SOURCES="local,s3")
+    assert states("bucket") == {"name": "warn"}
+
+
 def test_it_shows_where_settings_come_from_and_no_secret(desk: Desk, hub: LoopbackHub) -> None:
     desk.publisher()
     (Path.cwd() / ".env").write_text("HGLOC_WRITE_BACK=off\n")

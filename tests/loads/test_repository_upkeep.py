@@ -91,6 +91,11 @@ def test_damaged_files_are_found_and_mended(stored: str, hub: LoopbackHub, desk:
             desk.set(HGLOC_SOURCES="local,s3,public,hub")
             if stops:
                 hub.start()
+    _blob("model.bin").write_bytes(FILES["model.bin"][::-1])
+    assert [item["damaged"] for item in printed("verify", "--deep", status=6)] == [
+        ["model.bin differs from the entry's manifest: its sha256 is different"]
+    ]
+    assert [item["mended"] for item in printed("repair")] == [["model.bin"]]
     assert printed("repair", *MODEL) == []
     assert "Nothing to repair" in run("repair", *MODEL).stderr
     _blob("model.bin").write_bytes(b"")
