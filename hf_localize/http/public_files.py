@@ -69,7 +69,10 @@ class PublicFiles:
             IntegrityError: there is no such file, or it has no such bytes.
             AccessDeniedError, UnreachableError: as :meth:`get`; the latter also from a read.
         """
-        return self._open(quote(key), start, stop)
+        try:
+            return self._open(quote(key), start, stop)
+        except _MissingError as exc:
+            raise IntegrityError(f"{exc}: it is no longer shared, or was replaced") from exc
 
     def is_readable(self, key: str, version_id: str | None = None) -> bool:
         """Tell whether anybody may read the file, or a version of it that S3 keeps, by its first byte."""
