@@ -13,6 +13,7 @@ from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 
 _MAX_DEPTH = 6
 _INSTALL = "import hf_localize; hf_localize.install()"
+_INSTALL_PUBLIC = 'import hf_localize; hf_localize.install(sources=("local", "public"))'
 #: Feature types that say what kind of data a dataset is, and the words for it.
 _KINDS = {
     "Image": "images",
@@ -49,8 +50,8 @@ def _has_text(feature: Any, depth: int = 0) -> bool:
     return isinstance(feature, list) and any(_has_text(item, depth + 1) for item in feature)
 
 
-def load_code(ref: DatasetRef, manifest: Manifest | None) -> str:
-    """Return the three lines of Python that load a dataset."""
+def load_code(ref: DatasetRef, manifest: Manifest | None, *, is_public: bool) -> str:
+    """Return the three lines of Python that load a dataset; *is_public*: for outsiders."""
     arguments = [ref.dataset_id]
     named = ""
     if ref.config_name == FILES_CONFIG:
@@ -61,7 +62,9 @@ def load_code(ref: DatasetRef, manifest: Manifest | None) -> str:
     if ref.revision is not None:
         named += f", revision={_quoted(ref.revision)}"
     call = f"load_dataset({', '.join(map(_quoted, arguments))}{named})"
-    return f"{_INSTALL}\nfrom datasets import load_dataset\ndataset = {call}"
+    return (
+        f"{_INSTALL_PUBLIC if is_public else _INSTALL}\nfrom datasets import load_dataset\ndataset = {call}"
+    )
 
 
 def snapshot_code(repo_type: str, repo_id: str, commit: str | None) -> str:
