@@ -201,9 +201,15 @@ def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any)
 
 def _show_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
+    from hf_localize.sources.session import current_session
+
+    # Whoever can publish has perhaps shared nothing yet; for others, the address is probably wrong.
+    must_exist = not current_session().can_publish()
 
     def find(details: bool) -> Found:
-        return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
+        if details:
+            return list_public_datasets(pattern, details=True, must_exist=must_exist)
+        return list_public_datasets(pattern, must_exist=must_exist)
 
     _show(find, pattern, **options)
 
