@@ -106,6 +106,10 @@ def _bucket(session: Session) -> Iterator[Finding]:
         return
     if "s3" not in session.enabled:
         yield Finding("bucket", "use", OK, "loads don't ask it (HGLOC_SOURCES, HGLOC_OFFLINE)")
+        if not session.bucket.has_credentials:
+            told = f"none were found for {session.bucket.address}; public datasets need none"
+            yield Finding("bucket", "credentials", OK, told)
+            return
     from hf_localize.upkeep.bucket_probe import probe_bucket
 
     yield from probe_bucket(session.bucket, session.public_bucket_files)

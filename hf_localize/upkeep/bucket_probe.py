@@ -59,7 +59,8 @@ def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
         yield Finding(
             *(_AREA, "credentials", WARN),
             told=f"none were found for {bucket.address}: only public datasets can be read",
-            advice="set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or AWS' own (profile, role)",
+            advice="set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or AWS' own (profile, role)."
+            " If you have none, leave the bucket out: HGLOC_SOURCES=local,public",
         )
         return
     started = time.monotonic()
