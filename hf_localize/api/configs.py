@@ -6,6 +6,7 @@ import ast
 import contextlib
 import re
 from collections.abc import Collection, Iterator, Sequence
+from shlex import quote
 
 from hf_localize.errors import (
     ConfigMissingError,
@@ -86,6 +87,7 @@ def config_missing(
     """Return the error for a *ref* without config that led to *errors*; None: it is not for want of one."""
     if ref.config_name is not None or any(isinstance(error, NotLockedError) for error in errors):
         return None
+    others = ", or take all with --all-configs" if all_configs else ""
     told = next(filter(None, (_STOCK.search(str(error)) for error in errors)), None)
     if told is not None:
         names: list[str] = ast.literal_eval(told[1])
@@ -96,11 +98,11 @@ def config_missing(
         names = sorted({identity.config for identity in stored} - {FILES_CONFIG})
         if not names or any(identity.answers(ref) for identity in stored):
             return None
+        if all_configs and not session.can_publish():
+            # Of the repository's other configs, most are not shared with everybody.
+            others = f", or take all of these: {' '.join(f'--name {quote(name)}' for name in names)}"
     ways = f'Name one with --name CONFIG (in Python: config_name="{names[0]}")'
-    return ConfigMissingError(
-        f"Config name is missing: {ref} has {', '.join(names)}.\n"
-        f"{ways}{', or take all with --all-configs' if all_configs else ''}."
-    )
+    return ConfigMissingError(f"Config name is missing: {ref} has {', '.join(names)}.\n{ways}{others}.")
 
 
 def stored_instead(ref: DatasetRef, session: Session) -> str:

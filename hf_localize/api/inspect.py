@@ -97,7 +97,7 @@ def explain_dataset(
     taken = None if refused else next((one for one in asked if one.entry is not None), None)
     as_locked = None if lock is None or locked is None else lock.as_locked(locked)
     error = config_missing(ref, session, _errors(asked)) if taken is None and not refused else None
-    does = f"fail: {refused or error or _failure(ref, asked, as_locked)}"
+    does = f"fail: {refused or error or _failure(ref, asked, session, as_locked)}"
     files, size_bytes = None, None
     if taken is not None and taken.entry is not None:
         does = _what_a_load_does(taken, session)
@@ -109,7 +109,7 @@ def explain_dataset(
         transfer_files=files,
         transfer_bytes=size_bytes,
         action="fail" if taken is None else _ACTIONS.get(taken.kind, "fetch"),
-        failure=None if taken is not None else kind_of(error or _not_found(ref, asked, as_locked)),
+        failure=None if taken is not None else kind_of(error or _not_found(ref, asked, session, as_locked)),
         does=does,
         repository=None if taken is None else _files_of(ref, asked, session),
     )
@@ -145,7 +145,7 @@ def describe_dataset(
     asked = ask_all(ref, session, stop=lambda found: any(one.entry for one in found))
     having = [one for one in asked if one.entry is not None]
     if not having:
-        raise config_missing(ref, session, _errors(asked)) or _not_found(ref, asked)
+        raise config_missing(ref, session, _errors(asked)) or _not_found(ref, asked, session)
     first = having[0]
     manifest = first.manifest or _manifest_of(first.entry, ref)
     digests = [one.entry.digest if isinstance(one.entry, StoredEntry) else None for one in having]
@@ -177,9 +177,8 @@ def ask_all(
     """
     asked: list[Asked] = []
     for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
-        if kind not in session.enabled:
-            variable = "HGLOC_OFFLINE is set" if session.settings.offline else "it is not in HGLOC_SOURCES"
-            asked.append(Asked(kind, NOT_ASKED, variable))
+        if (why := session.why_not_asked(kind)) is not None:
+            asked.append(Asked(kind, NOT_ASKED, why))
         elif kind == "hub" and stop(asked):
             continue
         else:
@@ -204,8 +203,6 @@ def _ask(
 ) -> Asked:
     hub = PlainHub(trust_remote_code=False) if kind == "hub" else None
     sources = session.resolver(hub, only=(kind,)).sources
-    if not sources:
-        return Asked(kind, NOT_ASKED, "no bucket is configured: HGLOC_S3_BUCKET_NAME is not set")
     if kind == "hub":
         import hf_localize.hf.load  # noqa: F401  # `datasets` is there already where somebody loads.
     started = time.monotonic()
@@ -301,11 +298,11 @@ def _what_a_load_does(taken: Asked, session: Session) -> str:
     return f"fetch it from {taken.name} into {store}; the next load is local"
 
 
-def _failure(ref: DatasetRef, asked: list[Asked], as_locked: str | None) -> str:
+def _failure(ref: DatasetRef, asked: list[Asked], session: Session, as_locked: str | None) -> str:
     """Return, in words, why a load fails, and what to do."""
     failed = [one.name for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
     what = f"no source could provide it, and {', '.join(failed)} failed" if failed else "no source has it"
-    *_, advice = str(_not_found(ref, asked, as_locked)).splitlines()
+    *_, advice = str(_not_found(ref, asked, session, as_locked)).splitlines()
     return f"{what}{as_locked or ''}. {advice}"
 
 
@@ -313,10 +310,12 @@ def _errors(asked: list[Asked]) -> list[Exception]:
     return [one.error for one in asked if one.error is not None]
 
 
-def _not_found(ref: DatasetRef, asked: list[Asked], as_locked: str | None = None) -> DatasetNotFoundError:
+def _not_found(
+    ref: DatasetRef, asked: list[Asked], session: Session, as_locked: str | None = None
+) -> DatasetNotFoundError:
     """Return the error that a load raises."""
-    answers = [Answer(one.name, one.reason, one.error) for one in asked if one.answer != NOT_ASKED]
-    return not_found(ref, answers, as_locked)
+    answers = [Answer(one.name, one.reason, one.error) for one in asked if session.asks(one.kind)]
+    return not_found(ref, answers, as_locked, session.unasked)
 
 
 def _manifest_of(entry: Entry | None, ref: DatasetRef) -> Manifest:

@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import glob
 import logging
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -18,12 +19,14 @@ from hf_localize.errors import (
     DatasetUnreachableError,
     HfLocalizeError,
     InvalidRefError,
+    SettingsError,
     UnreachableError,
 )
 from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, index_prefix
 from hf_localize.format.repository import (
+    PUBLIC_FOLDER,
     Repository,
     RepositoryFile,
     RepositoryRefs,
@@ -32,9 +35,11 @@ from hf_localize.format.repository import (
     matches,
 )
 from hf_localize.http.retry import one_load
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, download_command
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
+from hf_localize.text import plural, size
 
 _log = logging.getLogger(__name__)
 #: The files of a larger dataset are kept as they are only where that is asked for.
@@ -314,13 +319,28 @@ def list_repositories(
         place: what is public is listed by those who may list the bucket.
         pattern: of ids, such as ``openai/*``; None: all.
         details: return more, as :func:`~hf_localize.api.listing.list_local_datasets` does.
+
+    Raises:
+        SettingsError: there is no bucket, or there are no credentials.
     """
     session = current_session()
+    if place == "public" and not session.can_publish():
+        raise SettingsError(_public_files_unlisted(repo_type, session))
     found = snapshots_at(place, repo_type, None, None, session)
     chosen = [item for item in found if pattern is None or fnmatch.fnmatch(item[0].repo_id, pattern)]
     if details:
         return [_described(repository, commit, session) for repository, commit in chosen]
     return [DatasetName(repository.repo_id, None, commit) for repository, commit in chosen]
+
+
+def _public_files_unlisted(repo_type: RepoType, session: Session) -> str:
+    """Return why somebody without credentials gets no list of public files, and what he can do instead."""
+    where = session.public_files.url(PUBLIC_FOLDER)
+    options = "--files-only" if repo_type == "dataset" else f"--repo-type {repo_type}"
+    return (
+        f"without credentials, the files in {where} can be read, but not listed. To see whether those of one "
+        f"{repo_type} are shared: hg-localize info ID {options}"
+    )
 
 
 def snapshots_at(
@@ -440,8 +460,40 @@ def _localize(
     snapshot, problem = _from_places(repository, revision, allow, ignore, session)
     if snapshot is not None:
         return snapshot
-    found, refs = find_on_hub(repository, revision, session, problem)
+    try:
+        found, refs = find_on_hub(repository, revision, session, problem)
+    except (DatasetNotFoundError, UnreachableError) as exc:
+        said = exc if session.hub_enabled() else problem
+        raise files_not_found(repository, revision, session, said) from exc
     return _from_hub(found, refs, allow, ignore, session)
+
+
+def files_not_found(
+    repository: Repository,
+    revision: str | None,
+    session: Session,
+    said: Exception | None = None,
+    answers: str | None = None,
+) -> DatasetNotFoundError:
+    """Return the error for files that no place has.
+
+    Args:
+        said: what the Hub answered, or a place that failed.
+        answers: those of all places, in words, where each was asked by itself.
+    """
+    kind = DatasetUnreachableError if isinstance(said, UnreachableError) else DatasetNotFoundError
+    options = "--files-only" if repository.repo_type == "dataset" else f"--repo-type {repository.repo_type}"
+    named = f" --revision '{revision}'" if revision else ""
+    command = f"hg-localize download {repository.repo_id} {options}{named}"
+    if session.asks("public") and not (session.asks("s3") and session.can_publish()):
+        advice = (
+            "Without credentials, only files that are shared publicly can be read. To share these, their "
+            f"publisher runs: {command} --make-public"
+        )
+    else:
+        advice = f"To publish them, run this where the Hub and the bucket are reachable: {command}"
+    answers = answers or f"Looked in: {session.places_of_files()}{'' if said is None else f'. {said}'}"
+    return kind(f"The files of {repository} at {revision or 'main'} could not be found.\n{answers}\n{advice}")
 
 
 def _from_places(
@@ -458,7 +510,10 @@ def _from_places(
         commit = refs.resolve(revision) if refs is not None else None
         snapshot = tiers.snapshot(repository, commit) if commit is not None else None
         if snapshot is not None and snapshot.covers(allow, ignore):
-            tiers.localize(snapshot, [file.path for file in snapshot.only(allow, ignore).files])
+            started, files = time.monotonic(), snapshot.only(allow, ignore).files
+            sources = tiers.bring(snapshot, [file.path for file in files])
+            how = f"{time.monotonic() - started:.1f} s" if sources else "nothing to fetch"
+            _log_files(repository, " and ".join(sources) or SOURCE_NAMES["local"], files, how)
             return snapshot, None
     except UnreachableError as exc:
         _log.debug("%s is not taken from the store or a bucket: %s", repository, exc)
@@ -494,11 +549,18 @@ def _from_hub(
 ) -> Snapshot:
     from hf_localize.hf.hub_repository import download_from_hub
 
-    local = session.repositories.local
+    local, started = session.repositories.local, time.monotonic()
     snapshot = download_from_hub(found, local, allow, ignore)
+    _log_files(found.repository, SOURCE_NAMES["hub"], snapshot.files, f"{time.monotonic() - started:.1f} s")
     for name in names_of(found.repository, snapshot):
         local.keep(replace(snapshot, repository=name), replace(refs, repository=name))
     return snapshot
+
+
+def _log_files(repository: Repository, source: str, files: Collection[RepositoryFile], how: str) -> None:
+    """Log, as for a dataset, the source that answered, what is stored, and *how* it came."""
+    total = size(sum(file.size_bytes for file in files))
+    _log.info("files of %s ← %s, %s, %s, %s", repository, source, plural(len(files), "file"), total, how)
 
 
 def names_of(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ...]:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from hf_localize.api.compare import Age, Difference, FileDifference
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
-from hf_localize.api.repositories import FROM_TAR, find_on_hub, path_of, snapshots_at, terms_of
+from hf_localize.api.repositories import (
+    FROM_TAR,
+    files_not_found,
+    find_on_hub,
+    path_of,
+    snapshots_at,
+    terms_of,
+)
 from hf_localize.api.values import (
     CheckedDataset,
     DescribedPlace,
@@ -369,8 +376,9 @@ def describe_repository(
     asked = _ask_all(repository, revision, session, stops=True)
     having = [one for one in asked if one.snapshot is not None]
     if not having:
-        told = "; ".join(f"{SOURCE_NAMES[one.kind]}: {one.reason}" for one in asked)
-        raise DatasetNotFoundError(f"{repository} at {revision or 'main'} could not be found. {told}")
+        lines = [f"  - {SOURCE_NAMES[one.kind]}: {one.reason}" for one in asked if session.asks(one.kind)]
+        answers = "\n".join(["Asked, in this order:", *lines])
+        raise files_not_found(repository, revision, session, answers=answers)
     snapshot = having[0].snapshot
     assert snapshot is not None
     places = [
@@ -402,9 +410,8 @@ def _ask_all(
     """
     asked: list[_Answer] = []
     for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
-        if kind not in session.enabled:
-            variable = "HGLOC_OFFLINE is set" if session.settings.offline else "it is not in HGLOC_SOURCES"
-            asked.append(_Answer(kind, NOT_ASKED, variable))
+        if (why := session.why_not_asked(kind)) is not None:
+            asked.append(_Answer(kind, NOT_ASKED, why))
         elif not (stops and kind == "hub" and any(one.snapshot for one in asked)):
             asked.append(_ask(kind, repository, revision, session))
     return asked
@@ -412,6 +419,8 @@ def _ask_all(
 
 def _ask(kind: str, repository: Repository, revision: str | None, session: Session) -> _Answer:
     started, snapshot = time.monotonic(), None
+    if kind == "s3" and not session.bucket.has_credentials:
+        return _Answer(kind, NOT_ASKED, f"not asked: {session.bucket.missing_credentials}")
     try:
         if kind == "hub":
             snapshot = find_on_hub(repository, revision, session)[0]

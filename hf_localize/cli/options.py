@@ -39,6 +39,8 @@ EXIT_HELP = (
     "130 after Ctrl-C, 143 after SIGTERM."
 )
 
+#: Of more failures than these, none is given a hint: the ids that are known are read for each.
+_MAX_HINTS = 5
 #: Where the context of a command has the level that --verbose or --quiet asks for.
 LEVEL = "hf_localize.level"
 #: What a signal has a command say, and where the context of a command that moves data has the rest of it.
@@ -306,8 +308,9 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
                 show(exc.path)  # Only what was to follow has failed.
             kind = kind_of(exc)
             asked = kwargs.get("dataset_id") or kwargs.get("dataset_ids")
-            near = near_ids(asked, kind if isinstance(exc, DatasetNotFoundError) else None)
-            fail(f"Error: {message_of(exc)}{near}", kind)
+            message = message_of(exc)
+            is_missing = isinstance(exc, DatasetNotFoundError) and "\nDid you mean " not in message
+            fail(f"Error: {message}{near_ids(asked, kind if is_missing else None)}", kind)
 
     return run
 
@@ -321,15 +324,10 @@ def near_ids(asked: Any, kind: str | None) -> str:
     asked = asked[0] if isinstance(asked, tuple) and len(asked) == 1 else asked
     if not isinstance(asked, str) or kind not in ("not found", "denied", "unreachable"):
         return ""
-    import difflib
-
     from hf_localize.api.dataset_ids import dataset_ids
+    from hf_localize.text import did_you_mean
 
-    names = {dataset_id: dataset_id.rpartition("/")[2] for dataset_id in dataset_ids("")}
-    # An owner may be forgotten, or another one.
-    close = difflib.get_close_matches(asked.rpartition("/")[2], set(names.values()))
-    near = [] if asked in names else [dataset_id for dataset_id, name in names.items() if name in close]
-    return f"\nDid you mean {' or '.join(near[:3])}?" if near else ""
+    return did_you_mean(asked, dataset_ids(""))
 
 
 def _showing(function: Callable[..., None]) -> Callable[..., None]:
@@ -355,7 +353,8 @@ def fail_for(results: Sequence[Outcome], what: str) -> None:
     """End the command if some of *results* are failures, with the exit status of these if they share one."""
     failed = [result for result in results if not result.success]
     for result in failed:
-        show(f"Error: {result}: {result.error}", err=True)
+        near = near_ids(result.dataset_id, result.error_kind) if len(failed) <= _MAX_HINTS else ""
+        show(f"Error: {result}: {result.error}{near}", err=True)
     if failed:
         kinds = {result.error_kind or "failed" for result in failed}
         kind = kinds.pop() if len(kinds) == 1 else "failed"

@@ -97,6 +97,9 @@ class RepositorySource(Source, Protocol):
     def stored(self, ref: DatasetRef) -> Sequence[Identity]:
         """Return what is stored of the dataset id of *ref*, whatever its config and revision."""
 
+    def known_ids(self) -> Collection[str]:
+        """Return the dataset ids that are known to be there without a request; there may be others."""
+
 
 def download_command(ref: DatasetRef) -> str:
     """Return the command that brings all of *ref* into the local store."""

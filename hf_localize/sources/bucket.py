@@ -169,6 +169,10 @@ class PrivateSource:
             return ()
         return [Identity(found) for found in refs]
 
+    def known_ids(self) -> Collection[str]:
+        """Return none: a load reads only what the bucket lists of one dataset id."""
+        return ()
+
     def _catalog(self, ref: DatasetRef) -> list[CatalogEntry]:
         """Return what the bucket lists of the dataset id of *ref*, by one request."""
         key = catalog_key(ref.dataset_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class LocalSource:
         """Return what is stored of the dataset id of *ref*, whatever its config and revision."""
         with reading(self.store.path):
             return [manifest.identity for manifest in self.store.manifests_of(ref)]
+
+    def known_ids(self) -> Collection[str]:
+        """Return the ids of all stored datasets."""
+        with reading(self.store.path):
+            return {ref.dataset_id for ref in self.store.refs()}
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
         entry = self.store.find(ref)

@@ -126,6 +126,8 @@ class PublicSource:
     name: str = NAME
     #: What :meth:`find` has read last, for a question about the repository that follows it.
     _read: list[list[PublicRecord]] = dataclasses.field(default_factory=list, compare=False, repr=False)
+    #: The same, for the error of a dataset that is not here.
+    _seen: list[PublicRecord] = dataclasses.field(default_factory=list, compare=False, repr=False)
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the shared ZIP for *ref*, found by the fields of its record."""
@@ -137,7 +139,7 @@ class PublicSource:
             records = self.records()
         except AccessDeniedError as exc:
             return NotHere(f"nothing is shared, or reading is not permitted: {exc}")
-        self._read[:] = [records or []]
+        self._read[:], self._seen[:] = [records or []], records or []
         if records is None:
             return NotHere(f"{where} does not exist: nothing is shared there")
         matching = [record for record in records if record.answers(ref)]
@@ -171,6 +173,10 @@ class PublicSource:
     def stored(self, ref: DatasetRef) -> Sequence[Identity]:
         """Return what is shared of the dataset id of *ref*, whatever its config and revision."""
         return [record for record in self.records() or [] if record.has_id(ref.dataset_id)]
+
+    def known_ids(self) -> Collection[str]:
+        """Return the ids in the records that :meth:`find` has read last."""
+        return {record.ref.dataset_id for record in self._seen}
 
     def records(self) -> list[PublicRecord] | None:
         """Return all records, or None where nothing was ever shared."""

@@ -200,28 +200,38 @@ class RepositoryTiers:
             UnreachableError: no place gives what is missing.
             StoreError: the store can't be written.
         """
+        self.bring(snapshot, paths)
+        wanted = set(paths)
+        files = [file for file in snapshot.files if file.path in wanted]
+        return {file.path: path for file in files if (path := self.local.local_path(file)) is not None}
+
+    def bring(self, snapshot: Snapshot, paths: Collection[str]) -> Collection[str]:
+        """Bring files of *snapshot* as :meth:`localize` does, and return the places from which they came."""
         wanted = set(paths)
         files = [file for file in snapshot.files if file.path in wanted]
         if len(files) < len(wanted):
             absent = min(wanted - {file.path for file in files})
             raise FileNotFoundError(f"{snapshot.repository} at {snapshot.commit} has no file {absent}")
-        self._bring(snapshot.repository, files)
+        sources = self._bring(snapshot.repository, files)
         present = self.local.snapshot(snapshot.repository, snapshot.commit)
         if present is None or not present.is_complete:
             self.local.keep(snapshot, self._refs_elsewhere(snapshot))
-        return {file.path: path for file in files if (path := self.local.local_path(file)) is not None}
+        return sources
 
-    def _bring(self, repository: Repository, files: Collection[RepositoryFile]) -> None:
+    def _bring(self, repository: Repository, files: Collection[RepositoryFile]) -> Collection[str]:
         problems: list[HfLocalizeError] = []
+        sources: list[str] = []
         for place in self._remote(problems):
             missing = self.local.missing(files)
             if not missing:
-                return
+                return sources
             with _noting(place.name, problems):
                 self.local.bring(missing, functools.partial(self._fetch, place))
+                sources.append(place.name)
         if missing := self.local.missing(files):
             _raise_if_any(problems, repository)
             raise UnreachableError(f"no source has {missing[0].path} of {repository}")
+        return sources
 
     def _fetch(self, place: RemoteRepositories, files: Collection[RepositoryFile], folder: Path) -> None:
         records = [FileRecord(file.sha256, file.size_bytes, file.sha256) for file in files]

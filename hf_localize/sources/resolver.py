@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
@@ -53,6 +54,7 @@ from hf_localize.store.entry import LocalEntry
 from hf_localize.store.origins import record_origin
 from hf_localize.store.staging import staging_folder
 from hf_localize.store.store import Store
+from hf_localize.text import did_you_mean
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -80,9 +82,27 @@ class Answer:
         return isinstance(self.error, _SOURCE_FAILURES)
 
     @property
+    def was_asked(self) -> bool:
+        """Tell whether the source was asked at all."""
+        return not self.reason.startswith(("not asked", "left out"))
+
+    @property
     def is_definite(self) -> bool:
         """Tell whether another library's own error says that there is no such dataset."""
         return self.error is not None and not self.has_failed
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """A source that is not asked, although it may have what no other source has; errors say so."""
+
+    source: str
+    reason: str
+    #: What to do about that, as the end of a sentence. ``{command}`` stands for the command that downloads.
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: not asked: {self.reason}"
 
 
 def _check(folder: Path, manifest: Manifest, paths: Collection[str] | None) -> None:
@@ -108,6 +128,8 @@ class Resolver:
     #: Raises IntegrityError where files of an entry (paths; None: all) in a folder are not what its
     #: manifest says. What a source gives comes into the store only after that.
     check: Callable[[Path, Manifest, Collection[str] | None], None] = _check
+    #: Named by an error; None: each source that may have something is asked.
+    unasked: Unasked | None = None
 
     def find(
         self, ref: DatasetRef, use: Callable[[Entry], _T] = _as_it_is, *, skip_local: bool = False
@@ -194,6 +216,14 @@ class Resolver:
                     self._report(Answer(source.name, str(exc), exc), ref)
         return None
 
+    def did_you_mean(self, ref: DatasetRef) -> str:
+        """Return, as a line for an error, the known ids most like that of *ref*. Makes no request."""
+        known: set[str] = set()
+        for source in self.sources:
+            with contextlib.suppress(HfLocalizeError, OSError):
+                known |= set(source.known_ids()) if isinstance(source, RepositorySource) else set()
+        return did_you_mean(ref.dataset_id, known)
+
     def without_hub(self) -> Resolver:
         """Return the resolver that a pickle may hold: stock's call can't be repeated from one."""
         return replace(self, sources=tuple(source for source in self.sources if source.kind != "hub"))
@@ -241,9 +271,8 @@ class Resolver:
         if said_by_stock is not None:
             raise said_by_stock
         answers[:0] = [_passed_over(source, ref) for source in self.sources if source not in sources]
-        if self.lock is None or locked is None:
-            raise not_found(ref, answers)
-        raise not_found(ref, answers, self.lock.as_locked(locked))
+        as_locked = None if self.lock is None or locked is None else self.lock.as_locked(locked)
+        raise not_found(ref, answers, as_locked, self.unasked)
 
     def _use(
         self,
@@ -361,7 +390,9 @@ def consult(
     other = find(present)
     if not isinstance(other, NotHere):
         return other, present
-    reason = f"{found.reason}; as {present.dataset_id}: {other.reason}"
+    reason = found.reason
+    if not reason.startswith("not asked"):
+        reason += f"; as {present.dataset_id}: {other.reason}"
     return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
 
 
@@ -375,12 +406,16 @@ def _passed_over(source: Source, ref: DatasetRef) -> Answer:
 
 
 def not_found(
-    ref: DatasetRef, answers: Sequence[Answer], as_locked: str | None = None
+    ref: DatasetRef,
+    answers: Sequence[Answer],
+    as_locked: str | None = None,
+    unasked: Unasked | None = None,
 ) -> DatasetNotFoundError:
     """Return the error for *ref*, of the class that the worst answer calls for.
 
     Args:
         as_locked: which content was looked for, in words, where a lock file names it.
+        unasked: the source that may have it, but is not asked.
     """
     errors = [answer.error for answer in answers]
     kind: type[DatasetNotFoundError] = DatasetNotFoundError
@@ -392,11 +427,12 @@ def not_found(
     ):
         if any(isinstance(error, failure) for error in errors):
             kind = needed
-    asked = "\n".join(f"  - {answer}" for answer in answers) or "  - no source is enabled (HGLOC_SOURCES)"
+    lines = [f"  - {line}" for line in (*answers, unasked) if line is not None]
+    asked = "\n".join(lines) or "  - no source is enabled (HGLOC_SOURCES)"
     outcome = _OUTCOMES.get(kind, "could not be found")
     error = kind(
         f"Dataset {ref}{as_locked or ''} {outcome}.\nAsked, in this order:\n{asked}\n"
-        f"{_advice(ref, answers) if as_locked is None else _ADVICE_ON_LOCKS}"
+        f"{_advice(ref, answers, unasked) if as_locked is None else _ADVICE_ON_LOCKS}"
     )
     error.answers = tuple(answers)
     return error
@@ -419,7 +455,7 @@ _ADVICE_ON_LOCKS = (
 _PINNED = re.compile(r"\(it has [^)]*(@[0-9a-f]{40}|~[0-9a-f]{12})\b")
 
 
-def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
+def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Unasked | None) -> str:
     """Return what to do next about a dataset that no source could deliver."""
     if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
         return "No other source could deliver it. To load the copy that is here, leave out force_redownload"
@@ -431,7 +467,9 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
             "The Hub has it, but its data can't be stored: see above. Loads from the Hub still "
             f"work.\nTo store its original files, for loads with data_files=: {command} --keep-files"
         )
-    if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
+    asked = {answer.source for answer in answers if answer.was_asked}
+    has_failed = any(answer.has_failed for answer in answers)
+    if asked <= {SOURCE_NAMES["local"]}:
         if any(answer.is_partial for answer in answers):
             return f"To download the rest, run this where the bucket or the Hub is reachable: {command}"
         if any(_PINNED.search(answer.reason) for answer in answers):
@@ -439,15 +477,21 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer]) -> str:
                 "What is stored was downloaded by its commit, or with a lock file. To load it: set "
                 "HGLOC_LOCK to the lock file, or name the revision"
             )
+    if not asked & {SOURCE_NAMES["s3"], SOURCE_NAMES["public"]} and unasked is not None:
+        advice = unasked.advice.format(command=command)
+        return f"Fix what failed above, or {advice}" if has_failed else f"{advice[0].upper()}{advice[1:]}"
+    if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         return (
             "To see what is stored: hg-localize list-local. To add your own data: hg-localize "
             f"register PATH {ref.dataset_id}"
         )
-    failed = (
-        "Fix what failed above, or publish it"
-        if any(a.has_failed for a in answers)
-        else "To publish it, run this"
-    )
+    if SOURCE_NAMES["public"] in asked and SOURCE_NAMES["s3"] not in asked:
+        return (
+            f"{'Fix what failed above. ' if has_failed else ''}Without credentials, only what is shared "
+            "publicly can be loaded; to see it: hg-localize list-public. To share this dataset too, its "
+            f"publisher runs: {command} --make-public"
+        )
+    failed = "Fix what failed above, or publish it" if has_failed else "To publish it, run this"
     return f"{failed} where the Hub and the bucket are reachable: {command}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import Lock, read_lock
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import PUBLIC_FOLDER
 from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.base import Entry, Needed, NotHere, RepositorySource, Source
 from hf_localize.sources.local import LocalSource
-from hf_localize.sources.resolver import Resolver
+from hf_localize.sources.resolver import Resolver, Unasked
 from hf_localize.store.origins import Origin
 from hf_localize.store.store import Store
 
@@ -129,8 +130,13 @@ class Session:
         """
         kinds = self.enabled if only is None else only
         sources = (hub if kind == "hub" else self._source(kind, needed) for kind in kinds)
-        lock = self.lock if locked else None
-        return Resolver(self.store, tuple(s for s in sources if s), self.settings.timeout_seconds, lock)
+        return Resolver(
+            self.store,
+            tuple(s for s in sources if s),
+            self.settings.timeout_seconds,
+            self.lock if locked else None,
+            unasked=self.unasked if only is None else None,
+        )
 
     @property
     def repositories(self) -> RepositoryTiers:
@@ -166,6 +172,56 @@ class Session:
     def enabled(self) -> tuple[str, ...]:
         """Return the kinds of sources that a load asks, in order."""
         return ("local",) if self.settings.offline else self.settings.sources
+
+    def why_not_asked(self, kind: str) -> str | None:
+        """Return why a load does not ask that kind of source; None: it does."""
+        here = self.settings
+        if kind not in self.enabled:
+            return (
+                "HGLOC_OFFLINE is set"
+                if here.offline
+                else "HGLOC_SOURCES, or install(sources=…), leaves it out"
+            )
+        if kind == "s3" and not here.s3_bucket_name:
+            return "HGLOC_S3_BUCKET_NAME is not set"
+        if kind == "public" and not (here.s3_bucket_name or here.public_url):
+            return "neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set"
+        return None
+
+    def asks(self, kind: str) -> bool:
+        """Tell whether a load asks that kind of source."""
+        return self.why_not_asked(kind) is None
+
+    def places_of_files(self) -> str:
+        """Return, in words for an error, where files of repositories are looked for, apart from the Hub."""
+        places = [f"local store ({self.store.path})"] if self.asks("local") else []
+        if self.asks("s3"):
+            is_asked = self.bucket.has_credentials
+            why = self.bucket.address if is_asked else f"not asked: {self.bucket.missing_credentials}"
+            places.append(f"private S3 ({why})")
+        if self.asks("public"):
+            places.append(f"public files ({self.public_files.url(PUBLIC_FOLDER)})")
+        if (unasked := self.unasked) is not None:
+            places.append(f"{unasked.source} (not asked: {unasked.reason})")
+        return ", ".join(places) or "no source is enabled (HGLOC_SOURCES)"
+
+    @property
+    def unasked(self) -> Unasked | None:
+        """Return the remote source that would have the most, if a load does not ask it; None: it does."""
+        here = self.settings
+        is_public = here.s3_bucket_name or here.public_url or "public" in self.enabled
+        if self.asks("s3") and self.asks("public"):
+            return None
+        kind = "public" if is_public else "s3"
+        if here.s3_bucket_name and (here.aws_access_key_id or here.may_have_aws_credentials):
+            kind = "s3"
+        why = self.why_not_asked(kind)
+        if why is None or not (is_public or kind in self.enabled):
+            return None
+        if kind in self.enabled:
+            return Unasked(SOURCE_NAMES[kind], why, "set the variable to load what others have published")
+        setting = "HGLOC_OFFLINE=0" if here.offline else f"HGLOC_SOURCES=local,{kind}"
+        return Unasked(SOURCE_NAMES[kind], why, f"download it from there: {setting} {{command}}")
 
     def _source(self, kind: str, needed: Needed | None) -> Source | None:
         if kind == "local":
@@ -203,6 +259,10 @@ class RemoteSource:
     def stored(self, ref: DatasetRef) -> Sequence[Identity]:
         """Return what is stored there of the dataset id of *ref*, whatever its config and revision."""
         return self._source.stored(ref)
+
+    def known_ids(self) -> Collection[str]:
+        """Return the dataset ids that are known to be there without a request; there may be others."""
+        return self._source.known_ids()
 
     @functools.cached_property
     def _source(self) -> RepositorySource:

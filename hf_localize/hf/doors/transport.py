@@ -308,7 +308,7 @@ def _exchange_read(
     asks_hub = _here().hub_enabled() or _is_of_written(request)
     asks_hub = asks_hub and not constants.HF_HUB_OFFLINE and not only_held.get()
     asks_hub = asks_hub and time.monotonic() >= _hub.down_until
-    found, why = held(request, is_last=not asks_hub), "it is not stored here"
+    found, why = held(request, is_last=not asks_hub), ""
     cause: Exception | None = None
 
     def give(reply: Reply) -> Any:
@@ -325,7 +325,7 @@ def _exchange_read(
             # Another commit would not match the headers that the client has seen.
             request = at_commit(request, found.headers["X-Repo-Commit"])
     if not asks_hub:
-        why = f"{why}, and the Hub is not asked"
+        hub_said = "the Hub is not asked"
     else:
         begun, query = time.monotonic(), f"?{request.query}" if request.query else ""
         try:
@@ -333,7 +333,7 @@ def _exchange_read(
         except failures as exc:
             if not _hub.failed(begun, is_refused="Read" not in type(exc).__name__):
                 raise
-            why, cause = f"{why}, and the Hub does not answer ({type(exc).__name__})", exc
+            hub_said, cause = f"the Hub does not answer ({type(exc).__name__})", exc
         else:
             if getattr(response, "status_code", 200) < 500:
                 _hub.failing_since = None
@@ -342,11 +342,14 @@ def _exchange_read(
                 return response
             if not _hub.failed(begun, is_refused=False):
                 return response
-            why = f"{why}, and the Hub answers {response.status_code}"
+            hub_said = f"the Hub answers {response.status_code}"
         reply = held(request, is_last=True) if found is None else None
         if reply is not None:
             return give(reply)
-    raise offline(f"Cannot reach {without_user(request.endpoint)}{request.path}: {why}.") from cause
+    url = f"{without_user(request.endpoint)}{request.path}"
+    raise offline(
+        f"Cannot reach {url}: {why or f'it was not found in {_here().places_of_files()}'}, and {hub_said}."
+    ) from cause
 
 
 # --- httpx, httpx2 ----------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def test_models_spaces_and_files_are_in_the_catalog_of_a_bucket(
     assert {
         "mit",
         "a.bin",
-        "Everybody may load this, without an account. Install hf_localize, and set:",
+        "Everybody may load this, without an account. Install hf_localize (",
     } <= set(page.shown)
     assert "Weights that tell one thing from another, quickly." in told
     space = next(page for path, page in pages.items() if "--space--" in path)
