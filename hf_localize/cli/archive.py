@@ -90,7 +90,7 @@ def export(
     for files in made[1]:
         say(f"files of {files.repository}@{files.revision}")
     count = len({files.repository for files in made[1]})
-    files_of = f", and the files of {plural(count, 'repository', 'repositories')}" if count else ""
+    files_of = f" and the files of {plural(count, 'repository', 'repositories')}" if count else ""
     say(f"{plural(len(made[0]), 'dataset')}{files_of} written.")
 
 

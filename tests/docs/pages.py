@@ -1,8 +1,9 @@
 """Code blocks of the documentation's pages, and what runs them as a reader would.
 
 A comment before a block says what it needs: ``as: ROLE`` who sits there (with an empty store, if that
-is another person than before), ``setup: COMMAND`` what a publisher has run, ``given: NAME`` a folder,
-``client: NAME`` that `make test-clients` runs it, ``parsed: WHY`` that it can't be run here.
+is another person than before), ``back: ROLE`` who sits there again, with the store of before, ``setup:
+COMMAND`` what a publisher has run, ``given: NAME`` a folder, ``client: NAME`` that `make test-clients` runs
+it, ``parsed: WHY`` that it can't be run here.
 """
 
 from __future__ import annotations
@@ -79,6 +80,9 @@ class Reader:
     desk: Desk
     role: str | None = None
     said: list[str] = field(default_factory=list)
+    #: The store at the desk of each role, and what it has exported.
+    stores: dict[str, Path] = field(default_factory=dict)
+    exported: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def read(self, page: Path) -> None:
         """Run all that *page* shows as a console or as Python."""
@@ -102,6 +106,8 @@ class Reader:
                 self._run(said)
             elif name == "as":
                 self._sit_down(said)
+            elif name == "back":
+                self._return(said)
             elif name == "given":
                 {"corpus": _save_corpus, "old store": self._fill_old_store}[said]()
 
@@ -113,6 +119,17 @@ class Reader:
                 "outsider": self.desk.outsider,
             }[role]()
             self.role = role
+            self.stores[role] = self.desk.store
+
+    def _return(self, role: str) -> None:
+        """Sit down at the desk that *role* has left, with its store and its variables."""
+        store = self.stores[role]
+        self._sit_down(role)
+        self.desk.store = self.stores[role] = store
+        self.desk.use_cache(str(self.desk.folder / f"cache-{store.name}"))
+        others = {name: "" for exported in self.exported.values() for name in exported}
+        own = {"HGLOC_DATASETS_STORE_PATH": str(store), **self.exported.get(role, {})}
+        self.desk.set(**{**others, **own})
 
     def _fill_old_store(self) -> None:
         self.desk.set(HGLOC_DATASETS_STORE_PATH="./datasets_store")
@@ -146,6 +163,7 @@ class Reader:
         if name == "HGLOC_PUBLIC_URL":
             value = f"{self.desk.s3.url}/{self.desk.bucket}"
         if not name.startswith(OWN_VALUES):
+            self.exported.setdefault(self.role or "", {})[name] = value
             self.desk.set(**{name: value})
 
     def _python(self, code: str, page: Path) -> None:
