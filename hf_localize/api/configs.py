@@ -98,7 +98,7 @@ def config_missing(
         names = sorted({identity.config for identity in stored} - {FILES_CONFIG})
         if not names or any(identity.answers(ref) for identity in stored):
             return None
-        if all_configs and not session.can_publish():
+        if all_configs and session.is_outsider:
             # Of the repository's other configs, most are not shared with everybody.
             others = f", or take all of these: {' '.join(f'--name {quote(name)}' for name in names)}"
     ways = f'Name one with --name CONFIG (in Python: config_name="{names[0]}")'

@@ -324,7 +324,7 @@ def list_repositories(
         SettingsError: there is no bucket, or there are no credentials.
     """
     session = current_session()
-    if place == "public" and not session.can_publish():
+    if place == "public" and session.is_outsider:
         raise SettingsError(_public_files_unlisted(repo_type, session))
     found = snapshots_at(place, repo_type, None, None, session)
     chosen = [item for item in found if pattern is None or fnmatch.fnmatch(item[0].repo_id, pattern)]
@@ -485,7 +485,7 @@ def files_not_found(
     options = "--files-only" if repository.repo_type == "dataset" else f"--repo-type {repository.repo_type}"
     named = f" --revision '{revision}'" if revision else ""
     command = f"hg-localize download {repository.repo_id} {options}{named}"
-    if session.asks("public") and not (session.asks("s3") and session.can_publish()):
+    if session.asks("public") and (session.is_outsider or not session.asks("s3")):
         advice = (
             "Without credentials, only files that are shared publicly can be read. To share these, their "
             f"publisher runs: {command} --make-public"

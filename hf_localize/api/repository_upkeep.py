@@ -419,9 +419,9 @@ def _ask_all(
 
 def _ask(kind: str, repository: Repository, revision: str | None, session: Session) -> _Answer:
     started, snapshot = time.monotonic(), None
-    if kind == "s3" and not session.bucket.has_credentials:
-        return _Answer(kind, NOT_ASKED, f"not asked: {session.bucket.missing_credentials}")
     try:
+        if kind == "s3" and not session.bucket.has_credentials:
+            return _Answer(kind, NOT_ASKED, f"not asked: {session.bucket.missing_credentials}")
         if kind == "hub":
             snapshot = find_on_hub(repository, revision, session)[0]
         else:

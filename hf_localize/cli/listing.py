@@ -21,6 +21,7 @@ from hf_localize.cli.output import (
     show_list,
     size,
 )
+from hf_localize.errors import DatasetNotFoundError
 
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
@@ -204,13 +205,16 @@ def _show_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
     from hf_localize.sources.session import current_session
 
-    # Whoever can publish has perhaps shared nothing yet; for others, the address is probably wrong.
-    must_exist = not current_session().can_publish()
-
     def find(details: bool) -> Found:
-        if details:
-            return list_public_datasets(pattern, details=True, must_exist=must_exist)
-        return list_public_datasets(pattern, must_exist=must_exist)
+        try:
+            if details:
+                return list_public_datasets(pattern, details=True, must_exist=True)
+            return list_public_datasets(pattern, must_exist=True)
+        except DatasetNotFoundError as exc:
+            if current_session().is_outsider:
+                raise
+            say(str(exc))  # A publisher may have shared nothing yet.
+            return []
 
     _show(find, pattern, **options)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.errors import SettingsError
+from hf_localize.errors import AccessDeniedError, HfLocalizeError, SettingsError
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import Lock, read_lock
 from hf_localize.format.manifest import Manifest
@@ -109,6 +109,14 @@ class Session:
         """Tell whether there are a bucket and credentials for it."""
         return bool(self.settings.s3_bucket_name) and self.bucket.has_credentials
 
+    @property
+    def is_outsider(self) -> bool:
+        """Tell whether there are no credentials, so that only what is public can be read."""
+        try:
+            return not self.can_publish()
+        except AccessDeniedError:  # There are some, although they can't be used.
+            return False
+
     def resolver(
         self,
         hub: Source | None = None,
@@ -194,16 +202,22 @@ class Session:
 
     def places_of_files(self) -> str:
         """Return, in words for an error, where files of repositories are looked for, apart from the Hub."""
-        places = [f"local store ({self.store.path})"] if self.asks("local") else []
-        if self.asks("s3"):
-            is_asked = self.bucket.has_credentials
-            why = self.bucket.address if is_asked else f"not asked: {self.bucket.missing_credentials}"
-            places.append(f"private S3 ({why})")
-        if self.asks("public"):
-            places.append(f"public files ({self.public_files.url(PUBLIC_FOLDER)})")
+        kinds = [kind for kind in ("local", "s3", "public") if self.asks(kind)]
+        places = [f"{SOURCE_NAMES[kind]} ({self._place_of_files(kind)})" for kind in kinds]
         if (unasked := self.unasked) is not None:
             places.append(f"{unasked.source} (not asked: {unasked.reason})")
         return ", ".join(places) or "no source is enabled (HGLOC_SOURCES)"
+
+    def _place_of_files(self, kind: str) -> str:
+        try:
+            if kind == "local":
+                return str(self.store.path)
+            if kind == "public":
+                return self.public_files.url(PUBLIC_FOLDER)
+            is_asked = self.bucket.has_credentials
+            return str(self.bucket.address) if is_asked else f"not asked: {self.bucket.missing_credentials}"
+        except HfLocalizeError as exc:  # AWS' own configuration can't be used.
+            return str(exc)
 
     @property
     def unasked(self) -> Unasked | None:

@@ -114,7 +114,7 @@ def test_files_that_are_nowhere_name_places_and_what_to_do(shared: Desk, hub: Lo
     hub.stop()
     ran = run_cli("download", "openai/gsm8kk", "--files-only")
     assert ran.returncode == 5
-    assert f"private S3 (not asked: there are no credentials), public files ({shared.s3.url}" in ran.stderr
+    assert f"private S3 (not asked: there are no credentials), public ZIP ({shared.s3.url}" in ran.stderr
     assert "couldn't reach" in ran.stderr
     assert "hg-localize download openai/gsm8kk --files-only --make-public" in ran.stderr
     assert ran.stderr.count(f"\nDid you mean {GSM8K}?\n") == 1
@@ -142,7 +142,7 @@ def test_reads_of_files_say_where_they_were_looked_for(shared: Desk) -> None:
     with hf_localize.installed(sources=PUBLIC), pytest.raises(OfflineModeIsEnabled) as caught:
         huggingface_hub.HfApi().dataset_info("openai/nothing")
     assert (
-        f"it was not found in local store ({shared.store}), public files ({url}), and the Hub is not asked"
+        f"it was not found in local store ({shared.store}), public ZIP ({url}), and the Hub is not asked"
         in str(caught.value)
     )
 
@@ -209,3 +209,12 @@ def test_the_doctor_does_not_ask_an_outsider_for_keys(shared: Desk) -> None:
     shared.set(HGLOC_SOURCES="local,public")
     found = {(finding.area, finding.name): finding for finding in hf_localize.diagnose()}
     assert (found["bucket", "credentials"].state, found["bucket", "credentials"].advice) == ("ok", None)
+
+
+def test_credentials_that_can_not_be_used_are_told_in_their_words(shared: Desk) -> None:
+    shared.outsider().set(AWS_PROFILE="nobody", HGLOC_SOURCES="local,s3,public")
+    failed = "AWS' credential chain failed: The config profile (nobody) could not be found"
+    for words in (["info"], ["explain"], ["download"]):
+        ran = run_cli(*words, "org/nothing", "--files-only")
+        assert (ran.returncode != 0, failed in ran.stdout + ran.stderr) == (True, True), words
+        assert "defect" not in ran.stderr
