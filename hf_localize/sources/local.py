@@ -71,6 +71,8 @@ class LocalSource:
             return NotHere(reason, is_partial=True)
         others = [str(manifest.ref) for manifest in self.store.manifests_of(ref)]
         reason = f"not in {self.store.path}{alternatives(others)}"
+        if not self.store.path.exists():
+            reason += ", which does not exist"
         if buckets := self.store.buckets_with(ref):
             names = ", ".join(map(str, buckets))
             reason += f"; the original tool has a copy there from {names}: to load it, configure that bucket"
