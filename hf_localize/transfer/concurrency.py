@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-_STEP_SECONDS = 0.25
+STEP_SECONDS = 0.25
 #: Rates that differ by less are the same.
 _TOLERANCE = 0.05
 _MAX_PATIENCE = 16
@@ -14,8 +14,8 @@ _SLOWED_SECONDS = 1.0
 class Concurrency:
     """Find a number of threads by trying more, then fewer, and keeping what pays.
 
-    The number grows by half until that does not move more, then changes by quarters. What does not
-    pay is taken back, and the next is tried later each time, since each trial costs something.
+    The number doubles until that does not move more, then changes by quarters. What does not pay is
+    taken back, and the next is tried later each time, since each trial costs something.
     """
 
     def __init__(self, start: int, most: int) -> None:
@@ -30,17 +30,25 @@ class Concurrency:
         #: So many steps nothing is tried; and how many it will be next time.
         self._rest, self._patience = 0, 1
         self._moved = 0
-        self._since = time.monotonic()
+        self._since = self._grown = time.monotonic()
 
     def count(self, moved: int) -> bool:
         """Note what was moved; True: the limit is another now."""
         self._moved += moved
         now = time.monotonic()
-        if now - self._since < _STEP_SECONDS:
+        if now - self._since < STEP_SECONDS:
             return False
         rate, limit = self._moved / (now - self._since), self.limit
         self._moved, self._since = 0, now
         self.judge(rate)
+        return self.limit != limit
+
+    def wait(self) -> bool:
+        """Do the same where nothing comes to an end for so long that no rate is known: more are tried."""
+        if self._last_rate or self._moved or time.monotonic() - self._grown < STEP_SECONDS:
+            return False
+        self._grown, limit = time.monotonic(), self.limit
+        self._change()
         return self.limit != limit
 
     def judge(self, rate: float) -> None:
@@ -73,5 +81,5 @@ class Concurrency:
         self._rest, self._patience = self._patience, min(_MAX_PATIENCE, 2 * self._patience)
 
     def _change(self) -> None:
-        step = max(1, self.limit // (2 if self._is_growing else 4))
+        step = self.limit if self._is_growing else max(1, self.limit // 4)
         self.limit = min(self._most, max(2, self.limit + self._direction * step))

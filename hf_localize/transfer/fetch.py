@@ -24,6 +24,9 @@ _MAX_FETCHES = 3
 #: takes several times as long for the same bytes in writes of 8 MiB.)
 _CHUNK = 256 << 10
 
+#: Of a large file, unless they would be smaller than a slab.
+_LEAST_PARTS = 4
+
 #: Opens the bytes of a file from an offset to before another (None: its end) for one reading.
 OpenRange = Callable[[str, int, "int | None"], io.RawIOBase]
 
@@ -228,6 +231,8 @@ class _Fetch:
         size = fetched_part_bytes(self._pool.limit - len(self._open))
         stop = file.record.size_bytes
         if self._are_divided:
+            # A file of some MiB has a few parts too: one connection may be slow where a link loses packets.
+            size = min(size, max(1, stop // _LEAST_PARTS // SLAB_BYTES) * SLAB_BYTES)
             stop = min(stop, (start // size + 1) * size)
         slabs: list[memoryview] = []
         if file.under_way:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from hf_localize.http.retry import SLOWED_SECONDS, TRANSFER_TRIES, retrying
-from hf_localize.transfer.concurrency import Concurrency
+from hf_localize.transfer.concurrency import STEP_SECONDS, Concurrency
 
 _log = logging.getLogger(__name__)
 _S = TypeVar("_S")
@@ -79,7 +79,11 @@ class WorkerPool:
             if is_alone:  # No thread could be started.
                 self._work()
             for thread in self._threads:  # It may become longer meanwhile.
-                thread.join()
+                while thread.is_alive():
+                    thread.join(STEP_SECONDS)
+                    with self._lock:
+                        if self._is_adaptive and self._concurrency.wait():
+                            self._grow()
         except BaseException:
             self._is_cancelled = True
             raise

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 
 import pytest
 
-from hf_localize.transfer.concurrency import Concurrency
+from hf_localize.transfer.concurrency import STEP_SECONDS, Concurrency
 
 #: What so many threads move together: where each waits for a distant server; where the link is full with
 #: twenty, or with five; and where more than eight get in each other's way.
@@ -32,3 +33,17 @@ def test_a_server_that_asks_for_it_is_left_half_the_threads() -> None:
     pace = Concurrency(8, 64)
     pace.slow_down()
     assert pace.limit == 4
+
+
+def test_where_nothing_comes_to_an_end_more_threads_are_tried() -> None:
+    """So a few large pieces on a link whose single connections are slow don't wait for the first to end."""
+    pace = Concurrency(2, 7)
+    limits = []
+    while pace.limit < 7:
+        if pace.wait():
+            limits.append(pace.limit)
+        time.sleep(0.01)
+    assert limits == [4, 7]
+    pace.count(1)
+    time.sleep(2 * STEP_SECONDS)
+    assert not pace.wait()

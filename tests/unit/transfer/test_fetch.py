@@ -141,3 +141,15 @@ def test_a_file_that_is_not_divided_is_read_once(tmp_path: Path) -> None:
     file = FileRecord("data", size, hashlib.sha256(bytes(size)).hexdigest())
     fetch_files([file], server.open_range, tmp_path, workers=8, are_divided=False)
     assert server.opened == [("data", 0, size)]
+
+
+def test_a_file_of_some_mib_is_divided_too(tmp_path: Path) -> None:
+    """A single connection may be slow, as on a link that loses packets."""
+    size = 8 * MIB
+    server = _Server()
+    server.may_begin.set()
+    sha256 = hashlib.sha256(bytes(size)).hexdigest()
+    files = [FileRecord(f"data-{number}", size, sha256) for number in range(8)]
+    fetch_files(files, server.open_range, tmp_path, workers=8)
+    parts = {(file.path, start, start + 2 * MIB) for file in files for start in range(0, size, 2 * MIB)}
+    assert set(server.opened) == parts

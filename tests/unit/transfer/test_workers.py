@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import WorkerPool, run_all
 
 
 def test_results_are_in_the_order_of_the_items() -> None:
@@ -48,3 +48,14 @@ def test_no_more_threads_run_than_there_may_be() -> None:
 
     run_all(work, range(200), workers=3)
     assert 1 <= most <= 3
+
+
+def test_pieces_that_take_long_are_not_waited_for_before_more_threads_start() -> None:
+    all_at_work = threading.Barrier(20)
+
+    def work() -> int:
+        all_at_work.wait(60)
+        return 1
+
+    pieces = iter([work] * 20)
+    WorkerPool(lambda: next(pieces, None), 32).run()
