@@ -25,8 +25,10 @@ from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
-from hf_localize.sources.session import current_session
+from hf_localize.sources.base import NotHere, arguments_of
+from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
+from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
@@ -210,26 +212,47 @@ def download_repositories(repositories: Iterable[RepositoryRef], **options: Any)
 
 
 def sync_local_datasets_to_s3(
-    *, make_public: bool = False, share_restricted: str | Collection[str] = ()
+    *, make_public: bool = False, share_restricted: str | Collection[str] = (), force: bool = False
 ) -> list[Sync]:
     """Upload every dataset of the local store that the bucket lacks, or has with other content.
 
-    Several are uploaded in parallel, and a failure does not stop the others. The arguments are those of
-    :func:`sync_local_dataset_to_s3`.
+    Several are uploaded in parallel, and a failure does not stop the others. A dataset that was fetched from
+    the bucket, and was removed there since, is not uploaded. The arguments are those of
+    :func:`sync_local_dataset_to_s3`; with *force*, such a dataset is uploaded too.
 
     Raises:
         SettingsError: there is no bucket, or there are no credentials.
     """
     session = current_session()
     session.require_publisher()
-    options = {"make_public": make_public, "share_restricted": share_restricted}
+    options = {"make_public": make_public, "share_restricted": share_restricted, "force": force}
     entries: dict[DatasetRef, LocalEntry] = {}
     for entry in session.store.entries():
         entries.setdefault(entry.manifest.ref, entry)
-    refs = [ref for ref, entry in entries.items() if entry.is_named]
+    left_out = {ref: _unnamed(entry) for ref, entry in entries.items() if not entry.is_named}
+    if not force:
+        named = [entry for ref, entry in entries.items() if ref not in left_out]
+        left_out |= {ref: not_uploaded(ref, session) for ref in removed_since(named, session)}
+    refs = [ref for ref in entries if ref not in left_out]
     with _counted("Uploading", refs):
         done = _run(Sync, refs, sync_local_dataset_to_s3, options)
-    return done + [Sync(*ref.parts, _unnamed(e)) for ref, e in entries.items() if not e.is_named]
+    return done + [Sync(*ref.parts, why) for ref, why in left_out.items()]
+
+
+def removed_since(entries: Iterable[LocalEntry], session: Session) -> set[DatasetRef]:
+    """Return those of *entries* that were fetched from the bucket, and that it no longer has."""
+    fetched = [entry.manifest.ref for entry in entries if session.came_from_bucket(entry)]
+    (source,) = session.resolver(only=("s3",)).sources
+    found = run_all(source.find, fetched, workers=session.settings.max_concurrency)
+    return {ref for ref, answer in zip(fetched, found, strict=True) if isinstance(answer, NotHere)}
+
+
+def not_uploaded(ref: DatasetRef, session: Session) -> str:
+    """Return, in words, why a dataset that was removed from the bucket is not uploaded with all others."""
+    return (
+        f"{ref} was not uploaded, because it was fetched from {session.bucket.address} and has been removed "
+        f"there. To upload it again: hg-localize sync-local-to-s3 {arguments_of(ref)}"
+    )
 
 
 def sync_local_repositories_to_s3(

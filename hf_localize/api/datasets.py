@@ -289,12 +289,17 @@ def sync_local_dataset_to_s3(
     make_public: bool = False,
     share_restricted: str | Collection[str] = (),
     *,
+    force: bool = False,
     name: str | None = None,
 ) -> Result:
     """Upload a dataset of the local store, if the bucket lacks it or has other content.
 
     Objects of it that are missing or damaged in the bucket are uploaded again. Damage is detected by size,
     time and ETag or, with ``HGLOC_VERIFY=always``, by reading the objects.
+
+    Args:
+        force: replace other content in the bucket even by a copy that was fetched from there. Since then,
+            somebody may have published a newer version.
 
     Example:
         >>> print(hf_localize.sync_local_dataset_to_s3("openai/gsm8k", "main").message_or_path)
@@ -304,6 +309,7 @@ def sync_local_dataset_to_s3(
         InvalidRefError: an argument can't name a dataset.
         SettingsError: there is no bucket, or there are no credentials.
         DatasetNotFoundError: the local store does not have it.
+        ConflictError: it was fetched from the bucket, which now has other content, and *force* is False.
         RestrictedError: it is, or may be, gated or private, so *make_public* needs *share_restricted*.
         PublishError: something could not be uploaded.
     """
@@ -316,7 +322,8 @@ def sync_local_dataset_to_s3(
         from hf_localize.hf.register import register
 
         entry = register(entry.folder, ref, session.store)
-    how = _How(replace=True, make_public=make_public, share_restricted=ids_of(share_restricted))
+    replaces = force or not session.came_from_bucket(entry)
+    how = _How(replaces, make_public=make_public, share_restricted=ids_of(share_restricted))
     published = entry
     if not entry.has_manifest:
         published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)

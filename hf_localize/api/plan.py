@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.api.batch import Outcome
+from hf_localize.api.batch import Outcome, not_uploaded
 from hf_localize.api.compare import Difference, diff_datasets
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub
@@ -19,6 +19,7 @@ from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, IntegrityE
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import RepoType
+from hf_localize.publish.bucket import differs
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -135,26 +136,34 @@ def planned_repositories(refs: Iterable[RepositoryRef], **patterns: Sequence[str
     return planned
 
 
-def planned_uploads(ref: DatasetRef | None, *, make_public: bool = False) -> list[Planned]:
+def planned_uploads(
+    ref: DatasetRef | None, *, make_public: bool = False, force: bool = False
+) -> list[Planned]:
     """Return what the bucket lacks of *ref*, or of all of the local store, and how many bytes that is.
 
     Args:
+        force: as for :func:`~hf_localize.api.datasets.sync_local_dataset_to_s3`.
         make_public: also what would be shared, of which the ZIP may have fewer bytes than its files.
     """
     session = current_session()
     session.require_publisher()
     if ref is None:
-        named = {entry.manifest.ref for entry in session.store.entries() if entry.is_named}
+        entries = [entry for entry in session.store.entries() if entry.is_named]
         found = diff_datasets()
     else:
         with configs_listed(ref, "local"):
             entry: Entry = session.resolver(only=("local",)).find(ref)
         assert isinstance(entry, LocalEntry)
-        named = {entry.manifest.ref}
+        entries = [entry]
         found = diff_datasets(*entry.manifest.ref.parts)
-    found = [difference for difference in found if difference.ref in named]
-    plan = [_upload(difference, session) for difference in found]
-    return plan + ([_share(difference, session) for difference in found] if make_public else [])
+    named = {entry.manifest.ref for entry in entries}
+    fetched = {entry.manifest.ref for entry in entries if not force and session.came_from_bucket(entry)}
+    plan, uploaded = [], []
+    for difference in [one for one in found if one.ref in named]:
+        planned = _refused(difference, session, is_all=ref is None) if difference.ref in fetched else None
+        plan.append(planned or _upload(difference, session))
+        uploaded += [difference] if planned is None else []
+    return plan + ([_share(difference, session) for difference in uploaded] if make_public else [])
 
 
 def planned_files(
@@ -188,6 +197,19 @@ def planned_files(
         done = ("nothing", where, 0) if commit in sent else (action, where, size_bytes)
         plan.append(Planned(repo_id, None, commit, *done))
     return plan
+
+
+def _refused(difference: Difference, session: Session, *, is_all: bool) -> Planned | None:
+    """Return what would be said of a dataset that was fetched from the bucket; None: it would be uploaded."""
+    ref, place = difference.ref, session.store.places_of(difference.ref)[0]
+    here, there = difference.local_digest, difference.s3_digest
+    if difference.state == "only local" and is_all:
+        _log.warning("%s", not_uploaded(ref, session))
+        return Planned(*ref.parts, "nothing", str(place), 0)
+    if difference.state == "different" and here and there and here != there:
+        exc = differs(ref, session.bucket, there, here)
+        return Planned(*ref.parts, error=str(exc), error_kind=kind_of(exc))
+    return None
 
 
 def _upload(difference: Difference, session: Session) -> Planned:

@@ -300,21 +300,30 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 @REVISION
 @MAKE_PUBLIC
 @SHARE_RESTRICTED
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace other content in the bucket also by copies that were fetched from there, and upload again "
+    "what has been removed there.",
+)
 @DRY_RUN
 def sync_local_to_s3(
     dataset_id: str | None,
     is_all: bool,
     repo_type: RepoType,
     files_only: bool,
+    force: bool,
     dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Upload datasets, or files of a repository, from the local store to the bucket.
 
-    If the bucket has the dataset with the same content, it is skipped; other content is replaced. With
-    --all, several are uploaded in parallel, and a failure does not stop the others. To resume, run the same
-    command again.
+    If the bucket has the dataset with the same content, it is skipped; other content is replaced. But a copy
+    that was fetched from the bucket replaces other content only with --force, because what the bucket has
+    now may be newer. With --all, several are uploaded in parallel, and a failure does not stop the others.
+    What was fetched from the bucket and has been removed there is left out. To resume, run the same command
+    again.
 
     \b
     Examples:
@@ -338,13 +347,13 @@ def sync_local_to_s3(
         from hf_localize.format.refs import DatasetRef
 
         ref = None if dataset_id is None else DatasetRef(dataset_id, **names)
-        show_plan(planned_uploads(ref, make_public=options["make_public"]), as_json)
+        show_plan(planned_uploads(ref, make_public=options["make_public"], force=force), as_json)
         return
     if dataset_id is None:
         from hf_localize.api.batch import sync_local_datasets_to_s3, sync_local_repositories_to_s3
 
         options = {name: value for name, value in options.items() if name not in names}
-        sent = [*sync_local_datasets_to_s3(**options), *sync_local_repositories_to_s3(**options)]
+        sent = [*sync_local_datasets_to_s3(force=force, **options), *sync_local_repositories_to_s3(**options)]
         show_results(sent, as_json, "uploads")
         return
     if repo_type != "dataset" or files_only:
@@ -357,7 +366,7 @@ def sync_local_to_s3(
     else:
         from hf_localize.api.datasets import sync_local_dataset_to_s3
 
-        done = sync_local_dataset_to_s3(dataset_id, **options).message_or_path
+        done = sync_local_dataset_to_s3(dataset_id, force=force, **options).message_or_path
     if as_json:
         from hf_localize.api.batch import Sync
 

@@ -20,6 +20,7 @@ from hf_localize.hf.source_rows import count_source_rows, source_rows
 from hf_localize.hf.unprepared import telling_why
 from hf_localize.store.commit import commit
 from hf_localize.store.entry import LocalEntry
+from hf_localize.store.origins import record_origin
 from hf_localize.store.staging import staging_folder
 from hf_localize.store.store import Store
 from hf_localize.transfer.disk_space import require_room
@@ -75,7 +76,7 @@ def register(
         shutil.rmtree(folder / ".prepared", ignore_errors=True)  # There is none of a saved dataset.
         if card is not None and card.is_file():
             manifest = save_to_disk.with_card(manifest, folder, card)
-        return commit(store, folder, manifest)
+        return _placed(store, folder, manifest)
 
 
 def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) -> LocalEntry:
@@ -92,7 +93,14 @@ def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) 
     manifest = Manifest(dataset_id=ref.dataset_id, config_name=FILES_CONFIG, revision=ref.revision)
     with staging_folder(store, f"{ref.files.suffix[1:]}-register", fresh=True) as folder:
         require_room(folder, _size_of_folder(source))
-        return commit(store, folder, capture_files(source, folder, manifest, shutil.copyfile))
+        return _placed(store, folder, capture_files(source, folder, manifest, shutil.copyfile))
+
+
+def _placed(store: Store, folder: Path, manifest: Manifest) -> LocalEntry:
+    """Make *folder* an entry of the store, which no longer counts as one that came from a bucket."""
+    entry = commit(store, folder, manifest)
+    record_origin(store.path, manifest, None)
+    return entry
 
 
 def _size_of_folder(folder: Path) -> int:

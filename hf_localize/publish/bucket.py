@@ -34,7 +34,7 @@ from hf_localize.format.index import (
 )
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest
-from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.progress import task
 from hf_localize.publish.inspect import Mark, Sending, folders_of, mark_damages, wrong_objects
 from hf_localize.s3.bucket import Bucket, KeyInfo
@@ -44,6 +44,7 @@ from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
 from hf_localize.s3.shared_json import Found, learn_conditions, update_json
 from hf_localize.s3.upload import send_files
 from hf_localize.sources import original_index
+from hf_localize.sources.base import arguments_of
 from hf_localize.store.entry import LocalEntry
 from hf_localize.transfer.parts import PART_BYTES, SENT_PART_BYTES
 from hf_localize.transfer.workers import run_all
@@ -86,11 +87,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
     if present is not None and found:
         is_same = present.manifest.digest == manifest.digest
         if not is_same and not replace:
-            raise ConflictError(
-                f"{manifest.ref} in {bucket.address} differs from the local copy "
-                f"(digest {present.manifest.digest[:12]}…, local {manifest.digest[:12]}…). "
-                f"To replace the bucket's copy: hg-localize sync-local-to-s3 {manifest.dataset_id}"
-            )
+            raise differs(manifest.ref, bucket, present.manifest.digest, manifest.digest)
         listed = _listed(bucket, replacements, *folders_of(present.all_keys()))
         if listed is not None:
             wrong = look(_shared(entry, manifest, present, is_same=is_same), found, listed=listed)
@@ -134,6 +131,17 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         bucket.delete(key)
         return upload(entry, bucket, replace=replace, workers=workers, reads=reads)
     return True
+
+
+def differs(ref: DatasetRef, bucket: Bucket, digest: str, local_digest: str) -> ConflictError:
+    """Return the error for *ref*, of which *bucket* has other content that the caller won't replace."""
+    named = arguments_of(ref)
+    return ConflictError(
+        f"{ref} in {bucket.address} differs from the local copy, and may be newer "
+        f"(digest {digest[:12]}…, local {local_digest[:12]}…). "
+        f"To take it: hg-localize pull {named} --update. "
+        f"To replace it with the local copy all the same: hg-localize sync-local-to-s3 {named} --force"
+    )
 
 
 def _bring_new(source: Path, manifest: Manifest, bucket: Bucket, workers: int, look: Look) -> IndexEntry:

@@ -103,9 +103,14 @@ class RepositorySource(Source, Protocol):
 
 def download_command(ref: DatasetRef) -> str:
     """Return the command that brings all of *ref* into the local store."""
+    return f"hg-localize download {arguments_of(ref)}"
+
+
+def arguments_of(ref: DatasetRef) -> str:
+    """Return the arguments by which a command names *ref*."""
     name = f" --name '{ref.config_name}'" if ref.config_name else ""
     revision = f" --revision '{ref.revision}'" if ref.revision else ""
-    return f"hg-localize download {ref.dataset_id}{name}{revision}"
+    return f"{ref.dataset_id}{name}{revision}"
 
 
 def alternatives(others: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hf_localize.http.public_files import PublicFiles
     from hf_localize.s3.bucket import Bucket
     from hf_localize.sources.repositories import RemoteRepositories, RepositoryTiers
+    from hf_localize.store.entry import LocalEntry
     from hf_localize.store.repositories import LocalRepositories
 
 
@@ -116,6 +117,11 @@ class Session:
             return not self.can_publish()
         except AccessDeniedError:  # There are some, although they can't be used.
             return False
+
+    def came_from_bucket(self, entry: LocalEntry) -> bool:
+        """Tell whether the local copy *entry* was fetched from the bucket, or from its public files."""
+        origin, configured = self.store.origin_of(entry), self.bucket_origin
+        return origin is not None and configured is not None and origin.is_same(configured)
 
     def resolver(
         self,

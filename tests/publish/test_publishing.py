@@ -300,7 +300,7 @@ def test_sync_brings_changed_local_data_and_download_says_that_two_copies_differ
     desk.publisher()
     hf_localize.register_dataset(rows("old"), "org/x")
     hf_localize.register_dataset(rows("new"), "org/x", skip_s3_upload=True)
-    with pytest.raises(errors.ConflictError, match="differs from the local copy"):
+    with pytest.raises(errors.ConflictError, match="differs from the local copy, and may be newer"):
         hf_localize.download_dataset("org/x")
     assert "uploaded" in hf_localize.sync_local_dataset_to_s3("org/x").message_or_path
     assert "has it already" in hf_localize.sync_local_dataset_to_s3("org/x").message_or_path

@@ -60,7 +60,7 @@ def test_the_options_are_those_of_the_specification() -> None:
         (ref - {"dataset_id"}) | many | public | upload | trust | keep | others | files
     ) | {"--include", "--exclude", "--dry-run", "--no-files"}
     assert options["register"] == ref | public | upload | keep | {"path"}
-    assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run"}
+    assert options["sync-local-to-s3"] == ref | public | files | {"--all", "-a", "--dry-run", "--force"}
     assert options["diff"] == ref | files | {"--all", "-a", "--exit-code"}
     assert options["outdated"] == ref | files | {"--all", "-a", "--in", "--s3"}
     assert options["lock"] == (ref - {"dataset_id"}) | trust | files | {
