@@ -493,7 +493,10 @@ def files_not_found(
     else:
         advice = f"To publish them, run this where the Hub and the bucket are reachable: {command}"
     answers = answers or f"Looked in: {session.places_of_files()}{'' if said is None else f'. {said}'}"
-    return kind(f"The files of {repository} at {revision or 'main'} could not be found.\n{answers}\n{advice}")
+    near = session.did_you_mean(repository)
+    return kind(
+        f"The files of {repository} at {revision or 'main'} could not be found.\n{answers}\n{advice}{near}"
+    )
 
 
 def _from_places(

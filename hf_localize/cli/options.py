@@ -353,7 +353,8 @@ def fail_for(results: Sequence[Outcome], what: str) -> None:
     """End the command if some of *results* are failures, with the exit status of these if they share one."""
     failed = [result for result in results if not result.success]
     for result in failed:
-        near = near_ids(result.dataset_id, result.error_kind) if len(failed) <= _MAX_HINTS else ""
+        is_hinted = "\nDid you mean " not in str(result.error) and len(failed) <= _MAX_HINTS
+        near = near_ids(result.dataset_id, result.error_kind) if is_hinted else ""
         show(f"Error: {result}: {result.error}{near}", err=True)
     if failed:
         kinds = {result.error_kind or "failed" for result in failed}

@@ -450,11 +450,11 @@ def only_stock(
     advice = ""
     if missing is not None:
         where = "; ".join(map(str, missing.answers))
-        advice = (
-            f" The repository's files, which would answer it, are not stored ({where}). To store "
-            f"them, run this on a machine that reaches the Hub: hg-localize download {ref.dataset_id} "
-            "--keep-files"
-        )
+        command = f"hg-localize download {ref.dataset_id} --keep-files"
+        mend = f"To store them, run this on a machine that reaches the Hub: {command}"
+        if session.asks("public") and session.is_outsider:
+            mend = f"To share them, their publisher runs: {command} --make-public"
+        advice = f" The repository's files, which would answer it, are not stored ({where}). {mend}"
     raise NotAnswerableError(
         f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "
         f"asked: {without_queries(str(problem))}.{advice}"

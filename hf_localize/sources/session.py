@@ -12,13 +12,14 @@ from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import Lock, read_lock
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.repository import PUBLIC_FOLDER
+from hf_localize.format.repository import PUBLIC_FOLDER, Repository
 from hf_localize.settings import SOURCE_NAMES, Settings, current
 from hf_localize.sources.base import Entry, Needed, NotHere, RepositorySource, Source
 from hf_localize.sources.local import LocalSource
 from hf_localize.sources.resolver import Resolver, Unasked
 from hf_localize.store.origins import Origin
 from hf_localize.store.store import Store
+from hf_localize.text import did_you_mean
 
 if TYPE_CHECKING:
     from hf_localize.http.public_files import PublicFiles
@@ -213,6 +214,11 @@ class Session:
         if (unasked := self.unasked) is not None:
             places.append(f"{unasked.source} (not asked: {unasked.reason})")
         return ", ".join(places) or "no source is enabled (HGLOC_SOURCES)"
+
+    def did_you_mean(self, repository: Repository) -> str:
+        """Return, as a line for an error, the stored repositories with ids most like that of *repository*."""
+        known = self.repositories.local.known_ids(repository.repo_type)
+        return did_you_mean(repository.repo_id, known)
 
     def _place_of_files(self, kind: str) -> str:
         try:

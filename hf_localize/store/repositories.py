@@ -24,6 +24,7 @@ from hf_localize.format.repository import (
     Repository,
     RepositoryFile,
     RepositoryRefs,
+    RepoType,
     Snapshot,
     is_commit_sha,
     merge_refs,
@@ -93,6 +94,12 @@ class LocalRepositories:
                     with contextlib.suppress(InvalidRefError):  # Somebody else's folder.
                         found.append(Repository(repo_type, unquote(name)))
         return [repository for repository in found if self.refs(repository) is not None]
+
+    def known_ids(self, repo_type: RepoType) -> Collection[str]:
+        """Return the ids of repositories of that type that are here, or were; no file is read."""
+        with contextlib.suppress(HfLocalizeError), reading(self.store.path):
+            return {unquote(name) for name in _names(self._path(f"repositories/{repo_type}"))}
+        return ()
 
     def local_path(self, file: RepositoryFile) -> Path | None:
         """Return where *file* lies; None: it is not here, or not whole."""

@@ -218,3 +218,29 @@ def test_credentials_that_can_not_be_used_are_told_in_their_words(shared: Desk) 
         ran = run_cli(*words, "org/nothing", "--files-only")
         assert (ran.returncode != 0, failed in ran.stdout + ran.stderr) == (True, True), words
         assert "defect" not in ran.stderr
+
+
+def test_a_call_that_needs_files_tells_an_outsider_who_can_share_them(shared: Desk, hub: LoopbackHub) -> None:
+    hub.stop()
+    command = "hg-localize download org/x --keep-files"
+    for sit_down, advice in (
+        (shared.outsider, f"To share them, their publisher runs: {command} --make-public"),
+        (shared.teammate, f"To store them, run this on a machine that reaches the Hub: {command}"),
+    ):
+        sit_down()
+        shared.set(HGLOC_SOURCES="local,s3,public")
+        with hf_localize.installed(), pytest.raises(errors.NotAnswerableError) as caught:
+            datasets.load_dataset("org/x", data_files="a.csv")
+        assert str(caught.value).endswith(advice)
+
+
+def test_near_ids_of_stored_repositories_are_named_in_any_door(shared: Desk) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    shared.outsider().set(HGLOC_SOURCES="local,public")
+    assert run_cli("download", GSM8K, "--files-only").returncode == 0
+    with hf_localize.installed(), pytest.raises(OfflineModeIsEnabled, match=f"Did you mean {GSM8K}\\?"):
+        huggingface_hub.HfApi().dataset_info("openai/gsm8kk")
+    told = run_cli("download", "openai/gsm8kk", "--files-only").stderr
+    assert told.count(f"Did you mean {GSM8K}?") == 1

@@ -346,10 +346,10 @@ def _exchange_read(
         reply = held(request, is_last=True) if found is None else None
         if reply is not None:
             return give(reply)
-    url = f"{without_user(request.endpoint)}{request.path}"
-    raise offline(
-        f"Cannot reach {url}: {why or f'it was not found in {_here().places_of_files()}'}, and {hub_said}."
-    ) from cause
+    url, named = f"{without_user(request.endpoint)}{request.path}", asked_for(request)
+    why = why or f"it was not found in {_here().places_of_files()}"
+    near = "" if named is None else _here().did_you_mean(named.repository)
+    raise offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
 
 
 # --- httpx, httpx2 ----------------------------------------------------------------------------
