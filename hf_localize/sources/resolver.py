@@ -486,8 +486,11 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Unasked | None)
             f"register PATH {ref.dataset_id}"
         )
     if SOURCE_NAMES["public"] in asked and SOURCE_NAMES["s3"] not in asked:
+        mend = "Fix what failed above. " if has_failed else ""
+        if {answer.source for answer in answers if answer.has_failed} == {SOURCE_NAMES["hub"]}:
+            mend = "If the Hub is never reachable, leave it out: HGLOC_SOURCES=local,public. "
         return (
-            f"{'Fix what failed above. ' if has_failed else ''}Without credentials, only what is shared "
+            f"{mend}Without credentials, only what is shared "
             "publicly can be loaded; to see it: hg-localize list-public. To share this dataset too, its "
             f"publisher runs: {command} --make-public"
         )

@@ -47,6 +47,13 @@ def test_an_outsider_is_told_what_he_can_do_and_what_the_publisher_can(shared: D
         assert "there are no credentials" in ran.stderr + ran.stdout
 
 
+def test_an_outsider_behind_a_firewall_may_leave_out_the_hub(shared: Desk, hub: LoopbackHub) -> None:
+    shared.outsider()
+    hub.stop()
+    text = said("org/nowhere")
+    assert "leave it out: HGLOC_SOURCES=local,public. Without credentials, only what is shared" in text
+
+
 def test_a_teammate_and_a_publisher_are_told_to_publish(shared: Desk) -> None:
     shared.teammate()
     text = said("team/nothing", sources=("local", "s3"))
