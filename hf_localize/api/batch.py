@@ -11,15 +11,21 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from hf_localize import settings
-from hf_localize.api.datasets import download_dataset, sync_local_dataset_to_s3
-from hf_localize.api.repositories import download_repository, keep_files, sync_local_repository_to_s3
-from hf_localize.api.results import Result
+from hf_localize.api.datasets import download_data, download_dataset, sync_data, sync_files_of
+from hf_localize.api.repositories import (
+    download_repository,
+    has_files_of,
+    keep_files,
+    sync_files,
+    tell_if_files_stay_public,
+)
+from hf_localize.api.results import Result, ids_of
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.record import Record
@@ -175,11 +181,18 @@ def download_refs(refs: Iterable[DatasetRef], **options: Any) -> list[Download]:
     if options.get("make_public") and not options.get("skip_s3_upload"):
         current_session().require_publisher()
     needed = list(dict.fromkeys(refs))
-    keeps_files = options.get("keep_files") is None and current_session().lock is None
-    options = {**options, "keep_files": bool(options.get("keep_files"))}
+    how = dict(options)
+    keeps_files = how.pop("keep_files", None)
     with _counted("Downloading", needed):
-        done = _run(Download, needed, download_dataset, options)
-    if not keeps_files:
+        if keeps_files:
+            return _run(Download, needed, download_dataset, options)
+        done = _run_files_last(Download, needed, download_data, how)
+    if current_session().lock is not None:
+        return done
+    if keeps_files is False:
+        if options.get("make_public") and not options.get("skip_s3_upload"):
+            for dataset_id in dict.fromkeys(item.dataset_id for item in done if item.success):
+                tell_if_files_stay_public(dataset_id, current_session())
         return done
     # Of each repository once, when all that stock needs of it is in stock's caches.
     failed_ids = {item.dataset_id for item in done if not item.success}
@@ -235,7 +248,16 @@ def sync_local_datasets_to_s3(
         left_out |= {ref: not_uploaded(ref, session) for ref in removed_since(named, session)}
     refs = [ref for ref in entries if ref not in left_out]
     with _counted("Uploading", refs):
-        done = _run(Sync, refs, sync_local_dataset_to_s3, options)
+        done = _run_files_last(Sync, refs, sync_data, options)
+    # Of each repository once.
+    sent = [(ref, entries[ref].manifest) for ref, item in zip(refs, done, strict=True) if item.success]
+    first: dict[tuple[str, str | None], DatasetRef] = {}
+    for ref, manifest in sent:
+        if has_files_of(manifest, session):
+            first.setdefault((ref.dataset_id, manifest.commit), ref)
+    having = list(first.values())
+    files = dict(zip(having, _run(Sync, having, sync_files_of, options), strict=True))
+    done = [_together(item, files.get(ref)) for ref, item in zip(refs, done, strict=True)]
     return done + [Sync(*ref.parts, why) for ref, why in left_out.items()]
 
 
@@ -271,13 +293,20 @@ def sync_local_repositories_to_s3(
         commits = refs.commits if refs is not None else ()
         if repo_type == "dataset" and all((repo_id, commit) in of_datasets for commit in commits):
             continue
-        how: dict[str, Any] = {"make_public": make_public, "share_restricted": share_restricted}
         try:
-            done = sync_local_repository_to_s3(repo_id, repo_type=repo_type, **how)
+            how = (session, make_public, ids_of(share_restricted))
+            done = sync_files(repository, commits, *how, is_named=repo_type != "dataset")
             results.append(Sync(repo_id, None, None, done.message_or_path))
         except (HfLocalizeError, OSError) as exc:
             results.append(failed(Sync, DatasetRef(repo_id), exc))
     return results
+
+
+def _together(data: Sync, files: Sync | None) -> Sync:
+    """Return what became of a dataset and the files of its repository."""
+    if files is None:
+        return data
+    return files if not files.success else replace(data, message=f"{data.message}; {files.message}")
 
 
 def _unnamed(entry: LocalEntry) -> str:
@@ -303,6 +332,17 @@ def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Downl
         _log.debug("the configs of %s are not known", ref, exc_info=True)
         return {ref: failed(Download, ref, exc, f"its configs are not known: {exc}")}
     return dict.fromkeys(DatasetRef(ref.dataset_id, name, ref.revision) for name in names)
+
+
+def _run_files_last(
+    kind: type[_Kind], refs: Sequence[DatasetRef], work: Callable[..., Result], options: dict[str, Any]
+) -> list[_Kind]:
+    """Do *work* with each of *refs*; with original files, which hold all configs, once all else is shared."""
+    data, files = [ref for ref in refs if ref != ref.files], [ref for ref in refs if ref == ref.files]
+    done: dict[DatasetRef, _Kind] = {}
+    for some in (data, files):
+        done |= zip(some, _run(kind, some, work, options), strict=True)
+    return [done[ref] for ref in refs]
 
 
 def _run(

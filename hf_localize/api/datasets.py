@@ -20,7 +20,7 @@ from hf_localize.errors import (
     UnreachableError,
 )
 from hf_localize.format.manifest import Manifest
-from hf_localize.format.refs import DatasetRef, is_commit
+from hf_localize.format.refs import FILES_CONFIG, DatasetRef, is_commit
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
@@ -101,10 +101,55 @@ def download_dataset(
         PublishError, ConflictError: it is in the local store (the error's ``path``), but could not be
             published.
     """
-    ref = ref_of(dataset_id, config_name, revision, name)
-    session = current_session()
-    publish_publicly = make_public and not skip_s3_upload
-    if publish_publicly:
+    ref, session = ref_of(dataset_id, config_name, revision, name), current_session()
+    brought: list[LocalEntry] = []
+    options: dict[str, Any] = {
+        "trust_remote_code": trust_remote_code,
+        "make_public": make_public,
+        "skip_s3_upload": skip_s3_upload,
+        "share_restricted": share_restricted,
+        "update": update,
+        "verification_mode": verification_mode,
+    }
+    try:
+        return _download(ref, session, brought, keep_files=bool(keep_files), **options)
+    finally:  # Also where only its original files are here.
+        if brought and session.lock is None:
+            from hf_localize.api.repositories import keep_files_of, tell_if_files_stay_public
+
+            if keep_files is not False:
+                sharing = None if skip_s3_upload else (make_public, ids_of(share_restricted))
+                keep_files_of(brought[0], session, sharing, is_required=bool(keep_files))
+            elif make_public and not skip_s3_upload:
+                tell_if_files_stay_public(ref.dataset_id, session)
+
+
+def download_data(dataset_id: str, config_name: str | None, revision: str | None, **options: Any) -> Result:
+    """Download a dataset without the files of its repository, of which a batch takes care later.
+
+    Args:
+        options: as for :func:`download_dataset`.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    return _download(ref, current_session(), [], keep_files=False, is_named=False, **options)
+
+
+def _download(
+    ref: DatasetRef,
+    session: Session,
+    brought: list[LocalEntry],
+    *,
+    trust_remote_code: bool = False,
+    make_public: bool = False,
+    skip_s3_upload: bool = False,
+    keep_files: bool = False,
+    share_restricted: str | Collection[str] = (),
+    update: bool = False,
+    verification_mode: str | None = None,
+    is_named: bool = True,
+) -> Result:
+    """Bring *ref* as :func:`download_dataset` does; add what is here, and published, to *brought*."""
+    if make_public and not skip_s3_upload:
         session.require_publisher()
     hub = PlainHub(trust_remote_code, verification_mode)
     skip_s3_upload = skip_s3_upload or session.lock is not None  # It may be stored as another revision.
@@ -114,21 +159,13 @@ def download_dataset(
         newest = commit_on_hub(entry, session) if update and session.lock is None else None
         if newest is not None and newest != entry.manifest.commit:
             entry = _of_commit(newest, entry.manifest.ref, session, hub)
-        how = _How(newest is not None, make_public, ids_of(share_restricted))
+        how = _How(newest is not None, make_public, ids_of(share_restricted), is_named)
         _publish_if_possible(entry, session, skip_s3_upload, how)
         brought.append(entry)
         return str(entry.folder)
 
-    brought: list[LocalEntry] = []
-    try:
-        with configs_listed(ref, all_configs=True):
-            return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
-    finally:  # Also where only its original files are here.
-        if brought and keep_files is not False and session.lock is None:
-            from hf_localize.api.repositories import keep_files_of
-
-            sharing = None if skip_s3_upload else (make_public, ids_of(share_restricted))
-            keep_files_of(brought[0], session, sharing, is_required=bool(keep_files))
+    with configs_listed(ref, all_configs=True):
+        return Result(True, _bring_with_files(ref, bring) if keep_files else bring(ref))
 
 
 def _bring_with_files(ref: DatasetRef, bring: Callable[[DatasetRef], str]) -> str:
@@ -313,8 +350,46 @@ def sync_local_dataset_to_s3(
         RestrictedError: it is, or may be, gated or private, so *make_public* needs *share_restricted*.
         PublishError: something could not be uploaded.
     """
-    ref = ref_of(dataset_id, config_name, revision, name)
+    ref, session = ref_of(dataset_id, config_name, revision, name), current_session()
+    manifest, done = _sync(ref, session, make_public, share_restricted, force)
+    from hf_localize.api.repositories import publish_files_of
+
+    done += publish_files_of(manifest, session, make_public, ids_of(share_restricted))
+    return Result(True, f"{manifest.ref}: {'; '.join(done)}")
+
+
+def sync_data(dataset_id: str, config_name: str | None, revision: str | None, **options: Any) -> Result:
+    """Upload a dataset without the files of its repository, of which a batch takes care later.
+
+    Args:
+        options: as for :func:`sync_local_dataset_to_s3`.
+    """
+    ref = DatasetRef(dataset_id, config_name, revision)
+    manifest, done = _sync(ref, current_session(), **options, is_named=False)
+    return Result(True, f"{manifest.ref}: {'; '.join(done)}")
+
+
+def sync_files_of(dataset_id: str, config_name: str | None, revision: str | None, **options: Any) -> Result:
+    """Upload the files of the repository of a dataset that :func:`sync_data` has uploaded."""
+    from hf_localize.api.repositories import publish_files_of
+
     session = current_session()
+    entry: Entry = session.resolver(only=("local",)).find(DatasetRef(dataset_id, config_name, revision))
+    assert isinstance(entry, LocalEntry)
+    how = (options["make_public"], ids_of(options["share_restricted"]))
+    return Result(True, "; ".join(publish_files_of(entry.manifest, session, *how)))
+
+
+def _sync(
+    ref: DatasetRef,
+    session: Session,
+    make_public: bool,
+    share_restricted: str | Collection[str],
+    force: bool,
+    *,
+    is_named: bool = True,
+) -> tuple[Manifest, list[str]]:
+    """Upload what the store has for *ref*; return its manifest, and what was done, in words."""
     session.require_publisher()
     with configs_listed(ref, "local"):
         entry = session.resolver(only=("local",)).localize(ref)
@@ -323,17 +398,14 @@ def sync_local_dataset_to_s3(
 
         entry = register(entry.folder, ref, session.store)
     replaces = force or not session.came_from_bucket(entry)
-    how = _How(replaces, make_public=make_public, share_restricted=ids_of(share_restricted))
+    how = _How(replaces, make_public, ids_of(share_restricted), is_named)
     published = entry
     if not entry.has_manifest:
         published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)
     done = _publish(published, session, how)
-    from hf_localize.api.repositories import publish_files_of
-
-    done += publish_files_of(published.manifest, session, make_public, how.share_restricted)
     if not entry.has_manifest:
         _keep_name(entry, published.manifest, session)
-    return Result(True, f"{entry.manifest.ref}: {'; '.join(done)}")
+    return published.manifest, done
 
 
 if TYPE_CHECKING:
@@ -418,6 +490,8 @@ class _How:
     replace: bool
     make_public: bool
     share_restricted: tuple[str, ...]
+    #: Original files are shared whatever configs are kept private.
+    is_named: bool = True
 
 
 def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
@@ -437,6 +511,7 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     """Upload *entry* and, where asked, share it publicly; return what was done, in words."""
     from hf_localize.publish.bucket import upload
     from hf_localize.publish.public import check_may_share, make_public
+    from hf_localize.publish.shared_files import warn_if_public
 
     bucket = session.require_publisher()
     settings, workers = session.settings, session.settings.max_concurrency
@@ -448,12 +523,27 @@ def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
     with one_load():
         sent = upload(entry, bucket, replace=how.replace, workers=workers, reads=reads)
     done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
-    if how.make_public:
+    has_all_configs = entry.manifest.config_name == FILES_CONFIG
+    publishes_publicly = how.make_public
+    if publishes_publicly and has_all_configs and not how.is_named:
+        from hf_localize.api.repositories import may_share_files
+
+        ref, options = entry.manifest.ref, f"--name {FILES_CONFIG}"
+        options += f" --revision '{ref.revision}'" if ref.revision else ""
+        publishes_publicly = may_share_files(
+            *(ref.dataset_id, entry.manifest.commit, session, how.share_restricted), options=options
+        )
+    if publishes_publicly:
         try:
             with one_load():
                 shared = make_public(entry, bucket, session.public_files, workers=workers, reads=reads)
         except HfLocalizeError as exc:
             exc.comes_after(f"{done[0]}; sharing it publicly failed")
             raise
-        done.append("shared publicly" if shared else "shared publicly already")
+        told = "shared publicly" if shared else "shared publicly already"
+        if has_all_configs:
+            told += ", with the data of all configs"
+        done.append(told)
+    elif sent:
+        warn_if_public(entry.manifest, session.public_files)
     return done

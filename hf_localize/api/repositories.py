@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import glob
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 from hf_localize.api.results import Result, ids_of, terms_on_hub
@@ -22,6 +23,7 @@ from hf_localize.errors import (
     SettingsError,
     UnreachableError,
 )
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, index_prefix
@@ -37,9 +39,13 @@ from hf_localize.format.repository import (
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, download_command
+from hf_localize.sources.local import LocalSource
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 from hf_localize.text import plural, size
+
+if TYPE_CHECKING:
+    from hf_localize.s3.bucket import Bucket
 
 _log = logging.getLogger(__name__)
 #: The files of a larger dataset are kept as they are only where that is asked for.
@@ -92,7 +98,10 @@ def download_repository(
         snapshot = _localize(repository, revision, tuple(include) or None, tuple(exclude), session)
     path = path_of(snapshot, session)
     if not skip_s3_upload:
-        _publish_if_possible(snapshot, session, make_public, ids_of(share_restricted), path)
+        sharing = _Sharing(
+            make_public, ids_of(share_restricted), True, tuple(include) or None, tuple(exclude)
+        )
+        _publish_if_possible(snapshot, session, sharing, path)
     return Result(True, path)
 
 
@@ -154,20 +163,79 @@ def keep_files_of(
         _log.info("the files of %s are not stored as they are: %s", repository, exc)
         return
     if sharing is not None:
-        _publish_if_possible(snapshot, session, *sharing, str(entry.folder))
+        _publish_if_possible(snapshot, session, _Sharing(*sharing, is_required), str(entry.folder))
 
 
 def publish_files_of(
     manifest: Manifest, session: Session, make_public: bool, share_restricted: tuple[str, ...]
 ) -> list[str]:
     """Publish what the store has of the files of which a dataset is made; return what was done, in words."""
+    if not has_files_of(manifest, session):
+        return []
+    repository, sharing = Repository("dataset", manifest.dataset_id), _Sharing(make_public, share_restricted)
+    done = _publish(repository, (str(manifest.commit),), session, sharing)
+    return [f"its files: {text}" for text in done]
+
+
+def has_files_of(manifest: Manifest, session: Session) -> bool:
+    """Tell whether the store has files of the repository of which a dataset was made, at its commit."""
     with contextlib.suppress(InvalidRefError):
-        repository = Repository("dataset", manifest.dataset_id)
-        refs = session.repositories.local.refs(repository)
-        if refs is not None and manifest.commit in refs.commits:
-            done = _publish(repository, (manifest.commit,), session, make_public, share_restricted)
-            return [f"its files: {text}" for text in done]
-    return []
+        refs = session.repositories.local.refs(Repository("dataset", manifest.dataset_id))
+        return refs is not None and manifest.commit in refs.commits
+    return False
+
+
+def may_share_files(
+    dataset_id: str,
+    commit: str | None,
+    session: Session,
+    share_restricted: Collection[str] = (),
+    planned: Collection[Identity] = (),
+    options: str = "",
+) -> bool:
+    """Tell whether no config in the store or the bucket is kept private, which files of *commit* would open.
+
+    Where some are, a warning names them.
+
+    Args:
+        planned: what will be shared too.
+        options: of the command that shares them all the same; by default those for files of *commit*.
+    """
+    from hf_localize.publish.shared_files import has_public_files, kept_private
+
+    stored = LocalSource(session.store, None).stored(DatasetRef(dataset_id))
+    bucket, workers = session.require_publisher(), session.settings.max_concurrency
+    private = kept_private(dataset_id, commit, stored, bucket, workers, planned)
+    if not private:
+        return True
+    options = options or f"--files-only --revision {commit}"
+    command = f"hg-localize sync-local-to-s3 {dataset_id} {options} --make-public"
+    command += "".join(f" --share-restricted {name}" for name in share_restricted)
+    _log.warning(
+        "the files of dataset %s are not shared publicly: they hold all configs, and these are kept private: "
+        "%s. To share the files all the same: %s",
+        *(dataset_id, ", ".join(map(str, private)), command),
+    )
+    if has_public_files(dataset_id, session.public_files):
+        tell_that_files_stay_public(dataset_id)
+    return False
+
+
+def tell_that_files_stay_public(dataset_id: str) -> None:
+    """Warn that outsiders can read files of a repository that this call does not share."""
+    _log.warning(
+        "files of dataset %s, which hold all configs, are public from before, and stay so. To stop sharing "
+        "them: hg-localize withdraw %s --files-only",
+        *(dataset_id, dataset_id),
+    )
+
+
+def tell_if_files_stay_public(dataset_id: str, session: Session) -> None:
+    """Warn where files of a repository are public that a call leaves alone."""
+    from hf_localize.publish.shared_files import has_public_files
+
+    if has_public_files(dataset_id, session.public_files):
+        tell_that_files_stay_public(dataset_id)
 
 
 def describe_files(
@@ -269,15 +337,13 @@ def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:
     return replace(refs, branches={**refs.branches, name: manifest.commit})
 
 
-def _publish_if_possible(
-    snapshot: Snapshot, session: Session, make_public: bool, share_restricted: tuple[str, ...], path: str
-) -> None:
+def _publish_if_possible(snapshot: Snapshot, session: Session, sharing: _Sharing, path: str) -> None:
     if session.lock is not None or not session.can_publish():
         return
     try:
         for name in names_of(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
-                done = _publish(name, (snapshot.commit,), session, make_public, share_restricted)
+                done = _publish(name, (snapshot.commit,), session, sharing)
                 _log.info("files of %s: %s", name, "; ".join(done))
     except HfLocalizeError as exc:
         exc.path = path
@@ -302,7 +368,24 @@ def sync_local_repository_to_s3(
     repository, session = Repository(repo_type, repo_id), current_session()
     session.require_publisher()
     commits = tuple(commit for _, commit in snapshots_at("local", repo_type, repo_id, revision, session))
-    done = _publish(repository, commits, session, make_public, ids_of(share_restricted))
+    return sync_files(repository, commits, session, make_public, ids_of(share_restricted), is_named=True)
+
+
+def sync_files(
+    repository: Repository,
+    commits: Sequence[str],
+    session: Session,
+    make_public: bool,
+    share_restricted: tuple[str, ...],
+    *,
+    is_named: bool,
+) -> Result:
+    """Upload snapshots of the local store.
+
+    Args:
+        is_named: the files themselves were named, so that they are shared whatever configs are kept private.
+    """
+    done = _publish(repository, commits, session, _Sharing(make_public, share_restricted, is_named))
     return Result(True, f"files of {repository}: {'; '.join(done)}")
 
 
@@ -402,21 +485,46 @@ def remove_repository(
 ) -> Result:
     """Remove what one place has of a repository: all of it, or one *revision*.
 
+    What is removed from ``public`` stays in the bucket for those who have credentials.
+
     Raises:
         InvalidRefError: *repo_id* can't name a repository.
         SettingsError: it is to be removed from the bucket, and there is none, or there are no credentials.
         DatasetNotFoundError: that place does not have it.
+        PublishError: outsiders can still read public files, from a CDN or cache, or as a former version.
     """
     repository, session = Repository(repo_type, repo_id), current_session()
+    if place == "public":
+        return _withdraw(repository, revision, session)
     commits = tuple(commit for _, commit in snapshots_at(place, repo_type, repo_id, revision, session))
     if place == "local":
         session.repositories.local.remove(repository, commits)
         return Result(True, f"files of {repository}: removed from {session.store.path}")
     from hf_localize.publish.repositories import remove_repository as remove
 
-    bucket, workers = session.bucket, session.settings.max_concurrency
-    remove(repository, commits, bucket, workers=workers, public=place == "public")
-    return Result(True, f"files of {repository}: removed from {bucket.address}")
+    remove(repository, commits, session.bucket, workers=session.settings.max_concurrency)
+    return Result(True, f"files of {repository}: removed from {session.bucket.address}")
+
+
+def _withdraw(repository: Repository, revision: str | None, session: Session) -> Result:
+    from hf_localize.publish import repositories as published
+
+    bucket, workers = session.require_publisher(), session.settings.max_concurrency
+    gone = published.withdraw_files(bucket, workers)  # What an interrupted withdrawal has left.
+    try:
+        names = (repository.repo_type, repository.repo_id, revision)
+        commits = tuple(commit for _, commit in snapshots_at("public", *names, session))
+    except DatasetNotFoundError as exc:
+        if not gone:
+            at = f" at {revision}" if revision else ""
+            raise DatasetNotFoundError(
+                f"the files of {repository}{at} are not shared publicly in {bucket.address}. To see which "
+                f"are: hg-localize list-public --repo-type {repository.repo_type}"
+            ) from exc
+    else:
+        gone |= published.remove_repository(repository, commits, bucket, workers=workers, public=True)
+    published.close_files(gone, bucket, session.public_files, session.public_bucket_files)
+    return Result(True, f"files of {repository}: can no longer be read without credentials")
 
 
 def remove_files_of(dataset_id: str, place: Literal["local", "s3", "public"], session: Session) -> None:
@@ -574,12 +682,26 @@ def names_of(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ..
     return tuple(dict.fromkeys((repository, Repository(repository.repo_type, present))))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sharing:
+    """What of a repository is published, and for whom."""
+
+    make_public: bool
+    share_restricted: tuple[str, ...]
+    #: The files themselves were named, so that they are shared whatever configs are kept private.
+    is_named: bool = False
+    #: Patterns of files; None: all.
+    allow: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def is_chosen(self) -> bool:
+        """Tell whether patterns choose some of the files."""
+        return self.allow is not None or bool(self.ignore)
+
+
 def _publish(
-    repository: Repository,
-    commits: Sequence[str],
-    session: Session,
-    make_public: bool,
-    share_restricted: Collection[str],
+    repository: Repository, commits: Sequence[str], session: Session, sharing: _Sharing
 ) -> list[str]:
     """Upload snapshots and, where asked, share them publicly; return what was done, in words."""
     from hf_localize.publish.public import check_may_share
@@ -588,9 +710,10 @@ def _publish(
     bucket, local, settings = session.require_publisher(), session.repositories.local, session.settings
     snapshots = [local.snapshot(repository, commit) for commit in commits]
     terms = [terms_of(snapshot) for snapshot in snapshots if snapshot is not None]
+    make_public, restricted_ids = sharing.make_public, sharing.share_restricted
     if make_public:  # Before anything is sent.
         for manifest in terms:
-            check_may_share(manifest, share_restricted, terms_on_hub(settings, repository.repo_type))
+            check_may_share(manifest, restricted_ids, terms_on_hub(settings, repository.repo_type))
     if restricted := next((known for known in terms if known.gated or known.private), None):
         _log.warning(
             "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
@@ -599,17 +722,51 @@ def _publish(
             restricted.restriction,
             bucket.address,
         )
-    workers, reads = settings.max_concurrency, settings.verify == "always"
+    has_configs = repository.repo_type == "dataset"
+    if make_public and has_configs and not sharing.is_named:
+        make_public = all(
+            may_share_files(repository.repo_id, commit, session, restricted_ids) for commit in commits
+        )
+    upload = functools.partial(
+        upload_repository,
+        *(local, repository, commits, bucket),
+        workers=settings.max_concurrency,
+        reads=settings.verify == "always",
+        allow=sharing.allow,
+        ignore=sharing.ignore,
+    )
     with one_load():
-        sent = upload_repository(local, repository, commits, bucket, workers=workers, reads=reads)
-        done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has them already"]
+        done = [f"uploaded to {bucket.address}" if upload() else f"{bucket.address} has them already"]
         if make_public:
-            files = session.public_files
-            shared = upload_repository(
-                local, repository, commits, bucket, workers=workers, reads=reads, public_files=files
+            shared = (
+                "shared publicly" if upload(public_files=session.public_files) else "shared publicly already"
             )
-            done.append("shared publicly" if shared else "shared publicly already")
+            done.append(
+                f"{shared}, with the data of all configs" if has_configs and not sharing.is_chosen else shared
+            )
+            if sharing.is_chosen:
+                _tell_what_stays_public(repository, commits, bucket, sharing)
     return done
+
+
+def _tell_what_stays_public(
+    repository: Repository, commits: Sequence[str], bucket: Bucket, sharing: _Sharing
+) -> None:
+    """Warn of files that patterns leave out, and that are public from before."""
+    from hf_localize.publish.repositories import snapshot_in
+
+    found = filter(None, (snapshot_in(bucket, repository, commit, public=True) for commit in commits))
+    paths = [file.path for snapshot in found for file in snapshot.files]
+    others = [path for path in paths if not matches(path, sharing.allow, sharing.ignore)]
+    if others:
+        repo_type = (
+            "--files-only" if repository.repo_type == "dataset" else f"--repo-type {repository.repo_type}"
+        )
+        _log.warning(
+            "%s of %s: still public from before. To stop sharing the files: hg-localize withdraw %s %s",
+            *(", ".join(others[:3]) + (", …" if len(others) > 3 else ""), repository),
+            *(repository.repo_id, repo_type),
+        )
 
 
 def terms_of(snapshot: Snapshot) -> Manifest:

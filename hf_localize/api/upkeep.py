@@ -209,7 +209,10 @@ def remove_dataset(
 def withdraw_dataset(
     dataset_id: str, config_name: str | None = None, revision: str | None = None, *, name: str | None = None
 ) -> Result:
-    """Stop sharing a dataset publicly: remove its public record, then its ZIP.
+    """Stop sharing a dataset publicly: remove its public record, its ZIP, and its page in the public catalog.
+
+    The public files of its repository, which hold all configs, are removed too. What is in the bucket for
+    those who have credentials stays.
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
@@ -222,10 +225,17 @@ def withdraw_dataset(
     session = current_session()
     bucket = session.require_publisher()
     from hf_localize.publish import public
+    from hf_localize.publish.shared_files import has_public_files
 
     with configs_listed(ref, "public"):
         if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
-            raise DatasetNotFoundError(f"{ref} is not shared publicly in {bucket.address}")
+            told = f"{ref} is not shared publicly in {bucket.address}"
+            if has_public_files(ref.dataset_id, session.public_files):
+                told += (
+                    ", but files of its repository are, which hold all configs. To stop sharing them: "
+                    f"hg-localize withdraw {ref.dataset_id} --files-only"
+                )
+            raise DatasetNotFoundError(told)
     remove_files_of(ref.dataset_id, "public", session)
     return Result(True, f"{ref}: can no longer be read without credentials")
 

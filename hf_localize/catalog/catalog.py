@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +12,15 @@ from pathlib import Path
 from hf_localize.catalog.frame import About, environment
 from hf_localize.catalog.gathering import BucketShelf, PublicShelf, Shelf
 from hf_localize.catalog.overview import Summary, overview, summary_of
-from hf_localize.catalog.site import INDEX, PAGES, BucketSite, FolderSite, Site
+from hf_localize.catalog.site import BucketSite, FolderSite, Site
 from hf_localize.errors import SettingsError
 from hf_localize.format.record import Record
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
+from hf_localize.publish.catalog_pages import INDEX, PAGES, page_names
 from hf_localize.s3.address import address_of
 from hf_localize.settings import Settings
 from hf_localize.sources.session import Session, current_session
 from hf_localize.transfer.workers import run_all
-
-_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_MAX_LETTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +140,3 @@ def _make(
     unread = tuple(summary.ref for summary in summaries if summary.has_problem)
     datasets = len({summary.ref.dataset_id for summary in summaries if summary.repo_type == "dataset"})
     return Catalog(site.place, about.is_public, datasets, len(summaries), unread)
-
-
-def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
-    """Return the file name of each dataset's page: readable, and another one for each ref."""
-    names = {ref: _readable(ref) for ref in refs}
-    counts = collections.Counter(name.lower() for name in names.values())
-    return {
-        ref: f"{name}{ref.suffix.replace('~', '-') if counts[name.lower()] > 1 else ''}.html"
-        for ref, name in names.items()
-    }
-
-
-def _readable(ref: DatasetRef) -> str:
-    parts = [ref.dataset_id.replace("/", "--"), ref.config_name or "default", ref.revision or ""]
-    safe = "--".join(_NO_NAME.sub("_", part) for part in parts if part)
-    return safe if len(safe) <= _MAX_LETTERS else f"{safe[:_MAX_LETTERS]}{ref.suffix.replace('~', '-')}"

@@ -11,14 +11,11 @@ from typing import Any, TypeAlias
 
 from hf_localize.errors import AccessDeniedError, ConflictError, HfLocalizeError, PublishError, StoreError
 from hf_localize.format.files import replacing
-from hf_localize.format.refs import PUBLIC_ZIP_FOLDER
 from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.catalog_pages import INDEX, PAGES, PRIVATE_PLACE, PUBLIC_PLACE
 from hf_localize.publish.public import public_policy
 from hf_localize.s3.bucket import Bucket
 
-#: Everybody may read what lies below the public place, and nobody without credentials what does not.
-PRIVATE_PLACE, PUBLIC_PLACE = ".hgloc/site", f"{PUBLIC_ZIP_FOLDER}/catalog"
-INDEX, PAGES = "index.html", "datasets"
 #: By this a catalog's own page is known, so that nothing else is overwritten.
 GENERATOR = '<meta name="generator" content="hf_localize'
 _HEAD_BYTES = 4096

@@ -504,8 +504,10 @@ def _capture(entry: HubEntry, session: Session) -> LocalEntry | None:
         _log.info("%s ← %s, stored in %s", entry.ref, entry.source, local.folder)
         if session.settings.write_back == "s3" and session.can_publish():
             from hf_localize.publish.bucket import upload
+            from hf_localize.publish.shared_files import warn_if_public
 
-            upload(local, session.bucket, replace=False, workers=session.settings.max_concurrency)
+            if upload(local, session.bucket, replace=False, workers=session.settings.max_concurrency):
+                warn_if_public(local.manifest, session.public_files)
     return local
 
 

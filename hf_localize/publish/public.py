@@ -14,7 +14,6 @@ from hf_localize.errors import (
     AccessDeniedError,
     ConflictError,
     PublishError,
-    RefusedError,
     RestrictedError,
     UnreachableError,
 )
@@ -27,15 +26,17 @@ from hf_localize.format.public_records import (
     is_zip_key,
     own_record,
     put_record,
+    record_ref,
     require_readable,
 )
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER, DatasetRef
 from hf_localize.format.zip.writer import PackedZip
 from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.catalog_pages import remove_pages
+from hf_localize.publish.former_versions import close_versions
 from hf_localize.publish.inspect import sha256_of
 from hf_localize.publish.zip_upload import MadeZip, send_zip
 from hf_localize.s3.bucket import Bucket, KeyInfo
-from hf_localize.s3.errors import AclsDisabledError, MissingKeyError
 from hf_localize.s3.multipart import STALE_SECONDS, abort_stale
 from hf_localize.s3.shared_json import read_json, update_json
 from hf_localize.store.entry import LocalEntry
@@ -197,7 +198,7 @@ def make_public(
 def withdraw(
     ref: DatasetRef, bucket: Bucket, public_files: PublicFiles, itself: PublicFiles | None = None
 ) -> bool:
-    """Take what *ref* names out of what everybody may read: its record, then its ZIP.
+    """Take what *ref* names out of what everybody may read: its record, its ZIP, its page in the catalog.
 
     Args:
         public_files: reads the public files as an outsider does; it tells whether the ZIP is gone.
@@ -213,11 +214,15 @@ def withdraw(
             that keeps versions.
     """
     gone: set[str] = set()
+    refs = {ref, *ref.spellings}
+    itself = itself or public_files
+    stem, own = _zip_names(ref)
     for _ in range(_TRIES):
         taken = {info.key for info in _zips_of(bucket, ref)}
 
         def take(document: dict[str, Any], taken: set[str] = taken) -> bool:
             keys = [key for key, value in document.items() if is_shared_as(value, ref)]
+            refs.update(filter(None, (record_ref(document[key]) for key in keys)))
             zips = [document.pop(key).get("s3_zip_key") for key in keys]
             # Whoever else wrote a record does not say what is removed here.
             taken.update(zip_key for zip_key in zips if is_zip_key(zip_key))
@@ -230,7 +235,13 @@ def withdraw(
         # Also one that was left by a withdrawal that was interrupted.
         there = [key for key in sorted(taken - kept) if any(bucket.list_keys(key))]
         if not there and not any(is_shared_as(value, ref) for value in records.values()):
-            return _close_versions(bucket, ref, itself or public_files, kept) or bool(gone)
+
+            def is_gone(key: str, kept: Collection[Any] = kept) -> bool:
+                return key not in kept and own.fullmatch(key) is not None
+
+            if close_versions(bucket, itself, stem, is_gone):
+                gone.add(stem)
+            return remove_pages(refs, bucket, itself) or bool(gone)
         for zip_key in there:
             gone.add(zip_key)
             bucket.delete(zip_key)
@@ -241,49 +252,6 @@ def withdraw(
                     f"{public_files.url(zip_key)} can still be read: purge this URL from the CDN or cache"
                 )
     raise ConflictError(f"{ref} in {bucket.address} was shared again while it was withdrawn")
-
-
-def _close_versions(bucket: Bucket, ref: DatasetRef, itself: PublicFiles, kept: Collection[Any]) -> bool:
-    """Close the former versions of the ZIPs of *ref*, which a bucket that keeps versions gives by their ids.
-
-    Those who may read the bucket keep them. Returns False where none was open.
-    """
-    stem, own = _zip_names(ref)
-    try:
-        versions = list(bucket.former_versions(stem))
-    except (AccessDeniedError, RefusedError, MissingKeyError) as exc:
-        if not bucket.keeps_versions:
-            return False  # There are no versions that could be listed.
-        raise _still_open(bucket, exc) from exc
-    was_open = False
-    for key, version_id in versions:
-        if key not in kept and own.fullmatch(key) and itself.is_readable(key, version_id):
-            _close_version(bucket, itself, key, version_id)
-            was_open = True
-    return was_open
-
-
-def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: str) -> None:
-    """Take the ACL from a version that everybody can read; where that does not help, remove it."""
-    failures: list[Exception] = []
-    for close in (bucket.close_version, bucket.delete_version):
-        try:
-            close(key, version_id)
-        except (AccessDeniedError, RefusedError, AclsDisabledError, MissingKeyError) as exc:
-            failures.append(exc)
-        if not itself.is_readable(key, version_id):
-            return
-    raise _still_open(
-        bucket, failures[0] if failures else PublishError(f"{key} is open, version {version_id}")
-    )
-
-
-def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
-    return PublishError(
-        f"record and ZIP are removed, but {bucket.address} keeps former versions, which everyone who knows "
-        f"their ids can read: {cause}. Run the command again with the permissions s3:ListBucketVersions and "
-        "s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
-    )
 
 
 def _is_zip_whole(bucket: Bucket, record: Mapping[str, Any], *, reads: bool) -> bool:

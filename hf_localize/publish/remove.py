@@ -11,6 +11,7 @@ from hf_localize.format.index import IndexEntry, catalog_keys, leave, read_index
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import read_manifest, ref_at_head
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef, index_prefix, ref_of_index_key
+from hf_localize.publish.catalog_pages import remove_pages
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.shared_json import update_json
 from hf_localize.sources import original_index
@@ -42,8 +43,9 @@ def remove_from_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     """Remove the bucket's entry for *ref*, the very ref that it is stored under; return how many objects.
 
     No reader finds it once the commit mark, the first of all, is gone. Then go the catalogs' lines,
-    what the original tool finds it by, data, and last the manifests that claim its folders: so an
-    interrupted run leaves what tells the next one what to do. What another entry uses stays.
+    what the original tool finds it by, data, and the manifests that claim its folders: so an interrupted
+    run leaves what tells the next one what to do. Last goes its page in the catalog. What another entry uses
+    stays.
 
     Raises:
         DatasetNotFoundError: there is none.
@@ -54,9 +56,10 @@ def remove_from_bucket(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     for _ in range(_TRIES):
         data = bucket.get(ref.index_key)
         if data is None and not _has_rest(bucket, ref, workers):
-            if removed:
-                return removed
-            return _remove_unindexed(bucket, ref, workers)
+            if removed == 0:
+                removed = _remove_unindexed(bucket, ref, workers)
+            remove_pages([ref], bucket, None)
+            return removed
         removed += _remove_once(bucket, ref, data, workers)
     raise ConflictError(f"{ref} in {bucket.address} was published again while it was removed")
 

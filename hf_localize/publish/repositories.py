@@ -16,8 +16,10 @@ from hf_localize.errors import (
     ConflictError,
     IntegrityError,
     PreconditionFailedError,
+    PublishError,
 )
 from hf_localize.format.manifest import FileRecord
+from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.format.repository import (
     PRIVATE_FOLDER,
     PUBLIC_FOLDER,
@@ -26,6 +28,7 @@ from hf_localize.format.repository import (
     RepoType,
     Snapshot,
     is_commit_sha,
+    matches,
     merge_refs,
     read_snapshot,
     snapshot_bytes,
@@ -33,6 +36,8 @@ from hf_localize.format.repository import (
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.progress import task
 from hf_localize.publish.bucket import as_publish_error
+from hf_localize.publish.catalog_pages import remove_pages
+from hf_localize.publish.former_versions import close_versions
 from hf_localize.publish.inspect import Sending, sha256_of, wrong_objects
 from hf_localize.publish.public import is_public, not_public
 from hf_localize.s3.bucket import Bucket, KeyInfo
@@ -61,12 +66,17 @@ def upload_repository(
     workers: int,
     reads: bool = False,
     public_files: PublicFiles | None = None,
+    allow: tuple[str, ...] | None = None,
+    ignore: tuple[str, ...] = (),
 ) -> bool:
     """Bring snapshots of *repository* to the bucket: files, snapshots, then refs.
 
-    A snapshot of which only some files are here becomes a partial one there. What is there already stays.
+    A snapshot of which only some files are here, or chosen, becomes a partial one there. What is there
+    already stays.
 
     Args:
+        allow: patterns of the files to bring; None: all that are here.
+        ignore: patterns of files to leave out.
         reads: read the files that are there already, to compare their sha256.
         public_files: share it with everybody; this reads as an outsider does. None: for the team.
 
@@ -79,17 +89,16 @@ def upload_repository(
     """
     folder = PRIVATE_FOLDER if public_files is None else PUBLIC_FOLDER
     refs, is_new = local.refs(repository), False
+    found = filter(None, (local.snapshot(repository, commit) for commit in commits))
     with as_publish_error(repository, bucket, "Run the command again to resume."):
-        for commit in commits:
-            snapshot = local.snapshot(repository, commit)
-            if snapshot is not None:
-                here = _held(local, snapshot)
-                sent = _send(local, here, bucket, folder, workers=workers, reads=reads)
-                if public_files is not None and here.files:
-                    blob = f"{folder}/{here.files[0].blob_path}"
-                    if not is_public(public_files, blob):
-                        raise not_public(bucket, blob)
-                is_new = _write_snapshot(here, bucket, folder) or sent or is_new
+        held = [_held(local, snapshot, allow, ignore) for snapshot in found]
+        for here in held:
+            sent = _send(local, here, bucket, folder, workers=workers, reads=reads)
+            if public_files is not None and here.files:
+                blob = f"{folder}/{here.files[0].blob_path}"
+                if not is_public(public_files, blob):
+                    raise not_public(bucket, blob)
+            is_new = _write_snapshot(here, bucket, folder) or sent or is_new
         if refs is not None:
             key = f"{folder}/{repository.refs_path}"
             known = replace(refs, commits=tuple(commits))
@@ -97,8 +106,8 @@ def upload_repository(
             update_json(bucket, key, change, public=public_files is not None)
             # Files that were there may be gone by now, unless a snapshot there has named them all along.
             if is_new and any(bucket.list_keys(f"{folder}/{_REMOVED}")):
-                for snapshot in filter(None, (local.snapshot(repository, commit) for commit in commits)):
-                    _send(local, _held(local, snapshot), bucket, folder, workers=workers, reads=False)
+                for here in held:
+                    _send(local, here, bucket, folder, workers=workers, reads=False)
             if public_files is not None and not is_public(public_files, key):
                 raise not_public(bucket, key)
     return is_new
@@ -114,14 +123,14 @@ def commits_in(bucket: Bucket, repository: Repository | None, *, public: bool = 
 
 def remove_repository(
     repository: Repository, commits: Collection[str], bucket: Bucket, *, workers: int, public: bool = False
-) -> None:
+) -> set[str]:
     """Remove snapshots of *repository* from the bucket: refs, snapshots, then files that no other names.
 
     The team's files go a day later, with the next removal: an upload under way may count on them. Public
-    ones go at once.
+    ones go at once. Returns the keys of the files that are gone.
 
     Raises:
-        ConflictError: other writers kept changing the refs.
+        ConflictError: other writers kept changing the refs, or publishing files.
     """
     folder = PUBLIC_FOLDER if public else PRIVATE_FOLDER
 
@@ -139,15 +148,58 @@ def remove_repository(
         if data is not None:
             bucket.put(f"{folder}/{_REMOVED}{path.removeprefix('repositories/')}", data)
             bucket.delete(f"{folder}/{path}")
-    _sweep(bucket, folder, 0.0 if public else _GRACE_SECONDS, workers)
+    if public:
+        return withdraw_files(bucket, workers)
+    kind = FILES_CONFIG if repository.repo_type == "dataset" else repository.repo_type
+    remove_pages((DatasetRef(repository.repo_id, kind, commit) for commit in commits), bucket, None)
+    return _sweep(bucket, folder, _GRACE_SECONDS, workers) or set()
 
 
-def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> None:
-    """Remove the files of snapshots that were removed so long ago, unless other snapshots name them."""
+def withdraw_files(bucket: Bucket, workers: int) -> set[str]:
+    """Remove the public files of snapshots that were removed; return their keys.
+
+    Raises:
+        ConflictError: other writers kept publishing files.
+    """
+    for _ in range(_TRIES):
+        if (gone := _sweep(bucket, PUBLIC_FOLDER, 0.0, workers)) is not None:
+            return gone
+    raise ConflictError(f"files in {bucket.address} were shared while others were withdrawn; run it again")
+
+
+def close_files(
+    gone: Collection[str], bucket: Bucket, public_files: PublicFiles, itself: PublicFiles
+) -> None:
+    """Make sure that outsiders can't read files that are *gone*, from a cache or as a former version.
+
+    Args:
+        public_files: reads the public files as an outsider does.
+        itself: the bucket as an outsider reads it, where *public_files* goes through a CDN.
+
+    Raises:
+        PublishError: they can.
+    """
+    if bucket.keeps_versions:
+        close_versions(bucket, itself, f"{PUBLIC_FOLDER}/blobs/", frozenset(gone).__contains__)
+    if public_files == itself:
+        return
+    for key in gone:
+        if public_files.is_readable(key) and bucket.head_of(key) is None:
+            raise PublishError(
+                f"the files are removed from {bucket.address}, but {public_files.url(key)} can still be "
+                f"read: purge {public_files.url(PUBLIC_FOLDER)}/ from the CDN or cache"
+            )
+
+
+def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> set[str] | None:
+    """Remove the files of snapshots that were removed so long ago, unless other snapshots name them.
+
+    Returns their keys; None: others have published meanwhile, so nothing was removed.
+    """
     removed = f"{folder}/{_REMOVED}"
     old = [info.key for info in bucket.list_keys(removed) if info.age_seconds >= grace_seconds]
     if not old:
-        return
+        return set()
     present = commits_in(bucket, None, public=folder == PUBLIC_FOLDER)
 
     def blobs(key: str) -> set[str]:
@@ -157,9 +209,11 @@ def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> N
     kept = set().union(*run_all(blobs, list(present.values()), workers=workers))
     gone = set().union(*run_all(blobs, old, workers=workers)) - kept
     if commits_in(bucket, None, public=folder == PUBLIC_FOLDER).keys() - present.keys():
-        return  # Somebody has published meanwhile: the next removal looks again.
-    bucket.delete_all(f"{folder}/{path}" for path in gone)
+        return None
+    keys = {f"{folder}/{path}" for path in gone}
+    bucket.delete_all(keys)
     bucket.delete_all(old)
+    return keys
 
 
 def snapshots_in(bucket: Bucket, repository: Repository, *, public: bool = False) -> Iterator[Snapshot]:
@@ -185,11 +239,16 @@ def _snapshot_at(bucket: Bucket, key: str) -> Snapshot | None:
     return read_snapshot(data, key, repository, file.removesuffix(".json"))
 
 
-def _held(local: LocalRepositories, snapshot: Snapshot) -> Snapshot:
-    """Return *snapshot* with the files that are in the store."""
-    files = tuple(file for file in snapshot.files if local.local_path(file) is not None)
+def _held(
+    local: LocalRepositories, snapshot: Snapshot, allow: tuple[str, ...] | None, ignore: tuple[str, ...]
+) -> Snapshot:
+    """Return *snapshot* with those of its files that patterns choose and that are in the store."""
+    chosen = [file for file in snapshot.files if matches(file.path, allow, ignore)]
+    files = tuple(file for file in chosen if local.local_path(file) is not None)
     if len(files) == len(snapshot.files):
         return snapshot
+    if len(files) == len(chosen) and snapshot.is_complete:
+        return snapshot.only(allow, ignore)
     patterns = tuple(glob.escape(file.path) for file in files)
     return replace(snapshot, files=files, allow_patterns=patterns, ignore_patterns=())
 

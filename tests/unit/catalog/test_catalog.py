@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import hf_localize
-from hf_localize.catalog.catalog import page_names
 from hf_localize.format.refs import DatasetRef
+from hf_localize.publish.catalog_pages import page_names
 
 
 def test_pages_have_names_of_their_own() -> None:

@@ -1,0 +1,66 @@
+"""Where a catalog is in the bucket, and what its pages are called."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import re
+from collections.abc import Iterable, Sequence
+
+from hf_localize.format.refs import PUBLIC_ZIP_FOLDER, DatasetRef
+from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.former_versions import close_versions
+from hf_localize.s3.bucket import Bucket
+
+_log = logging.getLogger(__name__)
+#: Everybody may read what lies below the public place, and nobody without credentials what does not.
+PRIVATE_PLACE, PUBLIC_PLACE = ".hgloc/site", f"{PUBLIC_ZIP_FOLDER}/catalog"
+INDEX, PAGES = "index.html", "datasets"
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_MAX_LETTERS = 120
+
+
+def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
+    """Return the file name of each dataset's page: readable, and another one for each ref."""
+    names = {ref: _readable(ref) for ref in refs}
+    counts = collections.Counter(name.lower() for name in names.values())
+    return {
+        ref: f"{name}{_suffix(ref) if counts[name.lower()] > 1 else ''}.html" for ref, name in names.items()
+    }
+
+
+def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles | None) -> bool:
+    """Remove the pages of *refs* from the catalog in *bucket*, which show their rows. False: there are none.
+
+    The list in the catalog is as it was: a line tells which command makes it anew.
+
+    Args:
+        itself: of the public catalog; the bucket as an outsider reads it. None: of the team's.
+    """
+    place = PRIVATE_PLACE if itself is None else PUBLIC_PLACE
+    named = [(f"{place}/{PAGES}/{_readable(ref)}", ref) for ref in refs]
+    keys = {f"{stem}{suffix}.html" for stem, ref in named for suffix in ("", _suffix(ref))}
+    there = [key for key in sorted(keys) if bucket.head_of(key) is not None]
+    for key in there:
+        bucket.delete(key)
+    if itself is not None and bucket.keeps_versions:
+        for stem in {stem for stem, _ in named}:
+            close_versions(bucket, itself, stem, keys.__contains__)
+    if there:
+        command = f"hg-localize catalog --publish{'' if itself is None else ' --public'}"
+        _log.info(
+            "its page in the catalog is removed; the list in %s still names it. To update it: %s",
+            *(f"{place}/{INDEX}", command),
+        )
+    return bool(there)
+
+
+def _suffix(ref: DatasetRef) -> str:
+    """Return what tells the page of *ref* from another page with the same readable name."""
+    return ref.suffix.replace("~", "-")
+
+
+def _readable(ref: DatasetRef) -> str:
+    parts = [ref.dataset_id.replace("/", "--"), ref.config_name or "default", ref.revision or ""]
+    safe = "--".join(_NO_NAME.sub("_", part) for part in parts if part)
+    return safe if len(safe) <= _MAX_LETTERS else f"{safe[:_MAX_LETTERS]}{_suffix(ref)}"

@@ -1,0 +1,59 @@
+"""Former versions of public files, which a bucket that keeps versions gives to all who know their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hf_localize.errors import AccessDeniedError, PublishError, RefusedError
+from hf_localize.http.public_files import PublicFiles
+from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.errors import AclsDisabledError, MissingKeyError
+
+
+def close_versions(bucket: Bucket, itself: PublicFiles, prefix: str, is_gone: Callable[[str], bool]) -> bool:
+    """Close the former versions of objects under *prefix* that are gone.
+
+    Those who may read the bucket keep them. Returns False where none was open.
+
+    Args:
+        itself: the bucket as an outsider reads it.
+        is_gone: tells whether a key is one of these.
+
+    Raises:
+        PublishError: outsiders can still read one.
+    """
+    try:
+        versions = list(bucket.former_versions(prefix))
+    except (AccessDeniedError, RefusedError, MissingKeyError) as exc:
+        if not bucket.keeps_versions:
+            return False  # There are no versions that could be listed.
+        raise _still_open(bucket, exc) from exc
+    was_open = False
+    for key, version_id in versions:
+        if is_gone(key) and itself.is_readable(key, version_id):
+            _close_version(bucket, itself, key, version_id)
+            was_open = True
+    return was_open
+
+
+def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: str) -> None:
+    """Take the ACL from a version that everybody can read; where that does not help, remove it."""
+    failures: list[Exception] = []
+    for close in (bucket.close_version, bucket.delete_version):
+        try:
+            close(key, version_id)
+        except (AccessDeniedError, RefusedError, AclsDisabledError, MissingKeyError) as exc:
+            failures.append(exc)
+        if not itself.is_readable(key, version_id):
+            return
+    raise _still_open(
+        bucket, failures[0] if failures else PublishError(f"{key} is open, version {version_id}")
+    )
+
+
+def _still_open(bucket: Bucket, cause: Exception) -> PublishError:
+    return PublishError(
+        f"what was shared is removed, but {bucket.address} keeps former versions, which everyone who knows "
+        f"their ids can read: {cause}. Run the command again with the permissions s3:ListBucketVersions and "
+        "s3:PutObjectVersionAcl, or have the bucket's owner remove the versions"
+    )
