@@ -69,7 +69,9 @@ def download_dataset(
             ``datasets.load_dataset``.
         revision: a branch, tag or commit SHA; None is ``main``.
         trust_remote_code: run the dataset's loading script (`datasets` below 4).
-        make_public: share it as a public ZIP too.
+        make_public: share it as a public ZIP too, and the files of its repository, which hold all configs.
+            They are not shared if another config in the store or the bucket is not public, unless
+            *keep_files* is True.
         skip_s3_upload: only download; overrides *make_public*.
         keep_files: also store the repository's files as they are, so that ``hf_hub_download`` and the like,
             and loads with ``data_files=``, ``data_dir=`` or ``features=``, need no Hub. None: store them if

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hf_localize.api.batch import Outcome, not_uploaded
 from hf_localize.api.compare import Difference, diff_datasets
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub
 from hf_localize.api.inspect import place_of, to_fetch
-from hf_localize.api.repositories import describe_files, describe_files_of, snapshots_at
+from hf_localize.api.repositories import (
+    describe_files,
+    describe_files_of,
+    files_to_share,
+    has_files_of,
+    snapshots_at,
+)
 from hf_localize.api.upkeep import can_be_had_again
-from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, IntegrityError, kind_of, message_of
+from hf_localize.errors import (
+    DatasetNotFoundError,
+    HfLocalizeError,
+    IntegrityError,
+    InvalidRefError,
+    UnreachableError,
+    kind_of,
+    message_of,
+)
+from hf_localize.format.equivalence import Identity
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.repository import RepoType
+from hf_localize.format.repository import Repository, RepoType
 from hf_localize.publish.bucket import differs
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
@@ -86,15 +102,20 @@ def planned_downloads(
     trust_remote_code: bool = False,
     update: bool = False,
     keep_files: bool | None = None,
+    make_public: bool = False,
 ) -> list[Planned]:
     """Return from where each of *refs* would be fetched, and how many bytes.
 
     Args:
         update: look whether the Hub has another commit by now.
         keep_files: as for :func:`~hf_localize.api.datasets.download_dataset`.
+        make_public: also what would be shared, with the files of the repositories.
     """
     session, hub = current_session(), PlainHub(trust_remote_code)
+    if make_public:
+        session.require_publisher()
     repositories: set[tuple[str, str | None]] = set()
+    shared: dict[DatasetRef, Entry] = {}
 
     def plan(ref: DatasetRef) -> Planned:
         with configs_listed(ref, all_configs=True):
@@ -110,15 +131,28 @@ def planned_downloads(
             repositories.add(repository)
             told = describe_files_of(ref, session, asks_hub=session.hub_enabled())
             files_bytes = told["transfer_bytes"] if told and (told["is_kept"] or keep_files) else None
+        shared[ref] = entry
         return Planned(*ref.parts, action, place_of(entry), to_fetch(entry, session)[1], files_bytes)
 
-    return [_planned(ref, plan) for ref in refs]
+    fetched = [_planned(ref, plan) for ref in refs]
+    if not make_public or session.lock is not None:
+        return fetched
+    sharing = [_share(ref, entry, session) for ref, entry in shared.items()]
+    planned = [e.manifest.identity if isinstance(e, StoredEntry) else Identity(r) for r, e in shared.items()]
+    for dataset_id, revision in sorted(repositories, key=str):
+        sharing += _share_files(
+            *("dataset", dataset_id, revision, session), is_named=bool(keep_files), planned=planned
+        )
+    return [*fetched, *sharing]
 
 
-def planned_repositories(refs: Iterable[RepositoryRef], **patterns: Sequence[str]) -> list[Planned]:
+def planned_repositories(
+    refs: Iterable[RepositoryRef], *, make_public: bool = False, **patterns: Sequence[str]
+) -> list[Planned]:
     """Return how many bytes of the files of each of *refs* would be fetched.
 
     Args:
+        make_public: also how many would be shared.
         patterns: ``include`` and ``exclude``.
     """
     session, planned = current_session(), []
@@ -133,6 +167,9 @@ def planned_repositories(refs: Iterable[RepositoryRef], **patterns: Sequence[str
             continue
         size_bytes = told["transfer_bytes"]
         planned.append(Planned(*names, "fetch" if size_bytes else "nothing", None, size_bytes))
+        if make_public:
+            named = (repository.repo_type, repository.repo_id, ref.revision, session)
+            planned += _share_files(*named, is_named=True, patterns=patterns)
     return planned
 
 
@@ -143,7 +180,8 @@ def planned_uploads(
 
     Args:
         force: as for :func:`~hf_localize.api.datasets.sync_local_dataset_to_s3`.
-        make_public: also what would be shared, of which the ZIP may have fewer bytes than its files.
+        make_public: also what would be shared, of which the ZIP may have fewer bytes than its files, with
+            the files of the repositories.
     """
     session = current_session()
     session.require_publisher()
@@ -156,14 +194,22 @@ def planned_uploads(
         assert isinstance(entry, LocalEntry)
         entries = [entry]
         found = diff_datasets(*entry.manifest.ref.parts)
-    named = {entry.manifest.ref for entry in entries}
+    named = {entry.manifest.ref: entry for entry in entries}
     fetched = {entry.manifest.ref for entry in entries if not force and session.came_from_bucket(entry)}
-    plan, uploaded = [], []
+    plan, shared = [], {}
     for difference in [one for one in found if one.ref in named]:
-        planned = _refused(difference, session, is_all=ref is None) if difference.ref in fetched else None
-        plan.append(planned or _upload(difference, session))
-        uploaded += [difference] if planned is None else []
-    return plan + ([_share(difference, session) for difference in uploaded] if make_public else [])
+        refused = _refused(difference, session, is_all=ref is None) if difference.ref in fetched else None
+        plan.append(refused or _upload(difference, session))
+        if refused is None:
+            shared[difference.ref] = named[difference.ref]
+    if not make_public:
+        return plan
+    plan += [_share(ref, entry, session) for ref, entry in shared.items()]
+    manifests = [entry.manifest for entry in shared.values() if has_files_of(entry.manifest, session)]
+    planned = [entry.manifest.identity for entry in shared.values()]
+    for dataset_id, commit in dict.fromkeys((m.dataset_id, m.commit) for m in manifests):
+        plan += _share_files("dataset", dataset_id, commit, session, is_named=False, planned=planned)
+    return plan
 
 
 def planned_files(
@@ -173,11 +219,13 @@ def planned_files(
     repo_type: RepoType,
     revision: str | None,
     place: str = "local",
+    make_public: bool = False,
 ) -> list[Planned]:
     """Return what would be done with the files of a repository, as they are.
 
     Args:
         action: ``upload``, ``remove`` or ``withdraw``.
+        make_public: they would be shared too.
         place: from which they would be removed: ``local``, ``s3`` or ``public``.
 
     Raises:
@@ -196,6 +244,8 @@ def planned_files(
         size_bytes = sum(file.size_bytes for file in snapshot.files) if snapshot is not None else None
         done = ("nothing", where, 0) if commit in sent else (action, where, size_bytes)
         plan.append(Planned(repo_id, None, commit, *done))
+        if make_public:
+            plan += _share_files(repo_type, repo_id, commit, session, is_named=True)
     return plan
 
 
@@ -221,13 +271,43 @@ def _upload(difference: Difference, session: Session) -> Planned:
     return Planned(*ref.parts, "upload", str(folders[0]), sum(changed) if changed else _bytes_in(folders))
 
 
-def _share(difference: Difference, session: Session) -> Planned:
-    ref, folders = difference.ref, session.store.places_of(difference.ref)
+def _share(ref: DatasetRef, entry: Entry, session: Session) -> Planned:
     (source,) = session.resolver(only=("public",)).sources
     there = source.find(ref)
-    is_same = isinstance(there, StoredEntry) and there.digest == difference.local_digest
-    what = ("nothing", str(folders[0]), 0) if is_same else ("share", str(folders[0]), _bytes_in(folders))
-    return Planned(*ref.parts, *what)
+    own = entry.digest if isinstance(entry, StoredEntry) else None
+    if isinstance(there, StoredEntry) and there.digest == own:
+        return Planned(*ref.parts, "nothing", place_of(entry), 0)
+    size_bytes = _bytes_in([entry.folder]) if isinstance(entry, LocalEntry) else _bytes_of(entry)
+    return Planned(*ref.parts, "share", place_of(entry), size_bytes)
+
+
+def _share_files(
+    repo_type: RepoType,
+    repo_id: str,
+    revision: str | None,
+    session: Session,
+    *,
+    is_named: bool,
+    planned: Collection[Identity] = (),
+    patterns: Mapping[str, Sequence[str]] | None = None,
+) -> list[Planned]:
+    """Return what would be shared of the files of a repository, where that can be told.
+
+    Arguments are as for :func:`~hf_localize.api.repositories.files_to_share`.
+    """
+    how: dict[str, Any] = {"is_named": is_named, "planned": planned, **(patterns or {})}
+    with contextlib.suppress(InvalidRefError, DatasetNotFoundError, UnreachableError):
+        repository = Repository(repo_type, repo_id)
+        if (found := files_to_share(repository, revision, session, **how)) is not None:
+            commit, size_bytes = found
+            place = session.repositories.local.place_of(repository, commit)
+            if size_bytes and repo_type == "dataset":
+                _log.info(
+                    "the files of %s would be shared publicly, with the data of all configs", repository
+                )
+            done = ("share" if size_bytes else "nothing", str(place) if place.exists() else None, size_bytes)
+            return [Planned(repo_id, None, commit, *done)]
+    return []
 
 
 def _planned(ref: DatasetRef, plan: Callable[[DatasetRef], Planned]) -> Planned:

@@ -76,7 +76,7 @@ def download_repository(
         revision: a branch, tag or commit SHA; None is ``main``.
         include: patterns of files, as in ``hf download``; empty: all.
         exclude: patterns of files to leave out.
-        make_public: share it with everybody too.
+        make_public: share these files with everybody too. Those of a dataset hold all of its configs.
         skip_s3_upload: only download; overrides *make_public*.
         share_restricted: as for :func:`~hf_localize.api.datasets.download_dataset`.
 
@@ -254,18 +254,60 @@ def describe_files(
         AccessDeniedError, UnreachableError: a source can't tell.
     """
     tiers = session.repositories
-    refs = tiers.refs(repository, revision)
-    commit = refs.resolve(revision) if refs is not None else None
-    snapshot = tiers.snapshot(repository, commit) if commit is not None else None
-    if snapshot is None and asks_hub:
-        snapshot, _ = find_on_hub(repository, revision, session)
-    if snapshot is None:
-        raise DatasetNotFoundError(f"{repository} at {revision or 'main'} is in no enabled source")
+    snapshot, _ = _find(repository, revision, session, asks_hub=asks_hub)
     files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
     size_bytes = sum(file.size_bytes for file in files)
     missing = [file for file in files if not file.sha256 or tiers.local_path(file) is None]
     transfer_bytes = sum(file.size_bytes for file in missing)
     return RepositoryFiles(len(files), size_bytes, transfer_bytes, size_bytes <= MAX_KEPT_BYTES)
+
+
+def _find(
+    repository: Repository, revision: str | None, session: Session, *, asks_hub: bool
+) -> tuple[Snapshot, bool]:
+    """Return a snapshot, and whether the store or a bucket has it; raises as :func:`describe_files`."""
+    tiers = session.repositories
+    refs = tiers.refs(repository, revision)
+    commit = refs.resolve(revision) if refs is not None else None
+    snapshot = tiers.snapshot(repository, commit) if commit is not None else None
+    if snapshot is not None:
+        return snapshot, True
+    if not asks_hub:
+        raise DatasetNotFoundError(f"{repository} at {revision or 'main'} is in no enabled source")
+    return find_on_hub(repository, revision, session)[0], False
+
+
+def files_to_share(
+    repository: Repository,
+    revision: str | None,
+    session: Session,
+    *,
+    is_named: bool,
+    planned: Collection[Identity] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> tuple[str, int] | None:
+    """Return commit and bytes of the files of a repository that would become public; None: none would.
+
+    Args:
+        is_named: the files themselves are named.
+        planned: the datasets that would be shared too.
+
+    Raises:
+        DatasetNotFoundError, AccessDeniedError, UnreachableError: as for :func:`describe_files`.
+    """
+    from hf_localize.publish.repositories import snapshot_in
+
+    snapshot, is_stored = _find(repository, revision, session, asks_hub=session.hub_enabled())
+    files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
+    if not is_named:
+        if not is_stored and sum(file.size_bytes for file in files) > MAX_KEPT_BYTES:
+            return None
+        if not may_share_files(repository.repo_id, snapshot.commit, session, planned=planned):
+            return None
+    there = snapshot_in(session.require_publisher(), repository, snapshot.commit, public=True)
+    paths = set() if there is None else {file.path for file in there.files}
+    return snapshot.commit, sum(file.size_bytes for file in files if file.path not in paths)
 
 
 def describe_files_of(ref: DatasetRef, session: Session, *, asks_hub: bool) -> RepositoryFiles | None:

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     "--include",
     multiple=True,
     metavar="PATTERN",
-    help="For models, Spaces and --files-only: store only these files.",
+    help="For models, Spaces and --files-only: store, upload and share only these files.",
 )
 @click.option(
     "--exclude",
@@ -114,8 +114,9 @@ def download(
         others += [config_names, all_configs, from_file, locked]
         if any(others) or options.pop("keep_files") is not None:
             raise click.UsageError(
-                "For files as they are, use only --revision, --include, --exclude and the options of "
-                "publishing."
+                "--files-only, --include and --exclude, and the types model and space, store files and no "
+                "dataset: with them, use only --revision and the options of publishing. To share a dataset "
+                "without its files: --make-public --no-files"
             )
         _download_files(dataset_ids, repo_type, dry_run, as_json, include=include, exclude=exclude, **options)
         return
@@ -185,7 +186,8 @@ def _download_files(
     refs = [RepositoryRef(Repository(repo_type, repo_id), revision) for repo_id in repo_ids]
     if dry_run:
         patterns = {name: options[name] for name in ("include", "exclude")}
-        show_plan(planned_repositories(refs, **patterns), as_json)
+        is_public = options["make_public"] and not options["skip_s3_upload"]
+        show_plan(planned_repositories(refs, make_public=is_public, **patterns), as_json)
     else:
         show_results(download_repositories(refs, **options), as_json)
 
@@ -198,15 +200,19 @@ def _show_planned(
     trust_remote_code: bool,
     update: bool,
     keep_files: bool | None,
+    make_public: bool,
+    skip_s3_upload: bool,
     **_: Any,
 ) -> None:
     from hf_localize.api.plan import Planned, planned_downloads, planned_repositories
 
+    is_public = make_public and not skip_s3_upload
     how: dict[str, Any] = {"trust_remote_code": trust_remote_code, "update": update, "keep_files": keep_files}
+    how["make_public"] = is_public
     unknown = [(ref, known) for ref, known in needed.items() if known is not None]
     plan = [Planned(*ref.parts, error=known.error, error_kind=known.error_kind) for ref, known in unknown]
     plan += planned_downloads([r for r in needed if needed[r] is None], **how)
-    show_plan([*plan, *planned_repositories(repositories)], as_json)
+    show_plan([*plan, *planned_repositories(repositories, make_public=is_public)], as_json)
 
 
 def _refuse_with_locked(others: Any, **options: Any) -> None:
@@ -340,7 +346,7 @@ def sync_local_to_s3(
         if dataset_id is not None and (repo_type != "dataset" or files_only):
             from hf_localize.api.plan import planned_files
 
-            how = {"repo_type": repo_type, "revision": options["revision"]}
+            how = {name: options[name] for name in ("revision", "make_public")} | {"repo_type": repo_type}
             show_plan(planned_files("upload", dataset_id, **how), as_json)
             return
         from hf_localize.api.plan import planned_uploads

@@ -162,7 +162,8 @@ def are_files(repo_type: str, files_only: bool, config_name: str | None = None) 
 MAKE_PUBLIC = click.option(
     "--make-public/--no-make-public",
     default=False,
-    help="Also share it as a public ZIP, readable without credentials.",
+    help="Also share it with everybody: as a public ZIP, and with the stored files of its repository, which "
+    "hold all configs. If another config is kept private, only the ZIP is shared.",
 )
 SHARE_RESTRICTED = click.option(
     "--share-restricted",

@@ -143,8 +143,9 @@ def remove(s3: bool, **options: Any) -> None:
 def withdraw(**options: Any) -> None:
     """Stop sharing a dataset, or files of a repository, publicly.
 
-    Removes its public record, then its ZIP. Asks for confirmation if this is the last known copy. The
-    private copy in the bucket stays.
+    Removes its public record, its ZIP, its page in the public catalog, and the public files of its
+    repository, because they hold all configs. With --files-only, only the files are removed. Asks for
+    confirmation if this is the last known copy. The private copies in the bucket stay.
 
     Example: hg-localize withdraw openai/gsm8k --name socratic
     """

@@ -224,8 +224,42 @@ def team_files(desk: Desk) -> set[str]:
     return {path for path, data in FILES.items() if data in found}
 
 
-def test_the_files_are_in_the_plan_of_what_would_be_shared(desk: Desk) -> None:
-    assert json.loads("[]") == []
+def plan_of(*arguments: str) -> tuple[list[tuple[str | None, str, int]], str]:
+    """Return what would be shared, as config (of files: commit), action and bytes; and stderr."""
+    ran = done(*arguments, "--make-public", "--dry-run", "--json")
+    shown = [item for item in json.loads(ran.stdout) if item["action"] not in ("fetch", "upload")]
+    return [
+        (item["config_name"] or item["revision"], item["action"], item["size_bytes"]) for item in shown
+    ], ran.stderr
+
+
+def test_the_files_are_in_the_plan_of_what_would_be_shared(hub: LoopbackHub, desk: Desk) -> None:
+    files, some = (
+        (hub.commit(ID), "share", sum(map(len, FILES.values()))),
+        len(CARD) + len(FILES["open/a.csv"]),
+    )
+    one = ("download", ID, "--name", "open")
+    (config, action, _), of_files = plan_of(*one)[0]
+    assert (config, action, of_files) == ("open", "share", files)
+    assert "with the data of all configs" in plan_of(*one)[1]
+    assert len(plan_of(*one, "--no-files")[0]) == 1
+    assert plan_of("download", ID, "--files-only")[0] == [files]
+    assert plan_of("download", ID, "--exclude", "closed/*")[0] == [(hub.commit(ID), "share", some)]
+    assert len(plan_of("download", ID, "--all-configs")[0]) == 3
+    assert plan_of(*one, "--no-s3-upload")[0] == []
+    assert desk.bucket_keys() == []
+    done(*one)
+    assert [action for _, action, _ in plan_of(*one)[0]] == ["nothing", "share", "share"]
+    assert plan_of("sync-local-to-s3", ID, "--name", "open")[0][1:] == plan_of(*one)[0][1:]
+    assert files in plan_of("sync-local-to-s3", ID, "--files-only")[0]
+    done(*one, "--make-public")
+    assert {action for _, action, _ in plan_of(*one)[0]} == {"nothing"}
+    assert plan_of("sync-local-to-s3", "--all")[0][-1] == (hub.commit(ID), "nothing", 0)
+    done("withdraw", ID, "--files-only")
+    keep_in_the_store()
+    shown, stderr = plan_of(*one)
+    assert files not in shown
+    assert f"{ID} [closed]" in stderr
 
 
 def everything_public(desk: Desk) -> dict[str, bytes]:
