@@ -552,12 +552,14 @@ def _withdraw(repository: Repository, revision: str | None, session: Session) ->
     from hf_localize.publish import repositories as published
 
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
-    gone = published.withdraw_files(bucket, workers)  # What an interrupted withdrawal has left.
+    is_done, gone = False, published.withdraw_files(bucket, workers)  # What was left by an interrupted one.
+    if repository.repo_type == "dataset" and revision is None:
+        is_done = withdraw_original_files(repository.repo_id, session)
     try:
         names = (repository.repo_type, repository.repo_id, revision)
         commits = tuple(commit for _, commit in snapshots_at("public", *names, session))
     except DatasetNotFoundError as exc:
-        if not gone:
+        if not gone and not is_done:
             at = f" at {revision}" if revision else ""
             raise DatasetNotFoundError(
                 f"the files of {repository}{at} are not shared publicly in {bucket.address}. To see which "
@@ -567,6 +569,17 @@ def _withdraw(repository: Repository, revision: str | None, session: Session) ->
         gone |= published.remove_repository(repository, commits, bucket, workers=workers, public=True)
     published.close_files(gone, bucket, session.public_files, session.public_bucket_files)
     return Result(True, f"files of {repository}: can no longer be read without credentials")
+
+
+def withdraw_original_files(dataset_id: str, session: Session) -> bool:
+    """Withdraw what `--keep-files` has shared as a ZIP, which holds all configs; False: there is none."""
+    from hf_localize.publish import shared_files
+
+    places = (session.require_publisher(), session.public_files, session.public_bucket_files)
+    refs = shared_files.withdraw_original_files(dataset_id, *places)
+    for ref in refs:
+        _log.info("%s: can no longer be read without credentials", ref)
+    return bool(refs)
 
 
 def remove_files_of(dataset_id: str, place: Literal["local", "s3", "public"], session: Session) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_localize.api.configs import any_ref_of, configs_listed, ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub
-from hf_localize.api.repositories import FROM_TAR, remove_files_of
+from hf_localize.api.repositories import FROM_TAR, remove_files_of, withdraw_original_files
 from hf_localize.api.results import Result
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
 from hf_localize.errors import (
@@ -236,6 +236,7 @@ def withdraw_dataset(
                     f"hg-localize withdraw {ref.dataset_id} --files-only"
                 )
             raise DatasetNotFoundError(told)
+    withdraw_original_files(ref.dataset_id, session)
     remove_files_of(ref.dataset_id, "public", session)
     return Result(True, f"{ref}: can no longer be read without credentials")
 

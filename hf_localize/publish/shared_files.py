@@ -14,6 +14,7 @@ from hf_localize.format.refs import FILES_CONFIG, PUBLIC_RECORDS_KEY, DatasetRef
 from hf_localize.format.repository import Repository
 from hf_localize.http.deadline import within
 from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.public import withdraw
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.errors import NotPermittedError
 from hf_localize.s3.shared_json import read_json
@@ -65,16 +66,29 @@ def has_public_files(dataset_id: str, public_files: PublicFiles) -> bool:
     """Tell whether outsiders can read files of the repository; False also where no answer comes in time."""
 
     def look() -> bool:
-        refs = public_repositories(public_files).refs(Repository("dataset", dataset_id))
-        return refs is not None
+        with contextlib.suppress(InvalidRefError):  # It is the id of own data.
+            if public_repositories(public_files).refs(Repository("dataset", dataset_id)) is not None:
+                return True
+        return bool(original_files(dataset_id, PublicSource(public_files, 1).records() or ()))
 
     try:
         return within(min(_SECONDS, public_files.timeout_seconds), look)
-    except InvalidRefError:  # It is the id of own data.
-        return False
     except HfLocalizeError as exc:
         _log.debug("can't tell whether files of %s are public: %s", dataset_id, exc)
         return False
+
+
+def original_files(dataset_id: str, records: Iterable[Identity]) -> list[DatasetRef]:
+    """Return the refs under which original files of *dataset_id*, those of all configs, are shared."""
+    return [one.ref for one in records if one.config == FILES_CONFIG and one.has_id(dataset_id)]
+
+
+def withdraw_original_files(
+    dataset_id: str, bucket: Bucket, public_files: PublicFiles, itself: PublicFiles
+) -> list[DatasetRef]:
+    """Withdraw the ZIPs of original files of *dataset_id*, which hold all configs; return their refs."""
+    refs = original_files(dataset_id, usable_records(read_json(bucket, PUBLIC_RECORDS_KEY)))
+    return [ref for ref in refs if withdraw(ref, bucket, public_files, itself)]
 
 
 def warn_if_public(manifest: Manifest, public_files: PublicFiles) -> None:

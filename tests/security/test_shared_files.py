@@ -287,11 +287,16 @@ def test_after_a_withdrawal_nothing_public_holds_a_row(keeps_versions: bool, des
     if keeps_versions:
         enabled = {"Status": "Enabled"}
         desk.client().put_bucket_versioning(Bucket=desk.bucket, VersioningConfiguration=enabled)
-    done("download", ID, "--all-configs", "--make-public")
+    done("download", ID, "--all-configs", "--make-public", "--keep-files")
     for _ in range(2):  # The pages are replaced.
         done("catalog", "--publish", "--public")
     page = "public_datasets_zip/catalog/datasets/made--two--closed.html"
-    places = ("catalog/datasets/made--two--closed.html", "/blobs/", "closed---default_revision.zip/")
+    places = (
+        "catalog/datasets/made--two--closed.html",
+        "/blobs/",
+        "closed---default_revision.zip/",
+        "original_files---",
+    )
     held = holding(desk, CLOSED)
     assert all(any(place in key for key in held) for place in places), held
     ran = done("withdraw", ID, "--name", "closed")
@@ -305,6 +310,16 @@ def test_after_a_withdrawal_nothing_public_holds_a_row(keeps_versions: bool, des
     assert b"made--two--closed" not in everything_public(desk)["public_datasets_zip/catalog/index.html"]
     assert done("withdraw", ID, "--name", "open").stderr.count("catalog --publish --public") == 1
     assert holding(desk, OPEN) == []
+
+
+def test_withdrawing_files_takes_their_zip_too(desk: Desk) -> None:
+    done("download", ID, "--name", "open", "--keep-files", "--make-public")
+    assert len(holding(desk, CLOSED)) > 1
+    ran = done("download", ID, "--name", "closed", "--no-files")
+    assert f"hg-localize withdraw {ID} --files-only" in ran.stderr
+    done("withdraw", ID, "--files-only")
+    assert holding(desk, CLOSED) == []
+    assert [item.config_name for item in hf_localize.list_public_datasets()] == ["open"]
 
 
 def test_a_page_that_an_interrupted_withdrawal_has_left_is_removed(desk: Desk) -> None:
