@@ -46,9 +46,9 @@ def settle() -> None:
         from hf_localize import settings
 
         if settings.auto_install_requested():
-            from hf_localize.shim.patch import install
+            from hf_localize.shim.patch import activate
 
-            install()
+            activate()
     except Exception:
         import logging
 

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 import wrapt
 
 from hf_localize import settings
-from hf_localize.errors import DatasetNotFoundError, printable
+from hf_localize.errors import DatasetNotFoundError, SettingsError, printable
 from hf_localize.hf.doors import clients
 from hf_localize.settings.secret import hidden, revealed
 
@@ -69,6 +69,15 @@ def install(**overrides: Unpack[Options]) -> None:
     _put_in_place(dict(overrides), is_context=False)
 
 
+def activate(**overrides: Unpack[Options]) -> None:
+    """Install where nobody has called :func:`install`. A wrong setting ends the loads, not the program."""
+    try:
+        install(**overrides)
+    except SettingsError as exc:
+        _log.error("%s. Loads fail until it is corrected.", exc)
+        _put_in_place(None, is_context=False)
+
+
 def uninstall() -> None:
     """Undo :func:`install`: loads go to stock `datasets` again."""
     with _lock:
@@ -110,14 +119,16 @@ def installed(**overrides: Unpack[Options]) -> Iterator[None]:
                 settings.restore(others[-1])
 
 
-def _put_in_place(overrides: dict[str, Any], *, is_context: bool) -> dict[str, Any]:
-    """Install with *overrides*, and return the layer that holds them."""
+def _put_in_place(overrides: dict[str, Any] | None, *, is_context: bool) -> dict[str, Any]:
+    """Install with *overrides* (None: without a look at the settings), and return the layer that holds them."""
     for name in filter(_is_being_imported, _PATCH_POINTS):
         importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
     with _lock:
-        _check_lock(overrides.get("lock"))
-        values = settings.override(**overrides)
-        _set_up_logging(settings.current().log_level)
+        values: dict[str, Any] = {}
+        if overrides is not None:
+            _check_lock(overrides.get("lock"))
+            values = settings.override(**overrides)
+            _set_up_logging(settings.current().log_level)
         if is_context or not _layers:
             _layers.append({})
         layer = _layers[-1]
@@ -155,7 +166,7 @@ def _reduce_key(key: Any) -> tuple[Any, ...]:
 
 def _rebuild_key_and_install(rebuild: Callable[..., Any], arguments: Any, values: dict[str, Any]) -> Any:
     if not _layers:  # Else the program has installed by itself, at its top.
-        install(**values)
+        activate(**values)
     return rebuild(*arguments)
 
 

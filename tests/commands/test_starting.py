@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, run_cli
+from tests.rig.hub import LoopbackHub
 
 EXAMPLE = ROOT / "sitecustomize_example"
 PACKAGED = ROOT / "hf_localize" / "shim" / "on_pythonpath"
@@ -98,6 +99,41 @@ def test_an_activation_that_fails_later_is_told_and_the_program_goes_on(machine:
     assert (ran.returncode, ran.stdout) == (0, "True\n")
     assert "hf_localize could not be activated" in ran.stderr
     assert "broken on purpose" in ran.stderr
+
+
+_LOADS = """
+import multiprocessing
+
+def load():
+    import datasets, huggingface_hub
+    for call in (datasets.load_dataset, huggingface_hub.snapshot_download):
+        try:
+            call("org/x")
+        except Exception as exc:
+            print(type(exc).__name__, flush=True)
+
+if __name__ == "__main__":
+    import datasets
+    print(len(datasets.Dataset.from_dict({"a": [1]})), flush=True)
+    load()
+    child = multiprocessing.get_context("spawn").Process(target=load)
+    child.start()
+    child.join()
+"""
+
+
+def test_a_setting_that_cannot_be_used_ends_loads_and_nothing_else(hub: LoopbackHub, tmp_path: Path) -> None:
+    """Else a program would use the data of the Hub, unnoticed, in place of those of the team."""
+    (tmp_path / "program.py").write_text(_LOADS)
+    before = len(hub.requests)
+    env = {**os.environ, "HGLOC_AUTO_INSTALL": "1", "HGLOC_S3_BUCKET_NAME": '"quoted"'}
+    ran = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert (ran.returncode, ran.stdout.split()) == (0, ["1", *["SettingsError"] * 4]), ran.stderr
+    assert "HGLOC_S3_BUCKET_NAME must be a bucket's name alone" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert len(hub.requests) == before
 
 
 @pytest.mark.parametrize("value", ["0", "1"])
