@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hf_localize.api.values import DatasetName, StoredDataset
-from hf_localize.errors import DatasetNotFoundError, HfLocalizeError, IntegrityError
+from hf_localize.errors import HfLocalizeError, IntegrityError
 from hf_localize.format.manifest import Manifest, restriction_of
 from hf_localize.format.manifest_json import declared
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
@@ -126,14 +126,12 @@ def list_s3_datasets(
 
 @overload
 def list_public_datasets(
-    pattern: str | None = None, details: Literal[False] = False, *, must_exist: bool = False
+    pattern: str | None = None, details: Literal[False] = False
 ) -> list[DatasetName]: ...
 @overload
+def list_public_datasets(pattern: str | None = None, *, details: Literal[True]) -> list[StoredDataset]: ...
 def list_public_datasets(
-    pattern: str | None = None, *, details: Literal[True], must_exist: bool = False
-) -> list[StoredDataset]: ...
-def list_public_datasets(
-    pattern: str | None = None, details: bool = False, *, must_exist: bool = False
+    pattern: str | None = None, details: bool = False
 ) -> list[DatasetName] | list[StoredDataset]:
     """Return ``dataset_id``, ``config_name`` and ``revision`` of each dataset that is shared publicly.
 
@@ -142,7 +140,6 @@ def list_public_datasets(
     Args:
         pattern: selects dataset ids, such as ``openai/*``; None: all.
         details: return more, as :func:`list_local_datasets` does.
-        must_exist: raise if nothing was ever shared there, as with a wrong address.
 
     Example:
         >>> hf_localize.list_public_datasets()
@@ -150,13 +147,11 @@ def list_public_datasets(
 
     Raises:
         SettingsError: neither a bucket nor a public URL is configured.
-        DatasetNotFoundError: *must_exist*, and there are no public records.
         AccessDeniedError, UnreachableError: the public records can't be read.
     """
     session = current_session()
     found = sorted(
-        _public_records(session, lambda ref: _matches(ref, pattern), must_exist=must_exist),
-        key=lambda item: str(item.ref),
+        _public_records(session, lambda ref: _matches(ref, pattern)), key=lambda item: str(item.ref)
     )
     return found if details else [DatasetName(*item.ref.parts) for item in found]
 
@@ -221,20 +216,17 @@ def _of_bucket(ref: DatasetRef, session: Session, shared: Collection[DatasetRef]
     return _of_manifest(entry.manifest, place, shared)
 
 
-def _public_records(
-    session: Session, is_wanted: Callable[[DatasetRef], bool], *, must_exist: bool = False
-) -> list[StoredDataset]:
+def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -> list[StoredDataset]:
     from hf_localize.format.public_records import read_record
     from hf_localize.sources.public import PublicSource
 
     document = PublicSource(session.public_files, 1).document()
     if document is None:
-        missing = f"{session.public_files.url(PUBLIC_RECORDS_KEY)} does not exist: nothing is shared there"
-        if must_exist:
-            is_url = session.settings.public_url is not None
-            variable = "HGLOC_PUBLIC_URL" if is_url else "HGLOC_S3_BUCKET_NAME or HGLOC_S3_ENDPOINT_URL"
-            raise DatasetNotFoundError(f"{missing}, or {variable} is wrong")
-        _log.info("%s", missing)
+        is_url = session.settings.public_url is not None
+        variable = "HGLOC_PUBLIC_URL" if is_url else "HGLOC_S3_BUCKET_NAME or HGLOC_S3_ENDPOINT_URL"
+        doubt = f", or {variable} is wrong" if session.is_outsider else ""
+        where = session.public_files.url(PUBLIC_RECORDS_KEY)
+        _log.info("%s does not exist: nothing is shared there%s", where, doubt)
     records = [(read_record(value), value) for value in (document or {}).values()]
     return [
         _of_record(record, value, session.public_files.url(record.zip_key))

