@@ -120,7 +120,7 @@ def installed(**overrides: Unpack[Options]) -> Iterator[None]:
 
 
 def _put_in_place(overrides: dict[str, Any] | None, *, is_context: bool) -> dict[str, Any]:
-    """Install with *overrides*, or without a look at the settings (None); return the layer that holds them."""
+    """Install with *overrides* (None: whatever the settings are), and return the layer that holds them."""
     for name in filter(_is_being_imported, _PATCH_POINTS):
         importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
     with _lock:
