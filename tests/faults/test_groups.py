@@ -15,14 +15,10 @@ import pytest
 
 import hf_localize
 from tests.conftest import Desk
-from tests.faults.conftest import IS_ALL
+from tests.faults.conftest import IS_ALL, python_for_everybody
 from tests.faults.killer import NAME, OTHER, save
 
 ALICE, BOB, EVE, TEAM, PRIVATE = 61001, 61002, 61003, 61010, 61020
-#: Runs the rest of its arguments where a folder of root, in which Python lies, lets everybody in.
-ENTERED = (
-    'mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$1" && shift 2 && exec "$@"'
-)
 #: What each does: the data of both are replaced, mended and removed by the other one.
 FIRST = """
 hf_localize.download_dataset(NAME, skip_s3_upload=True)
@@ -92,13 +88,9 @@ def as_user(desk: Desk) -> Iterator[AsUser]:
     desk.set(HGLOC_SOURCES="local,s3")
     top = Path(tempfile.mkdtemp(prefix="hf_localize-team-"))
     top.chmod(0o755)
-    for name in ("upper", "work", "store"):
-        (top / name).mkdir()
-    (top / "upper").chmod(0o755)
     desk.store = top / "store"
-    python = (Path(sys.base_prefix), *Path(sys.base_prefix).parents)
-    closed = [folder for folder in python if not folder.stat().st_mode & stat.S_IXOTH]
-    enter = ["unshare", "--mount", "sh", "-c", ENTERED, "sh", str(closed[-1]), str(top)] if closed else []
+    desk.store.mkdir()
+    enter = python_for_everybody(top)
 
     def run(user: int, code: str, umask: int, groups: str = f"{TEAM}") -> str:
         home = top / f"home-{user}"
