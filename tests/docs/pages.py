@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+import pytest
 
 from hf_localize.cli import main
 from tests.conftest import ROOT, Desk
@@ -137,6 +138,10 @@ class Reader:
 
     def _run(self, command: str) -> str:
         words = shlex.split(command, comments=True)
+        if "=" in words[0]:  # A variable for this command alone.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv(*words[0].split("=", 1))
+                return self._run(shlex.join(words[1:]))
         if words[0] == "export":
             for name, value in (word.split("=", 1) for word in words[1:]):
                 self._export(name, value)

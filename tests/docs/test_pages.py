@@ -25,7 +25,7 @@ from hf_localize.settings import Settings
 from hf_localize.sources.session import current_session
 from tests.conftest import ROOT, Desk
 from tests.docs.pages import BIN, PAGES, Block, Reader, blocks_of, check_command
-from tests.docs.test_examples import VARIABLES
+from tests.docs.test_examples import VARIABLES, pod_of_the_manifest
 from tests.rig.hub import LoopbackHub
 from website import generated, links, staging
 
@@ -110,6 +110,10 @@ def test_what_can_not_be_run_here_is_what_its_tool_accepts(tmp_path: Path) -> No
         steps = [step["instruction"] for step in DockerfileParser(path=str(tmp_path)).structure]
         assert steps[0] == "FROM"
         assert set(steps) <= {"FROM", "COPY", "ENV", "RUN"}
+    (shared,) = named("yaml", "start/kubernetes")
+    (volume,) = yaml.safe_load(shared.text)
+    assert volume["name"] in {volume["name"] for volume in pod_of_the_manifest()["volumes"]}
+    assert volume.keys() == {"name", "persistentVolumeClaim"}
 
 
 def test_the_workflow_for_ci_runs_what_there_is() -> None:
