@@ -17,7 +17,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from hf_localize import settings
-from hf_localize.api.datasets import download_data, download_dataset, sync_data, sync_files_of
+from hf_localize.api.datasets import (
+    download_data,
+    download_dataset,
+    not_uploaded,
+    removed_since,
+    sync_data,
+    sync_files_of,
+)
 from hf_localize.api.repositories import (
     download_repository,
     has_files_of,
@@ -31,10 +38,8 @@ from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
-from hf_localize.sources.base import NotHere, arguments_of
-from hf_localize.sources.session import Session, current_session
+from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
-from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
@@ -259,22 +264,6 @@ def sync_local_datasets_to_s3(
     files = dict(zip(having, _run(Sync, having, sync_files_of, options), strict=True))
     done = [_together(item, files.get(ref)) for ref, item in zip(refs, done, strict=True)]
     return done + [Sync(*ref.parts, why) for ref, why in left_out.items()]
-
-
-def removed_since(entries: Iterable[LocalEntry], session: Session) -> set[DatasetRef]:
-    """Return those of *entries* that were fetched from the bucket, and that it no longer has."""
-    fetched = [entry.manifest.ref for entry in entries if session.came_from_bucket(entry)]
-    (source,) = session.resolver(only=("s3",)).sources
-    found = run_all(source.find, fetched, workers=session.settings.max_concurrency)
-    return {ref for ref, answer in zip(fetched, found, strict=True) if isinstance(answer, NotHere)}
-
-
-def not_uploaded(ref: DatasetRef, session: Session) -> str:
-    """Return, in words, why a dataset that was removed from the bucket is not uploaded with all others."""
-    return (
-        f"{ref} was not uploaded, because it was fetched from {session.bucket.address} and has been removed "
-        f"there. To upload it again: hg-localize sync-local-to-s3 {arguments_of(ref)}"
-    )
 
 
 def sync_local_repositories_to_s3(

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hf_localize.api.configs import any_ref_of, with_configs
+from hf_localize.api.configs import any_ref_of, stored_instead, with_configs
+from hf_localize.api.datasets import PlainHub, require_hub, update_from
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.publish.inspect import wrong_objects
+from hf_localize.sources.base import arguments_of
 from hf_localize.sources.bucket import BucketEntry, PrivateSource, find_indexed, list_refs
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -36,7 +38,8 @@ class Difference(Record):
     """How the local copy of a dataset and the bucket's differ.
 
     ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` (a side has no sha256 of
-    its files). If both sides have the dataset, ``files`` are those that differ.
+    its files). If both sides have the dataset, ``files`` are those that differ. ``was_removed``: the local
+    copy was fetched from the bucket, which no longer has the dataset.
     """
 
     dataset_id: str
@@ -48,6 +51,7 @@ class Difference(Record):
     local_commit: str | None = None
     s3_commit: str | None = None
     files: tuple[FileDifference, ...] = ()
+    was_removed: bool = False
 
     @property
     def ref(self) -> DatasetRef:
@@ -108,9 +112,12 @@ def diff_datasets(
             local, there = session.store.find(one), PrivateSource(bucket, workers).find(one)
             found = there if isinstance(there, BucketEntry) else None
             if local is not None or found is not None:
-                compared.append(_difference(one, local, found))
+                compared.append(_difference(one, local, found, session))
         if not compared:
-            raise DatasetNotFoundError(f"{ref} is neither in {session.store.path} nor in {bucket.address}")
+            others = stored_instead(ref, session, "local", "s3")
+            raise DatasetNotFoundError(
+                f"{ref} is neither in {session.store.path} nor in {bucket.address}{others}"
+            )
         return compared
     here = {entry.manifest.ref: entry for entry in session.store.entries()}
     try:
@@ -125,7 +132,7 @@ def diff_datasets(
         if entry is None and ref not in here:  # Of the original tool: it is in no index.
             found = source.find(ref)
             entry = found if isinstance(found, BucketEntry) else None
-        return _difference(ref, here.get(ref), entry)
+        return _difference(ref, here.get(ref), entry, session)
 
     refs = sorted({*here, *listed}, key=str)
     return list(run_all(look, refs, workers=workers))
@@ -141,7 +148,8 @@ def list_outdated(
 ) -> list[Age]:
     """Return, for each stored dataset from the Hub, whether the Hub has another commit now.
 
-    Makes one request to the Hub for each repository and revision. Registered datasets are left out.
+    Makes one request to the Hub for each repository and revision. Registered datasets are left out. If the
+    Hub is not among the sources, it is not asked, and each state is ``unknown``.
 
     Args:
         dataset_id: None checks all datasets. If no config is named, all configs of the id are checked.
@@ -162,18 +170,48 @@ def list_outdated(
     if ref is not None and not manifests:
         where = session.bucket.address if s3 else session.store.path
         raise DatasetNotFoundError(f"{ref} is not in {where}")
-    from hf_localize.hf.hub import commit_now, require_hub
+    from hf_localize.hf.hub import commit_now
 
     of_hub = [manifest for manifest in manifests if manifest.origin == "hub"]
     asked = list(
         dict.fromkeys(_question(m) for m in of_hub if m.commit and not is_commit(m.revision, m.commit))
     )
+    if "hub" not in session.settings.sources:
+        why = f"not asked: {session.why_not_asked('hub')}"
+        return [Age(*m.ref.parts, state="unknown", commit=m.commit, reason=why) for m in of_hub]
     if asked:
-        require_hub(
-            session.settings.hub_offline or session.settings.offline, session.settings.timeout_seconds
-        )
+        require_hub(session, "status")
     told = dict(zip(asked, run_all(lambda q: commit_now(*q), asked, workers=8), strict=True))
     return [_age_of(manifest, told.get(_question(manifest))) for manifest in of_hub]
+
+
+def refs_to_update() -> list[DatasetRef]:
+    """Return which stored datasets ``download_dataset(update=True)`` would replace.
+
+    Data that a person registered on this machine is left out; a warning says how to replace it.
+
+    Raises:
+        AccessDeniedError, UnreachableError: a source can't be asked.
+    """
+    session, hub = current_session(), PlainHub(trust_remote_code=False)
+    newest = {age.ref: age.hub_commit for age in list_outdated()} if session.hub_enabled() else {}
+    entries = {entry.manifest.ref: entry for entry in session.store.entries() if entry.is_named}
+
+    def look(ref: DatasetRef) -> bool:
+        if update_from(entries[ref], newest.get(ref), session, hub) is None:
+            return False
+        if entries[ref].manifest.origin == "hub" or session.came_from_bucket(entries[ref]):
+            return True
+        named = arguments_of(ref)
+        _log.warning(
+            "%s was registered here, and other content has been published: it is not updated. To take that: "
+            "hg-localize pull %s --update. To publish this one: hg-localize sync-local-to-s3 %s",
+            *(ref, named, named),
+        )
+        return False
+
+    differ = run_all(look, entries, workers=session.settings.max_concurrency)
+    return [ref for ref, is_other in zip(entries, differ, strict=True) if is_other]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +219,8 @@ class Status(Record):
     """A stored dataset compared with the bucket and with the Hub.
 
     ``bucket`` is the state of a :class:`Difference`. ``hub`` is the state of an :class:`Age`, or ``own`` if
-    the dataset did not come from the Hub. Each is None if it can't be found out.
+    the dataset did not come from the Hub. Each is None if it can't be found out. ``was_removed`` is that of
+    the :class:`Difference`.
     """
 
     dataset_id: str
@@ -189,6 +228,7 @@ class Status(Record):
     revision: str | None
     bucket: str | None
     hub: str | None
+    was_removed: bool = False
 
 
 def status_of_datasets(
@@ -213,15 +253,19 @@ def status_of_datasets(
     can_ask_bucket = session.can_publish() and not session.settings.offline
     differences = _told(lambda: diff_datasets(*named), "bucket") if can_ask_bucket else None
     places = [False] if differences is None else [False, True]
-    ages = [_told(lambda s3=s3: list_outdated(*named, s3=s3), "Hub") for s3 in places]  # type: ignore[misc]
+    ages: list[list[Age] | None] = []
+    for s3 in places:  # A Hub that is out of reach is asked, and told of, once.
+        ages.append(None if None in ages else _told(lambda: list_outdated(*named, s3=s3), "Hub"))  # type: ignore[misc]  # noqa: B023
     hub = {age.ref: age.state for some in ages[::-1] for age in some or ()}
     bucket = {one.ref: one.state for one in differences or ()}
+    removed = {one.ref for one in differences or () if one.was_removed}
     here = [entry.manifest.ref for entry in session.store.entries()] if dataset_id is None else []
     refs = sorted({*bucket, *hub, *here}, key=str)
     if not refs and dataset_id is not None:
-        raise DatasetNotFoundError(f"{DatasetRef(*named)} is not stored")
+        others = "" if asked is None else stored_instead(asked, session, "local", "s3")
+        raise DatasetNotFoundError(f"{DatasetRef(*named)} is not stored{others}")
     other = "own" if all(some is not None for some in ages) else None
-    return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other)) for ref in refs]
+    return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other), ref in removed) for ref in refs]
 
 
 def _told(ask: Callable[[], list[_Told]], what: str) -> list[_Told] | None:
@@ -286,7 +330,9 @@ def _damaged(local: LocalEntry, there: BucketEntry) -> Iterator[FileDifference]:
             yield FileDifference(file.path, file.size_bytes, wrong[key])
 
 
-def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | None) -> Difference:
+def _difference(
+    ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | None, session: Session
+) -> Difference:
     mine = None if local is None else local.manifest
     its = None if there is None else there.manifest
     digest = None if local is None else local.content_digest
@@ -310,6 +356,7 @@ def _difference(ref: DatasetRef, local: LocalEntry | None, there: BucketEntry | 
         local_commit=None if mine is None else mine.commit,
         s3_commit=None if its is None else its.commit,
         files=files,
+        was_removed=local is not None and there is None and session.came_from_bucket(local),
     )
 
 

@@ -105,11 +105,14 @@ def config_missing(
     return ConfigMissingError(f"Config name is missing: {ref} has {', '.join(names)}.\n{ways}{others}.")
 
 
-def stored_instead(ref: DatasetRef, session: Session) -> str:
-    """Return, in words for a message, what the local store has of the dataset id of *ref*."""
-    with contextlib.suppress(HfLocalizeError):  # Who asks the store itself is told.
-        return alternatives([str(manifest.ref) for manifest in session.store.manifests_of(ref)])
-    return ""
+def stored_instead(ref: DatasetRef, session: Session, *places: str) -> str:
+    """Return, in words for a message, what the local store, or *places*, have of the dataset id of *ref*."""
+    found: set[str] = set()
+    for source in session.resolver(only=places or ("local",)).sources:
+        with contextlib.suppress(HfLocalizeError):  # Who asks that place itself is told.
+            if isinstance(source, RepositorySource):
+                found |= {str(identity.ref) for identity in source.stored(ref)}
+    return alternatives(sorted(found))
 
 
 def _stored(

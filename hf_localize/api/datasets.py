@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
@@ -23,10 +22,12 @@ from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef, is_commit
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.base import Entry, NotHere, StoredEntry, arguments_of
+from hf_localize.sources.resolver import Resolver
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.origins import record_name
+from hf_localize.transfer.workers import run_all
 
 if TYPE_CHECKING:
     import datasets
@@ -79,8 +80,9 @@ def download_dataset(
             also as an entry ``original_files``, and even if the dataset can't be prepared.
         share_restricted: the id, or ids, of datasets that may be shared publicly although they are gated or
             private on the Hub, or although the Hub can't be asked. *make_public* refuses all others.
-        update: if the Hub now has another commit of this revision, download it and replace the copies here
-            and in the bucket. Datasets that are stored under a commit, or were registered, are not updated.
+        update: replace what is stored by what the next source has now. A dataset from the Hub follows the
+            Hub, also in the bucket, if the Hub is one of the sources; a registered one, or one that is stored
+            under a commit, follows the bucket or the public ZIPs.
         verification_mode: as in ``datasets.load_dataset``. ``"no_checks"`` accepts a dataset from the Hub
             even if the sizes on its card are wrong.
 
@@ -94,7 +96,7 @@ def download_dataset(
 
     Raises:
         InvalidRefError: an argument can't name a dataset.
-        UnreachableError: *update* is True, and the Hub is out of reach.
+        UnreachableError: *update* is True, and the source that it is compared with is out of reach.
         SettingsError: *make_public* without a bucket or credentials.
         DatasetNotFoundError: no source has it; the message has the answer of each source.
         ConfigMissingError: it has no default config; the message lists its configs.
@@ -158,11 +160,16 @@ def _download(
 
     def bring(part: DatasetRef) -> str:
         entry = session.resolver(hub, locked=True).localize(part)
-        newest = commit_on_hub(entry, session) if update and session.lock is None else None
-        if newest is not None and newest != entry.manifest.commit:
-            entry = _of_commit(newest, entry.manifest.ref, session, hub)
+        newest, skips = None, skip_s3_upload
+        if update and session.lock is None:
+            newest = commit_on_hub(entry, session)
+            if (newer := update_from(entry, newest, session, hub)) is not None:
+                entry = newer.localize(entry.manifest.ref)
+            elif not skips and session.can_publish() and removed_since([entry], session):
+                _log.warning("%s", not_uploaded(entry.manifest.ref, session))
+                skips = True
         how = _How(newest is not None, make_public, ids_of(share_restricted), is_named)
-        _publish_if_possible(entry, session, skip_s3_upload, how)
+        _publish_if_possible(entry, session, skips, how)
         brought.append(entry)
         return str(entry.folder)
 
@@ -420,30 +427,99 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def require_hub(session: Session, command: str) -> None:
+    """Check that the Hub can be asked; the error names what *command* does without it.
+
+    Raises:
+        UnreachableError: it can't be reached, or is turned off.
+    """
+    from hf_localize.hf.hub import require_hub as require
+
+    settings = session.settings
+    try:
+        require(settings.hub_offline or settings.offline, settings.timeout_seconds)
+    except UnreachableError as exc:
+        if not session.asks("s3"):
+            raise
+        advice = f"To leave out the Hub: HGLOC_SOURCES=local,s3 hg-localize {command}"
+        raise UnreachableError(f"{exc}. {advice}") from exc
+
+
 def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
-    """Return the commit that the Hub has now of what is stored; None: it is no copy that would follow it."""
+    """Return the commit that the Hub has now; None: what is stored does not follow it, or it is not asked."""
     manifest = entry.manifest
     if manifest.origin != "hub" or manifest.commit is None or is_commit(manifest.revision, manifest.commit):
         return None
-    from hf_localize.hf.hub import commit_now, require_hub
+    if not session.hub_enabled():
+        return None
+    from hf_localize.hf.hub import commit_now
 
-    settings = session.settings
-    require_hub(settings.hub_offline or settings.offline, settings.timeout_seconds)
+    require_hub(session, f"pull {arguments_of(manifest.ref)} --update")
     commit, why_not = commit_now(manifest.canonical_id or manifest.dataset_id, manifest.revision)
     if commit is None:
         _log.warning("%s is not updated: %s", manifest.ref, why_not)
     return commit
 
 
-def _of_commit(commit: str, ref: DatasetRef, session: Session, hub: PlainHub) -> LocalEntry:
-    """Return *ref* at *commit*, the Hub's newest, in the store: a colleague's copy, else the Hub's."""
-    resolver = session.resolver(hub, only=("s3", "public", "hub"))
-    for source in resolver.sources:
-        with contextlib.suppress(AccessDeniedError, UnreachableError, IntegrityError):
-            found = source.find(ref) if source.kind != "hub" else None
-            if isinstance(found, StoredEntry) and found.manifest.commit == commit:
-                return resolver.localize_entry(found, ref)
-    return session.resolver(hub, only=("hub",)).localize(ref, skip_local=True)
+def update_from(entry: LocalEntry, newest: str | None, session: Session, hub: PlainHub) -> Resolver | None:
+    """Return a resolver over the source whose content replaces the stored *entry*; None: no source's does.
+
+    That is the first source besides the local store that has the dataset, if its content differs. But if the
+    Hub tells the *newest* commit, only content of this commit counts.
+
+    Raises:
+        AccessDeniedError, UnreachableError, IntegrityError: a source can't tell.
+    """
+    ref = entry.manifest.ref
+    sources = session.resolver(only=tuple(kind for kind in session.enabled if kind != "local")).sources
+    if not sources and not session.hub_enabled():
+        why = "HGLOC_OFFLINE is set" if session.settings.offline else "HGLOC_SOURCES leaves out all others"
+        raise UnreachableError(f"{ref} can't be compared with any source: {why}")
+    for source in sources:
+        try:
+            found = source.find(ref)
+        except (AccessDeniedError, UnreachableError, IntegrityError):
+            if newest is None:
+                raise
+            continue
+        commit = found.manifest.commit if isinstance(found, StoredEntry) else None
+        if isinstance(found, NotHere) or newest not in (None, commit):
+            continue
+        if not _differs(found, entry):
+            return None
+        return session.resolver(hub, only=(source.kind, *(() if newest is None else ("hub",))))
+    return None if newest in (None, entry.manifest.commit) else session.resolver(hub, only=("hub",))
+
+
+def _differs(found: Entry, local: LocalEntry) -> bool:
+    """Tell whether a source has *found* other content than is stored; not if no sha256 tells."""
+    digest = local.content_digest
+    if isinstance(found, StoredEntry) and digest and all(file.sha256 for file in found.manifest.files):
+        return found.digest != digest
+    _log.warning(
+        "%s is not updated, because no sha256 tells whether %s has other content. To fetch it all the same: "
+        "HGLOC_SOURCES=s3,public,local hg-localize pull %s",
+        local.manifest.ref,
+        found.source,
+        arguments_of(local.manifest.ref),
+    )
+    return False
+
+
+def removed_since(entries: Iterable[LocalEntry], session: Session) -> set[DatasetRef]:
+    """Return those of *entries* that were fetched from the bucket, and that it no longer has."""
+    fetched = [entry.manifest.ref for entry in entries if session.came_from_bucket(entry)]
+    (source,) = session.resolver(only=("s3",)).sources
+    found = run_all(source.find, fetched, workers=session.settings.max_concurrency)
+    return {ref for ref, answer in zip(fetched, found, strict=True) if isinstance(answer, NotHere)}
+
+
+def not_uploaded(ref: DatasetRef, session: Session) -> str:
+    """Return, in words, why a dataset that was removed from the bucket is not uploaded with all others."""
+    return (
+        f"{ref} was not uploaded, because it was fetched from {session.bucket.address} and has been removed "
+        f"there. To upload it again: hg-localize sync-local-to-s3 {arguments_of(ref)}"
+    )
 
 
 def may_travel(entry: LocalEntry) -> bool:

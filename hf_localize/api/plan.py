@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_localize.api.batch import Outcome, not_uploaded
+from hf_localize.api.batch import Outcome
 from hf_localize.api.compare import Difference, diff_datasets
 from hf_localize.api.configs import configs_listed
-from hf_localize.api.datasets import PlainHub, commit_on_hub
+from hf_localize.api.datasets import PlainHub, commit_on_hub, not_uploaded, update_from
 from hf_localize.api.inspect import place_of, to_fetch
 from hf_localize.api.repositories import (
     describe_files,
@@ -107,7 +107,7 @@ def planned_downloads(
     """Return from where each of *refs* would be fetched, and how many bytes.
 
     Args:
-        update: look whether the Hub has another commit by now.
+        update: look whether other content would replace what is stored.
         keep_files: as for :func:`~hf_localize.api.datasets.download_dataset`.
         make_public: also what would be shared, with the files of the repositories.
     """
@@ -121,9 +121,8 @@ def planned_downloads(
         with configs_listed(ref, all_configs=True):
             entry: Entry = session.resolver(hub, locked=True).find(ref)
             if update and isinstance(entry, LocalEntry) and session.lock is None:
-                newest = commit_on_hub(entry, session)
-                if newest not in (None, entry.manifest.commit):
-                    entry = session.resolver(hub, only=("hub",)).find(ref)
+                newer = update_from(entry, commit_on_hub(entry, session), session, hub)
+                entry = entry if newer is None else newer.find(ref)
         action = "nothing" if isinstance(entry, LocalEntry) else "fetch"
         files_bytes, repository = None, (ref.dataset_id, ref.revision)
         is_own = isinstance(entry, StoredEntry) and entry.manifest.origin != "hub"
@@ -253,7 +252,7 @@ def _refused(difference: Difference, session: Session, *, is_all: bool) -> Plann
     """Return what would be said of a dataset that was fetched from the bucket; None: it would be uploaded."""
     ref, place = difference.ref, session.store.places_of(difference.ref)[0]
     here, there = difference.local_digest, difference.s3_digest
-    if difference.state == "only local" and is_all:
+    if difference.was_removed and is_all:
         _log.warning("%s", not_uploaded(ref, session))
         return Planned(*ref.parts, "nothing", str(place), 0)
     if difference.state == "different" and here and there and here != there:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def diff(
         both = (file.local_bytes, "here"), (file.s3_bytes, "there")
         sizes = (f"{'none' if n is None else n} {where}" for n, where in both)
         show(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
+    if not as_json:
+        _tell_removed(found)
     say(f"{sum(item.state == 'same' for item in found)} of {len(found)} are the same here and in the bucket")
     if exit_code and any(item.state != "same" for item in found):
         ctx.exit(EXIT_CODES["conflict"])
@@ -104,6 +107,9 @@ def outdated(
     show_found(shown, as_json, rows, headings, headings[:3:-1])
     if not as_json:
         say(f"{sum(item.state == 'outdated' for item in found)} of {len(found)} from the Hub are outdated")
+        why = next((r for item in found if (r := item.reason or "").startswith("not asked")), None)
+        if why is not None:
+            say(f"The Hub was {why}. To compare with the bucket: hg-localize diff")
 
 
 @command()
@@ -125,6 +131,18 @@ def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
     show_found(found, as_json, rows, ("DATASET", "CONFIG", "REVISION", "BUCKET", "HUB"), ())
     if not found:
         say("Nothing is stored.")
+    if not as_json:
+        _tell_removed(found)
+
+
+def _tell_removed(found: Iterable[Any]) -> None:
+    """Tell which datasets others have removed from the bucket."""
+    from hf_localize.format.refs import DatasetRef
+
+    for item in found:
+        if getattr(item, "was_removed", False):
+            ref = DatasetRef(item.dataset_id, item.config_name, item.revision)
+            say(f"{ref} was fetched from the bucket, and has been removed there. The local copy is kept.")
 
 
 def _short(text: str | None) -> str | None:

@@ -58,7 +58,8 @@ if TYPE_CHECKING:
 @click.option(
     "--update",
     is_flag=True,
-    help="Replace older commits with the newest from the Hub. Without DATASET_ID: for all outdated datasets.",
+    help="Replace what is stored by what the bucket, the public ZIPs or the Hub have now. Without "
+    "DATASET_ID: all datasets that differ.",
 )
 @click.option(
     "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
@@ -225,11 +226,11 @@ def _refuse_with_locked(others: Any, **options: Any) -> None:
 
 
 def listed(from_file: str | None) -> tuple[list[DatasetRef], list[RepositoryRef]]:
-    """Return what a list names; None: all datasets of the store that are outdated."""
+    """Return what a list names; None: all datasets of the store of which a source has other content."""
     if from_file is None:
-        from hf_localize.api.compare import list_outdated
+        from hf_localize.api.compare import refs_to_update
 
-        return [item.ref for item in list_outdated() if item.state == "outdated"], []
+        return refs_to_update(), []
     from hf_localize.format.listfile import RepositoryRef, parse_list, read_list
 
     listed = parse_list(sys.stdin, "stdin") if from_file == "-" else read_list(Path(from_file))

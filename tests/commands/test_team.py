@@ -12,6 +12,7 @@ import hf_localize
 from tests.commands.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
 from tests.commands.test_locking import rows
 from tests.conftest import Desk
+from tests.rig.hub import LoopbackHub
 
 ID = "team/tables"
 #: A teammate without the Hub.
@@ -50,6 +51,11 @@ class Team:
     def in_bucket(self) -> list[str]:
         with hf_localize.installed(sources=("s3",)):
             return list(datasets.load_dataset(ID, split="train", streaming=True).take(9))  # type: ignore[arg-type]
+
+
+def stored() -> list[str]:
+    with hf_localize.installed(sources=("local",)):
+        return datasets.load_dataset(ID, split="train")["text"][:]  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -98,3 +104,75 @@ def test_what_was_removed_from_the_bucket_is_not_uploaded_with_all_others(team: 
     assert listed == ["ben/own"]
     assert run("push", "--all", "--force").exit_code == 0
     assert team.in_bucket() == [{"text": "old"}]
+
+
+def test_an_update_takes_what_the_bucket_has_now_and_asks_no_hub(team: Team, hub: LoopbackHub) -> None:
+    hf_localize.download_dataset("openai/gsm8k", "main")
+    team.publish("new")
+    hub.clear()
+    planned = run("pull", ID, "--update", "--dry-run", "--json")
+    assert json.loads(planned.stdout)[0]["action"] == "fetch"
+    ran = run("pull", ID, "--update")
+    assert ran.exit_code == 0, ran.output
+    assert stored() == ["new"]
+    assert [item.state for item in hf_localize.diff_datasets(ID)] == ["same"]
+
+    team.publish("newer")
+    assert json.loads(run("pull", "--update", "--dry-run", "--json").stdout)[0]["dataset_id"] == ID
+    ran = run("download", "--update")
+    assert ran.exit_code == 0, ran.output
+    assert (stored(), len(ran.stdout.splitlines())) == (["newer"], 1)
+    assert run("download", "--update").stdout == ""
+    outdated = run("outdated")
+    assert "The Hub was not asked: HGLOC_SOURCES" in outdated.stderr
+    assert "hg-localize diff" in outdated.stderr
+    assert "can't be compared" not in run("status").stderr
+    assert hub.requests == []
+
+
+def test_an_update_leaves_alone_what_was_registered_here_unless_it_is_named(team: Team) -> None:
+    hf_localize.register_dataset(rows("mine"), ID, skip_s3_upload=True)
+    ran = run("pull", "--update")
+    assert (ran.exit_code, ran.stdout) == (0, ""), ran.output
+    assert f"hg-localize pull {ID} --update" in ran.stderr
+    assert stored() == ["mine"]
+    assert run("pull", ID, "--update").exit_code == 0
+    assert stored() == ["old"]
+
+
+def test_an_update_fails_if_the_bucket_is_out_of_reach_or_no_source_is_asked(team: Team) -> None:
+    team.desk.set(HGLOC_S3_ENDPOINT_URL="http://127.0.0.1:9")
+    for command in (["pull", ID, "--update"], ["pull", "--update"]):
+        ran = run(*command)
+        assert (ran.exit_code, "127.0.0.1:9" in ran.stderr) == (5, True), ran.output
+    team.desk.set(HGLOC_SOURCES="local")
+    ran = run("pull", ID, "--update")
+    assert (ran.exit_code, "HGLOC_SOURCES" in ran.stderr) == (5, True), ran.output
+    assert stored() == ["old"]
+
+
+def test_an_update_without_the_hub_says_how_to_leave_it_out(team: Team, hub: LoopbackHub) -> None:
+    team.ben("")
+    hf_localize.download_dataset("openai/gsm8k", "main")
+    hub.stop()
+    for command in (["pull", "openai/gsm8k", "--name", "main", "--update"], ["outdated"]):
+        ran = run(*command)
+        assert ran.exit_code == 5
+        assert "HGLOC_SOURCES=local,s3 hg-localize" in ran.stderr
+    assert run("status").stderr.count("can't be compared") == 1
+
+
+def test_what_was_removed_from_the_bucket_is_told_and_kept(team: Team) -> None:
+    team.publish("v2", revision="v2")
+    team.withdraw()
+    for command in ("diff", "status"):
+        assert f"{ID} was fetched from the bucket, and has been removed there" in run(command, ID).stderr
+        assert json.loads(run(command, "--json").stdout)[0]["was_removed"] is True
+    ran = run("download", ID, "--update")
+    assert (ran.exit_code, stored()) == (0, ["old"])
+    assert f"{ID} was not uploaded" in ran.stderr
+    assert [item.ref.revision for item in hf_localize.diff_datasets() if item.s3_digest] == ["v2"]
+    hf_localize.remove_dataset(ID)
+    for command in ("diff", "status"):
+        ran = run(command, ID)
+        assert (ran.exit_code, f"(it has {ID}@v2)" in ran.stderr) == (3, True), ran.output

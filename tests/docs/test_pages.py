@@ -46,6 +46,8 @@ def named(language: str, page: str = "") -> list[Block]:
 def reader(hub: LoopbackHub, desk: Desk) -> Iterator[Reader]:
     """Return a reader in a folder with the files that pages name."""
     desk.publisher().open_public_places()
+    Path("my_corpus_2").mkdir()
+    Path("my_corpus_2/rows.jsonl").write_text('{"text": "c"}\n')
     Path("my_corpus").mkdir()
     Path("my_corpus/rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     Path("train.py").write_text("import hf_localize; assert hf_localize.is_installed()")
