@@ -39,7 +39,8 @@ class Difference(Record):
 
     ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` (a side has no sha256 of
     its files). If both sides have the dataset, ``files`` are those that differ. ``was_removed``: the local
-    copy was fetched from the bucket, which no longer has the dataset.
+    copy was fetched from the bucket, which no longer has the dataset. ``is_partial``: some of its files are
+    stored, which is enough for loads that need only these.
     """
 
     dataset_id: str
@@ -52,6 +53,7 @@ class Difference(Record):
     s3_commit: str | None = None
     files: tuple[FileDifference, ...] = ()
     was_removed: bool = False
+    is_partial: bool = False
 
     @property
     def ref(self) -> DatasetRef:
@@ -219,8 +221,8 @@ class Status(Record):
     """A stored dataset compared with the bucket and with the Hub.
 
     ``bucket`` is the state of a :class:`Difference`. ``hub`` is the state of an :class:`Age`, or ``own`` if
-    the dataset did not come from the Hub. Each is None if it can't be found out. ``was_removed`` is that of
-    the :class:`Difference`.
+    the dataset did not come from the Hub. Each is None if it can't be found out. ``was_removed`` and
+    ``is_partial`` are those of the :class:`Difference`.
     """
 
     dataset_id: str
@@ -229,6 +231,7 @@ class Status(Record):
     bucket: str | None
     hub: str | None
     was_removed: bool = False
+    is_partial: bool = False
 
 
 def status_of_datasets(
@@ -258,14 +261,14 @@ def status_of_datasets(
         ages.append(None if None in ages else _told(lambda: list_outdated(*named, s3=s3), "Hub"))  # type: ignore[misc]  # noqa: B023
     hub = {age.ref: age.state for some in ages[::-1] for age in some or ()}
     bucket = {one.ref: one.state for one in differences or ()}
-    removed = {one.ref for one in differences or () if one.was_removed}
+    marks = {one.ref: (one.was_removed, one.is_partial) for one in differences or ()}
     here = [entry.manifest.ref for entry in session.store.entries()] if dataset_id is None else []
     refs = sorted({*bucket, *hub, *here}, key=str)
     if not refs and dataset_id is not None:
         others = "" if asked is None else stored_instead(asked, session, "local", "s3")
         raise DatasetNotFoundError(f"{DatasetRef(*named)} is not stored{others}")
     other = "own" if all(some is not None for some in ages) else None
-    return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other), ref in removed) for ref in refs]
+    return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other), *marks.get(ref, ())) for ref in refs]
 
 
 def _told(ask: Callable[[], list[_Told]], what: str) -> list[_Told] | None:
@@ -357,6 +360,7 @@ def _difference(
         s3_commit=None if its is None else its.commit,
         files=files,
         was_removed=local is not None and there is None and session.came_from_bucket(local),
+        is_partial=local is None and session.store.find_partial(ref) is not None,
     )
 
 

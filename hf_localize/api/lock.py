@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -34,10 +35,20 @@ from hf_localize.format.lockfile import (
 )
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import Repository, RepoType
-from hf_localize.sources.base import CommittedEntry, Entry, StoredEntry
+from hf_localize.sources.base import (
+    CommittedEntry,
+    Entry,
+    NotHere,
+    StoredEntry,
+    arguments_of,
+    download_command,
+)
 from hf_localize.sources.pinned import hashed_manifest
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
+from hf_localize.transfer.workers import run_all
+
+_log = logging.getLogger(__name__)
 
 
 def lock_datasets(
@@ -54,7 +65,8 @@ def lock_datasets(
     """Return a lock of the current content of datasets, or of the content that a recorded run loaded.
 
     Asks the sources in the order of a load. Data is downloaded only if nothing else tells the digest. A
-    dataset that only the Hub has is locked by its commit.
+    dataset that only the Hub has is locked by its commit. A warning names what the bucket lacks, or has with
+    other content.
 
     Args:
         dataset_ids: one or more ids; of each, every one of *config_names* is locked.
@@ -85,7 +97,38 @@ def lock_datasets(
             items.append(lock_repository(named.repo_id, repo_type=named.repo_type, revision=ref.revision))
         else:
             items.append(_locked_now(ref, session, hub))
-    return lock_of(i.by_commit() if by_commit and isinstance(i, Locked) else i for i in items)
+    made = lock_of(i.by_commit() if by_commit and isinstance(i, Locked) else i for i in items)
+    _warn_of_bucket(made, session)
+    return made
+
+
+def _warn_of_bucket(made: Lock, session: Session) -> None:
+    """Warn of locked content that other machines can't fetch from the bucket."""
+    if not session.asks("s3"):
+        return
+    (source,) = session.resolver(only=("s3",)).sources
+    items = [item for item in made.datasets if item.digest is not None]
+    try:
+        if not session.can_publish():
+            return
+        found = run_all(lambda item: source.find(item.ref), items, workers=session.settings.max_concurrency)
+    except HfLocalizeError as exc:
+        _log.debug("whether the bucket has what is locked is not known: %s", exc)
+        return
+    for item, there in zip(items, found, strict=True):
+        named, where = arguments_of(item.ref), session.bucket.address
+        if isinstance(there, NotHere):
+            _log.warning(
+                "%s: %s lacks it, so other machines can't download it from there. To publish it: %s",
+                *(item.ref, where, download_command(item.ref)),
+            )
+        elif isinstance(there, StoredEntry) and not item.is_met_by(there.manifest):
+            _log.warning(
+                "%s: %s has other content than is locked, so other machines can't download this from "
+                "there. To lock the bucket's: hg-localize pull %s --update, then hg-localize lock %s. To "
+                "publish this: hg-localize sync-local-to-s3 %s --force",
+                *(item.ref, where, named, named, named),
+            )
 
 
 def refs_named(

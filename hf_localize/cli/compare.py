@@ -63,7 +63,7 @@ def diff(
         sizes = (f"{'none' if n is None else n} {where}" for n, where in both)
         show(f"  {item.dataset_id}: {file.path} ({', '.join(sizes)} bytes)", err=True)
     if not as_json:
-        _tell_removed(found)
+        _tell_more(found)
     say(f"{sum(item.state == 'same' for item in found)} of {len(found)} are the same here and in the bucket")
     if exit_code and any(item.state != "same" for item in found):
         ctx.exit(EXIT_CODES["conflict"])
@@ -132,16 +132,22 @@ def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
     if not found:
         say("Nothing is stored.")
     if not as_json:
-        _tell_removed(found)
+        _tell_more(found)
 
 
-def _tell_removed(found: Iterable[Any]) -> None:
-    """Tell which datasets others have removed from the bucket."""
+def _tell_more(found: Iterable[Any]) -> None:
+    """Tell which datasets others have removed from the bucket, and of which only a part is stored."""
     from hf_localize.format.refs import DatasetRef
+    from hf_localize.sources.base import download_command
 
     for item in found:
+        ref = DatasetRef(item.dataset_id, item.config_name, item.revision)
+        if getattr(item, "is_partial", False):
+            say(
+                f"{ref}: only a part of it is in the local store. To download the rest: "
+                f"{download_command(ref)}"
+            )
         if getattr(item, "was_removed", False):
-            ref = DatasetRef(item.dataset_id, item.config_name, item.revision)
             say(f"{ref} was fetched from the bucket, and has been removed there. The local copy is kept.")
 
 

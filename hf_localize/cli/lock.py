@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +20,7 @@ from hf_localize.cli.options import (
     fail_for,
 )
 from hf_localize.cli.output import names, say, show, show_found, show_json
+from hf_localize.errors import LockError
 from hf_localize.text import plural
 
 if TYPE_CHECKING:
@@ -80,6 +83,9 @@ def lock(
     digest. For each repository whose files the run read, names the commit and these files. hg-localize
     download --locked FILE, install(lock=FILE) and HGLOC_LOCK=FILE then use exactly this content, or fail.
 
+    If DATASET_ID is given and the lock file exists, only the entries of these datasets are replaced or added.
+    A record or a list replaces the whole file.
+
     With --check, for CI, nothing is written. A line for each dataset tells whether its content is still the
     same.
 
@@ -110,6 +116,14 @@ def lock(
     if output == "-":
         click.echo(made.to_bytes(), nl=False)
         return
+    kept = 0
+    if from_record is None and from_file is None and Path(output).is_file() and Path(output).stat().st_size:
+        from hf_localize.format.lockfile import read_lock
+
+        with contextlib.suppress(LockError):  # What is no lock file is refused by `write`.
+            before, named = read_lock(Path(output)), made
+            made = before.updated_by(named)
+            kept = len(made.datasets) + len(made.repositories) - len(named.datasets) - len(named.repositories)
     made.write(output)
     if as_json:
         repositories = [as_document(item) for item in made.repositories]
@@ -118,7 +132,8 @@ def lock(
     else:
         show(output)
         others = plural(len(made.repositories), "repository", "repositories")
-        say(f"Locked: {plural(len(made.datasets), 'dataset')}, {others}")
+        unchanged = f" ({kept} of them as before)" if kept else ""
+        say(f"Locked: {plural(len(made.datasets), 'dataset')}, {others}{unchanged}")
 
 
 def _check(

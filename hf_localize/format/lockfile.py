@@ -143,6 +143,17 @@ class Lock(Record):
             document["repositories"] = [as_json(item) for item in self.repositories]
         return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
+    def updated_by(self, other: Lock) -> Lock:
+        """Return a lock of what *other* names, and of everything else that this one names."""
+        datasets = [
+            item
+            for item in self.datasets
+            if not any(item.answers(new.ref) or new.answers(item.ref) for new in other.datasets)
+        ]
+        named = {(item.repository, item.revision) for item in other.repositories}
+        repositories = [item for item in self.repositories if (item.repository, item.revision) not in named]
+        return lock_of([*datasets, *repositories, *other.datasets, *other.repositories])
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the lock file to *path* by one rename.
 
@@ -180,7 +191,7 @@ def lock_of(items: Iterable[Locked | LockedRepository], where: str = "") -> Lock
         if merged is None:
             raise ConflictError(
                 f"{item.ref} was loaded with two contents: {before.content}, then {item.content}. Remove the "
-                f"record and run again, or lock the current content: hg-localize lock {item.ref.dataset_id}"
+                "record, run again, then write the lock file: hg-localize lock"
             )
         if merged.digest is None and merged.commit is None:
             raise LockError(

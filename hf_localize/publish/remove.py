@@ -15,7 +15,7 @@ from hf_localize.publish.catalog_pages import remove_pages
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.shared_json import update_json
 from hf_localize.sources import original_index
-from hf_localize.sources.base import NotHere
+from hf_localize.sources.base import NotHere, alternatives
 from hf_localize.sources.bucket import BucketEntry, PrivateSource
 from hf_localize.store.origins import METADATA_FILE
 from hf_localize.transfer.workers import run_all
@@ -148,7 +148,8 @@ def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     """Remove what the original tool has left: first what it finds it by."""
     entry = PrivateSource(bucket, workers).find(ref)
     if isinstance(entry, NotHere) or not isinstance(entry, BucketEntry) or entry.is_indexed:
-        raise DatasetNotFoundError(f"there is no {ref} to remove in {bucket.address}")
+        others = alternatives([str(one.ref) for one in PrivateSource(bucket, workers).stored(ref)])
+        raise DatasetNotFoundError(f"there is no {ref} to remove in {bucket.address}{others}")
     original_index.leave(bucket, ref)
     keys = {entry.placed.key(file.path) for file in entry.manifest.files}
     keys |= {entry.placed.key(name) for name in (METADATA_FILE, save_to_disk.ORIGINAL_CARD_FILE)}

@@ -46,6 +46,7 @@ from hf_localize.sources.base import (
     RepositorySource,
     Source,
     StoredEntry,
+    arguments_of,
     download_command,
 )
 from hf_localize.sources.pinned import find_pinned
@@ -432,7 +433,7 @@ def not_found(
     outcome = _OUTCOMES.get(kind, "could not be found")
     error = kind(
         f"Dataset {ref}{as_locked or ''} {outcome}.\nAsked, in this order:\n{asked}\n"
-        f"{_advice(ref, answers, unasked) if as_locked is None else _ADVICE_ON_LOCKS}"
+        f"{_advice(ref, answers, unasked) if as_locked is None else _advice_on_locks(ref)}"
     )
     error.answers = tuple(answers)
     return error
@@ -445,14 +446,29 @@ _OUTCOMES: dict[type[DatasetNotFoundError], str] = {
     DatasetCorruptError: "could not be read intact",
 }
 _HERE_BUT_FORCED = "it is here, but not used, because download_mode='force_redownload' asks for a new copy"
-_ADVICE_ON_LOCKS = (
-    "No other content is used instead. To lock the current content, write a new lock file: "
-    "hg-localize lock. To restore the locked content, publish it again from a machine that has "
-    "it (hg-localize sync-local-to-s3, or hg-localize download with --revision COMMIT), or carry it from "
-    "there in a tar file (hg-localize export and hg-localize import)"
-)
+#: What a source has instead, as :func:`alternatives` tells it.
+_HAS = re.compile(r"\(it has ([^)]*)\)")
 #: A revision as `sources.pinned` names what it stores beside other content, in :func:`alternatives`.
 _PINNED = re.compile(r"\(it has [^)]*(@[0-9a-f]{40}|~[0-9a-f]{12})\b")
+
+
+def _advice_on_locks(ref: DatasetRef) -> str:
+    """Return what to do next if no source has the content that is locked."""
+    return (
+        "No other content is used instead. To lock the content that this machine would load, update the lock "
+        f"file: hg-localize lock {arguments_of(ref)} (-o FILE, if it is not datasets.lock). To restore the "
+        "locked content, publish it again from a machine that has it (hg-localize sync-local-to-s3 with "
+        "--force, or hg-localize download with --revision COMMIT), or carry it from there in a tar file "
+        "(hg-localize export and hg-localize import)"
+    )
+
+
+def _other_revisions(ref: DatasetRef, answers: Sequence[Answer]) -> list[str]:
+    """Return the revisions that sources have of *ref* in place of the one that was asked for."""
+    begins = f"{replace(ref, revision=None)}@"
+    told = [match[1] for answer in answers for match in _HAS.finditer(answer.reason)]
+    names = [name for names in told for name in names.split(", ") if name.startswith(begins)]
+    return [name[len(begins) :] for name in dict.fromkeys(names) if not _PINNED.search(f"(it has {name}")]
 
 
 def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Unasked | None) -> str:
@@ -477,6 +493,9 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Unasked | None)
                 "What is stored was downloaded by its commit, or with a lock file. To load it: set "
                 "HGLOC_LOCK to the lock file, or name the revision"
             )
+    if revisions := _other_revisions(ref, answers):
+        first = f"{'Fix what failed above, or load' if has_failed else 'Load'} a revision that is there"
+        return f'{first}: revision="{revisions[0]}" (in commands: --revision {revisions[0]})'
     if not asked & {SOURCE_NAMES["s3"], SOURCE_NAMES["public"]} and unasked is not None:
         advice = unasked.advice.format(command=command)
         return f"Fix what failed above, or {advice}" if has_failed else f"{advice[0].upper()}{advice[1:]}"

@@ -165,6 +165,8 @@ def test_an_update_without_the_hub_says_how_to_leave_it_out(team: Team, hub: Loo
 def test_what_was_removed_from_the_bucket_is_told_and_kept(team: Team) -> None:
     team.publish("v2", revision="v2")
     team.withdraw()
+    removed = run("remove", ID, "--in", "s3", "--yes")
+    assert (removed.exit_code, f"(it has {ID}@v2)" in removed.stderr) == (3, True), removed.output
     for command in ("diff", "status"):
         assert f"{ID} was fetched from the bucket, and has been removed there" in run(command, ID).stderr
         assert json.loads(run(command, "--json").stdout)[0]["was_removed"] is True
@@ -176,3 +178,49 @@ def test_what_was_removed_from_the_bucket_is_told_and_kept(team: Team) -> None:
     for command in ("diff", "status"):
         ran = run(command, ID)
         assert (ran.exit_code, f"(it has {ID}@v2)" in ran.stderr) == (3, True), ran.output
+
+
+def test_a_lock_of_what_the_bucket_has_no_more_is_warned_of(team: Team) -> None:
+    assert "bucket" not in run("lock", ID).stderr
+    team.publish("new")
+    ran = run("lock", ID)
+    assert ran.exit_code == 0
+    assert "has other content than is locked" in ran.stderr
+    assert f"hg-localize pull {ID} --update" in ran.stderr
+    run("pull", ID, "--update")
+    assert "other content" not in run("lock", ID).stderr
+    team.withdraw()
+    assert "lacks it" in run("lock", ID).stderr
+
+
+def test_a_named_dataset_is_updated_in_a_lock_file_that_exists(team: Team) -> None:
+    hf_localize.register_dataset(rows("x"), "ben/own")
+    assert run("lock", ID, "ben/own").exit_code == 0
+    team.publish("new")
+    run("pull", ID, "--update")
+    ran = run("lock", ID)
+    assert "Locked: 2 datasets" in ran.stderr
+    checked = run("lock", "--check")
+    assert (checked.exit_code, len(checked.stdout.splitlines())) == (0, 2), checked.output
+
+
+def test_a_load_without_the_revision_that_is_there_is_told_to_name_it(team: Team) -> None:
+    team.publish("v2", revision="v2")
+    team.withdraw()
+    hf_localize.remove_dataset(ID)
+    with pytest.raises(hf_localize.errors.DatasetNotFoundError) as raised:
+        hf_localize.load_local_dataset(ID)
+    assert 'revision="v2"' in str(raised.value).splitlines()[-1]
+
+
+def test_what_is_stored_in_part_is_told(team: Team) -> None:
+    team.ada()
+    both = datasets.DatasetDict(train=rows("a"), test=rows("b"))
+    hf_localize.register_dataset(both, "team/two")
+    team.ben()
+    with hf_localize.installed():
+        assert datasets.load_dataset("team/two", split="test")["text"][:] == ["b"]
+    for command in ("diff", "status"):
+        assert "team/two: only a part of it is in the local store" in run(command).stderr
+        found = json.loads(run(command, "team/two", "--json").stdout)
+        assert [item["is_partial"] for item in found] == [True]
