@@ -11,7 +11,7 @@ import logging
 import re
 import traceback
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 _log = logging.getLogger(__name__)
 #: Of URLs, also of those that lack their host: urllib3 names it apart.
@@ -264,3 +264,14 @@ def bookkeeping(failed: str) -> Iterator[None]:
     except Exception as exc:  # noqa: BLE001  # See above.
         _log.warning("%s: %s: %s", failed, type(exc).__name__, without_queries(str(exc)))
         _log.debug("where that happened:", exc_info=True)
+
+
+def did_you_mean(dataset_id: str, known: Collection[str]) -> str:
+    """Return, as a line for an error, those of *known* ids that are most like one that was not found."""
+    import difflib
+
+    names = {one: one.rpartition("/")[2] for one in sorted(known)}
+    # An owner may be forgotten, or another one.
+    close = difflib.get_close_matches(dataset_id.rpartition("/")[2], set(names.values()))
+    near = [] if dataset_id in names else [one for one, name in names.items() if name in close]
+    return f"\nDid you mean {' or '.join(near[:3])}?" if near else ""

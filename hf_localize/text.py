@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _MAX_DEPTH, _MAX_LETTERS = 6, 240
@@ -23,17 +23,6 @@ def size(size_bytes: float) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Return a number and what there is of it, such as ``7,473 rows``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def did_you_mean(dataset_id: str, known: Collection[str]) -> str:
-    """Return, as a line for an error, those of *known* ids that are most like one that was not found."""
-    import difflib
-
-    names = {one: one.rpartition("/")[2] for one in sorted(known)}
-    # An owner may be forgotten, or another one.
-    close = difflib.get_close_matches(dataset_id.rpartition("/")[2], set(names.values()))
-    near = [] if dataset_id in names else [one for one, name in names.items() if name in close]
-    return f"\nDid you mean {' or '.join(near[:3])}?" if near else ""
 
 
 def type_of(feature: Any, depth: int = 0) -> str:

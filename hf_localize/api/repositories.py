@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import unquote
 
 from hf_localize.api.results import Result, ids_of, terms_on_hub
@@ -40,12 +40,9 @@ from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, download_command
 from hf_localize.sources.local import LocalSource
+from hf_localize.sources.resolver import log_answer
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
-from hf_localize.text import plural, size
-
-if TYPE_CHECKING:
-    from hf_localize.s3.bucket import Bucket
 
 _log = logging.getLogger(__name__)
 #: The files of a larger dataset are kept as they are only where that is asked for.
@@ -725,8 +722,8 @@ def _from_hub(
 
 def _log_files(repository: Repository, source: str, files: Collection[RepositoryFile], how: str) -> None:
     """Log, as for a dataset, the source that answered, what is stored, and *how* it came."""
-    total = size(sum(file.size_bytes for file in files))
-    _log.info("files of %s ← %s, %s, %s, %s", repository, source, plural(len(files), "file"), total, how)
+    size_bytes = sum(file.size_bytes for file in files)
+    log_answer(f"files of {repository}", source, str(len(files)), size_bytes, how)
 
 
 def names_of(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ...]:
@@ -800,17 +797,17 @@ def _publish(
                 f"{shared}, with the data of all configs" if has_configs and not sharing.is_chosen else shared
             )
             if sharing.is_chosen:
-                _tell_what_stays_public(repository, commits, bucket, sharing)
+                _tell_what_stays_public(repository, commits, session, sharing)
     return done
 
 
 def _tell_what_stays_public(
-    repository: Repository, commits: Sequence[str], bucket: Bucket, sharing: _Sharing
+    repository: Repository, commits: Sequence[str], session: Session, sharing: _Sharing
 ) -> None:
     """Warn of files that patterns leave out, and that are public from before."""
     from hf_localize.publish.repositories import snapshot_in
 
-    found = filter(None, (snapshot_in(bucket, repository, commit, public=True) for commit in commits))
+    found = filter(None, (snapshot_in(session.bucket, repository, commit, public=True) for commit in commits))
     paths = [file.path for snapshot in found for file in snapshot.files]
     others = [path for path in paths if not matches(path, sharing.allow, sharing.ignore)]
     if others:

@@ -48,7 +48,6 @@ from hf_localize.format.repository import (
 )
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.session import Session, current_session
-from hf_localize.text import plural
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
@@ -100,9 +99,9 @@ def damaged_files_of(
                     found += _checked(place, repository, commit, deep, session)
     if found:
         _log.info(
-            "files of repositories: %s in %s checked",
-            plural(sum(checked["files"] for checked in found), "file"),
-            plural(len(found), "snapshot"),
+            "files of repositories that were checked: %d, in snapshots: %d",
+            sum(checked["files"] for checked in found),
+            len(found),
         )
     return [checked for checked in found if checked["damaged"]]
 

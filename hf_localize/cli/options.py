@@ -14,6 +14,7 @@ from hf_localize.cli.output import show
 from hf_localize.errors import (
     DatasetNotFoundError,
     HfLocalizeError,
+    did_you_mean,
     kind_of,
     message_of,
     printable,
@@ -326,7 +327,6 @@ def near_ids(asked: Any, kind: str | None) -> str:
     if not isinstance(asked, str) or kind not in ("not found", "denied", "unreachable"):
         return ""
     from hf_localize.api.dataset_ids import dataset_ids
-    from hf_localize.text import did_you_mean
 
     return did_you_mean(asked, dataset_ids(""))
 

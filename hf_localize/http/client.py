@@ -29,6 +29,8 @@ from hf_localize.progress import sent
 from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret
 
+#: What tells servers who asks.
+USER_AGENT = f"hf_localize/{__version__}"
 #: What is wrong, and what helps.
 UNKNOWN_AUTHORITY = (
     "its certificate is not trusted; if your company's own authority signed it, set "
@@ -159,7 +161,7 @@ class Wire:
         if self._sign is not None:
             signed = self._sign(method, target, signed)
         # After the signature, since a proxy may change these two.
-        return Secret({**signed, "User-Agent": f"hf_localize/{__version__}", "Accept-Encoding": "identity"})
+        return Secret({**signed, "User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
 
     def _exchange(
         self, method: str, target: str, headers: Secret[dict[str, str]], data: memoryview | None

@@ -21,7 +21,6 @@ from botocore.handlers import add_expect_header
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
-from hf_localize._version import __version__
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -29,7 +28,7 @@ from hf_localize.errors import (
     UnreachableError,
     without_frames,
 )
-from hf_localize.http.client import UNKNOWN_AUTHORITY
+from hf_localize.http.client import UNKNOWN_AUTHORITY, USER_AGENT
 from hf_localize.http.status import wants_virtual_hosts
 from hf_localize.s3.address import BucketAddress
 from hf_localize.s3.errors import not_s3
@@ -85,7 +84,7 @@ def connect(
         retries={"mode": "standard", "max_attempts": 4},
         s3={} if style == "auto" else {"addressing_style": style},
         signature_version=UNSIGNED if is_anonymous else None,
-        user_agent_extra=f"hf_localize/{__version__}",
+        user_agent_extra=USER_AGENT,
         # Checksum trailers break several servers that are not AWS, and ours are sha256 anyway.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

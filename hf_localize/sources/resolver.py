@@ -29,6 +29,7 @@ from hf_localize.errors import (
     StoreError,
     UnreachableError,
     UnsupportedFeatureError,
+    did_you_mean,
     without_queries,
 )
 from hf_localize.format.arrow.shards import check_shards
@@ -55,7 +56,6 @@ from hf_localize.store.entry import LocalEntry
 from hf_localize.store.origins import record_origin
 from hf_localize.store.staging import staging_folder
 from hf_localize.store.store import Store
-from hf_localize.text import did_you_mean
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -550,8 +550,13 @@ def _log_resolution(ref: DatasetRef, source: str, local: LocalEntry, how: str) -
         return
     paths = local.paths()
     size_bytes = sum(file.size_bytes for file in local.manifest.files if file.path in paths)
+    count = f"{len(paths)} of {len(local.manifest.files)}" if local.is_partial else str(len(paths))
+    log_answer(str(ref), source, count, size_bytes, how)
+
+
+def log_answer(what: str, source: str, count: str, size_bytes: int, how: str) -> None:
+    """Log one line at INFO: the source that answered for *what*, how much is stored, and *how* it came."""
     units = (("MB", 1e6, 1), ("kB", 1e3, 1), ("bytes", 1, 0))
     unit, scale, digits = next(one for one in units if size_bytes >= one[1] or one[0] == "bytes")
-    count = f"{len(paths)} of {len(local.manifest.files)}" if local.is_partial else str(len(paths))
     amount = f"{size_bytes / scale:.{digits}f} {unit}"
-    _log.info("%s ← %s, %s files, %s, %s", ref, source, count, amount, how)
+    _log.info("%s ← %s, %s files, %s, %s", what, source, count, amount, how)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_localize.errors import AccessDeniedError, HfLocalizeError, SettingsError
+from hf_localize.errors import AccessDeniedError, HfLocalizeError, SettingsError, did_you_mean
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import Lock, read_lock
 from hf_localize.format.manifest import Manifest
@@ -19,7 +19,6 @@ from hf_localize.sources.local import LocalSource
 from hf_localize.sources.resolver import Resolver, Unasked
 from hf_localize.store.origins import Origin
 from hf_localize.store.store import Store
-from hf_localize.text import did_you_mean
 
 if TYPE_CHECKING:
     from hf_localize.http.public_files import PublicFiles

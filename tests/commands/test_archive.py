@@ -316,7 +316,7 @@ def test_damaged_files_of_repositories_are_replaced(
     assert run("import", str(tar)).exit_code == 0
     sha256 = everything[1]["model team/one", filled["main"]]["model.bin"]
     blob = desk.store / ".hgloc" / "blobs" / sha256[:2] / sha256
-    assert f"in {len(everything[1])} snapshots checked" in run("verify", "--deep").stderr
+    assert f"in snapshots: {len(everything[1])}" in run("verify", "--deep").stderr
     flip(blob)
     assert "model.bin" in run("verify", "--deep").stderr
     assert run("export", "--all", "-o", str(desk.folder / "b.tar")).exit_code == 6
