@@ -1,4 +1,4 @@
-"""The public functions that carry what is stored in a tar file, to where no bucket and no Hub is in reach."""
+"""The public functions that carry the local store in a tar file, where no bucket and no Hub is in reach."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hf_localize.format.arrow.shards import check_shards
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import Repository
-from hf_localize.sources.base import download_command
+from hf_localize.sources.base import download_command, files_option
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.archive import write_archive
 from hf_localize.store.commit import commit
@@ -149,7 +149,7 @@ def _entries(ref: DatasetRef, session: Session) -> list[LocalEntry]:
     store, revisions = session.store, [ref.revision]
     if ref.revision is None:
         revisions += [manifest.ref.revision for manifest in store.manifests_of(ref)]
-        for folder in store.places.folders_of_id(ref):  # What can't be read is not among them.
+        for folder in store.places.folders_of_id(ref):  # `manifests_of` skips damaged entries; this raises.
             with contextlib.suppress(InvalidRefError):
                 store.open_place(store.places.of(folder))
     named = [dataclasses.replace(ref, revision=revision) for revision in dict.fromkeys(revisions)]
@@ -163,7 +163,7 @@ def _files_of(
     """Return the stored snapshots of the repository of *ref*: of its revision, or of *entries*."""
     try:
         found = _snapshots(Repository("dataset", ref.dataset_id), None, session)
-    except (DatasetNotFoundError, InvalidRefError):  # The files were left out, or it is the id of own data.
+    except (DatasetNotFoundError, InvalidRefError):  # Not stored, or registered under an id of no repository.
         return []
     if ref.revision is None and ref.config_name is None:
         return found
@@ -177,15 +177,14 @@ def _files_of(
 def _snapshots(
     repository: Repository, revision: str | None, session: Session
 ) -> list[tuple[Repository, str]]:
-    """Return the stored snapshots of *repository*, also under another id that the Hub has for it by now."""
+    """Return the stored snapshots of *repository*, also those under its current id on the Hub."""
     local = session.repositories.local
     try:
         found = snapshots_at("local", repository.repo_type, repository.repo_id, revision, session)
     except DatasetNotFoundError as exc:
-        kind = f"--repo-type {repository.repo_type}" if repository.repo_type != "dataset" else "--files-only"
-        more = f" --revision '{revision}'" if revision else ""
+        options = files_option(repository.repo_type) + (f" --revision '{revision}'" if revision else "")
         raise DatasetNotFoundError(
-            f"{exc}. To download it: hg-localize download {repository.repo_id} {kind}{more}"
+            f"{exc}. To download it: hg-localize download {repository.repo_id} {options}"
         ) from exc
     snapshots = ((local.snapshot(repository, commit), commit) for _, commit in found)
     both = ((name, c) for snapshot, c in snapshots if snapshot for name in names_of(repository, snapshot))
@@ -193,7 +192,7 @@ def _snapshots(
 
 
 def _why_not(entry: LocalEntry) -> str | None:
-    """Return, in words, why *entry* would be of no use on another machine; None: it is."""
+    """Return, in words, why *entry* would be useless on another machine; None: it would not."""
     if entry.has_manifest or not entry.is_saved or may_travel(entry):
         return None
     return (
@@ -223,8 +222,8 @@ def _write(
 def import_datasets(path: str | os.PathLike[str], *, replace: bool = False) -> list[Download]:
     """Read what is in a tar file into the local store: one of :func:`export_datasets`, or of a whole store.
 
-    All of the tar file is checked. What the store has already is checked too, and what is damaged there
-    is replaced. A failure does not stop the others. To resume an interrupted call, make the same call again.
+    Each file in the tar file is checked. Datasets that are already stored are checked too, and replaced if
+    damaged. A failure does not stop the others. To resume an interrupted call, make the same call again.
 
     Args:
         replace: replace datasets that are stored under the same name with other content.
@@ -257,7 +256,7 @@ def import_datasets(path: str | os.PathLike[str], *, replace: bool = False) -> l
         try_to(ref, functools.partial(_import_files, found, local, checked))
     if archive.others:
         _log.warning(
-            "not imported, because no manifest or only a part of a dataset names them: %d files of %s, such "
+            "%d files of %s are not imported, because they belong to no complete dataset or repository, such "
             "as %s. To have them too, unpack the tar file into a local store",
             *(len(archive.others), path, archive.others[0]),
         )
@@ -269,13 +268,13 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> Path:
     try:
         there = store.find_unchecked(ref)
     except IntegrityError as exc:
-        _log.info("%s is damaged, and replaced: %s", ref, exc)
+        _log.info("%s is damaged, and is replaced: %s", ref, exc)
     if there is not None and there.manifest.ref == ref:
         if there.content_digest == manifest.digest:
             if not problems_in(there.folder, manifest.files, deep=True):
                 entry.check()
                 return there.folder
-            _log.info("%s is damaged in %s, and replaced", ref, there.folder)
+            _log.info("%s is damaged in %s, and is replaced", ref, there.folder)
         elif not replaces:
             raise ConflictError(
                 f"{there.folder} has different content under this name. To replace it with that of the tar "
@@ -292,7 +291,7 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> Path:
 
 
 def _import_files(found: ArchiveSnapshot, local: LocalRepositories, checked: set[str]) -> Path:
-    """Bring the files of a snapshot into the store; *checked* are those of which the bytes were read."""
+    """Bring the files of a snapshot into the store; *checked* has the sha256 of those that were read."""
     unread = [file for file in found.present if file.sha256 not in checked]
     missing = local.missing(unread)
     local.bring(missing, found.fetch)

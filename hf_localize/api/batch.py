@@ -326,7 +326,7 @@ def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Downl
 def _run_files_last(
     kind: type[_Kind], refs: Sequence[DatasetRef], work: Callable[..., Result], options: dict[str, Any]
 ) -> list[_Kind]:
-    """Do *work* with each of *refs*; with original files, which hold all configs, once all else is shared."""
+    """Do *work* with each of *refs*, last with original files: other configs must be shared first."""
     data, files = [ref for ref in refs if ref != ref.files], [ref for ref in refs if ref == ref.files]
     done: dict[DatasetRef, _Kind] = {}
     for some in (data, files):

@@ -206,8 +206,9 @@ def refs_to_update() -> list[DatasetRef]:
             return True
         named = arguments_of(ref)
         _log.warning(
-            "%s was registered here, and other content has been published: it is not updated. To take that: "
-            "hg-localize pull %s --update. To publish this one: hg-localize sync-local-to-s3 %s",
+            "%s is not updated: it was registered here, and other content has been published. To take what "
+            "was published: hg-localize pull %s --update. To publish your data: "
+            "hg-localize sync-local-to-s3 %s",
             *(ref, named, named),
         )
         return False
@@ -257,7 +258,7 @@ def status_of_datasets(
     differences = _told(lambda: diff_datasets(*named), "bucket") if can_ask_bucket else None
     places = [False] if differences is None else [False, True]
     ages: list[list[Age] | None] = []
-    for s3 in places:  # A Hub that is out of reach is asked, and told of, once.
+    for s3 in places:  # A Hub that is out of reach is asked only once.
         ages.append(None if None in ages else _told(lambda: list_outdated(*named, s3=s3), "Hub"))  # type: ignore[misc]  # noqa: B023
     hub = {age.ref: age.state for some in ages[::-1] for age in some or ()}
     bucket = {one.ref: one.state for one in differences or ()}

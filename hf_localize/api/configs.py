@@ -99,7 +99,7 @@ def config_missing(
         if not names or any(identity.answers(ref) for identity in stored):
             return None
         if all_configs and session.is_outsider:
-            # Of the repository's other configs, most are not shared with everybody.
+            # Most other configs of the repository may not be public.
             others = f", or take all of these: {' '.join(f'--name {quote(name)}' for name in names)}"
     ways = f'Name one with --name CONFIG (in Python: config_name="{names[0]}")'
     return ConfigMissingError(f"Config name is missing: {ref} has {', '.join(names)}.\n{ways}{others}.")
@@ -109,7 +109,7 @@ def stored_instead(ref: DatasetRef, session: Session, *places: str) -> str:
     """Return, in words for a message, what the local store, or *places*, have of the dataset id of *ref*."""
     found: set[str] = set()
     for source in session.resolver(only=places or ("local",)).sources:
-        with contextlib.suppress(HfLocalizeError):  # Who asks that place itself is told.
+        with contextlib.suppress(HfLocalizeError):  # A request to that place itself reports this.
             if isinstance(source, RepositorySource):
                 found |= {str(identity.ref) for identity in source.stored(ref)}
     return alternatives(sorted(found))
@@ -121,7 +121,7 @@ def _stored(
     """Return what *places* have of the repository of *ref*, at its revision; those *failed* are not asked."""
     found: list[Identity] = []
     for source in session.resolver(only=tuple(places)).sources:
-        with contextlib.suppress(HfLocalizeError):  # Who asks that place itself is told.
+        with contextlib.suppress(HfLocalizeError):  # A request to that place itself reports this.
             if isinstance(source, RepositorySource) and source.name not in failed:
                 found += source.stored(ref)
     return [identity for identity in found if identity.is_of_repository(ref)]

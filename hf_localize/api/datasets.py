@@ -117,7 +117,7 @@ def download_dataset(
     }
     try:
         return _download(ref, session, brought, keep_files=bool(keep_files), **options)
-    finally:  # Also where only its original files are here.
+    finally:  # Also if only its original files were stored.
         if brought and session.lock is None:
             from hf_localize.api.repositories import keep_files_of, tell_if_files_stay_public
 
@@ -152,7 +152,7 @@ def _download(
     verification_mode: str | None = None,
     is_named: bool = True,
 ) -> Result:
-    """Bring *ref* as :func:`download_dataset` does; add what is here, and published, to *brought*."""
+    """Bring *ref* as :func:`download_dataset` does; add each stored and published entry to *brought*."""
     if make_public and not skip_s3_upload:
         session.require_publisher()
     hub = PlainHub(trust_remote_code, verification_mode)
@@ -446,7 +446,7 @@ def require_hub(session: Session, command: str) -> None:
 
 
 def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
-    """Return the commit that the Hub has now; None: what is stored does not follow it, or it is not asked."""
+    """Return the commit that the Hub has now; None: *entry* does not follow the Hub, or it is not asked."""
     manifest = entry.manifest
     if manifest.origin != "hub" or manifest.commit is None or is_commit(manifest.revision, manifest.commit):
         return None
@@ -462,10 +462,10 @@ def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
 
 
 def update_from(entry: LocalEntry, newest: str | None, session: Session, hub: PlainHub) -> Resolver | None:
-    """Return a resolver over the source whose content replaces the stored *entry*; None: no source's does.
+    """Return a resolver of the source whose content should replace the stored *entry*, or None.
 
-    That is the first source besides the local store that has the dataset, if its content differs. But if the
-    Hub tells the *newest* commit, only content of this commit counts.
+    It is the first source besides the local store that has the dataset, if its content differs. If the Hub
+    has told its *newest* commit, sources with another commit are skipped.
 
     Raises:
         AccessDeniedError, UnreachableError, IntegrityError: a source can't tell.
@@ -492,7 +492,7 @@ def update_from(entry: LocalEntry, newest: str | None, session: Session, hub: Pl
 
 
 def _differs(found: Entry, local: LocalEntry) -> bool:
-    """Tell whether a source has *found* other content than is stored; not if no sha256 tells."""
+    """Tell whether *found* has other content than *local*; False, with a warning, if no sha256 tells."""
     digest = local.content_digest
     if isinstance(found, StoredEntry) and digest and all(file.sha256 for file in found.manifest.files):
         return found.digest != digest
@@ -568,7 +568,7 @@ class _How:
     replace: bool
     make_public: bool
     share_restricted: tuple[str, ...]
-    #: Original files are shared whatever configs are kept private.
+    #: Share original files even if another config is kept private.
     is_named: bool = True
 
 

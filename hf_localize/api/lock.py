@@ -113,7 +113,7 @@ def _warn_of_bucket(made: Lock, session: Session) -> None:
             return
         found = run_all(lambda item: source.find(item.ref), items, workers=session.settings.max_concurrency)
     except HfLocalizeError as exc:
-        _log.debug("whether the bucket has what is locked is not known: %s", exc)
+        _log.debug("can't tell whether the bucket has what is locked: %s", exc)
         return
     for item, there in zip(items, found, strict=True):
         named, where = arguments_of(item.ref), session.bucket.address

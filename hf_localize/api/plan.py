@@ -249,7 +249,7 @@ def planned_files(
 
 
 def _refused(difference: Difference, session: Session, *, is_all: bool) -> Planned | None:
-    """Return what would be said of a dataset that was fetched from the bucket; None: it would be uploaded."""
+    """Return why a dataset that was fetched from the bucket would not be uploaded; None: it would be."""
     ref, place = difference.ref, session.store.places_of(difference.ref)[0]
     here, there = difference.local_digest, difference.s3_digest
     if difference.was_removed and is_all:

@@ -38,7 +38,7 @@ from hf_localize.format.repository import (
 )
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, download_command
+from hf_localize.sources.base import Entry, download_command, files_option
 from hf_localize.sources.local import LocalSource
 from hf_localize.sources.resolver import log_answer
 from hf_localize.sources.session import Session, current_session
@@ -190,15 +190,15 @@ def may_share_files(
     planned: Collection[Identity] = (),
     options: str = "",
 ) -> bool:
-    """Tell whether no config in the store or the bucket is kept private, which files of *commit* would open.
+    """Tell whether files of *commit* may be shared: no config in the store or the bucket is kept private.
 
-    Where some are, a warning names them.
+    If some are, a warning names them.
 
     Args:
         planned: what will be shared too.
-        options: of the command that shares them all the same; by default those for files of *commit*.
+        options: of the command that shares the files all the same; by default those for files of *commit*.
     """
-    from hf_localize.publish.shared_files import has_public_files, kept_private
+    from hf_localize.publish.shared_files import kept_private
 
     stored = LocalSource(session.store, None).stored(DatasetRef(dataset_id))
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
@@ -213,26 +213,20 @@ def may_share_files(
         "%s. To share the files all the same: %s",
         *(dataset_id, ", ".join(map(str, private)), command),
     )
-    if has_public_files(dataset_id, session.public_files):
-        tell_that_files_stay_public(dataset_id)
+    tell_if_files_stay_public(dataset_id, session)
     return False
 
 
-def tell_that_files_stay_public(dataset_id: str) -> None:
-    """Warn that outsiders can read files of a repository that this call does not share."""
-    _log.warning(
-        "files of dataset %s, which hold all configs, are public from before, and stay so. To stop sharing "
-        "them: hg-localize withdraw %s --files-only",
-        *(dataset_id, dataset_id),
-    )
-
-
 def tell_if_files_stay_public(dataset_id: str, session: Session) -> None:
-    """Warn where files of a repository are public that a call leaves alone."""
+    """Warn if outsiders can read files of a repository that this call does not share."""
     from hf_localize.publish.shared_files import has_public_files
 
     if has_public_files(dataset_id, session.public_files):
-        tell_that_files_stay_public(dataset_id)
+        _log.warning(
+            "files of dataset %s, which hold all configs, are public from before, and stay so. To stop "
+            "sharing them: hg-localize withdraw %s --files-only",
+            *(dataset_id, dataset_id),
+        )
 
 
 def describe_files(
@@ -458,10 +452,9 @@ def list_repositories(
 def _public_files_unlisted(repo_type: RepoType, session: Session) -> str:
     """Return why somebody without credentials gets no list of public files, and what he can do instead."""
     where = session.public_files.url(PUBLIC_FOLDER)
-    options = "--files-only" if repo_type == "dataset" else f"--repo-type {repo_type}"
     return (
         f"without credentials, the files in {where} can be read, but not listed. To see whether those of one "
-        f"{repo_type} are shared: hg-localize info ID {options}"
+        f"{repo_type} are shared: hg-localize info ID {files_option(repo_type)}"
     )
 
 
@@ -642,9 +635,8 @@ def files_not_found(
         answers: those of all places, in words, where each was asked by itself.
     """
     kind = DatasetUnreachableError if isinstance(said, UnreachableError) else DatasetNotFoundError
-    options = "--files-only" if repository.repo_type == "dataset" else f"--repo-type {repository.repo_type}"
     named = f" --revision '{revision}'" if revision else ""
-    command = f"hg-localize download {repository.repo_id} {options}{named}"
+    command = f"hg-localize download {repository.repo_id} {files_option(repository.repo_type)}{named}"
     if session.asks("public") and (session.is_outsider or not session.asks("s3")):
         advice = (
             "Without credentials, only files that are shared publicly can be read. To share these, their "
@@ -721,13 +713,13 @@ def _from_hub(
 
 
 def _log_files(repository: Repository, source: str, files: Collection[RepositoryFile], how: str) -> None:
-    """Log, as for a dataset, the source that answered, what is stored, and *how* it came."""
+    """Log, as for a dataset, the source that answered, what it gave, and *how* long that took."""
     size_bytes = sum(file.size_bytes for file in files)
     log_answer(f"files of {repository}", source, str(len(files)), size_bytes, how)
 
 
 def names_of(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ...]:
-    """Return *repository* and, where the Hub calls it otherwise by now, that too: programs use both names."""
+    """Return *repository* and its current id on the Hub, if that differs: programs use both."""
     present = snapshot.info.get("id")
     if not isinstance(present, str):
         return (repository,)
@@ -790,12 +782,11 @@ def _publish(
     with one_load():
         done = [f"uploaded to {bucket.address}" if upload() else f"{bucket.address} has them already"]
         if make_public:
-            shared = (
-                "shared publicly" if upload(public_files=session.public_files) else "shared publicly already"
-            )
-            done.append(
-                f"{shared}, with the data of all configs" if has_configs and not sharing.is_chosen else shared
-            )
+            is_new = upload(public_files=session.public_files)
+            told = "shared publicly" if is_new else "shared publicly already"
+            if has_configs and not sharing.is_chosen:
+                told += ", with the data of all configs"
+            done.append(told)
             if sharing.is_chosen:
                 _tell_what_stays_public(repository, commits, session, sharing)
     return done
@@ -811,13 +802,10 @@ def _tell_what_stays_public(
     paths = [file.path for snapshot in found for file in snapshot.files]
     others = [path for path in paths if not matches(path, sharing.allow, sharing.ignore)]
     if others:
-        repo_type = (
-            "--files-only" if repository.repo_type == "dataset" else f"--repo-type {repository.repo_type}"
-        )
         _log.warning(
             "%s of %s: still public from before. To stop sharing the files: hg-localize withdraw %s %s",
             *(", ".join(others[:3]) + (", …" if len(others) > 3 else ""), repository),
-            *(repository.repo_id, repo_type),
+            *(repository.repo_id, files_option(repository.repo_type)),
         )
 
 

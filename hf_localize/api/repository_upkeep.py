@@ -93,7 +93,7 @@ def damaged_files_of(
         if place == "public" and not session.can_publish():
             continue  # Nobody else may list them.
         for repo_type in REPO_TYPES if dataset_id is None else REPO_TYPES[:1]:
-            # What no repository is called, or was stored without its files, has none.
+            # The id is that of no repository, or its files are not stored.
             with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
                 for repository, commit in snapshots_at(place, repo_type, dataset_id, revision, session):
                     found += _checked(place, repository, commit, deep, session)

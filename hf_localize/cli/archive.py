@@ -1,4 +1,4 @@
-"""The commands that carry what is stored in a tar file."""
+"""The commands that carry the local store in a tar file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def export(
     if [bool(dataset_ids), is_all, from_file is not None].count(True) != 1:
         raise click.UsageError("name what to write: DATASET_ID..., --from-file FILE, or --all")
     if not dataset_ids and (config_names or revision or files_only or repo_type != "dataset"):
-        raise click.UsageError("--name, --revision, --repo-type and --files-only select from DATASET_ID...")
+        raise click.UsageError("--name, --revision, --repo-type and --files-only need DATASET_ID...")
     from hf_localize.api.archive import export_all, export_refs
     from hf_localize.format.listfile import RepositoryRef
     from hf_localize.format.refs import DatasetRef
@@ -79,19 +79,22 @@ def export(
         refs = [RepositoryRef(Repository(repo_type, one), revision) for one in dataset_ids]
     else:
         refs = [DatasetRef(one, name, revision) for one in dataset_ids for name in config_names or (None,)]
-    made = export_all(output) if is_all else export_refs(refs, output)
+    written, files = export_all(output) if is_all else export_refs(refs, output)
     if as_json:
-        named = [[ref.as_dict() for ref in made[0]], [ref.as_dict() for ref in made[1]]]
-        show_json({"path": output, "datasets": named[0], "repositories": named[1]})
+        documents = {
+            "datasets": [ref.as_dict() for ref in written],
+            "repositories": [f.as_dict() for f in files],
+        }
+        show_json({"path": output, **documents})
         return
     show(output)
-    for dataset in made[0]:
-        say(str(dataset))
-    for files in made[1]:
-        say(f"files of {files.repository}@{files.revision}")
-    count = len({files.repository for files in made[1]})
+    for ref in written:
+        say(str(ref))
+    for item in files:
+        say(f"files of {item.repository}@{item.revision}")
+    count = len({item.repository for item in files})
     files_of = f" and the files of {plural(count, 'repository', 'repositories')}" if count else ""
-    say(f"{plural(len(made[0]), 'dataset')}{files_of} written.")
+    say(f"{plural(len(written), 'dataset')}{files_of} written.")
 
 
 @command("import", page="start/air-gap.md")
@@ -100,11 +103,11 @@ def export(
     "--replace", is_flag=True, help="Replace datasets that are stored under the same name with other content."
 )
 def import_(file: str, replace: bool, as_json: bool) -> None:
-    """Read what is in a tar file into the local store.
+    """Read a tar file into the local store.
 
     FILE is a tar file that hg-localize export wrote, or one of a whole store. Each file in it is checked
-    against its sha256, and so is what is stored already: what is damaged there is replaced. Prints the path
-    of each dataset, and of the list of files of each repository. To resume, run the same command again.
+    against its sha256. Datasets that are already stored are checked too, and replaced if damaged. Prints the
+    path of each dataset, and of the file list of each repository. To resume, run the same command again.
 
     Example: hg-localize import carried.tar
     """

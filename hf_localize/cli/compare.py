@@ -12,6 +12,7 @@ from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, RAW_FILES, are_file
 from hf_localize.cli.output import names, say, show, show_found
 
 if TYPE_CHECKING:
+    from hf_localize.api.compare import Difference, Status
     from hf_localize.format.repository import RepoType
 
 _SHORT = 12
@@ -135,19 +136,16 @@ def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
         _tell_more(found)
 
 
-def _tell_more(found: Iterable[Any]) -> None:
-    """Tell which datasets others have removed from the bucket, and of which only a part is stored."""
+def _tell_more(found: Iterable[Difference | Status]) -> None:
+    """Tell which datasets were removed from the bucket, and which are only partly stored."""
     from hf_localize.format.refs import DatasetRef
     from hf_localize.sources.base import download_command
 
     for item in found:
         ref = DatasetRef(item.dataset_id, item.config_name, item.revision)
-        if getattr(item, "is_partial", False):
-            say(
-                f"{ref}: only a part of it is in the local store. To download the rest: "
-                f"{download_command(ref)}"
-            )
-        if getattr(item, "was_removed", False):
+        if item.is_partial:
+            say(f"{ref}: only a part is in the local store. To download the rest: {download_command(ref)}")
+        if item.was_removed:
             say(f"{ref} was fetched from the bucket, and has been removed there. The local copy is kept.")
 
 

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 @click.option(
     "--update",
     is_flag=True,
-    help="Replace what is stored by what the bucket, the public ZIPs or the Hub have now. Without "
-    "DATASET_ID: all datasets that differ.",
+    help="Replace stored datasets by what the bucket, the public ZIPs or the Hub have now. Without "
+    "DATASET_ID: all that differ.",
 )
 @click.option(
     "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
@@ -115,9 +115,9 @@ def download(
         others += [config_names, all_configs, from_file, locked]
         if any(others) or options.pop("keep_files") is not None:
             raise click.UsageError(
-                "--files-only, --include and --exclude, and the types model and space, store files and no "
-                "dataset: with them, use only --revision and the options of publishing. To share a dataset "
-                "without its files: --make-public --no-files"
+                "--files-only, --include, --exclude and --repo-type store files and no dataset: with them, "
+                "use only --revision and the options for publishing. To share a dataset without its files: "
+                "--make-public --no-files"
             )
         _download_files(dataset_ids, repo_type, dry_run, as_json, include=include, exclude=exclude, **options)
         return
@@ -310,7 +310,7 @@ def register(path: str, dataset_id: str, as_json: bool, **options: Any) -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Replace other content in the bucket also by copies that were fetched from there, and upload again "
+    help="Replace other content in the bucket even by a copy that was fetched from there, and upload again "
     "what has been removed there.",
 )
 @DRY_RUN

@@ -189,8 +189,7 @@ def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any)
     """List the datasets that are shared publicly.
 
     This is what people without credentials see. The columns are those of list-local; the size is that of
-    the ZIP. With --repo-type, which needs credentials, lists the public repositories. The exit status is 3
-    if nothing was ever shared there, or the address is wrong; not with credentials.
+    the ZIP. With --repo-type, which needs credentials, lists the public repositories.
 
     Example: hg-localize list-public --json
     """

@@ -120,7 +120,7 @@ def lock(
     if from_record is None and from_file is None and Path(output).is_file() and Path(output).stat().st_size:
         from hf_localize.format.lockfile import read_lock
 
-        with contextlib.suppress(LockError):  # What is no lock file is refused by `write`.
+        with contextlib.suppress(LockError):  # `write` refuses a file that is no lock file.
             before, named = read_lock(Path(output)), made
             made = before.updated_by(named)
             kept = len(made.datasets) + len(made.repositories) - len(named.datasets) - len(named.repositories)

@@ -40,11 +40,11 @@ EXIT_HELP = (
     "130 after Ctrl-C, 143 after SIGTERM."
 )
 
-#: Of more failures than these, none is given a hint: the ids that are known are read for each.
+#: If more fail, no error suggests an id, because each suggestion reads all known ids.
 _MAX_HINTS = 5
 #: Where the context of a command has the level that --verbose or --quiet asks for.
 LEVEL = "hf_localize.level"
-#: What a signal has a command say, and where the context of a command that moves data has the rest of it.
+#: The message of an interrupted command, and the key of its context for what a transfer adds to it.
 INTERRUPTED, KEPT = "Interrupted.", "hf_localize.kept"
 
 
@@ -163,8 +163,8 @@ def are_files(repo_type: str, files_only: bool, config_name: str | None = None) 
 MAKE_PUBLIC = click.option(
     "--make-public/--no-make-public",
     default=False,
-    help="Also share it with everybody: as a public ZIP, and with the stored files of its repository, which "
-    "hold all configs. If another config is kept private, only the ZIP is shared.",
+    help="Also share it with everybody: a public ZIP, and the stored files of its repository, which hold all "
+    "configs. If another config is kept private, only the ZIP is shared.",
 )
 SHARE_RESTRICTED = click.option(
     "--share-restricted",
@@ -336,8 +336,8 @@ def _showing(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         from hf_localize.cli import progress
 
-        kept = " Transferred data is kept. To resume, run the command again."
-        click.get_current_context().meta[KEPT] = kept
+        context = click.get_current_context()
+        context.meta[KEPT] = " Transferred data is kept. To resume, run the command again."
         with progress.shown():
             function(*args, **kwargs)
 

@@ -45,9 +45,9 @@ def verify(
     """Check that stored files are complete and undamaged.
 
     Checks DATASET_ID, or everything. Prints a line for each entry: dataset id, config name, revision, "ok"
-    or "damaged", location. Files of repositories are checked too: stderr has their number, and they have a
-    line only if they are damaged (with --repo-type or --files-only, always). Damaged files are named on
-    stderr, and the exit status is then 6.
+    or "damaged", location. Files of repositories are checked too. They have a line only if
+    they are damaged, or with --repo-type or --files-only; their number is on stderr. Damaged files are named
+    on stderr, and the exit status is then 6.
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """

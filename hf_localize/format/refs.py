@@ -209,7 +209,7 @@ def is_commit(revision: str | None, commit: str | None) -> bool:
 
 
 def link_in(text: str) -> re.Match[str] | None:
-    """Return where *text* links to a dataset: its id is group 1, and what follows it group 2."""
+    """Match *text* as a link to a dataset: group 1 is its id, group 2 what follows the id."""
     link = _LINK.fullmatch(text)
     return link if link and ("/" in link[1] or "://" in text) else None
 

@@ -97,7 +97,7 @@ def register_files(path: str | os.PathLike[str], ref: DatasetRef, store: Store) 
 
 
 def _placed(store: Store, folder: Path, manifest: Manifest) -> LocalEntry:
-    """Make *folder* an entry of the store, which no longer counts as one that came from a bucket."""
+    """Make *folder* an entry of the store, one that does not count as fetched from a bucket."""
     entry = commit(store, folder, manifest)
     record_origin(store.path, manifest, None)
     return entry

@@ -353,7 +353,7 @@ def is_proxy(url: str | None) -> bool:
 
 
 def text_of(exc: BaseException) -> str:
-    """Return the system's words for *exc* or, of an error of urllib3, its cause; else its kind and text."""
+    """Return the system's message for *exc* (for an error of urllib3, its cause); else its type and text."""
     while isinstance(exc, HTTPError):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:

@@ -61,7 +61,7 @@ def within(seconds: float, question: Callable[[], _T]) -> _T:
 
 
 def has_left(seconds: float) -> bool:
-    """Tell whether the answer under way may take *seconds* more."""
+    """Tell whether the current request may take *seconds* more."""
     return time.monotonic() + seconds < _until.get()
 
 

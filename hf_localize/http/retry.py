@@ -67,7 +67,7 @@ def retrying(
             if isinstance(exc, SlowDownError):
                 slow_down()
                 pause += min(exc.retry_after_seconds or 0.0, _MAX_PATIENCE_SECONDS)
-            if not has_left(pause):  # What failed says more than that there was no answer in time.
+            if not has_left(pause):  # This error says more than a timeout would.
                 raise
             _tell(what, exc)
             _pause(pause, is_stopped)

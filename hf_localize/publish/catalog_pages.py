@@ -1,4 +1,4 @@
-"""Where a catalog is in the bucket, and what its pages are called."""
+"""Where a catalog is in the bucket, the names of its pages, and their removal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_localize.publish.former_versions import close_versions
 from hf_localize.s3.bucket import Bucket
 
 _log = logging.getLogger(__name__)
-#: Everybody may read what lies below the public place, and nobody without credentials what does not.
+#: Everyone can read what is below the public place. The private place needs credentials.
 PRIVATE_PLACE, PUBLIC_PLACE = ".hgloc/site", f"{PUBLIC_ZIP_FOLDER}/catalog"
 INDEX, PAGES = "index.html", "datasets"
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -21,7 +21,7 @@ _MAX_LETTERS = 120
 
 
 def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
-    """Return the file name of each dataset's page: readable, and another one for each ref."""
+    """Return the file name of each dataset's page, readable and unique."""
     names = {ref: _readable(ref) for ref in refs}
     counts = collections.Counter(name.lower() for name in names.values())
     return {
@@ -30,12 +30,12 @@ def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
 
 
 def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles | None) -> bool:
-    """Remove the pages of *refs* from the catalog in *bucket*, which show their rows. False: there are none.
+    """Remove the pages of *refs*, which show rows, from a catalog in *bucket*; tell if any existed.
 
-    The list in the catalog is as it was: a line tells which command makes it anew.
+    The list in the catalog still names them: a log message has the command that updates it.
 
     Args:
-        itself: of the public catalog; the bucket as an outsider reads it. None: of the team's.
+        itself: for the public catalog, the bucket as an outsider reads it; None: the team's catalog.
     """
     place = PRIVATE_PLACE if itself is None else PUBLIC_PLACE
     named = [(f"{place}/{PAGES}/{_readable(ref)}", ref) for ref in refs]
@@ -49,7 +49,7 @@ def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles
     if there:
         command = f"hg-localize catalog --publish{'' if itself is None else ' --public'}"
         _log.info(
-            "its page in the catalog is removed; the list in %s still names it. To update it: %s",
+            "the page in the catalog is removed; the list in %s still names the dataset. To update the list: %s",
             *(f"{place}/{INDEX}", command),
         )
     return bool(there)

@@ -1,4 +1,4 @@
-"""Former versions of public files, which a bucket that keeps versions gives to all who know their ids."""
+"""Former versions of public files: in a bucket with versioning, anyone who knows their ids can read them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hf_localize.s3.errors import AclsDisabledError, MissingKeyError
 
 
 def close_versions(bucket: Bucket, itself: PublicFiles, prefix: str, is_gone: Callable[[str], bool]) -> bool:
-    """Close the former versions of objects under *prefix* that are gone.
+    """Close former versions of removed objects under *prefix* to outsiders; tell whether any was open.
 
-    Those who may read the bucket keep them. Returns False where none was open.
+    People who may read the bucket can still read them.
 
     Args:
         itself: the bucket as an outsider reads it.
-        is_gone: tells whether a key is one of these.
+        is_gone: tells whether the object with a key was removed.
 
     Raises:
         PublishError: outsiders can still read one.
@@ -37,7 +37,7 @@ def close_versions(bucket: Bucket, itself: PublicFiles, prefix: str, is_gone: Ca
 
 
 def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: str) -> None:
-    """Take the ACL from a version that everybody can read; where that does not help, remove it."""
+    """Remove the public ACL of a version; if it stays open, remove the version."""
     failures: list[Exception] = []
     for close in (bucket.close_version, bucket.delete_version):
         try:
@@ -47,7 +47,7 @@ def _close_version(bucket: Bucket, itself: PublicFiles, key: str, version_id: st
         if not itself.is_readable(key, version_id):
             return
     raise _still_open(
-        bucket, failures[0] if failures else PublishError(f"{key} is open, version {version_id}")
+        bucket, failures[0] if failures else PublishError(f"version {version_id} of {key} is open")
     )
 
 

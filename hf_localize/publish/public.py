@@ -198,7 +198,7 @@ def make_public(
 def withdraw(
     ref: DatasetRef, bucket: Bucket, public_files: PublicFiles, itself: PublicFiles | None = None
 ) -> bool:
-    """Take what *ref* names out of what everybody may read: its record, its ZIP, its page in the catalog.
+    """Stop sharing *ref*: remove its public record, its ZIP, and its page in the public catalog.
 
     Args:
         public_files: reads the public files as an outsider does; it tells whether the ZIP is gone.

@@ -71,8 +71,8 @@ def upload_repository(
 ) -> bool:
     """Bring snapshots of *repository* to the bucket: files, snapshots, then refs.
 
-    A snapshot of which only some files are here, or chosen, becomes a partial one there. What is there
-    already stays.
+    If only some files of a snapshot are here, or chosen, the bucket gets a partial snapshot. Files that are
+    in the bucket already stay.
 
     Args:
         allow: patterns of the files to bring; None: all that are here.
@@ -192,9 +192,9 @@ def close_files(
 
 
 def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> set[str] | None:
-    """Remove the files of snapshots that were removed so long ago, unless other snapshots name them.
+    """Remove the files of snapshots that were removed that long ago, unless other snapshots name them.
 
-    Returns their keys; None: others have published meanwhile, so nothing was removed.
+    Returns their keys; None: others have published in the meantime, so nothing was removed.
     """
     removed = f"{folder}/{_REMOVED}"
     old = [info.key for info in bucket.list_keys(removed) if info.age_seconds >= grace_seconds]

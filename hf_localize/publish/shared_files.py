@@ -22,7 +22,7 @@ from hf_localize.sources.bucket import PrivateSource, list_refs
 from hf_localize.sources.public import PublicSource, public_repositories
 
 _log = logging.getLogger(__name__)
-#: How long an upload waits for what outsiders can read, which is not what it was asked for.
+#: How long an upload waits to learn what outsiders can read.
 _SECONDS = 3.0
 
 
@@ -44,7 +44,7 @@ def kept_private(
     """
     ref, own = DatasetRef(dataset_id), list(stored)
     own += PrivateSource(bucket, workers).stored(ref)
-    with contextlib.suppress(NotPermittedError):  # A catalog does not list what the original tool has left.
+    with contextlib.suppress(NotPermittedError):  # Uploads of the original tool are in no catalog.
         listed = {one.ref for one in own}
         others = list_refs(bucket, workers, all_folders=False, beginning=dataset_id)
         own += [Identity(other) for other in others if other.dataset_id == dataset_id and other not in listed]
@@ -63,7 +63,7 @@ def kept_private(
 
 
 def has_public_files(dataset_id: str, public_files: PublicFiles) -> bool:
-    """Tell whether outsiders can read files of the repository; False also where no answer comes in time."""
+    """Tell whether outsiders can read files of the repository; False also if no answer comes in time."""
 
     def look() -> bool:
         with contextlib.suppress(InvalidRefError):  # It is the id of own data.

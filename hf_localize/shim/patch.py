@@ -70,7 +70,7 @@ def install(**overrides: Unpack[Options]) -> None:
 
 
 def activate(**overrides: Unpack[Options]) -> None:
-    """Install where nobody has called :func:`install`. A wrong setting ends the loads, not the program."""
+    """Install without a call by the program. A wrong setting makes loads fail, but the program goes on."""
     try:
         install(**overrides)
     except SettingsError as exc:
@@ -120,7 +120,10 @@ def installed(**overrides: Unpack[Options]) -> Iterator[None]:
 
 
 def _put_in_place(overrides: dict[str, Any] | None, *, is_context: bool) -> dict[str, Any]:
-    """Install with *overrides* (None: whatever the settings are), and return the layer that holds them."""
+    """Install with *overrides*, and return the layer that holds them.
+
+    None: with the settings as they are, even if one is wrong.
+    """
     for name in filter(_is_being_imported, _PATCH_POINTS):
         importlib.import_module(name)  # By another thread: wait, since its functions come one by one.
     with _lock:

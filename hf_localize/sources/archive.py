@@ -31,7 +31,7 @@ from hf_localize.progress import counter, task
 from hf_localize.transfer.fetch import fetch_files
 
 _CHUNK = 1 << 20
-#: What `tarfile` raises of headers that lie.
+#: What `tarfile` raises for malformed headers.
 _NO_TAR = (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError, MemoryError)
 #: The snapshots of a repository, and its refs.
 _OF_REPOSITORY = re.compile(
@@ -42,7 +42,7 @@ _WORK = re.compile(r"(?:.*/)?\.hgloc/(\w*).*")
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFiles:
-    """Files in a tar file, read where they lie, and checked as those of a bucket are."""
+    """Files in a tar file, read in place, and checked like those of a bucket."""
 
     path: Path
     workers: int
@@ -148,7 +148,7 @@ def _records(files: Iterable[RepositoryFile]) -> list[FileRecord]:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What a tar file has, and the names of files in it that belong to none of that."""
+    """The datasets and snapshots in a tar file, and the names of all other files in it."""
 
     entries: list[ArchiveEntry]
     snapshots: list[ArchiveSnapshot]
@@ -156,7 +156,7 @@ class Archive:
 
 
 def read_archive(path: Path, workers: int) -> Archive:
-    """Return what the tar file *path* has. Nothing is unpacked, and no name in it is a path here.
+    """Return the content of the tar file *path*. Nothing is unpacked, and no name in it is used as a path.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -206,7 +206,7 @@ def _files_in(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
 
 
 def _check_end(tar: tarfile.TarFile, file: io.BufferedReader) -> None:
-    """Refuse a tar that ends without the mark of its end: for `tarfile`, that is the end too."""
+    """Refuse a tar file without the mark of its end, which `tarfile` accepts."""
     file.seek(tar.offset)
     if not file.read(1):
         raise tarfile.ReadError("the mark of its end is missing")
@@ -220,7 +220,7 @@ def _is_document(name: str) -> bool:
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
     file = tar.extractfile(member)
     if file is None or member.size > MAX_JSON_BYTES:
-        raise IntegrityError(f"{member.name} in {path} is too large for what its name says")
+        raise IntegrityError(f"{member.name} in {path} is too large for a JSON document of a store")
     return file.read()
 
 
@@ -244,7 +244,7 @@ def _snapshots(
 
 
 def _is_known(name: str, folders: Collection[str]) -> bool:
-    """Tell whether *name* is in one of *folders*, or the store's own; partial datasets are not known."""
+    """Tell whether *name* is in one of *folders*, or the store's own, but not of a partial dataset."""
     if match := _WORK.fullmatch(name):
         return match[1] != "partial"
     while name := name.rpartition("/")[0]:

@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import RepoType
 
 #: Which files of an entry a load needs, by its manifest; None: all.
 Needed = Callable[[Manifest], "Collection[str] | None"]
@@ -111,6 +112,11 @@ def arguments_of(ref: DatasetRef) -> str:
     name = f" --name '{ref.config_name}'" if ref.config_name else ""
     revision = f" --revision '{ref.revision}'" if ref.revision else ""
     return f"{ref.dataset_id}{name}{revision}"
+
+
+def files_option(repo_type: RepoType) -> str:
+    """Return the option by which a command names files of a repository of that type."""
+    return "--files-only" if repo_type == "dataset" else f"--repo-type {repo_type}"
 
 
 def alternatives(others: Sequence[str]) -> str:

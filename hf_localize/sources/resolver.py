@@ -95,7 +95,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Unasked:
-    """A source that is not asked, although it may have what no other source has; errors say so."""
+    """A source that is not asked, although it may have the dataset; an error names it."""
 
     source: str
     reason: str
@@ -129,7 +129,7 @@ class Resolver:
     #: Raises IntegrityError where files of an entry (paths; None: all) in a folder are not what its
     #: manifest says. What a source gives comes into the store only after that.
     check: Callable[[Path, Manifest, Collection[str] | None], None] = _check
-    #: Named by an error; None: each source that may have something is asked.
+    #: An error names it; None: each source that may have the dataset is asked.
     unasked: Unasked | None = None
 
     def find(

@@ -232,7 +232,7 @@ class Session:
 
     @property
     def unasked(self) -> Unasked | None:
-        """Return the remote source that would have the most, if a load does not ask it; None: it does."""
+        """Return the remote source that likeliest has a dataset, if a load does not ask it; else None."""
         here = self.settings
         is_public = here.s3_bucket_name or here.public_url or "public" in self.enabled
         if self.asks("s3") and self.asks("public"):

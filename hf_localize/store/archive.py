@@ -1,4 +1,4 @@
-"""Writing what the local store has into a tar file, for a machine that no network reaches."""
+"""Writing the local store into a tar file, for a machine without a network."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def write_archive(
 
 
 class _Written:
-    """The tar file while it is written: what it has already, if it is the same, is kept."""
+    """A tar file being written: members that an interrupted run has written are kept if they are the same."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink, self._is_there = sink, True
 
     def add(self, title: Any, members: Iterator[_Member]) -> None:
-        """Write *members*, unless they follow already."""
+        """Write those of *members* that are not there already."""
         found = list(members)
         with task("Exporting", title, [member.record for member in found]):
             for member in found:
@@ -116,9 +116,9 @@ def _members(entry: LocalEntry, manifest: Manifest, folder: str) -> Iterator[_Me
 def _members_of(
     local: LocalRepositories, repository: Repository, commits: Sequence[str], blobs: set[str]
 ) -> Iterator[_Member]:
-    """Yield the files of *repository* but *blobs*, to which they are added; then what names them.
+    """Yield the files of *repository* that are not in *blobs*, and add them; then its snapshots and refs.
 
-    A snapshot can name files that were not needed here: the store has none of these.
+    The store may lack files that a snapshot names, because no load needed them.
     """
     snapshots = [found for commit in commits if (found := local.snapshot(repository, commit)) is not None]
     for file in (file for snapshot in snapshots for file in snapshot.files):

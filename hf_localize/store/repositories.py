@@ -96,7 +96,7 @@ class LocalRepositories:
         return [repository for repository in found if self.refs(repository) is not None]
 
     def known_ids(self, repo_type: RepoType) -> Collection[str]:
-        """Return the ids of repositories of that type that are here, or were; no file is read."""
+        """Return the ids of repositories of that type that are or were stored; no file is read."""
         with contextlib.suppress(HfLocalizeError), reading(self.store.path):
             return {unquote(name) for name in _names(self._path(f"repositories/{repo_type}"))}
         return ()

@@ -14,8 +14,8 @@ _SLOWED_SECONDS = 1.0
 class Concurrency:
     """Find a number of threads by trying more, then fewer, and keeping what pays.
 
-    The number doubles until that does not move more, then changes by quarters. What does not pay is
-    taken back, and the next is tried later each time, since each trial costs something.
+    The number doubles while that moves more, then changes by quarters. A change that does not pay is taken
+    back, and each further trial comes later, since a trial costs something.
     """
 
     def __init__(self, start: int, most: int) -> None:
@@ -44,7 +44,7 @@ class Concurrency:
         return self.limit != limit
 
     def wait(self) -> bool:
-        """Do the same where nothing comes to an end for so long that no rate is known: more are tried."""
+        """Try more threads if no rate is known, since no request has ended; tell if the limit changed."""
         if self._last_rate or self._moved or time.monotonic() - self._grown < STEP_SECONDS:
             return False
         self._grown, limit = time.monotonic(), self.limit

@@ -24,7 +24,7 @@ _MAX_FETCHES = 3
 #: takes several times as long for the same bytes in writes of 8 MiB.)
 _CHUNK = 256 << 10
 
-#: Of a large file, unless they would be smaller than a slab.
+#: The least number of parts of a file, unless they would be smaller than a slab.
 _LEAST_PARTS = 4
 
 #: Opens the bytes of a file from an offset to before another (None: its end) for one reading.
