@@ -144,7 +144,8 @@ def _tell_more(found: Iterable[Difference | Status]) -> None:
     for item in found:
         ref = DatasetRef(item.dataset_id, item.config_name, item.revision)
         if item.is_partial:
-            say(f"{ref}: only a part is in the local store. To download the rest: {download_command(ref)}")
+            rest = f"To download the rest: {download_command(ref)}"
+            say(f"{ref}: only a part of it is in the local store. {rest}")
         if item.was_removed:
             say(f"{ref} was fetched from the bucket, and has been removed there. The local copy is kept.")
 

@@ -49,7 +49,7 @@ def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles
     if there:
         command = f"hg-localize catalog --publish{'' if itself is None else ' --public'}"
         _log.info(
-            "the page in the catalog is removed; the list in %s still names the dataset. To update the list: %s",
+            "its page in the catalog is removed; the list in %s still has the dataset. To update it: %s",
             *(f"{place}/{INDEX}", command),
         )
     return bool(there)
