@@ -115,11 +115,11 @@ def test_of_a_store_that_can_not_be_read_the_next_source_answers(
     assert str(published.store) in came["list"][2]
     assert came["download"][:2] == ["StoreError", True], came["download"]
     assert (
-        f"local store failed and is skipped: {published.store} can't be read: [Errno {errno}]"
+        f"local store failed and is skipped: {published.store} can't be read: {os.strerror(errno)}"
         in (came["told"])
     )
     assert [finding[:2] for finding in came["doctor"]] == [["path", "fail"]], came["doctor"]
-    assert f"{published.store} can't be read: [Errno {errno}]" in came["doctor"][0][2]
+    assert f"{published.store} can't be read: {os.strerror(errno)}" in came["doctor"][0][2]
 
 
 @pytest.fixture

@@ -340,8 +340,8 @@ def test_what_is_removed_from_the_bucket_has_no_page_in_the_teams_catalog(desk: 
     ran = done("remove", ID, "--name", "closed", "--in", "s3", "--yes")
     assert set(pages) - set(desk.bucket_keys()) == {".hgloc/site/datasets/made--two--closed.html"}
     assert "hg-localize catalog --publish" in ran.stderr
-    done("remove", ID, "--name", "open", "--in", "s3", "--yes")  # Its files go too.
-    assert desk.bucket_keys(".hgloc/site/datasets/") == []
+    last = done("remove", ID, "--name", "open", "--in", "s3", "--yes")  # Its files go too.
+    assert desk.bucket_keys(".hgloc/site/datasets/") == [], (last.stderr, desk.bucket_keys(".hgloc"))
 
 
 def test_withdrawing_files_says_who_can_still_read_them_and_which_are_shared(desk: Desk) -> None:
