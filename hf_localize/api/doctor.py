@@ -134,7 +134,8 @@ def _hub(session: Session) -> Iterator[Finding]:
     from hf_localize.hf.hub import endpoint, token_owner, unreachable
 
     if problem := unreachable(here.timeout_seconds):
-        advice = "if it is never reachable, leave it out: HGLOC_SOURCES=local,s3,public"
+        others = "local,public" if session.is_outsider else "local,s3,public"
+        advice = f"if it is never reachable, leave it out: HGLOC_SOURCES={others}"
         yield Finding("hub", "reachability", WARN, problem, advice)
         return
     yield Finding("hub", "reachability", OK, f"{endpoint()} answers")

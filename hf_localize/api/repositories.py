@@ -209,8 +209,8 @@ def may_share_files(
     command = f"hg-localize sync-local-to-s3 {dataset_id} {options} --make-public"
     command += "".join(f" --share-restricted {name}" for name in share_restricted)
     _log.warning(
-        "the files of dataset %s are not shared publicly: they hold all configs, and these are kept private: "
-        "%s. To share the files all the same: %s",
+        "the files of dataset %s are not shared publicly by this command: they hold all configs, and these "
+        "are kept private: %s. To share the files all the same: %s",
         *(dataset_id, ", ".join(map(str, private)), command),
     )
     tell_if_files_stay_public(dataset_id, session)
@@ -582,8 +582,9 @@ def remove_files_of(dataset_id: str, place: Literal["local", "s3", "public"], se
         if place == "local":
             is_needed = any(ref.dataset_id == name.repo_id for ref in session.store.refs())
         else:
-            below = f"{index_prefix(name.repo_id)}/"
-            is_needed = place == "s3" and any(True for _ in session.bucket.list_keys(below))
+            # Beside commit marks there may be the mark of an id that the original tool has data of.
+            marks = session.bucket.list_keys(f"{index_prefix(name.repo_id)}/")
+            is_needed = place == "s3" and any(mark.key.endswith(".json") for mark in marks)
         if not is_needed:
             with contextlib.suppress(DatasetNotFoundError):
                 _log.info("%s", remove_repository(name.repo_id, place=place).message_or_path)
@@ -640,7 +641,7 @@ def files_not_found(
     if session.asks("public") and (session.is_outsider or not session.asks("s3")):
         advice = (
             "Without credentials, only files that are shared publicly can be read. To share these, their "
-            f"publisher runs: {command} --make-public"
+            f"publisher runs: {command} --make-public (files hold all configs)"
         )
     else:
         advice = f"To publish them, run this where the Hub and the bucket are reachable: {command}"

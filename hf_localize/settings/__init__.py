@@ -213,7 +213,7 @@ def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
     for name, variable in _VARIABLES.items():
         if variable in environment:
             if environment[variable]:
-                lookup.take(name, _parse(name, variable, environment[variable]), "environment")
+                lookup.take(name, _parsed(name, variable, environment[variable]), "environment")
         elif file and variable in file.values:
             value = _parse(name, variable, file.values[variable], file.path.parent)
             lookup.take(name, value, str(file.path))
@@ -232,6 +232,15 @@ def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
     if found.get("s3_sse_kms_key_id") and not str(found.get("s3_sse")).startswith("aws:kms"):
         raise SettingsError("HGLOC_S3_SSE_KMS_KEY_ID needs HGLOC_S3_SSE=aws:kms")
     return lookup
+
+
+def _parsed(name: str, variable: str, value: Any) -> Any:
+    try:
+        return _parse(name, variable, value)
+    except SettingsError as exc:
+        if not (isinstance(value, str) and value.startswith(("'", '"'))):
+            raise
+        raise SettingsError(f"{exc}. Remove the quotes: docker --env-file, for one, keeps them") from None
 
 
 def _take_aws_values(lookup: _Lookup, aws: AwsEnvironment) -> None:
@@ -367,7 +376,11 @@ def unknown_variables() -> list[tuple[str, str]]:
     file = nearest_env_file(working_folder())
     given = {*os.environ, *(file.values if file else ())}
     names = sorted(n for n in given if n.startswith(PREFIX) and not n.startswith(_TESTS))
-    return [(name, _advice(name, known)) for name in names if name not in known]
+    unknown = [(name, _advice(name, known)) for name in names if name not in known]
+    if file and "HGLOC_AUTO_INSTALL" in file.values and "HGLOC_AUTO_INSTALL" not in os.environ:
+        advice = "Export it: Python reads it when it starts, before any file."
+        unknown.append((f"HGLOC_AUTO_INSTALL in {file.path}", advice))
+    return unknown
 
 
 def _advice(name: str, known: list[str]) -> str:

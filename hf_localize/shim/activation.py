@@ -43,9 +43,7 @@ def settle() -> None:
         return
     _finder.is_waiting = False
     try:
-        from hf_localize import settings
-
-        if settings.auto_install_requested():
+        if _is_requested():
             from hf_localize.shim.patch import activate
 
             activate()
@@ -55,6 +53,19 @@ def settle() -> None:
         logging.getLogger(__name__).exception(
             "hf_localize could not be activated; datasets loads from the Hub as usual"
         )
+
+
+def _is_requested() -> bool:
+    from hf_localize import settings
+    from hf_localize.errors import SettingsError
+
+    try:
+        return settings.auto_install_requested()
+    except SettingsError as exc:  # Whoever sets it wants it: else loads would go to the Hub, unnoticed.
+        import logging
+
+        logging.getLogger(__name__).error("%s. It is taken for 1.", exc)
+        return True
 
 
 def _is_installed() -> bool:

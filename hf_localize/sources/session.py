@@ -246,7 +246,10 @@ class Session:
         if kind in self.enabled:
             return Unasked(SOURCE_NAMES[kind], why, "set the variable to load what others have published")
         setting = "HGLOC_OFFLINE=0" if here.offline else f"HGLOC_SOURCES=local,{kind}"
-        return Unasked(SOURCE_NAMES[kind], why, f"download it from there: {setting} {{command}}")
+        advice = f"download it from there: {setting} {{command}}"
+        if kind == "public" and "s3" in self.enabled and here.s3_bucket_name and not here.offline:
+            advice = f"set the bucket's credentials. If the dataset is shared publicly: {setting} {{command}}"
+        return Unasked(SOURCE_NAMES[kind], why, advice)
 
     def _source(self, kind: str, needed: Needed | None) -> Source | None:
         if kind == "local":

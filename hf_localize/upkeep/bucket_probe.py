@@ -333,7 +333,12 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
         yield Finding(area, "records", FAIL, told, advice)
         return
     if not records:
-        yield Finding(area, "records", OK, f"nothing is shared at {where}")
+        if records is None and (bucket is None or not bucket.has_credentials):
+            told = f"{where}/{PUBLIC_RECORDS_KEY} does not exist"
+            advice = "check the address, or ask its publisher to share something"
+            yield Finding(area, "records", WARN, told, advice)
+        else:
+            yield Finding(area, "records", OK, f"nothing is shared at {where}")
         return
     yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
     is_readable = public_files.is_readable(records[0].zip_key)

@@ -371,6 +371,14 @@ def test_a_program_can_still_switch_it_off_before_it_imports_datasets(value: str
     assert printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE) == "False"
 
 
+def test_a_value_that_is_neither_yes_nor_no_activates(registered: Desk) -> None:
+    """Else loads would go to the Hub, unnoticed: docker's --env-file keeps quotes, for instance."""
+    code = "import datasets, hf_localize; print(hf_localize.is_installed())"
+    ran = run_python(code, cwd=registered.folder, PYTHONPATH=EXAMPLE, HGLOC_AUTO_INSTALL='"1"')
+    assert (ran.returncode, ran.stdout) == (0, "True\n")
+    assert "It is taken for 1" in ran.stderr
+
+
 def test_a_dotenv_file_does_not_activate(registered: Desk) -> None:
     (registered.folder / ".env").write_text("HGLOC_AUTO_INSTALL=1")
     code = "import datasets, hf_localize; print(hf_localize.is_installed())"

@@ -185,3 +185,17 @@ def test_they_share_what_the_settings_allow(monkeypatch: pytest.MonkeyPatch) -> 
     settings.take_part(6)
     here = settings.current()
     assert (here.max_concurrency, here.max_bandwidth, here.timeout_seconds) == (10, 2_000_000, 3.0)
+
+
+def test_quotes_that_a_file_of_variables_kept_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HGLOC_SOURCES", '"local,s3"')
+    with pytest.raises(errors.SettingsError, match="Remove the quotes"):
+        settings.current()
+
+
+def test_activation_in_a_dotenv_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("HGLOC_AUTO_INSTALL=1\n")
+    ((name, advice),) = settings.unknown_variables()
+    assert name == f"HGLOC_AUTO_INSTALL in {tmp_path / '.env'}"
+    assert advice.startswith("Export it")
