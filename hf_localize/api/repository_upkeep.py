@@ -7,7 +7,7 @@ import glob
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hf_localize.api.compare import Age, Difference, FileDifference
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
@@ -48,6 +48,7 @@ from hf_localize.format.repository import (
 )
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.session import Session, current_session
+from hf_localize.store.repositories import LocalRepositories
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
@@ -167,38 +168,48 @@ def repair_repositories(
         InvalidRefError, DatasetNotFoundError: as for :func:`verify_repositories`.
         IntegrityError: something could not be mended. What could be is.
     """
-    session, mended, failed = current_session(), [], []
-    local = session.repositories.local
-    for repository, commit in snapshots_at("local", repo_type, repo_id, revision, session):
-        snapshot = local.snapshot(repository, commit)
-        files, problems = ([], {}) if snapshot is None else _problems("local", snapshot, True, session)
-        if snapshot is None or not problems:
-            continue
-        for file in files:
-            if file.path in problems:  # What has its bytes elsewhere, as a link, keeps them.
-                local.place_of_file(file).unlink(missing_ok=True)
-        try:
-            source = _bring_again(snapshot, list(problems), session)
-        except HfLocalizeError as exc:
-            failed.append(f"  - {repository} at {commit}: {exc}")
-            continue
-        place, named = path_of(snapshot, session), (repository.repo_id, None, commit)
-        mended.append(RepairedDataset(*named, place, sorted(problems), source))
+    mended, failed = repaired_files(repo_id, repo_type, revision)
     if failed:
         told = "\n".join(failed)
         raise IntegrityError(f"these are damaged, and could not be repaired:\n{told}\n{FROM_TAR}")
     return mended
 
 
-def _bring_again(snapshot: Snapshot, paths: list[str], session: Session) -> str:
+def repaired_files(
+    repo_id: str | None, repo_type: RepoType, revision: str | None
+) -> tuple[list[RepairedDataset], list[str]]:
+    """Repair as :func:`repair_repositories` does; return what was mended, and a line for each failure.
+
+    A damaged file stays until its replacement is there, so that it is still reported if there is none.
+    """
+    session, mended, failed = current_session(), [], []
+    local = LocalRepositories(replace(session.store, verifies_hashes=True))  # What is damaged is missing.
+    for repository, commit in snapshots_at("local", repo_type, repo_id, revision, session):
+        damaged = ""
+        try:
+            snapshot = local.snapshot(repository, commit)
+            problems = {} if snapshot is None else _problems("local", snapshot, True, session)[1]
+            if snapshot is None or not problems:
+                continue
+            damaged = f"{', '.join(sorted(problems))}: "
+            source = _bring_again(snapshot, list(problems), local, session)
+        except HfLocalizeError as exc:
+            failed.append(f"  - {repository} at {commit}: {damaged}{exc}")
+            continue
+        place, named = path_of(snapshot, session), (repository.repo_id, None, commit)
+        mended.append(RepairedDataset(*named, place, sorted(problems), source))
+    return mended, failed
+
+
+def _bring_again(snapshot: Snapshot, paths: list[str], local: LocalRepositories, session: Session) -> str:
     """Bring files into the store, and return from where."""
     try:
-        session.repositories.localize(snapshot, paths)
+        replace(session.repositories, local=local).localize(snapshot, paths)
     except UnreachableError:
         found, _ = find_on_hub(snapshot.repository, snapshot.commit, session)
         from hf_localize.hf.hub_repository import download_from_hub
 
-        download_from_hub(found, session.repositories.local, tuple(map(glob.escape, paths)), ())
+        download_from_hub(found, local, tuple(map(glob.escape, paths)), ())
         return SOURCE_NAMES["hub"]
     return "the bucket or its public files"
 

@@ -134,14 +134,17 @@ def repair_dataset(
 
     sources = [s for s in session.resolver().sources if s.kind != "local"]
     done = [_or_from_hub(item, session) for ref in refs for item in repair(session.store, sources, ref)]
-    from hf_localize.api.repository_upkeep import repair_repositories
+    from hf_localize.api.repository_upkeep import repaired_files
 
     files: list[RepairedDataset] = []  # Those that are kept as they are.
+    failed = [f"  - {item.ref} in {item.place}: {item.reason}" for item in done if item.source is None]
     for repo_type in REPO_TYPES if dataset_id is None else REPO_TYPES[:1]:
         with contextlib.suppress(DatasetNotFoundError, InvalidRefError):
-            files += repair_repositories(dataset_id, repo_type=repo_type, revision=revision)
-    if failed := [item for item in done if item.source is None]:
-        told = "\n".join(f"  - {item.ref} in {item.place}: {item.reason}" for item in failed)
+            brought, left = repaired_files(dataset_id, repo_type, revision)
+            files += brought
+            failed += left
+    if failed:
+        told = "\n".join(failed)
         again = (
             "To replace them with the content that a source has: hg-localize remove, then hg-localize "
             "download\n"

@@ -83,7 +83,10 @@ def verify(
         asked = [cure for place, cure in cures.items() if options[place]]
         here = "To repair the local store: hg-localize repair"
         if current_session().enabled == ("local",):
-            here += ", or import the tar file again: hg-localize import FILE"
+            here = (
+                "To repair the local store, import a tar file that has what is damaged: hg-localize import "
+                "FILE. Or enable another source, and run: hg-localize repair"
+            )
         fail("\n".join(asked or [here]), "corrupt")
 
 

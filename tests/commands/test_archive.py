@@ -331,6 +331,29 @@ def test_damaged_files_of_repositories_are_replaced(
     assert not blob.exists()
 
 
+def test_what_repair_can_not_replace_is_still_reported(
+    filled: dict[str, str], hub: LoopbackHub, desk: Desk
+) -> None:
+    tar, everything = desk.folder / "all.tar", holds()
+    assert run("export", "--all", "-o", str(tar)).exit_code == 0
+    hub.stop()
+    desk.outsider().set(HGLOC_OFFLINE="1")
+    assert run("import", str(tar)).exit_code == 0
+    sha256 = everything[1]["model team/one", filled["main"]]["model.bin"]
+    damaged = [desk.store / ".hgloc" / "blobs" / sha256[:2] / sha256, *desk.store.glob("*_*/**/*.arrow")]
+    for path in damaged:
+        flip(path)
+    ran = run("repair")
+    assert ran.exit_code == 6
+    for name in ("openai/gsm8k [main] in ", "team/notes@v1 in ", "team/notes@v2 in ", ": model.bin: "):
+        assert name in ran.stderr, "one error names all of them"
+    ran = run("verify", "--deep")
+    assert (ran.exit_code, "damaged: model.bin" in ran.stderr) == (6, True), ran.stderr
+    assert "To repair the local store, import a tar file" in ran.stderr
+    assert run("import", str(tar)).exit_code == 0
+    assert holds() == everything
+
+
 def test_what_no_manifest_names_is_told(tar: Path, desk: Desk) -> None:
     with tarfile.open(tar, "a") as file:
         file.addfile(tarfile.TarInfo("own/default/main/train/data.arrow"))
