@@ -145,6 +145,10 @@ def download(
         refs, repositories = listed(from_file)
         if dry_run:
             _show_planned(dict.fromkeys(refs), as_json, repositories, **options)
+        elif not refs and from_file is None:
+            if as_json:
+                show_json([])
+            say("Everything is up to date.")
         else:
             done = download_refs(refs, **options)
             how = {name: options[name] for name in ("make_public", "skip_s3_upload", "share_restricted")}

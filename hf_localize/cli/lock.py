@@ -107,7 +107,7 @@ def lock(
     if not dataset_ids and from_file is None and from_record is None:
         if record is None:
             raise click.UsageError(
-                "name what to lock: DATASET_ID..., --from-file FILE, or --from-record PATH"
+                "name what to lock: DATASET_ID..., --from-file FILE, or --from-record PATH (HGLOC_RECORD)"
             )
         from_record = str(record)
     made = lock_datasets(
