@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
-import re
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,16 +28,12 @@ from hf_localize.format.repository import (
 )
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
 from hf_localize.progress import counter, task
+from hf_localize.store.archive import OF_REPOSITORY, OF_STORE, SEAL, is_document, seal_of
 from hf_localize.transfer.fetch import fetch_files
 
 _CHUNK = 1 << 20
 #: What `tarfile` raises for malformed headers.
 _NO_TAR = (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError, MemoryError)
-#: The snapshots of a repository, and its refs.
-_OF_REPOSITORY = re.compile(
-    r"(.*/)?\.hgloc/repositories/(dataset|model|space)/([^/]+)/([0-9a-f]{40}|refs)\.json"
-)
-_WORK = re.compile(r"(?:.*/)?\.hgloc/(\w*).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class ArchiveFiles:
         try:
             fetch_files(records, self._open_range, folder, workers=self.workers)
         except IntegrityError as exc:
-            raise self._damaged(str(exc)) from exc
+            raise _damaged(self.path, exc) from exc
 
     def check(self, records: Collection[FileRecord]) -> None:
         """Read the files of *records*, and write nothing; raises IntegrityError if one differs."""
@@ -66,10 +62,7 @@ class ArchiveFiles:
                     done += len(chunk)
                     note(done)
             if (done, digest.hexdigest()) != (record.size_bytes, record.sha256):
-                raise self._damaged(f"{record.path} differs from its checksum")
-
-    def _damaged(self, what: str) -> IntegrityError:
-        return IntegrityError(f"{self.path} is damaged: {what}. Copy the tar file again")
+                raise _damaged(self.path, f"{record.path} differs from its checksum")
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         first, size_bytes = self.places[path]
@@ -160,36 +153,54 @@ def read_archive(path: Path, workers: int) -> Archive:
 
     Raises:
         FileNotFoundError: there is no such file.
-        IntegrityError: it is no tar file, is cut off, or lacks a file of a manifest.
+        IntegrityError: it is no tar file, is damaged or cut off, or lacks a file of a manifest.
     """
     with open(path, "rb") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 members = _files_in(tar)
                 _check_end(tar, file)
-                documents = {name: _bytes(tar, members[name], path) for name in members if _is_document(name)}
+                documents = {name: _bytes(tar, members[name], path) for name in members if is_document(name)}
+                is_sealed = _check_seal(tar, members, documents, path)
         except IntegrityError:
             raise
         except _NO_TAR as exc:
             raise IntegrityError(
-                f"{path} is not a tar file, or is cut off: {exc}. If it was copied, copy it again"
+                f"{path} is not a tar file, or is damaged: {exc}. Copy the tar file again"
             ) from exc
     places = {name: (member.offset_data, member.size) for name, member in members.items()}
     if max((first + size for first, size in places.values()), default=0) > os.stat(path).st_size:
-        raise IntegrityError(f"{path} is cut off. Copy it again")
+        raise _damaged(path, "it is cut off")
     entries, folders = [], set()
     for name, data in documents.items():
         if name.endswith(f"/{MANIFEST_NAME}"):
-            manifest, folder = read_manifest(data, f"{name} in {path}"), name.removesuffix(MANIFEST_NAME)
+            with _reading(name, path, is_sealed):
+                manifest = read_manifest(data, f"{name} in {path}")
+            folder = name.removesuffix(MANIFEST_NAME)
             folders.add(folder)
             found = {f.path: places[n] for f in manifest.files if (n := f"{folder}{f.path}") in places}
             if len(found) < len(manifest.files):
-                raise IntegrityError(f"{path} does not contain all files of {manifest.ref}")
+                raise _damaged(path, f"it does not contain all files of {manifest.ref}")
             entries.append(ArchiveEntry(manifest, ArchiveFiles(path, workers, found)))
-    snapshots = list(_snapshots(documents, places, path, workers))
+    snapshots = list(_snapshots(documents, places, path, workers, is_sealed))
     if not entries and not snapshots:
         raise IntegrityError(f"{path} contains no dataset. Name a file that hg-localize export has written")
     return Archive(entries, snapshots, [name for name in places if not _is_known(name, folders)])
+
+
+def _damaged(path: Path, what: object) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: {what}. Copy the tar file again")
+
+
+@contextlib.contextmanager
+def _reading(name: str, path: Path, is_sealed: bool) -> Iterator[None]:
+    """Make errors of reading a document say that the tar is damaged, but where it is known to be whole."""
+    try:
+        yield
+    except IntegrityError as exc:
+        if is_sealed:
+            raise
+        raise _damaged(path, f"{name} can't be read" if exc.__cause__ else exc) from exc
 
 
 def _files_in(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
@@ -206,46 +217,69 @@ def _files_in(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
 
 
 def _check_end(tar: tarfile.TarFile, file: io.BufferedReader) -> None:
-    """Refuse a tar file without the mark of its end, which `tarfile` accepts."""
+    """Refuse a tar file without the mark of its end behind its members: `tarfile` accepts anything there."""
     file.seek(tar.offset)
-    if not file.read(1):
+    size_bytes = 0
+    while chunk := file.read(_CHUNK):
+        if chunk.strip(b"\0"):
+            raise tarfile.ReadError(f"there is no valid header at byte {tar.offset}")
+        size_bytes += len(chunk)
+    if size_bytes < 2 * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("the mark of its end is missing")
 
 
-def _is_document(name: str) -> bool:
-    is_manifest = name.endswith(f"/{MANIFEST_NAME}") and not _WORK.fullmatch(name)
-    return is_manifest or _OF_REPOSITORY.fullmatch(name) is not None
+def _check_seal(
+    tar: tarfile.TarFile,
+    members: Mapping[str, tarfile.TarInfo],
+    documents: Mapping[str, bytes],
+    path: Path,
+) -> bool:
+    """Tell whether `export` wrote a checksum into the tar; raises IntegrityError if it does not match."""
+    comment = tar.pax_headers.get("comment", "")
+    if not comment.startswith(SEAL):
+        return False
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in documents.items()}
+    if comment != seal_of({name: member.size for name, member in members.items()}, hashes):
+        raise _damaged(path, "its list of files, or one of its JSON files, differs from the checksum")
+    return True
 
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
     file = tar.extractfile(member)
     if file is None or member.size > MAX_JSON_BYTES:
-        raise IntegrityError(f"{member.name} in {path} is too large for a JSON document of a store")
+        raise _damaged(path, f"{member.name} is too large for a JSON document of a store")
     return file.read()
 
 
 def _snapshots(
-    documents: Mapping[str, bytes], places: Mapping[str, tuple[int, int]], path: Path, workers: int
+    documents: Mapping[str, bytes],
+    places: Mapping[str, tuple[int, int]],
+    path: Path,
+    workers: int,
+    is_sealed: bool,
 ) -> Iterator[ArchiveSnapshot]:
     for name, data in documents.items():
-        match = _OF_REPOSITORY.fullmatch(name)
+        match = OF_REPOSITORY.fullmatch(name)
         if match is None or match[4] == "refs":
             continue
         prefix, commit = f"{match[1] or ''}.hgloc/", match[4]
         try:
             repository = Repository(cast("RepoType", match[2]), unquote(match[3]))
         except InvalidRefError as exc:
-            raise IntegrityError(f"{name} in {path}: {exc}") from exc
-        snapshot = read_snapshot(data, f"{name} in {path}", repository, commit)
-        where = f"{prefix}{repository.refs_path}"
-        refs = read_refs(documents[where], f"{where} in {path}", repository) if where in documents else None
+            raise _damaged(path, f"{name}: {exc}") from exc
+        with _reading(name, path, is_sealed):
+            snapshot = read_snapshot(data, f"{name} in {path}", repository, commit)
+        where, refs = f"{prefix}{repository.refs_path}", None
+        if where in documents:
+            with _reading(where, path, is_sealed):
+                refs = read_refs(documents[where], f"{where} in {path}", repository)
         found = {f.sha256: places[n] for f in snapshot.files if (n := f"{prefix}{f.blob_path}") in places}
         yield ArchiveSnapshot(snapshot, refs, ArchiveFiles(path, workers, found))
 
 
 def _is_known(name: str, folders: Collection[str]) -> bool:
     """Tell whether *name* is in one of *folders*, or the store's own, but not of a partial dataset."""
-    if match := _WORK.fullmatch(name):
+    if match := OF_STORE.fullmatch(name):
         return match[1] != "partial"
     while name := name.rpartition("/")[0]:
         if f"{name}/" in folders:

@@ -6,8 +6,9 @@ import functools
 import hashlib
 import io
 import os
+import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 from hf_localize.errors import IntegrityError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import manifest_bytes
-from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.format.repository import Repository, Snapshot, merge_refs, snapshot_bytes
 from hf_localize.format.sealed_json import json_bytes
 from hf_localize.progress import counter, task
@@ -23,6 +24,26 @@ from hf_localize.store.entry import LocalEntry
 from hf_localize.store.repositories import LocalRepositories
 
 _CHUNK = 1 << 20
+#: The snapshots of a repository, and its refs.
+OF_REPOSITORY = re.compile(
+    r"(.*/)?\.hgloc/repositories/(dataset|model|space)/([^/]+)/([0-9a-f]{40}|refs)\.json"
+)
+#: What is below the store's own folder, and in which folder there.
+OF_STORE = re.compile(r"(?:.*/)?\.hgloc/(\w*).*")
+#: How the comment in a tar file begins that has the checksum of what no other checksum covers.
+SEAL = "hg-localize sha256:"
+
+
+def is_document(name: str) -> bool:
+    """Tell whether the file *name* of a tar is JSON that tells what other files are."""
+    is_manifest = name.endswith(f"/{MANIFEST_NAME}") and not OF_STORE.fullmatch(name)
+    return is_manifest or OF_REPOSITORY.fullmatch(name) is not None
+
+
+def seal_of(sizes: Mapping[str, int], documents: Mapping[str, str]) -> str:
+    """Return the comment for a tar: a checksum of its names and sizes, and of the sha256 of *documents*."""
+    lines = (f"{name}\n{size}\n{documents.get(name, '')}\n" for name, size in sizes.items())
+    return SEAL + hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +88,21 @@ def write_archive(
         IntegrityError: a file is not what its manifest says.
     """
     part = path.with_name(f"{path.name}.part")
+    groups: list[tuple[DatasetRef | Repository, list[_Member]]] = []
     folders: set[str] = set()
+    for entry in entries:
+        manifest = entry.publishable_manifest()
+        first, *_, last = manifest.ref.folders
+        folder = last if first in folders else first
+        folders.add(folder)
+        groups.append((manifest.ref, list(_members(entry, manifest, folder))))
+    blobs: set[str] = set()
+    for repository, commits in repositories:
+        groups.append((repository, list(_members_of(local, repository, commits, blobs))))
     with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as sink:
-        written = _Written(sink)
-        for entry in entries:
-            manifest = entry.publishable_manifest()
-            first, *_, last = manifest.ref.folders
-            folder = last if first in folders else first
-            folders.add(folder)
-            written.add(manifest.ref, _members(entry, manifest, folder))
-        blobs: set[str] = set()
-        for repository, commits in repositories:
-            written.add(repository, _members_of(local, repository, commits, blobs))
+        written = _Written(sink, _seal_header(member for _, members in groups for member in members))
+        for title, members in groups:
+            written.add(title, members)
         sink.truncate()
         sink.write(bytes(2 * tarfile.BLOCKSIZE))
         sink.flush()
@@ -89,14 +113,17 @@ def write_archive(
 class _Written:
     """A tar file being written: members that an interrupted run has written are kept if they are the same."""
 
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink, self._is_there = sink, True
+    def __init__(self, sink: BinaryIO, header: bytes) -> None:
+        self._sink, self._is_there = sink, sink.read(len(header)) == header
+        if not self._is_there:
+            sink.seek(0)
+            sink.truncate()
+            sink.write(header)
 
-    def add(self, title: Any, members: Iterator[_Member]) -> None:
+    def add(self, title: DatasetRef | Repository, members: Sequence[_Member]) -> None:
         """Write those of *members* that are not there already."""
-        found = list(members)
-        with task("Exporting", title, [member.record for member in found]):
-            for member in found:
+        with task("Exporting", title, [member.record for member in members]):
+            for member in members:
                 start = self._sink.tell()
                 if self._is_there and not _has(self._sink, member):
                     self._is_there = False
@@ -105,6 +132,13 @@ class _Written:
                 if not self._is_there:
                     _write(self._sink, member)
                 counter(member.record.path)(member.record.size_bytes)
+
+
+def _seal_header(members: Iterable[_Member]) -> bytes:
+    records = {member.name: member.record for member in members}
+    sizes = {name: record.size_bytes for name, record in records.items()}
+    seal = seal_of(sizes, {name: record.sha256 for name, record in records.items() if is_document(name)})
+    return tarfile.TarInfo.create_pax_global_header({"comment": seal})
 
 
 def _members(entry: LocalEntry, manifest: Manifest, folder: str) -> Iterator[_Member]:

@@ -18,7 +18,9 @@ import hf_localize
 from hf_localize.api.repositories import download_repository
 from hf_localize.cli import main
 from hf_localize.errors import DatasetNotFoundError, IntegrityError
+from hf_localize.sources.archive import read_archive
 from hf_localize.sources.session import current_session
+from hf_localize.store.archive import is_document
 from tests.commands.json_docs import assert_documented
 from tests.conftest import Desk, run_cli, run_python, tree
 from tests.rig.hub import LoopbackHub, make_repository
@@ -92,9 +94,12 @@ def test_what_is_cut_off_changed_or_something_else_is_refused(tar: Path, desk: D
 
 def flip(path: Path, at: int | None = None) -> None:
     """Change one byte of *path*: the one *at*, else one in its middle."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 if at is None else at] ^= 1
-    path.write_bytes(data)
+    at = path.stat().st_size // 2 if at is None else at
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
 
 
 def test_what_is_damaged_in_the_store_is_replaced(tar: Path, desk: Desk) -> None:
@@ -354,8 +359,100 @@ def test_what_repair_can_not_replace_is_still_reported(
     assert holds() == everything
 
 
+def flips_outside_of_data(tar: Path) -> list[int]:
+    """Return where to flip a byte of *tar*: in all headers, their extensions, JSON files, and the end."""
+    whole, at, places = tar.read_bytes(), 0, list[int]()
+    while whole[at : at + 512].strip(b"\0"):
+        info = tarfile.TarInfo.frombuf(whole[at : at + 512], "utf-8", "surrogateescape")
+        places += [at, at + 8, at + 60, at + 124, at + 130, at + 148, at + 156, at + 345]
+        at += 512
+        if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE) or info.name.endswith("refs.json"):
+            places += range(at, at + info.size)
+        elif is_document(info.name):
+            places += range(at, at + info.size, 997)
+        at += -(-info.size // 512) * 512
+    return [*places, at, at + 600, len(whole) - 1]
+
+
+def contents(tar: Path) -> object:
+    """Return all that a tar file tells of what is in it, where it is, and which sha256 it has."""
+    found = read_archive(tar, 2)
+    return (
+        [(entry.manifest, entry.files.places) for entry in found.entries],
+        [(one.snapshot, one.refs, one.files.places) for one in found.snapshots],
+    )
+
+
+def test_no_flipped_byte_of_a_tar_loses_anything_in_silence(
+    filled: dict[str, str], hub: LoopbackHub, desk: Desk
+) -> None:
+    """Headers and JSON files tell what is in the tar: without one of them, its files would seem not to be there."""
+    long = "long/" + "n" * 90
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["ä"]}), long, revision="ä" * 40)
+    tar, everything = desk.folder / "all.tar", holds()
+    assert run("export", "--all", "-o", str(tar)).exit_code == 0
+    hub.stop()
+    desk.outsider().set(HGLOC_SOURCES="local")
+    assert run("import", str(tar)).exit_code == 0
+    assert holds() == everything
+    full, accepted, right_contents = desk.store, 0, contents(tar)
+    blob = next(path for path in full.glob(".hgloc/blobs/*/*") if path.is_file())
+    right = blob.read_bytes()
+    for at in flips_outside_of_data(tar):
+        flip(tar, at)
+        said = ""
+        try:
+            found = contents(tar)
+        except IntegrityError as exc:
+            said = str(exc)
+        if said:
+            assert said.endswith("Copy the tar file again"), at
+            assert not re.search(r"\w+Error\b", said), at
+        else:
+            accepted += 1
+            assert found == right_contents, at
+            if accepted < 4:
+                desk.outsider().set(HGLOC_SOURCES="local")
+                ran = run("import", str(tar))
+                assert ran.exit_code == 0, (at, ran.stderr)
+                assert holds() == everything, at
+        flip(tar, at)
+    assert accepted < 50, "a flip in padding, or in the checksum's own name"
+    with tarfile.open(tar) as file:
+        last = list(file)[-1].offset
+    flip(tar, last)
+    flip(blob)
+    for store in (full, desk.folder / "fresh"):
+        desk.set(HGLOC_DATASETS_STORE_PATH=str(store))
+        ran = run("import", str(tar))
+        assert (ran.exit_code, "Copy the tar file again" in ran.stderr) == (6, True), ran.stderr
+    assert blob.read_bytes() != right
+
+
+def test_a_damaged_tar_of_a_whole_store_is_refused(filled: dict[str, str], desk: Desk) -> None:
+    tar, count = desk.folder / "store.tar", len(holds()[1])
+    with tarfile.open(tar, "w") as file:
+        file.add(desk.store, "./carried")
+    with tarfile.open(tar) as file:
+        members = [member for member in file if member.isreg()]
+    desk.outsider().set(HGLOC_SOURCES="local")
+    damaged = [member.offset for member in members]
+    damaged += [m.offset_data + 20 for m in members if is_document(m.name) and "refs.json" not in m.name]
+    for at in damaged:
+        flip(tar, at)
+        ran = run("import", str(tar))
+        assert (ran.exit_code, "Copy the tar file again" in ran.stderr) == (6, True), (at, ran.stderr)
+        assert not re.search(r"\w+Error\b", ran.stderr), at
+        flip(tar, at)
+    assert run("import", str(tar)).exit_code == 0
+    assert len(holds()[1]) == count
+
+
 def test_what_no_manifest_names_is_told(tar: Path, desk: Desk) -> None:
-    with tarfile.open(tar, "a") as file:
+    with tarfile.open(tar) as file:
+        file.extractall(desk.folder / "carried", filter="data")
+    with tarfile.open(tar, "w") as file:
+        file.add(desk.folder / "carried", ".")
         file.addfile(tarfile.TarInfo("own/default/main/train/data.arrow"))
     ran = run("import", str(tar))
     assert (ran.exit_code, "1 files of" in ran.stderr, "unpack the tar file" in ran.stderr) == (0, True, True)
@@ -391,4 +488,4 @@ def test_a_tar_whose_headers_lie_is_corrupt(lie: str, desk: Desk) -> None:
     path.write_bytes(LIES[lie]())
     desk.outsider().set(HGLOC_SOURCES="local")
     ran = run_cli("import", str(path), cwd=desk.folder)  # A process that can be ended where it does not end.
-    assert (ran.returncode, "is not a tar file, or is cut off" in ran.stderr) == (6, True), ran.stderr
+    assert (ran.returncode, "is not a tar file, or is damaged" in ran.stderr) == (6, True), ran.stderr
