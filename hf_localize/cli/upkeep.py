@@ -71,7 +71,7 @@ def verify(
         say("Nothing to verify.")
     for item in found:
         for damage in item["damaged"]:
-            show(f"damaged: {damage}", err=True)
+            show(f"damaged: {' '.join(names(item))}: {damage}", err=True)
     if any(item["damaged"] for item in found):
         from hf_localize.sources.session import current_session
 

@@ -353,7 +353,9 @@ def test_what_repair_can_not_replace_is_still_reported(
     for name in ("openai/gsm8k [main] in ", "team/notes@v1 in ", "team/notes@v2 in ", ": model.bin: "):
         assert name in ran.stderr, "one error names all of them"
     ran = run("verify", "--deep")
-    assert (ran.exit_code, "damaged: model.bin" in ran.stderr) == (6, True), ran.stderr
+    assert (ran.exit_code, f"damaged: team/one - {filled['main']}: model.bin " in ran.stderr) == (6, True), (
+        ran
+    )
     assert "To repair the local store, import a tar file" in ran.stderr
     assert run("import", str(tar)).exit_code == 0
     assert holds() == everything

@@ -318,7 +318,7 @@ def test_the_command_verify_names_what_is_damaged(commit: str, desk: Desk) -> No
     (desk.store / ENTRY / "dataset_dict.json").write_text("{}")
     ran = run_cli("verify", NAME)
     assert (ran.returncode, ran.stdout) == (6, f"{NAME}\t-\t-\tdamaged\t{desk.store / ENTRY}\n")
-    assert "damaged: dataset_dict.json has 2 bytes; its manifest says" in ran.stderr
+    assert f"damaged: {NAME} - -: dataset_dict.json has 2 bytes; its manifest says" in ran.stderr
     ran = run_cli("verify", "org/nowhere")
     assert (ran.returncode, ran.stdout) == (3, "")
 
