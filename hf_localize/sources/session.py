@@ -119,7 +119,12 @@ class Session:
             return False
 
     def came_from_bucket(self, entry: LocalEntry) -> bool:
-        """Tell whether the local copy *entry* was fetched from the bucket, or from its public files."""
+        """Tell whether the local copy *entry* was fetched from the bucket, or from its public files.
+
+        The original tool keeps with a bucket's name what it has yet to upload there, too.
+        """
+        if not entry.has_manifest:
+            return False
         origin, configured = self.store.origin_of(entry), self.bucket_origin
         return origin is not None and configured is not None and origin.is_same(configured)
 
