@@ -9,6 +9,8 @@ STEP_SECONDS = 0.25
 _TOLERANCE = 0.05
 _MAX_PATIENCE = 16
 _SLOWED_SECONDS = 1.0
+#: How long the first pieces may take before more threads are tried.
+_FIRST_SECONDS = 1.0
 
 
 class Concurrency:
@@ -30,7 +32,8 @@ class Concurrency:
         #: So many steps nothing is tried; and how many it will be next time.
         self._rest, self._patience = 0, 1
         self._moved = 0
-        self._since = self._grown = time.monotonic()
+        self._since = time.monotonic()
+        self._grows_at = self._since + _FIRST_SECONDS
 
     def count(self, moved: int) -> bool:
         """Note what was moved; True: the limit is another now."""
@@ -45,10 +48,11 @@ class Concurrency:
 
     def wait(self) -> bool:
         """Try more threads if no rate is known, since no request has ended; tell if the limit changed."""
-        if self._last_rate or self._moved or time.monotonic() - self._grown < STEP_SECONDS:
+        now, limit = time.monotonic(), self.limit
+        if self._last_rate or self._moved or now < self._grows_at:
             return False
-        self._grown, limit = time.monotonic(), self.limit
-        self._change()
+        self._grows_at = now + STEP_SECONDS
+        self.limit = min(self._most, 2 * limit)
         return self.limit != limit
 
     def judge(self, rate: float) -> None:
@@ -81,5 +85,5 @@ class Concurrency:
         self._rest, self._patience = self._patience, min(_MAX_PATIENCE, 2 * self._patience)
 
     def _change(self) -> None:
-        step = self.limit if self._is_growing else max(1, self.limit // 4)
+        step = max(1, self.limit // (2 if self._is_growing else 4))
         self.limit = min(self._most, max(2, self.limit + self._direction * step))

@@ -37,13 +37,14 @@ def test_a_server_that_asks_for_it_is_left_half_the_threads() -> None:
 
 def test_where_nothing_comes_to_an_end_more_threads_are_tried() -> None:
     """So a few large pieces on a link whose single connections are slow don't wait for the first to end."""
-    pace = Concurrency(2, 7)
+    pace, begun = Concurrency(2, 7), time.monotonic()
     limits = []
     while pace.limit < 7:
         if pace.wait():
             limits.append(pace.limit)
         time.sleep(0.01)
     assert limits == [4, 7]
+    assert time.monotonic() - begun >= 1  # Where requests take less, the rates tell.
     pace.count(1)
     time.sleep(2 * STEP_SECONDS)
     assert not pace.wait()
