@@ -29,7 +29,7 @@ from hf_localize.progress import sent
 from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret
 
-#: What tells servers who asks.
+#: The ``User-Agent`` header of each request.
 USER_AGENT = f"hf_localize/{__version__}"
 #: What is wrong, and what helps.
 UNKNOWN_AUTHORITY = (

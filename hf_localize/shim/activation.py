@@ -61,7 +61,7 @@ def _is_requested() -> bool:
 
     try:
         return settings.auto_install_requested()
-    except SettingsError as exc:  # Whoever sets it wants it: else loads would go to the Hub, unnoticed.
+    except SettingsError as exc:  # If it did not count, loads would go to the Hub unnoticed.
         import logging
 
         logging.getLogger(__name__).error("%s. It is taken for 1.", exc)

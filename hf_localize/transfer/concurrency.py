@@ -16,8 +16,8 @@ _FIRST_SECONDS = 1.0
 class Concurrency:
     """Find a number of threads by trying more, then fewer, and keeping what pays.
 
-    The number doubles while that moves more, then changes by quarters. A change that does not pay is taken
-    back, and each further trial comes later, since a trial costs something.
+    The number grows by half while that moves more, then changes by quarters. A change that does not pay is
+    taken back, and each further trial comes later, since a trial costs something.
     """
 
     def __init__(self, start: int, most: int) -> None:
@@ -47,7 +47,7 @@ class Concurrency:
         return self.limit != limit
 
     def wait(self) -> bool:
-        """Try more threads if no rate is known, since no request has ended; tell if the limit changed."""
+        """Double the limit if no request has ended for long, so that no rate is known; tell if it changed."""
         now, limit = time.monotonic(), self.limit
         if self._last_rate or self._moved or now < self._grows_at:
             return False
