@@ -36,7 +36,8 @@ class NeededSplit:
             for name, shard in zip(file_names(split, "x"), split.shards, strict=True)
         }
         try:
-            read = [make_file_instructions("x", infos, spec, "arrow", "") for spec in _specs(self.split)]
+            specs = _specs(self.split, [info.name for info in infos])
+            read = [make_file_instructions("x", infos, spec, "arrow", "") for spec in specs]
         except (ValueError, AssertionError, TypeError):
             return frozenset()
         return frozenset(paths[file["filename"]] for found in read for file in found.file_instructions)
@@ -50,12 +51,14 @@ def file_names(split: Split, dataset_name: str) -> list[str]:
     return names
 
 
-def _specs(split: Any) -> Iterator[Any]:
-    """Yield each spec of a ``split`` argument."""
+def _specs(split: Any, names: list[str]) -> Iterator[Any]:
+    """Yield each spec of a ``split`` argument; for ``all``, as stock does, the sum of the splits' *names*."""
     if isinstance(split, Mapping):
         split = list(split.values())
     if isinstance(split, (list, tuple)):
         for item in split:
-            yield from _specs(item)
+            yield from _specs(item, names)
+    elif isinstance(split, ReadInstruction):
+        yield split
     else:
-        yield split if isinstance(split, ReadInstruction) else str(split)
+        yield "+".join(names) if str(split) == "all" else str(split)

@@ -89,6 +89,17 @@ def test_a_slice_fetches_only_the_shards_that_hold_its_rows(parts: Desk) -> None
     assert set(fetched(parts)) == {"test/data-00000-of-00001.arrow", "train/data-00003-of-00004.arrow"}
 
 
+def test_a_load_of_all_splits_as_one_fetches_all_of_them(parts: Desk) -> None:
+    train, test = range(4 * ROWS), range(100_000, 101_000)
+    with hf_localize.installed():
+        rows = datasets.load_dataset(NAME, split=["test[:2]", datasets.Split.ALL])
+    assert list(rows[0]["n"]) == [*test[:2]]
+    assert sorted(rows[1]["n"]) == [*train, *test]
+    parts.teammate()
+    assert sorted(numbers(parts, "all")) == [*train, *test]
+    assert len(fetched(parts)) == 5
+
+
 def test_what_is_missing_is_all_that_is_fetched_and_makes_the_entry_whole(parts: Desk) -> None:
     numbers(parts, "test")
     assert not (parts.store / "made_parts").exists(), "a folder that others see is a whole entry"
