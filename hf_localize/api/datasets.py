@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -340,8 +341,9 @@ def sync_local_dataset_to_s3(
 ) -> Result:
     """Upload a dataset of the local store, if the bucket lacks it or has other content.
 
-    Objects of it that are missing or damaged in the bucket are uploaded again. Damage is detected by size,
-    time and ETag or, with ``HGLOC_VERIFY=always``, by reading the objects.
+    If it was fetched from the bucket and has been removed there, a warning says so. Objects of it that are
+    missing or damaged in the bucket are uploaded again. Damage is detected by size, time and ETag or, with
+    ``HGLOC_VERIFY=always``, by reading the objects.
 
     Args:
         force: replace other content in the bucket even by a copy that was fetched from there. Since then,
@@ -406,6 +408,12 @@ def _sync(
         from hf_localize.hf.register import register
 
         entry = register(entry.folder, ref, session.store)
+    if is_named and not force and removed_since([entry], session):
+        _log.warning(
+            "%s was fetched from %s and has been removed there. Because it is named, it is uploaded again. "
+            "To remove it again: hg-localize remove %s --in s3",
+            *(ref, session.bucket.address, arguments_of(entry.manifest.ref)),
+        )
     replaces = force or not session.came_from_bucket(entry)
     how = _How(replaces, make_public, ids_of(share_restricted), is_named)
     published = entry
@@ -510,8 +518,14 @@ def removed_since(entries: Iterable[LocalEntry], session: Session) -> set[Datase
     """Return those of *entries* that were fetched from the bucket, and that it no longer has."""
     fetched = [entry.manifest.ref for entry in entries if session.came_from_bucket(entry)]
     (source,) = session.resolver(only=("s3",)).sources
-    found = run_all(source.find, fetched, workers=session.settings.max_concurrency)
-    return {ref for ref, answer in zip(fetched, found, strict=True) if isinstance(answer, NotHere)}
+
+    def is_gone(ref: DatasetRef) -> bool:
+        with contextlib.suppress(IntegrityError):  # It is there, and damaged.
+            return isinstance(source.find(ref), NotHere)
+        return False
+
+    gone = run_all(is_gone, fetched, workers=session.settings.max_concurrency)
+    return {ref for ref, is_removed in zip(fetched, gone, strict=True) if is_removed}
 
 
 def not_uploaded(ref: DatasetRef, session: Session) -> str:

@@ -333,8 +333,8 @@ def sync_local_to_s3(
     If the bucket has the dataset with the same content, it is skipped; other content is replaced. But a copy
     that was fetched from the bucket replaces other content only with --force, because what the bucket has
     now may be newer. With --all, several are uploaded in parallel, and a failure does not stop the others.
-    What was fetched from the bucket and has been removed there is left out. To resume, run the same command
-    again.
+    What was fetched from the bucket and has been removed there is left out; if it is named, it is uploaded
+    again, with a warning. To resume, run the same command again.
 
     \b
     Examples:

@@ -106,6 +106,18 @@ def test_what_was_removed_from_the_bucket_is_not_uploaded_with_all_others(team: 
     assert team.in_bucket() == [{"text": "old"}]
 
 
+def test_what_was_removed_from_the_bucket_is_uploaded_again_with_a_warning_if_it_is_named(team: Team) -> None:
+    team.withdraw()
+    ran = run("push", ID)
+    assert ran.exit_code == 0, ran.output
+    assert f"{ID} was fetched from" in ran.stderr
+    assert team.in_bucket() == [{"text": "old"}]
+    assert "was fetched from" not in run("push", ID).stderr
+    undo = ran.stderr.partition("hg-localize ")[2].split()
+    assert run(*undo, "--yes").exit_code == 0
+    assert "was fetched from" not in run("push", ID, "--force").stderr
+
+
 def test_an_update_takes_what_the_bucket_has_now_and_asks_no_hub(team: Team, hub: LoopbackHub) -> None:
     hf_localize.download_dataset("openai/gsm8k", "main")
     team.publish("new")
