@@ -16,8 +16,9 @@ from typing import Any
 import click
 
 from hf_localize._version import __version__
-from hf_localize.cli.options import EXIT_HELP, INTERRUPTED, KEPT, log_to_stderr
+from hf_localize.cli.options import EXIT_HELP, INTERRUPTED, KEPT, fail, log_to_stderr
 from hf_localize.cli.signals import ended_by_signals
+from hf_localize.errors import kind_of, message_of
 
 #: The module of each command, below headings. In the module the command is a function of the same
 #: name, with ``_`` for ``-``, and with ``_`` after it where Python has that name already.
@@ -101,6 +102,13 @@ class _Commands(click.Group):
                 formatter.write_dl([(name, c.get_short_help_str(100)) for name, c in shown if c])
         with formatter.section("Other names"):
             formatter.write_dl([(name.ljust(width), " ".join(words)) for name, words in ALIASES.items()])
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; what can't be printed of a help page ends it as any other error."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as exc:
+            fail(f"Error: {message_of(exc)}", kind_of(exc))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that *ctx* names."""

@@ -64,6 +64,20 @@ def test_a_command_ends_without_a_word_where_its_reader_has_gone(command: str, d
     assert (ran.returncode, "Error" in ran.stderr, "Broken pipe" in ran.stderr) == (1, False, False)
 
 
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("words", ["--help", "--version", "list-local --help", "list-local --json -qq"])
+def test_what_can_not_be_printed_ends_a_command_with_one_line(words: str, desk: Desk) -> None:
+    desk.outsider()
+    for stdout, status, said in (
+        (">/dev/full", 1, "Error: [Errno 28] No space left on device\n"),
+        (">&-", 0, ""),
+        ("| true; exit 0", 0, ""),
+    ):
+        shell = f"{sys.executable} -m hf_localize {words} {stdout}"
+        ran = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert (ran.returncode, ran.stderr) == (status, said), shell
+
+
 def test_a_setting_that_can_not_be_used_is_named(desk: Desk) -> None:
     ran = run_cli("list-local", HGLOC_SOURCES="ftp")
     assert (ran.returncode, ran.stdout) == (2, "")
