@@ -250,12 +250,23 @@ def status_of_datasets(
     Raises:
         InvalidRefError: an argument can't name a dataset.
         DatasetNotFoundError: the dataset is not stored.
+        AccessDeniedError, UnreachableError: the store does not have it, and the bucket can't be read.
     """
     session = current_session()
     asked = any_ref_of(dataset_id, config_name, revision, name)
     named = () if asked is None else asked.parts
-    can_ask_bucket = session.can_publish() and not session.settings.offline
-    differences = _told(lambda: diff_datasets(*named), "bucket") if can_ask_bucket else None
+    places_here = [None] if asked is None else with_configs(asked, session, "local")
+    here = [manifest.ref for one in places_here for manifest in _in_store(one, session)]
+    differences = None
+    if session.can_publish() and not session.settings.offline:
+        is_known = asked is None or here  # Else only the bucket can tell.
+        differences = _told(lambda: diff_datasets(*named), "bucket") if is_known else diff_datasets(*named)
+    elif asked is not None and not here:
+        why = session.why_not_asked("s3") or session.bucket.missing_credentials
+        others = stored_instead(asked, session)
+        raise DatasetNotFoundError(
+            f"{asked} is not in {session.store.path}{others}, and the bucket is not asked: {why}"
+        )
     places = [False] if differences is None else [False, True]
     ages: list[list[Age] | None] = []
     for s3 in places:  # A Hub that is out of reach is asked only once.
@@ -263,11 +274,7 @@ def status_of_datasets(
     hub = {age.ref: age.state for some in ages[::-1] for age in some or ()}
     bucket = {one.ref: one.state for one in differences or ()}
     marks = {one.ref: (one.was_removed, one.is_partial) for one in differences or ()}
-    here = [entry.manifest.ref for entry in session.store.entries()] if dataset_id is None else []
-    refs = sorted({*bucket, *hub, *here}, key=str)
-    if not refs and dataset_id is not None:
-        others = "" if asked is None else stored_instead(asked, session, "local", "s3")
-        raise DatasetNotFoundError(f"{DatasetRef(*named)} is not stored{others}")
+    refs = sorted({*bucket, *hub} | set(here if differences is None else []), key=str)
     other = "own" if all(some is not None for some in ages) else None
     return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other), *marks.get(ref, ())) for ref in refs]
 

@@ -50,7 +50,16 @@ def test_status_tells_how_each_dataset_stands_to_bucket_and_hub(desk: Desk, hub:
     assert told()["org/mine"] == ("only local", None)
     desk.set(HGLOC_S3_BUCKET_NAME="")
     assert told()[GSM8K] == (None, None)
-    assert run("status", "org/none").exit_code == 3
+    assert told("org/mine") == {"org/mine": (None, "own")}
+    ran = run("status", "org/none")
+    assert (ran.exit_code, "the bucket is not asked: HGLOC_S3_BUCKET_NAME is not set" in ran.stderr) == (
+        3,
+        True,
+    )
+    desk.publisher().set(HGLOC_S3_ENDPOINT_URL="http://127.0.0.1:9", HGLOC_SOURCES="local,s3")
+    assert run("status", "org/none").exit_code == 5, "the bucket may have it"
+    register("org/mine", "a", skip_s3_upload=True)
+    assert told("org/mine") == {"org/mine": (None, "own")}
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
