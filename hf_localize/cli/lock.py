@@ -87,7 +87,7 @@ def lock(
     A record or a list replaces the whole file.
 
     With --check, for CI, nothing is written. A line for each dataset tells whether its content is still the
-    same.
+    same, by the recorded digests and commits. No data is read; hg-localize verify --deep checks it.
 
     Example: hg-localize lock --from-record loads.jsonl -o datasets.lock
     """

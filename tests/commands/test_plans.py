@@ -124,6 +124,14 @@ def test_lock_check_tells_whether_what_there_is_now_is_what_is_locked(desk: Desk
     assert run("lock", "org/a", "org/b", "-o", file).exit_code == 0
     written = Path(file).read_bytes()
     assert run("lock", "--check", "-o", file).exit_code == 0
+    shard = next(desk.store.glob("org_a/**/*.arrow"))
+    intact = shard.read_bytes()
+    shard.write_bytes(bytes(len(intact)))
+    assert run("lock", "--check", "-o", file).exit_code == 0, "no data is read"
+    command = next(line for line in run("lock", "--help").stdout.splitlines() if "verify --deep" in line)
+    assert "hg-localize verify --deep" in command
+    assert run("verify", "--deep").exit_code == 6
+    shard.write_bytes(intact)
     register("org/b", "other")
     hf_localize.remove_dataset("org/a")
     hf_localize.remove_dataset("org/a", s3=True)
