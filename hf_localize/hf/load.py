@@ -453,7 +453,7 @@ def only_stock(
         command = f"hg-localize download {ref.dataset_id} --keep-files"
         mend = f"To store them, run this on a machine that reaches the Hub: {command}"
         if session.asks("public") and session.is_outsider:
-            mend = f"To share them, their publisher runs: {command} --make-public"
+            mend = f"To share them, their publisher runs: {command} --make-public (files hold all configs)"
         advice = f" The repository's files, which would answer it, are not stored ({where}). {mend}"
     raise NotAnswerableError(
         f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "

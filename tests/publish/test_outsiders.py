@@ -231,7 +231,10 @@ def test_a_call_that_needs_files_tells_an_outsider_who_can_share_them(shared: De
     hub.stop()
     command = "hg-localize download org/x --keep-files"
     for sit_down, advice in (
-        (shared.outsider, f"To share them, their publisher runs: {command} --make-public"),
+        (
+            shared.outsider,
+            f"To share them, their publisher runs: {command} --make-public (files hold all configs)",
+        ),
         (shared.teammate, f"To store them, run this on a machine that reaches the Hub: {command}"),
     ):
         sit_down()
