@@ -1,9 +1,10 @@
-"""Finding which datasets and repositories source code names: literal ids in Python and YAML files."""
+"""Finding which datasets and repositories source code names: literal ids in Python, notebooks and YAML."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import json
 import logging
 import os
 import re
@@ -28,21 +29,23 @@ _METRIC_HOMES = {kind: f"evaluate-{kind}" for kind in ("metric", "comparison", "
 _HF_PATH = re.compile(r"hf://(?:(datasets|spaces)/)?([^/@]+/[^/@]+)(?:@(refs/[a-z]+/[^/]+|[^/]+))?(?:/.*)?")
 #: What a task of lm-evaluation-harness has, or has from another file.
 _OF_TASK = frozenset({"dataset_path", "dataset_name", "include"})
-_PYTHON, _YAML = (".py", ".pyi"), (".yaml", ".yml")
+_PYTHON, _NOTEBOOKS, _YAML = (".py", ".pyi"), (".ipynb",), (".yaml", ".yml")
+#: A line of a notebook that is for IPython or the shell, up to its command.
+_MAGIC = re.compile(r"^(\s*)[%!?].*", re.MULTILINE)
 #: Folders with code of others.
 _FOREIGN = frozenset({"node_modules", "site-packages", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What source code names, and the places where it does, each as ``path:line``."""
+    """What source code names, and the places where it does, each as ``path:line`` or ``path:cell N``."""
 
     ref: Ref
     places: tuple[str, ...]
 
 
 def scan(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Found], list[str]]:
-    """Return what the Python and YAML files at *paths* name, and the calls whose id is not a literal.
+    """Return what Python, notebook and YAML files at *paths* name, and the calls whose id is not a literal.
 
     Names with one string as their value count as literals. A folder stands for all files below it.
 
@@ -52,10 +55,10 @@ def scan(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Found], list[str
     found: dict[Ref, list[str]] = {}
     unknown: list[str] = []
     for path in dict.fromkeys(file for given in paths for file in _files(Path(given))):
-        if path.suffix not in (*_PYTHON, *_YAML):
-            _log.warning("%s is left out: it is neither Python nor YAML by its name", path)
+        if path.suffix not in (*_PYTHON, *_NOTEBOOKS, *_YAML):
+            _log.warning("%s is left out: by its name, it is neither Python, a notebook nor YAML", path)
             continue
-        read = _in_python if path.suffix in _PYTHON else _in_yaml
+        read = _in_yaml if path.suffix in _YAML else _in_notebook if path.suffix in _NOTEBOOKS else _in_python
         try:
             for line, ref in read(path):
                 place = f"{path}:{line}" if line else str(path)
@@ -75,7 +78,7 @@ def _files(given: Path) -> Iterator[Path]:
         return
     for folder, folders, names in os.walk(given):
         folders[:] = sorted(name for name in folders if not _is_foreign(Path(folder, name)))
-        yield from (Path(folder, n) for n in sorted(names) if n.endswith((".py", *_YAML)))
+        yield from (Path(folder, n) for n in sorted(names) if n.endswith((".py", *_NOTEBOOKS, *_YAML)))
 
 
 def _is_foreign(folder: Path) -> bool:
@@ -86,10 +89,35 @@ def _is_foreign(folder: Path) -> bool:
 
 
 def _in_python(path: Path) -> Iterator[tuple[int, Ref | None]]:
+    tree = _parsed(path.read_bytes(), path)
+    return _named_in(tree, _Source(tree))
+
+
+def _in_notebook(path: Path) -> Iterator[tuple[str, Ref | None]]:
+    document = json.loads(path.read_bytes())
+    try:
+        cells = [("".join(cell["source"]), cell["cell_type"]) for cell in document["cells"]]
+    except (KeyError, TypeError) as exc:
+        raise ValueError("it is no notebook of format 4") from exc
+    trees: dict[str, ast.Module] = {}
+    for number, (text, kind) in enumerate(cells, 1):
+        try:
+            if kind == "code":
+                trees[f"cell {number}"] = _parsed(_MAGIC.sub(r"\1pass", text), path)
+        except SyntaxError as exc:
+            _log.warning("%s:cell %d is left out: %s", path, number, exc.msg)
+    source = _Source(ast.Module([statement for tree in trees.values() for statement in tree.body], []))
+    for cell, tree in trees.items():
+        yield from ((cell, ref) for _, ref in _named_in(tree, source))
+
+
+def _parsed(code: str | bytes, path: Path) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of escapes in strings, say: it is others' code.
-        tree = ast.parse(path.read_bytes(), str(path))
-    source = _Source(tree)
+        return ast.parse(code, str(path))
+
+
+def _named_in(tree: ast.Module, source: _Source) -> Iterator[tuple[int, Ref | None]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = source.function(node)

@@ -17,7 +17,7 @@ from hf_localize.text import plural
 def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     """Find the datasets, models and metrics that source code names.
 
-    Reads Python and YAML files, and those in folders. Finds literal ids in load_dataset,
+    Reads Python files, notebooks and YAML files, and those in folders. Finds literal ids in load_dataset,
     hf_hub_download, snapshot_download, from_pretrained and evaluate.load, hf:// paths, and the tasks of
     lm-evaluation-harness (dataset_path, dataset_name). Writes a list for hg-localize download --from-file,
     with the places as comments. Calls whose id is not a literal are named on stderr. No code is run.

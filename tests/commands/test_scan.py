@@ -107,14 +107,37 @@ def test_foreign_folders_and_broken_files_are_left_out(
         scan([tmp_path / "none"])
 
 
-def test_a_file_that_is_neither_python_nor_yaml_is_left_out_by_name(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_notebook_is_read_cell_by_cell(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cells = [
+        ("markdown", ['load_dataset("no/no")']),
+        ("code", ["%pip install datasets\n", "import evaluate as e\n", 'NAME = "a/b"']),
+        ("code", "if True:\n    !nvidia-smi\n    load_dataset(NAME)\ne.load('accuracy')"),
+        ("code", ["%%bash\n", "ls -l *\n"]),
+        ("code", ["load_dataset(other)"]),
+    ]
     notebook = tmp_path / "train.ipynb"
-    notebook.write_text('{"cells": [{"source": ["load_dataset(\\"a/b\\")"]}]}')
-    assert scan([notebook]) == ([], [])
+    notebook.write_text(
+        json.dumps({"nbformat": 4, "cells": [{"cell_type": kind, "source": text} for kind, text in cells]})
+    )
+    (tmp_path / "old.ipynb").write_text('{"worksheets": []}')
+    (tmp_path / "broken.ipynb").write_text("{")
+    found, unknown = scan([tmp_path])
+    listed = {line_of(item.ref): item.places for item in found}
+    place = f"{notebook}:cell 3"
+    assert listed == {"a/b": (place,), "evaluate-metric/accuracy --repo-type space": (place,)}
+    assert unknown == [f"{notebook}:cell 5"]
+    left_out = {record.getMessage().split(" is left out")[0] for record in caplog.records}
+    assert left_out == {f"{notebook}:cell 4", *(str(tmp_path / f"{one}.ipynb") for one in ("old", "broken"))}
+
+
+def test_a_file_of_another_kind_is_left_out_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = tmp_path / "train.sh"
+    other.write_text('load_dataset("a/b")')
+    assert scan([other]) == ([], [])
     (record,) = caplog.records
-    assert record.getMessage() == f"{notebook} is left out: it is neither Python nor YAML by its name"
+    assert (
+        record.getMessage() == f"{other} is left out: by its name, it is neither Python, a notebook nor YAML"
+    )
 
 
 def test_what_is_found_is_downloaded_from_the_list(hub: LoopbackHub, desk: Desk, tmp_path: Path) -> None:
