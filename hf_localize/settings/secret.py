@@ -40,8 +40,9 @@ class Secret(Generic[_T]):
         return hash(self.reveal())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        context: Any = sys.modules.get("multiprocessing.context")
-        if context is None or context.get_spawning_popen() is None:
+        # `datasets` starts processes with another package of the same kind, `multiprocess`.
+        contexts = (sys.modules.get(f"{name}.context") for name in ("multiprocessing", "multiprocess"))
+        if all(context is None or context.get_spawning_popen() is None for context in contexts):
             raise TypeError("a secret is not pickled")
         return Secret, (self.reveal(),)  # Into the pipe to a process that this one is starting.
 

@@ -85,6 +85,14 @@ def test_the_arguments_of_install_reach_processes_that_start_afresh(program: Des
     assert output(program, main, activated=False).splitlines() == expected
 
 
+def test_keys_that_install_is_given_reach_the_processes_of_either_package(program: Desk) -> None:
+    main = (
+        "hf_localize.install(sources=('local',), aws_access_key_id='key', aws_secret_access_key='secret')\n"
+    )
+    main += pools("map(load, [0])", "spawn", "forkserver", packages="multiprocessing, multiprocess")
+    assert output(program, main, activated=False).splitlines() == ["[['x', 'y']]"] * 4
+
+
 def test_install_at_the_top_of_a_program_reaches_every_process(program: Desk) -> None:
     main = pools("map(load, [0])", "spawn", "forkserver")
     top = "import hf_localize; hf_localize.install()"
