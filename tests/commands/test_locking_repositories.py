@@ -71,6 +71,20 @@ def test_files_that_were_read_through_any_door_are_locked_and_given_again(
     assert ran.stdout.splitlines() == ["old", "7000", "old", "b'n\\n1\\n'"], ran.stderr[-3000:]
 
 
+def test_a_download_under_a_lock_file_takes_the_locked_commit_of_two_that_are_stored(
+    recorded: Path, hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    assert run("download", "--locked", str(recorded)).exit_code == 0
+    hub.redirects.clear()
+    download_repository("team/model", repo_type="model", revision="main", skip_s3_upload=True)
+    hub.stop()
+    for lock, content in ((recorded, "old"), (None, "new")):
+        with hf_localize.installed(lock=lock, sources="local"):
+            for options in ({"cache_dir": tmp_path / content}, {"local_dir": tmp_path / f"{content}-folder"}):
+                path = Path(hf_hub_download("team/model", "config.json", **options))
+                assert path.read_text() == content
+
+
 def test_under_a_lock_file_the_hub_gives_the_commit_that_is_locked_and_nothing_else(
     recorded: Path, hub: LoopbackHub, desk: Desk, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ class Fault:
         match: searched for, not anchored.
         action: a status (a JSON error with *headers*), or
             ``reset``: send *after_bytes* of the body (None: not even the headers), then RST;
+            ``cut``: send the beginning of the headers, then close;
             ``truncate``: announce the full length, send *after_bytes* (None: half), then close;
             ``stall``: wait *seconds* after *after_bytes* (None: before the headers), then go on;
             ``corrupt``: flip the byte at *after_bytes* (None: the middle one).
@@ -97,7 +98,7 @@ class Fault:
     """
 
     match: str
-    action: int | Literal["reset", "truncate", "stall", "corrupt"]
+    action: int | Literal["reset", "cut", "truncate", "stall", "corrupt"]
     times: int | None = None
     after_bytes: int | None = None
     seconds: float = 0.0
@@ -111,7 +112,7 @@ class Fault:
 
     def body_limit(self, body_bytes: int) -> int:
         """Return how many bytes of a body get through."""
-        if self.action not in ("reset", "truncate"):
+        if self.action not in ("reset", "cut", "truncate"):
             return body_bytes
         half = body_bytes // 2 if self.action == "truncate" else 0
         return min(half if self.after_bytes is None else self.after_bytes, body_bytes)
@@ -722,7 +723,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self._answer(request, body, fault)
         length = 0 if self.command == "HEAD" else answer.length
         limit = length if fault is None else fault.body_limit(length)
-        silent = fault is not None and fault.action == "reset" and fault.after_bytes is None
+        silent = fault is not None and fault.action in ("reset", "cut") and fault.after_bytes is None
         status = 0 if silent else answer.status
         record = replace(request, status=status, bytes_sent=limit)
         # Before the answer: whoever has seen its end finds it in the list.
@@ -748,6 +749,10 @@ class _Handler(BaseHTTPRequestHandler):
         at = None if fault is None else fault.after_bytes
         if action == "reset" and at is None:
             self._reset()
+            return
+        if action == "cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
+            self.close_connection = True
             return
         if action == "stall" and at is None:
             self._pause(fault)

@@ -146,8 +146,22 @@ def held(request: Request, *, is_last: bool) -> Reply | None:
 def held_part(url: str) -> Part | None:
     """Return the file that a GET of *url* gives, if it is held."""
     request = _request("GET", url, {}, b"")
-    reply = None if request is None or goes_to_the_hub.get() else held(request, is_last=False)
+    if request is None or goes_to_the_hub.get():
+        return None
+    own = by_lock(request)
+    reply = own if isinstance(own, Reply) else held(own, is_last=not _may_ask_hub(own))
     return reply.body if reply is not None and isinstance(reply.body, Part) else None
+
+
+def _may_ask_hub(request: Request) -> bool:
+    """Tell whether the Hub is a source for *request*, and is not known to be down."""
+    is_source = _here().hub_enabled() or _is_of_written(request)
+    return (
+        is_source
+        and not constants.HF_HUB_OFFLINE
+        and not only_held.get()
+        and time.monotonic() >= _hub.down_until
+    )
 
 
 def opened(body: bytes | Part) -> BinaryIO:
@@ -184,23 +198,37 @@ class _Reachability:
     """What this process knows of whether the Hub answers."""
 
     failing_since: float | None = None
+    failed_at: float = field(default=0.0)
     down_until: float = field(default=0.0)
 
-    def seconds_left(self) -> float:
-        """Return how long a request may wait now: all that fail in a row have the limit together."""
-        limit = current().timeout_seconds
-        return (
-            limit if self.failing_since is None else max(1.0, limit + self.failing_since - time.monotonic())
-        )
+    def seconds_left(self) -> tuple[float, float]:
+        """Return how long a request may wait now, for a connection and for data.
+
+        All that fail in a row have the limit together. After a pause, the Hub has all of it again to answer,
+        but not to take a connection.
+        """
+        limit, now = current().timeout_seconds, time.monotonic()
+        begun = now if self.failing_since is None else self.failing_since
+        return max(1.0, limit + begun - now), max(1.0, limit + self._row_began(now) - now)
 
     def failed(self, begun: float, *, is_refused: bool) -> bool:
-        """Note that a request that has *begun* then failed; tell whether the Hub counts as down."""
+        """Note that a request that has *begun* then failed; tell whether the Hub counts as down.
+
+        It does not while there is time to repeat the request. Clients do that after a pause which is as long
+        as all pauses before, and a second more, up to 8 seconds.
+        """
         now, limit = time.monotonic(), current().timeout_seconds
-        self.failing_since = begun if self.failing_since is None else self.failing_since
-        is_down = is_refused or now - self.failing_since >= 0.95 * limit
+        self.failing_since, self.failed_at = self._row_began(begun), now
+        elapsed = now - self.failing_since
+        is_down = is_refused or elapsed + min(elapsed + 1, 8) > 0.95 * limit
         if is_down and now - begun > 1:  # What fails at once may be tried again at once.
             self.down_until = now + limit
         return is_down
+
+    def _row_began(self, begun: float) -> float:
+        """Return since when requests fail in a row, if one that has *begun* then does."""
+        is_in_row = self.failing_since is not None and begun - self.failed_at <= current().timeout_seconds
+        return self.failing_since if is_in_row and self.failing_since is not None else begun
 
 
 _hub = _Reachability()
@@ -305,9 +333,7 @@ def _exchange_read(
     if isinstance(own, Reply):
         return respond(own, opened(own.body))
     request = own
-    asks_hub = _here().hub_enabled() or _is_of_written(request)
-    asks_hub = asks_hub and not constants.HF_HUB_OFFLINE and not only_held.get()
-    asks_hub = asks_hub and time.monotonic() >= _hub.down_until
+    asks_hub = _may_ask_hub(request)
     found, why = held(request, is_last=not asks_hub), ""
     cause: Exception | None = None
 
@@ -331,7 +357,7 @@ def _exchange_read(
         try:
             response = ask_hub(None if request is asked else f"{request.endpoint}{request.path}{query}")
         except failures as exc:
-            if not _hub.failed(begun, is_refused="Read" not in type(exc).__name__):
+            if not _hub.failed(begun, is_refused=_is_refused(exc)):
                 raise
             hub_said, cause = f"the Hub does not answer ({type(exc).__name__})", exc
         else:
@@ -352,6 +378,13 @@ def _exchange_read(
     raise offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
 
 
+def _is_refused(failure: Exception) -> bool:
+    """Tell whether there was no connection. If one broke, or was too slow, the request may be repeated."""
+    reason = type(failure.args[0]).__name__ if failure.args else ""
+    is_of_connecting = "Connect" in type(failure).__name__ and reason in ("str", "MaxRetryError")
+    return is_of_connecting or isinstance(failure, urllib.error.URLError)
+
+
 # --- httpx, httpx2 ----------------------------------------------------------------------------
 
 
@@ -362,13 +395,14 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
         asked = replace(asked, body=request.read())
 
     def ask_hub(url: str | None) -> Any:
-        limit = _hub.seconds_left()
         if url is not None:
             request.url = library.URL(url)
         if asked is not None and is_read(asked):
+            connect, read = _hub.seconds_left()
             limits = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
             request.extensions["timeout"] = {
-                name: limit if seconds is None else min(seconds, limit) for name, seconds in limits.items()
+                name: _least(seconds, connect if name == "connect" else read)
+                for name, seconds in limits.items()
             }
         return stock(client, request, **kwargs)
 
@@ -390,7 +424,13 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
             response.read()
         return response
 
-    return _exchange(asked, ask_hub, respond, (library.ConnectError, library.TimeoutException))
+    # What huggingface_hub sends again.
+    failures = (library.TimeoutException, library.NetworkError, library.RemoteProtocolError)
+    return _exchange(asked, ask_hub, respond, failures)
+
+
+def _least(seconds: float | None, limit: float) -> float:
+    return limit if seconds is None else min(seconds, limit)
 
 
 # --- requests ---------------------------------------------------------------------------------
@@ -405,13 +445,12 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
     )
 
     def ask_hub(url: str | None) -> Any:
-        limit = _hub.seconds_left()
         if url is not None:
             request.url = url
         if asked is not None and is_read(asked):
             given = kwargs.get("timeout")
             pair = given if isinstance(given, tuple) else (given, given)
-            kwargs["timeout"] = tuple(limit if seconds is None else min(seconds, limit) for seconds in pair)
+            kwargs["timeout"] = tuple(map(_least, pair, _hub.seconds_left()))
         return stock(session, request, **kwargs)
 
     def respond(reply: Reply, body: BinaryIO) -> Any:
@@ -497,12 +536,11 @@ def _open_urllib(
 
     def ask_hub(url: str | None) -> Any:
         nonlocal request
-        limit = _hub.seconds_left()
         if url is not None and isinstance(request, str):
             request = url
         elif url is not None:
             request.full_url = url
-        seconds = min(timeout, limit) if isinstance(timeout, (int, float)) else limit
+        seconds = _least(timeout if isinstance(timeout, (int, float)) else None, max(_hub.seconds_left()))
         try:
             return stock(opener, request, data, seconds)
         except urllib.error.HTTPError as exc:
