@@ -48,7 +48,7 @@ def send_files(
 
     files = list(files)
     held = max((_part_bytes(record) for record, _, _ in files), default=0)
-    pool, buffers = WorkerPool(next_piece, most_at_once(workers, held)), Buffers()
+    pool, buffers = WorkerPool(next_piece, most_at_once(workers, held), piece_bytes=held), Buffers()
     outgoing = [_Outgoing(*file, bucket, pool, buffers, public=public) for file in files]
     pieces = itertools.chain(beside, _send_pieces(outgoing))
     pool.run()

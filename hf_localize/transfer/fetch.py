@@ -193,7 +193,8 @@ class _Fetch:
         self._open: list[_Incoming] = []
         self._opening = 0
         self._changed = threading.Condition()
-        self._pool = WorkerPool(self._next_piece, workers)
+        mean_bytes = sum(file.record.size_bytes for file in files) // max(1, len(files))
+        self._pool = WorkerPool(self._next_piece, workers, piece_bytes=mean_bytes)
         self._buffers = Buffers()
         #: A part whose turn it is is written as it comes; what comes before its turn is held in these.
         self._slabs = Slabs(MAX_SLABS)

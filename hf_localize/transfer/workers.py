@@ -10,11 +10,15 @@ from typing import Any, TypeVar
 
 from hf_localize.http.retry import SLOWED_SECONDS, TRANSFER_TRIES, retrying
 from hf_localize.transfer.concurrency import STEP_SECONDS, Concurrency
+from hf_localize.transfer.parts import PART_BYTES
 
 _log = logging.getLogger(__name__)
 _S = TypeVar("_S")
 _T = TypeVar("_T")
-_START = 8
+#: How many threads begin, and what their pieces have together if that takes more: the bytes that are under
+#: way on a link of 1 Gbit/s and 20 ms, and some.
+_LEAST_AT_START = 8
+_BYTES_AT_START = 4 << 20
 #: What a piece counts for besides its bytes: a request costs as much as moving this.
 _PIECE_BYTES = 64 << 10
 
@@ -27,7 +31,12 @@ class WorkerPool:
     """
 
     def __init__(
-        self, next_piece: Callable[[], Callable[[], int] | None], most: int, *, is_adaptive: bool = True
+        self,
+        next_piece: Callable[[], Callable[[], int] | None],
+        most: int,
+        *,
+        piece_bytes: int = PART_BYTES,
+        is_adaptive: bool = True,
     ) -> None:
         """Describe the work.
 
@@ -35,11 +44,13 @@ class WorkerPool:
             next_piece: returns the next piece, or None when there is nothing left for a thread; it
                 may wait. A piece returns how many bytes it has moved.
             most: threads.
+            piece_bytes: the size of a usual piece: of small ones, more are moved at once from the start.
         """
         self._next_piece = next_piece
         self._most = max(1, most)
         self._is_adaptive = is_adaptive
-        self._concurrency = Concurrency(min(_START, self._most) if is_adaptive else self._most, self._most)
+        start = max(_LEAST_AT_START, _BYTES_AT_START // max(1, piece_bytes))
+        self._concurrency = Concurrency(min(start, self._most) if is_adaptive else self._most, self._most)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._running = 0
