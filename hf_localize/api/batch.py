@@ -25,13 +25,8 @@ from hf_localize.api.datasets import (
     sync_data,
     sync_files_of,
 )
-from hf_localize.api.repositories import (
-    download_repository,
-    has_files_of,
-    keep_files,
-    sync_files,
-    tell_if_files_stay_public,
-)
+from hf_localize.api.publishing import Sharing, has_files_of, tell_if_files_stay_public
+from hf_localize.api.repositories import download_repository, keep_files, sync_files
 from hf_localize.api.results import Result, ids_of
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
@@ -243,7 +238,7 @@ def sync_local_datasets_to_s3(
     """
     session = current_session()
     session.require_publisher()
-    options = {"make_public": make_public, "share_restricted": share_restricted, "force": force}
+    sharing = Sharing(make_public, ids_of(share_restricted), is_named=False)
     entries: dict[DatasetRef, LocalEntry] = {}
     for entry in session.store.entries():
         entries.setdefault(entry.manifest.ref, entry)
@@ -253,7 +248,7 @@ def sync_local_datasets_to_s3(
         left_out |= {ref: not_uploaded(ref, session) for ref in removed_since(named, session)}
     refs = [ref for ref in entries if ref not in left_out]
     with _counted("Uploading", refs):
-        done = _run_files_last(Sync, refs, sync_data, options)
+        done = _run_files_last(Sync, refs, sync_data, {"sharing": sharing, "force": force})
     # Of each repository once.
     sent = [(ref, entries[ref].manifest) for ref, item in zip(refs, done, strict=True) if item.success]
     first: dict[tuple[str, str | None], DatasetRef] = {}
@@ -261,7 +256,7 @@ def sync_local_datasets_to_s3(
         if has_files_of(manifest, session):
             first.setdefault((ref.dataset_id, manifest.commit), ref)
     having = list(first.values())
-    files = dict(zip(having, _run(Sync, having, sync_files_of, options), strict=True))
+    files = dict(zip(having, _run(Sync, having, sync_files_of, {"sharing": sharing}), strict=True))
     done = [_together(item, files.get(ref)) for ref, item in zip(refs, done, strict=True)]
     return done + [Sync(*ref.parts, why) for ref, why in left_out.items()]
 
@@ -283,8 +278,8 @@ def sync_local_repositories_to_s3(
         if repo_type == "dataset" and all((repo_id, commit) in of_datasets for commit in commits):
             continue
         try:
-            how = (session, make_public, ids_of(share_restricted))
-            done = sync_files(repository, commits, *how, is_named=repo_type != "dataset")
+            sharing = Sharing(make_public, ids_of(share_restricted), is_named=repo_type != "dataset")
+            done = sync_files(repository, commits, session, sharing)
             results.append(Sync(repo_id, None, None, done.message_or_path))
         except (HfLocalizeError, OSError) as exc:
             results.append(failed(Sync, DatasetRef(repo_id), exc))

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from hf_localize.api.configs import configs_listed, ref_of
-from hf_localize.api.results import Result, ids_of, terms_on_hub
+from hf_localize.api.publishing import Sharing, publish_entry, publish_files_of, tell_if_files_stay_public
+from hf_localize.api.repositories import keep_files_of
+from hf_localize.api.results import Result, ids_of
 from hf_localize.errors import (
     AccessDeniedError,
     HfLocalizeError,
@@ -20,8 +22,7 @@ from hf_localize.errors import (
     UnreachableError,
 )
 from hf_localize.format.manifest import Manifest
-from hf_localize.format.refs import FILES_CONFIG, DatasetRef, is_commit
-from hf_localize.http.retry import one_load
+from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, StoredEntry, arguments_of
 from hf_localize.sources.resolver import Resolver
@@ -120,10 +121,9 @@ def download_dataset(
         return _download(ref, session, brought, keep_files=bool(keep_files), **options)
     finally:  # Also if only its original files were stored.
         if brought and session.lock is None:
-            from hf_localize.api.repositories import keep_files_of, tell_if_files_stay_public
-
             if keep_files is not False:
-                sharing = None if skip_s3_upload else (make_public, ids_of(share_restricted))
+                how = Sharing(make_public, ids_of(share_restricted), is_named=bool(keep_files))
+                sharing = None if skip_s3_upload else how
                 keep_files_of(brought[0], session, sharing, is_required=bool(keep_files))
             elif make_public and not skip_s3_upload:
                 tell_if_files_stay_public(ref.dataset_id, session)
@@ -169,8 +169,8 @@ def _download(
             elif not skips and session.can_publish() and removed_since([entry], session):
                 _log.warning("%s", not_uploaded(entry.manifest.ref, session))
                 skips = True
-        how = _How(newest is not None, make_public, ids_of(share_restricted), is_named)
-        _publish_if_possible(entry, session, skips, how)
+        sharing = Sharing(make_public, ids_of(share_restricted), is_named)
+        _publish_if_possible(entry, session, skips, sharing, replaces=newest is not None)
         brought.append(entry)
         return str(entry.folder)
 
@@ -323,9 +323,9 @@ def register_dataset(
         raise FileNotFoundError("a dataset in memory has no original files to store")
     entries = [register_files(path_or_dataset, ref, session.store)] if keep_files else []
     entry = register(path_or_dataset, ref, session.store)
-    how = _How(replace=True, make_public=make_public, share_restricted=ids_of(share_restricted))
+    sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)
     for made in (entry, *entries):
-        _publish_if_possible(made, session, skip_s3_upload, how)
+        _publish_if_possible(made, session, skip_s3_upload, sharing, replaces=True)
     return Result(True, str(entry.folder))
 
 
@@ -362,44 +362,35 @@ def sync_local_dataset_to_s3(
         PublishError: something could not be uploaded.
     """
     ref, session = ref_of(dataset_id, config_name, revision, name), current_session()
-    manifest, done = _sync(ref, session, make_public, share_restricted, force)
-    from hf_localize.api.repositories import publish_files_of
-
-    done += publish_files_of(manifest, session, make_public, ids_of(share_restricted))
+    sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)
+    manifest, done = _sync(ref, session, sharing, force=force)
+    done += publish_files_of(manifest, session, replace(sharing, is_named=False))
     return Result(True, f"{manifest.ref}: {'; '.join(done)}")
 
 
-def sync_data(dataset_id: str, config_name: str | None, revision: str | None, **options: Any) -> Result:
+def sync_data(
+    dataset_id: str, config_name: str | None, revision: str | None, *, sharing: Sharing, force: bool
+) -> Result:
     """Upload a dataset without the files of its repository, of which a batch takes care later.
 
-    Args:
-        options: as for :func:`sync_local_dataset_to_s3`.
+    The arguments are as for :func:`sync_local_dataset_to_s3`.
     """
     ref = DatasetRef(dataset_id, config_name, revision)
-    manifest, done = _sync(ref, current_session(), **options, is_named=False)
+    manifest, done = _sync(ref, current_session(), sharing, force=force)
     return Result(True, f"{manifest.ref}: {'; '.join(done)}")
 
 
-def sync_files_of(dataset_id: str, config_name: str | None, revision: str | None, **options: Any) -> Result:
+def sync_files_of(
+    dataset_id: str, config_name: str | None, revision: str | None, *, sharing: Sharing
+) -> Result:
     """Upload the files of the repository of a dataset that :func:`sync_data` has uploaded."""
-    from hf_localize.api.repositories import publish_files_of
-
     session = current_session()
     entry: Entry = session.resolver(only=("local",)).find(DatasetRef(dataset_id, config_name, revision))
     assert isinstance(entry, LocalEntry)
-    how = (options["make_public"], ids_of(options["share_restricted"]))
-    return Result(True, "; ".join(publish_files_of(entry.manifest, session, *how)))
+    return Result(True, "; ".join(publish_files_of(entry.manifest, session, sharing)))
 
 
-def _sync(
-    ref: DatasetRef,
-    session: Session,
-    make_public: bool,
-    share_restricted: str | Collection[str],
-    force: bool,
-    *,
-    is_named: bool = True,
-) -> tuple[Manifest, list[str]]:
+def _sync(ref: DatasetRef, session: Session, sharing: Sharing, *, force: bool) -> tuple[Manifest, list[str]]:
     """Upload what the store has for *ref*; return its manifest, and what was done, in words."""
     session.require_publisher()
     with configs_listed(ref, "local"):
@@ -415,11 +406,10 @@ def _sync(
             *(ref, session.bucket.address, arguments_of(entry.manifest.ref)),
         )
     replaces = force or not session.came_from_bucket(entry)
-    how = _How(replaces, make_public, ids_of(share_restricted), is_named)
     published = entry
     if not entry.has_manifest:
         published = replace(entry, manifest=entry.hashed_manifest(), has_manifest=True)
-    done = _publish(published, session, how)
+    done = publish_entry(published, session, sharing, replaces=replaces)
     if not entry.has_manifest:
         _keep_name(entry, published.manifest, session)
     return published.manifest, done
@@ -575,67 +565,16 @@ class PlainHub:
         return ask_hub(ref, self.trust_remote_code, self.verification_mode)
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    """How an entry is published."""
-
-    replace: bool
-    make_public: bool
-    share_restricted: tuple[str, ...]
-    #: Share original files even if another config is kept private.
-    is_named: bool = True
-
-
-def _publish_if_possible(entry: LocalEntry, session: Session, skip: bool, how: _How) -> None:
+def _publish_if_possible(
+    entry: LocalEntry, session: Session, skip: bool, sharing: Sharing, *, replaces: bool
+) -> None:
     ref = entry.manifest.ref
     if skip or not session.can_publish():
         _log.debug("%s is only in %s: uploading is turned off, or not permitted", ref, entry.folder)
-    else:
-        try:
-            _log.info("%s: %s", ref, "; ".join(_publish(entry, session, how)))
-        except HfLocalizeError as exc:
-            exc.path = str(entry.folder)
-            exc.comes_after(f"the dataset is in the local store at {exc.path}; publishing it failed")
-            raise
-
-
-def _publish(entry: LocalEntry, session: Session, how: _How) -> list[str]:
-    """Upload *entry* and, where asked, share it publicly; return what was done, in words."""
-    from hf_localize.publish.bucket import upload
-    from hf_localize.publish.public import check_may_share, make_public
-    from hf_localize.publish.shared_files import warn_if_public
-
-    bucket = session.require_publisher()
-    settings, workers = session.settings, session.settings.max_concurrency
-    reads = settings.verify == "always"
-    if how.make_public:  # Before anything is sent.
-        known = check_may_share(entry.manifest, how.share_restricted, terms_on_hub(settings))
-        manifest = replace(entry.publishable_manifest(), gated=known.gated, private=known.private)
-        entry = replace(entry, manifest=manifest, has_manifest=True)
-    with one_load():
-        sent = upload(entry, bucket, replace=how.replace, workers=workers, reads=reads)
-    done = [f"uploaded to {bucket.address}" if sent else f"{bucket.address} has it already"]
-    has_all_configs = entry.manifest.config_name == FILES_CONFIG
-    publishes_publicly = how.make_public
-    if publishes_publicly and has_all_configs and not how.is_named:
-        from hf_localize.api.repositories import may_share_files
-
-        ref, options = entry.manifest.ref, f"--name {FILES_CONFIG}"
-        options += f" --revision '{ref.revision}'" if ref.revision else ""
-        publishes_publicly = may_share_files(
-            *(ref.dataset_id, entry.manifest.commit, session, how.share_restricted), options=options
-        )
-    if publishes_publicly:
-        try:
-            with one_load():
-                shared = make_public(entry, bucket, session.public_files, workers=workers, reads=reads)
-        except HfLocalizeError as exc:
-            exc.comes_after(f"{done[0]}; sharing it publicly failed")
-            raise
-        told = "shared publicly" if shared else "shared publicly already"
-        if has_all_configs:
-            told += ", with the data of all configs"
-        done.append(told)
-    elif sent:
-        warn_if_public(entry.manifest, session.public_files)
-    return done
+        return
+    try:
+        _log.info("%s: %s", ref, "; ".join(publish_entry(entry, session, sharing, replaces=replaces)))
+    except HfLocalizeError as exc:
+        exc.path = str(entry.folder)
+        exc.comes_after(f"the dataset is in the local store at {exc.path}; publishing it failed")
+        raise

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import functools
 import glob
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 from urllib.parse import unquote
 
-from hf_localize.api.results import Result, ids_of, terms_on_hub
+from hf_localize.api.publishing import Sharing, may_share_files, publish_files, terms_of
+from hf_localize.api.results import Result, ids_of
 from hf_localize.api.values import DatasetName, RepositoryFiles, StoredDataset
 from hf_localize.errors import (
     DatasetNotFoundError,
@@ -39,7 +39,6 @@ from hf_localize.format.repository import (
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, download_command, files_option
-from hf_localize.sources.local import LocalSource
 from hf_localize.sources.resolver import log_answer
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -95,10 +94,8 @@ def download_repository(
         snapshot = _localize(repository, revision, tuple(include) or None, tuple(exclude), session)
     path = path_of(snapshot, session)
     if not skip_s3_upload:
-        sharing = _Sharing(
-            make_public, ids_of(share_restricted), True, tuple(include) or None, tuple(exclude)
-        )
-        _publish_if_possible(snapshot, session, sharing, path)
+        sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)
+        _publish_if_possible(snapshot, session, sharing, path, tuple(include) or None, tuple(exclude))
     return Result(True, path)
 
 
@@ -118,19 +115,16 @@ def keep_files(
     session = current_session()
     entry: Entry = session.resolver(only=("local",)).find(DatasetRef(dataset_id, config_name, revision))
     assert isinstance(entry, LocalEntry)
-    sharing = None if skip_s3_upload else (make_public, ids_of(share_restricted))
+    sharing = None if skip_s3_upload else Sharing(make_public, ids_of(share_restricted), is_named=False)
     keep_files_of(entry, session, sharing, is_required=False)
     return Result(True, str(entry.folder))
 
 
-def keep_files_of(
-    entry: LocalEntry, session: Session, sharing: tuple[bool, tuple[str, ...]] | None, *, is_required: bool
-) -> None:
+def keep_files_of(entry: LocalEntry, session: Session, sharing: Sharing | None, *, is_required: bool) -> None:
     """Bring the files of the repository from which *entry* came, too, and publish them.
 
     Args:
-        sharing: whether they are shared publicly, and the ids that may be though they are restricted;
-            None: they are not published.
+        sharing: None: they are not published.
         is_required: bring them whatever their size, and raise where they can't be had.
 
     Raises:
@@ -160,73 +154,7 @@ def keep_files_of(
         _log.info("the files of %s are not stored as they are: %s", repository, exc)
         return
     if sharing is not None:
-        _publish_if_possible(snapshot, session, _Sharing(*sharing, is_required), str(entry.folder))
-
-
-def publish_files_of(
-    manifest: Manifest, session: Session, make_public: bool, share_restricted: tuple[str, ...]
-) -> list[str]:
-    """Publish what the store has of the files of which a dataset is made; return what was done, in words."""
-    if not has_files_of(manifest, session):
-        return []
-    repository, sharing = Repository("dataset", manifest.dataset_id), _Sharing(make_public, share_restricted)
-    done = _publish(repository, (str(manifest.commit),), session, sharing)
-    return [f"its files: {text}" for text in done]
-
-
-def has_files_of(manifest: Manifest, session: Session) -> bool:
-    """Tell whether the store has files of the repository of which a dataset was made, at its commit."""
-    with contextlib.suppress(InvalidRefError):
-        refs = session.repositories.local.refs(Repository("dataset", manifest.dataset_id))
-        return refs is not None and manifest.commit in refs.commits
-    return False
-
-
-def may_share_files(
-    dataset_id: str,
-    commit: str | None,
-    session: Session,
-    share_restricted: Collection[str] = (),
-    planned: Collection[Identity] = (),
-    options: str = "",
-) -> bool:
-    """Tell whether files of *commit* may be shared: no config in the store or the bucket is kept private.
-
-    If some are, a warning names them.
-
-    Args:
-        planned: what will be shared too.
-        options: of the command that shares the files all the same; by default those for files of *commit*.
-    """
-    from hf_localize.publish.shared_files import kept_private
-
-    stored = LocalSource(session.store, None).stored(DatasetRef(dataset_id))
-    bucket, workers = session.require_publisher(), session.settings.max_concurrency
-    private = kept_private(dataset_id, commit, stored, bucket, workers, planned)
-    if not private:
-        return True
-    options = options or f"--files-only --revision {commit}"
-    command = f"hg-localize sync-local-to-s3 {dataset_id} {options} --make-public"
-    command += "".join(f" --share-restricted {name}" for name in share_restricted)
-    _log.warning(
-        "the files of dataset %s are not shared publicly by this command: they hold all configs, and these "
-        "are kept private: %s. To share the files all the same: %s",
-        *(dataset_id, ", ".join(map(str, private)), command),
-    )
-    tell_if_files_stay_public(dataset_id, session)
-    return False
-
-
-def tell_if_files_stay_public(dataset_id: str, session: Session) -> None:
-    """Warn if outsiders can read files of a repository that this call does not share."""
-    from hf_localize.publish.shared_files import has_public_files
-
-    if has_public_files(dataset_id, session.public_files):
-        _log.warning(
-            "files of dataset %s, which hold all configs, are public from before, and stay so. To stop "
-            "sharing them: hg-localize withdraw %s --files-only",
-            *(dataset_id, dataset_id),
-        )
+        _publish_if_possible(snapshot, session, sharing, str(entry.folder))
 
 
 def describe_files(
@@ -370,13 +298,20 @@ def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:
     return replace(refs, branches={**refs.branches, name: manifest.commit})
 
 
-def _publish_if_possible(snapshot: Snapshot, session: Session, sharing: _Sharing, path: str) -> None:
+def _publish_if_possible(
+    snapshot: Snapshot,
+    session: Session,
+    sharing: Sharing,
+    path: str,
+    allow: tuple[str, ...] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> None:
     if session.lock is not None or not session.can_publish():
         return
     try:
         for name in names_of(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
-                done = _publish(name, (snapshot.commit,), session, sharing)
+                done = publish_files(name, (snapshot.commit,), session, sharing, allow=allow, ignore=ignore)
                 _log.info("files of %s: %s", name, "; ".join(done))
     except HfLocalizeError as exc:
         exc.path = path
@@ -401,24 +336,13 @@ def sync_local_repository_to_s3(
     repository, session = Repository(repo_type, repo_id), current_session()
     session.require_publisher()
     commits = tuple(commit for _, commit in snapshots_at("local", repo_type, repo_id, revision, session))
-    return sync_files(repository, commits, session, make_public, ids_of(share_restricted), is_named=True)
+    sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)
+    return sync_files(repository, commits, session, sharing)
 
 
-def sync_files(
-    repository: Repository,
-    commits: Sequence[str],
-    session: Session,
-    make_public: bool,
-    share_restricted: tuple[str, ...],
-    *,
-    is_named: bool,
-) -> Result:
-    """Upload snapshots of the local store.
-
-    Args:
-        is_named: the files themselves were named, so that they are shared whatever configs are kept private.
-    """
-    done = _publish(repository, commits, session, _Sharing(make_public, share_restricted, is_named))
+def sync_files(repository: Repository, commits: Sequence[str], session: Session, sharing: Sharing) -> Result:
+    """Upload snapshots of the local store."""
+    done = publish_files(repository, commits, session, sharing)
     return Result(True, f"files of {repository}: {'; '.join(done)}")
 
 
@@ -725,100 +649,3 @@ def names_of(repository: Repository, snapshot: Snapshot) -> tuple[Repository, ..
     if not isinstance(present, str):
         return (repository,)
     return tuple(dict.fromkeys((repository, Repository(repository.repo_type, present))))
-
-
-@dataclass(frozen=True, slots=True)
-class _Sharing:
-    """What of a repository is published, and for whom."""
-
-    make_public: bool
-    share_restricted: tuple[str, ...]
-    #: The files themselves were named, so that they are shared whatever configs are kept private.
-    is_named: bool = False
-    #: Patterns of files; None: all.
-    allow: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] = ()
-
-    @property
-    def is_chosen(self) -> bool:
-        """Tell whether patterns choose some of the files."""
-        return self.allow is not None or bool(self.ignore)
-
-
-def _publish(
-    repository: Repository, commits: Sequence[str], session: Session, sharing: _Sharing
-) -> list[str]:
-    """Upload snapshots and, where asked, share them publicly; return what was done, in words."""
-    from hf_localize.publish.public import check_may_share
-    from hf_localize.publish.repositories import upload_repository
-
-    bucket, local, settings = session.require_publisher(), session.repositories.local, session.settings
-    snapshots = [local.snapshot(repository, commit) for commit in commits]
-    terms = [terms_of(snapshot) for snapshot in snapshots if snapshot is not None]
-    make_public, restricted_ids = sharing.make_public, sharing.share_restricted
-    if make_public:  # Before anything is sent.
-        for manifest in terms:
-            check_may_share(manifest, restricted_ids, terms_on_hub(settings, repository.repo_type))
-    if restricted := next((known for known in terms if known.gated or known.private), None):
-        _log.warning(
-            "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
-            "apply to them too",
-            repository,
-            restricted.restriction,
-            bucket.address,
-        )
-    has_configs = repository.repo_type == "dataset"
-    if make_public and has_configs and not sharing.is_named:
-        make_public = all(
-            may_share_files(repository.repo_id, commit, session, restricted_ids) for commit in commits
-        )
-    upload = functools.partial(
-        upload_repository,
-        *(local, repository, commits, bucket),
-        workers=settings.max_concurrency,
-        reads=settings.verify == "always",
-        allow=sharing.allow,
-        ignore=sharing.ignore,
-    )
-    with one_load():
-        done = [f"uploaded to {bucket.address}" if upload() else f"{bucket.address} has them already"]
-        if make_public:
-            is_new = upload(public_files=session.public_files)
-            told = "shared publicly" if is_new else "shared publicly already"
-            if has_configs and not sharing.is_chosen:
-                told += ", with the data of all configs"
-            done.append(told)
-            if sharing.is_chosen:
-                _tell_what_stays_public(repository, commits, session, sharing)
-    return done
-
-
-def _tell_what_stays_public(
-    repository: Repository, commits: Sequence[str], session: Session, sharing: _Sharing
-) -> None:
-    """Warn of files that patterns leave out, and that are public from before."""
-    from hf_localize.publish.repositories import snapshot_in
-
-    found = filter(None, (snapshot_in(session.bucket, repository, commit, public=True) for commit in commits))
-    paths = [file.path for snapshot in found for file in snapshot.files]
-    others = [path for path in paths if not matches(path, sharing.allow, sharing.ignore)]
-    if others:
-        _log.warning(
-            "%s of %s: still public from before. To stop sharing the files: hg-localize withdraw %s %s",
-            *(", ".join(others[:3]) + (", …" if len(others) > 3 else ""), repository),
-            *(repository.repo_id, files_option(repository.repo_type)),
-        )
-
-
-def terms_of(snapshot: Snapshot) -> Manifest:
-    """Return what is known of who may have a snapshot, as a manifest without files."""
-    info = snapshot.info
-    gated, private = (None if info.get(name) is None else bool(info[name]) for name in ("gated", "private"))
-    return Manifest(
-        dataset_id=snapshot.repository.repo_id,
-        revision=snapshot.commit,
-        origin="hub",
-        commit=snapshot.commit,
-        gated=gated,
-        private=private,
-    )

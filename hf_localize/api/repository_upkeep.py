@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from hf_localize.api.compare import Age, Difference, FileDifference
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
+from hf_localize.api.publishing import terms_of
 from hf_localize.api.repositories import (
     FROM_TAR,
     files_not_found,
     find_on_hub,
     path_of,
     snapshots_at,
-    terms_of,
 )
 from hf_localize.api.values import (
     CheckedDataset,

@@ -1,13 +1,10 @@
-"""What functions that change something return, and what those that publish ask the Hub."""
+"""What functions that change something return."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from hf_localize.format.manifest import Terms
-from hf_localize.settings import Settings
 
 
 class Result(NamedTuple):
@@ -32,16 +29,3 @@ class Result(NamedTuple):
 def ids_of(named: str | Collection[str]) -> tuple[str, ...]:
     """Return the ids that an argument names: one, or several."""
     return (named,) if isinstance(named, str) else tuple(named)
-
-
-def terms_on_hub(settings: Settings, repo_type: str = "dataset") -> Callable[[str], Terms | None] | None:
-    """Return what asks the Hub for its terms, which needs huggingface_hub; None: it may not be asked."""
-    if settings.offline or settings.hub_offline:
-        return None
-
-    def ask(dataset_id: str) -> Terms | None:
-        from hf_localize.hf.hub_terms import terms_of
-
-        return terms_of(dataset_id, settings.timeout_seconds, repo_type)
-
-    return ask

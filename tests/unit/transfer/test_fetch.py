@@ -108,7 +108,7 @@ class _Body(io.RawIOBase):
 def test_what_is_fetched_before_its_turn_is_bounded_for_all_files_together(
     count: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_START", threads)
+    monkeypatch.setattr(workers, "_LEAST_AT_START", threads)
     size = 48 * MIB
     server = _Server()
     record = FileRecord("", size, hashlib.sha256(bytes(size)).hexdigest())

@@ -59,3 +59,20 @@ def test_pieces_that_take_long_are_not_waited_for_before_more_threads_start() ->
 
     pieces = iter([work] * 20)
     WorkerPool(lambda: next(pieces, None), 32).run()
+
+
+@pytest.mark.parametrize(
+    ("piece_bytes", "most", "threads"),
+    [
+        (64 << 10, 64, 64),
+        (64 << 10, 16, 16),
+        (256 << 10, 64, 16),
+        (8 << 20, 64, 8),
+        (8 << 20, 4, 4),
+        (0, 64, 64),
+    ],
+)
+def test_more_small_pieces_are_moved_at_once_from_the_start(
+    piece_bytes: int, most: int, threads: int
+) -> None:
+    assert WorkerPool(lambda: None, most, piece_bytes=piece_bytes).limit == threads
