@@ -399,7 +399,7 @@ def _sync(ref: DatasetRef, session: Session, sharing: Sharing, *, force: bool) -
         from hf_localize.hf.register import register
 
         entry = register(entry.folder, ref, session.store)
-    if is_named and not force and removed_since([entry], session):
+    if sharing.is_named and not force and removed_since([entry], session):
         _log.warning(
             "%s was fetched from %s and has been removed there. Because it is named, it is uploaded again. "
             "To remove it again: hg-localize remove %s --in s3",
