@@ -47,8 +47,9 @@ def send_files(
             return next(pieces, None)
 
     files = list(files)
-    held = max((_part_bytes(record) for record, _, _ in files), default=0)
-    pool, buffers = WorkerPool(next_piece, most_at_once(workers, held), piece_bytes=held), Buffers()
+    sizes = [_part_bytes(record) for record, _, _ in files] or [0]
+    most, mean_bytes = most_at_once(workers, max(sizes)), sum(sizes) // len(sizes)
+    pool, buffers = WorkerPool(next_piece, most, piece_bytes=mean_bytes), Buffers()
     outgoing = [_Outgoing(*file, bucket, pool, buffers, public=public) for file in files]
     pieces = itertools.chain(beside, _send_pieces(outgoing))
     pool.run()
