@@ -273,6 +273,7 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> Path:
         if there.content_digest == manifest.digest:
             if not problems_in(there.folder, manifest.files, deep=True):
                 entry.check()
+                _log.info("%s is in the local store already", ref)
                 return there.folder
             _log.info("%s is damaged in %s, and is replaced", ref, there.folder)
         elif not replaces:
@@ -294,6 +295,11 @@ def _import_files(found: ArchiveSnapshot, local: LocalRepositories, checked: set
     """Bring the files of a snapshot into the store; *checked* has the sha256 of those that were read."""
     unread = [file for file in found.present if file.sha256 not in checked]
     missing = local.missing(unread)
+    snapshot = found.snapshot
+    if not missing and local.snapshot(snapshot.repository, snapshot.commit) is not None:
+        _log.info(
+            "the files of %s at %s are in the local store already", snapshot.repository, snapshot.commit
+        )
     local.bring(missing, found.fetch)
     found.check([file for file in unread if file not in missing])
     checked.update(file.sha256 for file in unread)

@@ -106,8 +106,9 @@ def import_(file: str, replace: bool, as_json: bool) -> None:
     """Read a tar file into the local store.
 
     FILE is a tar file that hg-localize export wrote, or one of a whole store. Each file in it is checked
-    against its sha256. Datasets that are already stored are checked too, and replaced if damaged. Prints the
-    path of each dataset, and of the file list of each repository. To resume, run the same command again.
+    against its sha256. Datasets that are already stored are checked too, and replaced if damaged; which
+    these are is on stderr. Prints the path of each dataset, and of the file list of each repository. To
+    resume, run the same command again.
 
     Example: hg-localize import carried.tar
     """

@@ -56,7 +56,10 @@ def test_what_was_exported_is_imported_and_loads(tar: Path, desk: Desk) -> None:
     assert [item["dataset_id"] for item in assert_documented("import", ran.stdout)] == [*VALUES]
     assert stored() == VALUES
     assert all(item["damaged"] == [] for item in hf_localize.verify_dataset(deep=True))
-    assert run("import", str(tar)).exit_code == 0, "what is there already is kept"
+    assert "already" not in ran.stderr
+    again = run("import", str(tar))
+    assert again.exit_code == 0
+    assert all(f"{name} is in the local store already\n" in again.stderr for name in VALUES)
 
 
 def test_a_tar_that_is_unpacked_into_a_store_works(tar: Path, desk: Desk) -> None:
