@@ -15,7 +15,13 @@ from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub, not_uploaded, update_from
 from hf_localize.api.inspect import place_of, to_fetch
 from hf_localize.api.publishing import has_files_of
-from hf_localize.api.repositories import describe_files, describe_files_of, files_to_share, snapshots_at
+from hf_localize.api.repositories import (
+    describe_files,
+    describe_files_of,
+    files_removed_with,
+    files_to_share,
+    snapshots_at,
+)
 from hf_localize.api.upkeep import can_be_had_again
 from hf_localize.errors import (
     DatasetNotFoundError,
@@ -29,11 +35,12 @@ from hf_localize.errors import (
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.repository import Repository, RepoType
+from hf_localize.format.repository import Repository, RepoType, Snapshot
 from hf_localize.publish.bucket import differs
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
+from hf_localize.text import plural
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +63,11 @@ class Planned(Outcome):
     files_bytes: int | None = None
     error: str | None = None
     error_kind: str | None = None
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return what names the dataset."""
+        return DatasetRef(self.dataset_id, self.config_name, self.revision)
 
 
 def planned_removal(ref: DatasetRef, place: str) -> tuple[Planned, bool]:
@@ -89,6 +101,30 @@ def planned_removal(ref: DatasetRef, place: str) -> tuple[Planned, bool]:
     others = tuple(kind for kind in ("local", "s3", "public") if kind != place)
     planned = Planned(*entry.manifest.ref.parts, action, place_of(entry), size_bytes)
     return planned, not can_be_had_again(entry, session, others)
+
+
+def planned_removals(ref: DatasetRef, place: str) -> list[Planned]:
+    """Return what would be removed of *ref* from *place*, and what goes with it: files of its repository.
+
+    Pages of a catalog are named in the log. Arguments and errors are those of :func:`planned_removal`.
+    """
+    session, plan = current_session(), [planned_removal(ref, place)[0]]
+    own, action = DatasetRef(*plan[0].ref.parts), str(plan[0].action)
+    others = list(files_removed_with(own, place, session))
+    if place == "public":
+        with contextlib.suppress(InvalidRefError):  # It is the id of own data.
+            others.append(Repository("dataset", own.dataset_id))
+    for repository in dict.fromkeys(others):
+        with contextlib.suppress(DatasetNotFoundError):
+            plan += planned_files(action, repository.repo_id, repo_type="dataset", revision=None, place=place)
+    plan = list(dict.fromkeys(plan))
+    if place != "local":
+        from hf_localize.publish.catalog_pages import pages_of
+
+        refs = [one for planned in plan for one in (planned.ref, planned.ref.files)]
+        for page in pages_of(refs, session.bucket, public=place == "public"):
+            _log.info("%s in %s, a page of the catalog, would be removed", page, session.bucket.address)
+    return plan
 
 
 def planned_downloads(
@@ -233,14 +269,42 @@ def planned_files(
             sent = tuple(commit for _, commit in snapshots_at("s3", repo_type, repo_id, None, session))
     where = str(session.store.path if place == "local" else session.bucket.address)
     plan = []
-    for repository, commit in snapshots_at(place, repo_type, repo_id, revision, session):
-        snapshot = session.repositories.snapshot(repository, commit)
+    if place == "public" and repo_type == "dataset" and revision is None:
+        plan += _original_zips(repo_id, session)
+    try:
+        found = snapshots_at(place, repo_type, repo_id, revision, session)
+    except DatasetNotFoundError:
+        if not plan:
+            raise
+        return plan
+    for repository, commit in found:
+        snapshot = _snapshot_at(place, repository, commit, session)
         size_bytes = sum(file.size_bytes for file in snapshot.files) if snapshot is not None else None
+        if snapshot is not None and action != "upload":
+            verb = {"remove": "removed", "withdraw": "withdrawn"}[action]
+            _log.info("%s of %s would be %s", plural(len(snapshot.files), "file"), repository, verb)
         done = ("nothing", where, 0) if commit in sent else (action, where, size_bytes)
         plan.append(Planned(repo_id, None, commit, *done))
         if make_public:
             plan += _share_files(repo_type, repo_id, commit, session, is_named=True)
     return plan
+
+
+def _original_zips(dataset_id: str, session: Session) -> list[Planned]:
+    """Return the ZIPs of original files of *dataset_id*, which are withdrawn with the files."""
+    from hf_localize.publish.shared_files import original_files
+    from hf_localize.sources.public import PublicSource
+
+    records = PublicSource(session.public_files, 1).records() or ()
+    return [planned_removal(ref, "public")[0] for ref in original_files(dataset_id, records)]
+
+
+def _snapshot_at(place: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
+    if place == "local":
+        return session.repositories.local.snapshot(repository, commit)
+    from hf_localize.publish.repositories import snapshot_in
+
+    return snapshot_in(session.bucket, repository, commit, public=place == "public")
 
 
 def _refused(difference: Difference, session: Session, *, is_all: bool) -> Planned | None:

@@ -7,7 +7,7 @@ import fnmatch
 import glob
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import unquote
@@ -496,22 +496,28 @@ def withdraw_original_files(dataset_id: str, session: Session) -> bool:
     return bool(refs)
 
 
-def remove_files_of(dataset_id: str, place: Literal["local", "s3", "public"], session: Session) -> None:
-    """Remove the files of a repository with the last dataset that is made of it; public ones, with any."""
+def remove_files_of(ref: DatasetRef, place: Literal["local", "s3", "public"], session: Session) -> None:
+    """Remove the files of the repository of *ref*, which was removed, if they go with it."""
+    for name in files_removed_with(ref, place, session):
+        with contextlib.suppress(DatasetNotFoundError):
+            _log.info("%s", remove_repository(name.repo_id, place=place).message_or_path)
+
+
+def files_removed_with(ref: DatasetRef, place: str, session: Session) -> Iterator[Repository]:
+    """Yield the repositories whose files go with *ref*: the last dataset made of them; if public, any one."""
     try:
-        repository = Repository("dataset", dataset_id)
+        repository = Repository("dataset", ref.dataset_id)
     except InvalidRefError:  # It is the id of own data.
         return
     for name in _names_in(repository, place, session):
         if place == "local":
-            is_needed = any(ref.dataset_id == name.repo_id for ref in session.store.refs())
+            is_needed = any(one.dataset_id == name.repo_id and one != ref for one in session.store.refs())
         else:
             # Beside commit marks there may be the mark of an id that the original tool has data of.
-            marks = session.bucket.list_keys(f"{index_prefix(name.repo_id)}/")
-            is_needed = place == "s3" and any(mark.key.endswith(".json") for mark in marks)
+            marks = (mark.key for mark in session.bucket.list_keys(f"{index_prefix(name.repo_id)}/"))
+            is_needed = place == "s3" and any(m.endswith(".json") and m != ref.index_key for m in marks)
         if not is_needed:
-            with contextlib.suppress(DatasetNotFoundError):
-                _log.info("%s", remove_repository(name.repo_id, place=place).message_or_path)
+            yield name
 
 
 def _names_in(repository: Repository, place: str, session: Session) -> tuple[Repository, ...]:

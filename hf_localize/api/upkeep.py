@@ -191,7 +191,7 @@ def remove_dataset(
         own = find_in_bucket(bucket, ref, workers) or ref
         with configs_listed(ref, "s3"):
             count = remove_from_bucket(bucket, own, workers)
-        remove_files_of(own.dataset_id, "s3", session)
+        remove_files_of(own, "s3", session)
         kept = (
             "; the bucket keeps former versions, from which they can be restored"
             if bucket.keeps_versions
@@ -205,7 +205,7 @@ def remove_dataset(
             raise DatasetNotFoundError(f"there is no {ref} to remove in {where}")
     for place in places:
         remove(session.store, place)
-    remove_files_of(ref.dataset_id, "local", session)
+    remove_files_of(ref, "local", session)
     return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
 
 
@@ -240,7 +240,7 @@ def withdraw_dataset(
                 )
             raise DatasetNotFoundError(told)
     withdraw_original_files(ref.dataset_id, session)
-    remove_files_of(ref.dataset_id, "public", session)
+    remove_files_of(ref, "public", session)
     return Result(True, f"{ref}: can no longer be read without credentials")
 
 

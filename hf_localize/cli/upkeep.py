@@ -181,10 +181,10 @@ def _take_away(
         done = remove_repository(dataset_id, repo_type=repo_type, place=place, **options)
         options["config_name"] = None
     elif dry_run:
-        from hf_localize.api.plan import planned_removal
+        from hf_localize.api.plan import planned_removals
         from hf_localize.format.refs import DatasetRef
 
-        show_plan([planned_removal(DatasetRef(dataset_id, **options), place)[0]], as_json)
+        show_plan(planned_removals(DatasetRef(dataset_id, **options), place), as_json)
         return
     else:
         _confirm(yes, place, dataset_id, **options)

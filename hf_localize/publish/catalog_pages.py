@@ -29,6 +29,12 @@ def page_names(refs: Sequence[DatasetRef]) -> dict[DatasetRef, str]:
     }
 
 
+def pages_of(refs: Iterable[DatasetRef], bucket: Bucket, *, public: bool) -> list[str]:
+    """Return the keys of the pages of *refs* that a catalog in *bucket* has."""
+    keys = _keys(refs, PUBLIC_PLACE if public else PRIVATE_PLACE)
+    return [key for key in sorted(keys) if bucket.head_of(key) is not None]
+
+
 def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles | None) -> bool:
     """Remove the pages of *refs*, which show rows, from a catalog in *bucket*; tell if any existed.
 
@@ -37,15 +43,13 @@ def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles
     Args:
         itself: for the public catalog, the bucket as an outsider reads it; None: the team's catalog.
     """
-    place = PRIVATE_PLACE if itself is None else PUBLIC_PLACE
-    named = [(f"{place}/{PAGES}/{_readable(ref)}", ref) for ref in refs]
-    keys = {f"{stem}{suffix}.html" for stem, ref in named for suffix in ("", _suffix(ref))}
-    there = [key for key in sorted(keys) if bucket.head_of(key) is not None]
+    place, named = PRIVATE_PLACE if itself is None else PUBLIC_PLACE, list(refs)
+    there = pages_of(named, bucket, public=itself is not None)
     for key in there:
         bucket.delete(key)
     if itself is not None and bucket.keeps_versions:
-        for stem in {stem for stem, _ in named}:
-            close_versions(bucket, itself, stem, keys.__contains__)
+        for stem in {f"{place}/{PAGES}/{_readable(ref)}" for ref in named}:
+            close_versions(bucket, itself, stem, _keys(named, place).__contains__)
     if there:
         command = f"hg-localize catalog --publish{'' if itself is None else ' --public'}"
         _log.info(
@@ -53,6 +57,11 @@ def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles
             *(f"{place}/{INDEX}", command),
         )
     return bool(there)
+
+
+def _keys(refs: Iterable[DatasetRef], place: str) -> set[str]:
+    named = [(f"{place}/{PAGES}/{_readable(ref)}", ref) for ref in refs]
+    return {f"{stem}{suffix}.html" for stem, ref in named for suffix in ("", _suffix(ref))}
 
 
 def _suffix(ref: DatasetRef) -> str:

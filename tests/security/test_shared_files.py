@@ -323,6 +323,51 @@ def test_withdrawing_files_takes_their_zip_too(desk: Desk) -> None:
     assert [item.config_name for item in hf_localize.list_public_datasets()] == ["open"]
 
 
+def test_a_dry_run_of_a_withdrawal_lists_all_that_goes(desk: Desk) -> None:
+    done("download", ID, "--all-configs", "--make-public", "--keep-files")
+    done("catalog", "--publish", "--public")
+    keys, sizes = (
+        desk.bucket_keys(),
+        {one.config_name: one.size_bytes for one in hf_localize.list_public_datasets(details=True)},
+    )
+    of_files = sum(map(len, FILES.values()))
+
+    def planned(*arguments: str) -> tuple[list[tuple[str | None, int]], str]:
+        ran = done("withdraw", ID, *arguments, "--dry-run", "--json")
+        rows = json.loads(ran.stdout)
+        assert {row["action"] for row in rows} == {"withdraw"}
+        return [(row["config_name"], row["size_bytes"]) for row in rows], ran.stderr
+
+    rows, told = planned("--name", "closed")
+    others = [("original_files", sizes["original_files"]), (None, of_files)]
+    assert rows == [("closed", sizes["closed"]), *others]
+    assert f"3 files of dataset {ID} would be withdrawn" in told
+    pages = [line for line in told.splitlines() if "a page of the catalog, would be removed" in line]
+    assert [page.partition(" in ")[0] for page in pages] == [
+        f"public_datasets_zip/catalog/datasets/made--two--{name}.html"
+        for name in ("closed", "original_files")
+    ]
+    assert planned("--files-only")[0] == others
+    assert planned("--name", "original_files")[0] == others
+    assert desk.bucket_keys() == keys
+    done("withdraw", ID, "--name", "closed")
+    gone = set(keys) - set(desk.bucket_keys())
+    assert {page.partition(" in ")[0] for page in pages} <= gone
+    assert [one.config_name for one in hf_localize.list_public_datasets()] == ["open"]
+    assert public_files(desk) == set()
+
+
+def test_a_dry_run_of_a_removal_lists_the_files_that_go_with_the_last_dataset(desk: Desk) -> None:
+    done("download", ID, "--all-configs")
+    for place in ("local", "s3"):
+        for name, has_files in (("open", False), ("closed", True)):
+            ran = done("remove", ID, "--name", name, "--in", place, "--dry-run", "--json")
+            rows = [row["config_name"] for row in json.loads(ran.stdout)]
+            assert rows == [name, *([None] if has_files else [])], place
+            assert (f"3 files of dataset {ID} would be removed" in ran.stderr) == has_files
+            done("remove", ID, "--name", name, "--in", place, "--yes")
+
+
 def test_a_page_that_an_interrupted_withdrawal_has_left_is_removed(desk: Desk) -> None:
     done("download", ID, "--name", "open", "--make-public", "--no-files")
     done("catalog", "--publish", "--public")
