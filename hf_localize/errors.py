@@ -270,8 +270,8 @@ def did_you_mean(dataset_id: str, known: Collection[str]) -> str:
     """Return, as a line for an error, those of *known* ids that are most like one that was not found."""
     import difflib
 
-    names = {one: one.rpartition("/")[2] for one in sorted(known)}
+    names = {one: one.rpartition("/")[2].lower() for one in sorted(known)}
     # An owner may be forgotten, or another one.
-    close = difflib.get_close_matches(dataset_id.rpartition("/")[2], set(names.values()))
+    close = difflib.get_close_matches(dataset_id.rpartition("/")[2].lower(), set(names.values()))
     near = [] if dataset_id in names else [one for one, name in names.items() if name in close]
     return f"\nDid you mean {' or '.join(near[:3])}?" if near else ""

@@ -119,10 +119,12 @@ class Lock(Record):
 
         Without a *revision*, any commit that is locked.
         """
-        own = {item.revision: item.commit for item in self.repositories if item.repository == repository}
+        named = (item for item in self.repositories if item.repository.is_same(repository))
+        own = {item.revision: item.commit for item in named}
         if repository.repo_type == "dataset":  # Original files are those of the repository.
             for item in self.datasets:
-                if item.ref == item.ref.files and item.commit and item.ref.dataset_id == repository.repo_id:
+                is_of_it = item.ref.dataset_id.lower() == repository.repo_id.lower()
+                if item.ref == item.ref.files and item.commit and is_of_it:
                     own.setdefault(item.ref.revision or "main", item.commit)
         if revision is None:
             return next(iter(own.values()), None)
@@ -130,7 +132,7 @@ class Lock(Record):
 
     def has(self, dataset_id: str) -> bool:
         """Tell whether a config of a dataset is locked."""
-        return any(dataset_id in (item.ref.dataset_id, item.canonical_id) for item in self.datasets)
+        return any(item.has_id(dataset_id) or dataset_id == item.canonical_id for item in self.datasets)
 
     def as_locked(self, item: Locked) -> str:
         """Return what to say after the name of a dataset of which only *item* is looked for."""

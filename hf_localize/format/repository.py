@@ -61,6 +61,10 @@ class Repository:
         """Return the folder of its snapshots and refs: ``repositories/<type>/<id, percent-encoded>``."""
         return f"repositories/{self.repo_type}/{quote(self.repo_id, safe='')}"
 
+    def is_same(self, other: Repository) -> bool:
+        """Tell whether the Hub takes both for the same: it ignores the letter case of ids."""
+        return self.repo_type == other.repo_type and self.repo_id.lower() == other.repo_id.lower()
+
     @property
     def refs_path(self) -> str:
         """Return where its refs are."""

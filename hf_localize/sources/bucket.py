@@ -29,7 +29,7 @@ from hf_localize.format.refs import (
     ref_of_index_key,
     safe_part,
 )
-from hf_localize.format.repository import PRIVATE_FOLDER
+from hf_localize.format.repository import PRIVATE_FOLDER, RepoType
 from hf_localize.http.retry import reread
 from hf_localize.progress import task
 from hf_localize.s3.bucket import Bucket
@@ -253,7 +253,14 @@ def repositories_in(bucket: Bucket) -> RemoteRepositories | None:
         except FileNotFoundError as exc:
             raise IntegrityError(f"{key} is missing: {exc}") from exc
 
-    return RemoteRepositories(NAME, PRIVATE_FOLDER, read, open_range)
+    def known_ids(repo_type: RepoType) -> Collection[str]:
+        try:
+            names, _ = bucket.list_folder(f"{PRIVATE_FOLDER}/repositories/{repo_type}/")
+        except NotPermittedError:
+            return ()
+        return [unquote(name) for name in names]
+
+    return RemoteRepositories(NAME, PRIVATE_FOLDER, read, open_range, known_ids)
 
 
 def find_indexed(bucket: Bucket, ref: DatasetRef, workers: int) -> BucketEntry | None:

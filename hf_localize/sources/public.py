@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,7 +22,7 @@ from hf_localize.format.files import hash_file
 from hf_localize.format.manifest import FileRecord, Manifest, repository_of
 from hf_localize.format.public_records import PublicRecord, read_records, usable_records
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, DatasetRef
-from hf_localize.format.repository import PUBLIC_FOLDER
+from hf_localize.format.repository import PUBLIC_FOLDER, RepoType
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
 from hf_localize.format.zip import reader
 from hf_localize.http.public_files import PublicFiles
@@ -290,4 +291,12 @@ def public_repositories(public_files: PublicFiles) -> RemoteRepositories:
             _log.debug("%s: not here, or not permitted: %s", key, exc)
             return None
 
-    return RemoteRepositories(NAME, PUBLIC_FOLDER, read, public_files.open_range)
+    def known_ids(repo_type: RepoType) -> Collection[str]:
+        """Return those of the datasets that are shared; nobody without credentials can list the others."""
+        if repo_type != "dataset":
+            return ()
+        with contextlib.suppress(AccessDeniedError):  # As above.
+            return [record.ref.dataset_id for record in PublicSource(public_files, 1).records() or ()]
+        return ()
+
+    return RemoteRepositories(NAME, PUBLIC_FOLDER, read, public_files.open_range, known_ids)

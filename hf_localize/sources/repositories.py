@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from hf_localize.format.repository import (
     Repository,
     RepositoryFile,
     RepositoryRefs,
+    RepoType,
     Snapshot,
     read_refs,
     read_snapshot,
@@ -38,6 +40,8 @@ _T = TypeVar("_T")
 _READ_ON_BYTES = 1 << 20
 #: How many snapshots of complete repositories are kept in memory: one of 100,000 files is read in a second.
 _MAX_KEPT = 8
+#: A list of all repositories may take several requests, and is needed only for what is not found.
+_IDS_SECONDS = 10.0
 _FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 
 
@@ -51,6 +55,12 @@ class Repositories(Protocol):
 
         Raises:
             UnreachableError: no place has it, and one of them gave no answer.
+        """
+
+    def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
+        """Yield *repository*, and those that differ from it in the letter case of the id.
+
+        One that is in the local store comes first. With *everywhere*, those in other places come last.
         """
 
     def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
@@ -74,6 +84,8 @@ class RemoteRepositories:
     folder: str
     read: Callable[[str], bytes | None]
     open_range: Callable[[str, int, int | None], io.RawIOBase]
+    #: Ids of repositories of that type that are or were there; there may be others.
+    known_ids: Callable[[RepoType], Collection[str]]
 
     def refs(self, repository: Repository) -> RepositoryRefs | None:
         """Return the refs of *repository*; None: it is not here."""
@@ -108,6 +120,10 @@ class RepositoryTiers:
     places: tuple[Callable[[], LocalRepositories | RemoteRepositories | None], ...]
     workers: int
     _kept: dict[tuple[Repository, str], Snapshot] = field(default_factory=dict, compare=False, repr=False)
+    #: The ids of remote places by (place, type of repository), and until when they count.
+    _ids: dict[tuple[str, str], tuple[float, Collection[str]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         """Return the refs of the first place that knows *revision*, with those of the places before it.
@@ -125,6 +141,27 @@ class RepositoryTiers:
                     return found
         _raise_if_any(problems, repository)
         return found
+
+    def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
+        """Yield *repository*, and those that differ from it in the letter case of the id."""
+        problems: list[HfLocalizeError] = []
+        others: list[Repository] = []
+        if any(isinstance(place, LocalRepositories) for place in self._asked(problems)):
+            others = self.local.in_other_case(repository)
+        yield from others
+        yield repository
+        for place in self._remote(problems) if everywhere else ():
+            with _noting(place.name, problems):
+                found = (Repository(repository.repo_type, one) for one in self._ids_at(place, repository))
+                yield from (one for one in found if one not in (repository, *others))
+
+    def _ids_at(self, place: RemoteRepositories, repository: Repository) -> list[str]:
+        key, now = (place.name, repository.repo_type), time.monotonic()
+        until, ids = self._ids.get(key, (0.0, ()))
+        if until < now:
+            ids = place.known_ids(repository.repo_type)
+            self._ids[key] = now + _IDS_SECONDS, ids
+        return sorted(one for one in ids if one.lower() == repository.repo_id.lower())
 
     def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
         """Return the snapshot of *commit*; where it is partial, with what others have besides.
@@ -187,8 +224,8 @@ class RepositoryTiers:
         for place in self._remote(problems):
             with _noting(place.name, problems):
                 return place.open_blob(sha256, start, stop)
-        _raise_if_any(problems, sha256)
-        raise UnreachableError(f"no source has the file with sha256 {sha256}")
+        _raise_if_any([one for one in problems if not isinstance(one, IntegrityError)], sha256)
+        raise IntegrityError(f"no source has the file with sha256 {sha256}")  # Which is not tried again.
 
     def localize(self, snapshot: Snapshot, paths: Collection[str]) -> Mapping[str, Path]:
         """Bring files of *snapshot* into the local store, verified, and return where each lies.

@@ -101,6 +101,15 @@ class LocalRepositories:
             return {unquote(name) for name in _names(self._path(f"repositories/{repo_type}"))}
         return ()
 
+    def in_other_case(self, repository: Repository) -> list[Repository]:
+        """Return, where *repository* is not stored, those whose ids differ from its in letter case only."""
+        if self._path(repository.folder).exists():
+            return []
+        found = (
+            Repository(repository.repo_type, one) for one in sorted(self.known_ids(repository.repo_type))
+        )
+        return [one for one in found if one.is_same(repository) and one != repository]
+
     def local_path(self, file: RepositoryFile) -> Path | None:
         """Return where *file* lies; None: it is not here, or not whole."""
         path = self._path(file.blob_path)

@@ -81,8 +81,9 @@ def test_a_download_under_a_lock_file_takes_the_locked_commit_of_two_that_are_st
     for lock, content in ((recorded, "old"), (None, "new")):
         with hf_localize.installed(lock=lock, sources="local"):
             for options in ({"cache_dir": tmp_path / content}, {"local_dir": tmp_path / f"{content}-folder"}):
-                path = Path(hf_hub_download("team/model", "config.json", **options))
-                assert path.read_text() == content
+                for repo_id in ("team/model", "Team/MODEL"):
+                    path = Path(hf_hub_download(repo_id, "config.json", **options))
+                    assert path.read_text() == content
 
 
 def test_under_a_lock_file_the_hub_gives_the_commit_that_is_locked_and_nothing_else(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -52,6 +52,9 @@ class HeldRepositories:
             converts=converts,
             commits=tuple(dict.fromkeys(commits.values())),
         )
+
+    def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
+        yield repository
 
     def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
         found = self._find(repository)

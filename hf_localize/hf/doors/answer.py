@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
@@ -86,7 +87,8 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
             continue
         parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
         query = parse_qs(request.query, keep_blank_values=True)
-        for repository in _repositories(parts):
+        asked = list(_repositories(parts))
+        for repository in chain.from_iterable(repositories.spellings(a, everywhere=is_last) for a in asked):
             refs = repositories.refs(repository, parts.get("rev") or None)
             if refs is not None:
                 return _without_body_for_head(

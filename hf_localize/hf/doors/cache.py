@@ -82,12 +82,13 @@ def _bring_together(call: Mapping[str, Any]) -> str | None:
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
     if transport.is_written(repository):
         return None
-    refs, revision = places.refs(repository), call.get("revision") or "main"
+    spellings = places.spellings(repository, everywhere=not transport.may_ask_hub())
+    refs = next(filter(None, map(places.refs, spellings)), None)
+    revision = call.get("revision") or "main"
     if (lock := current_session().lock) is not None:
         revision = lock.commit_of(repository, revision) or revision
     commit = None if refs is None else refs.resolve(revision)
-    found = None if commit is None else places.snapshot(repository, commit)
-    if found is None:
+    if refs is None or commit is None or (found := places.snapshot(refs.repository, commit)) is None:
         return None
     patterns = {name: call.get(name) for name in ("allow_patterns", "ignore_patterns")}
     files = {file.path: file for file in found.files}

@@ -122,7 +122,7 @@ _written: set[Repository] = set()
 
 def is_written(repository: Repository | None) -> bool:
     """Tell whether this process has written to *repository* on the Hub, so that what is held may be older."""
-    return repository in _written
+    return repository is not None and any(repository.is_same(one) for one in _written)
 
 
 def _is_of_written(request: Request) -> bool:
@@ -149,13 +149,13 @@ def held_part(url: str) -> Part | None:
     if request is None or goes_to_the_hub.get():
         return None
     own = by_lock(request)
-    reply = own if isinstance(own, Reply) else held(own, is_last=not _may_ask_hub(own))
+    reply = own if isinstance(own, Reply) else held(own, is_last=not may_ask_hub(own))
     return reply.body if reply is not None and isinstance(reply.body, Part) else None
 
 
-def _may_ask_hub(request: Request) -> bool:
-    """Tell whether the Hub is a source for *request*, and is not known to be down."""
-    is_source = _here().hub_enabled() or _is_of_written(request)
+def may_ask_hub(request: Request | None = None) -> bool:
+    """Tell whether the Hub is a source (for *request*), and is not known to be down."""
+    is_source = _here().hub_enabled() or (request is not None and _is_of_written(request))
     return (
         is_source
         and not constants.HF_HUB_OFFLINE
@@ -333,7 +333,7 @@ def _exchange_read(
     if isinstance(own, Reply):
         return respond(own, opened(own.body))
     request = own
-    asks_hub = _may_ask_hub(request)
+    asks_hub = may_ask_hub(request)
     found, why = held(request, is_last=not asks_hub), ""
     cause: Exception | None = None
 

@@ -149,6 +149,7 @@ def outcome(call: Callable[[], Any]) -> Any:
         return type(exc).__name__
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("place", report.PLACES)
 def test_calls_give_the_same_without_the_hub(
     place: str, hub: LoopbackHub, desk: Desk, repository: None, fresh: Callable[[str], Path]

@@ -65,8 +65,13 @@ def test_everybody_reads_what_one_has_localized(who: str, shared: LoopbackHub, d
 
 
 def test_the_hub_gives_what_is_lost_of_the_commit_that_is_held(
-    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub,
+    desk: Desk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("DEBUG", "hf_localize")
     for revision in ("main", "old"):
         hub.add(make_repository(tmp_path / "hub", NAME, revision, FILES))
     use_hub_cache(monkeypatch, tmp_path / "cache")
@@ -83,6 +88,7 @@ def test_the_hub_gives_what_is_lost_of_the_commit_that_is_held(
             hub.stop()
             with pytest.raises(OfflineModeIsEnabled, match="can't be read"):
                 ask(url)
+    assert "is retried" not in caplog.text  # What is missing stays missing.
     hub._added.clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -25,6 +26,9 @@ class Places:
         info = {"lastModified": "2024-01-01T00:00:00.000Z", "xetEnabled": True, "likes": 7}
         snapshot = Snapshot(self.repository, COMMIT, (CARD, DATA, DEEP), info=info)
         self.snapshots = {COMMIT: replace(snapshot, **changes)}
+
+    def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
+        yield repository
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         if repository != self.repository:
