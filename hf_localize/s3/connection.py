@@ -325,10 +325,10 @@ def hex_md5(data: Any) -> str:
 
 def _static_keys(settings: Settings) -> Keys | None:
     """Return the keys that are set for us, if any are."""
+    names = ["HGLOC_AWS_ACCESS_KEY_ID", "HGLOC_AWS_SECRET_ACCESS_KEY"]
     if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
-        raise SettingsError(
-            "HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY go together; one is not set"
-        )
+        present, missing = names if settings.aws_access_key_id else reversed(names)
+        raise SettingsError(f"{missing} is not set, but {present} is: set both, or neither")
     if not settings.aws_access_key_id or not settings.aws_secret_access_key:
         return None
     return Keys(settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token)

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 import wrapt
 
 from hf_localize import settings
-from hf_localize.errors import DatasetNotFoundError, SettingsError, printable
+from hf_localize.errors import DatasetNotFoundError, LockError, SettingsError, printable
 from hf_localize.hf.doors import clients
 from hf_localize.settings.secret import hidden, revealed
 
@@ -227,7 +227,7 @@ def _wrapper(stock: Callable[..., Any], behavior: Callable[..., Any]) -> Any:
             kwargs = {**kwargs, "token": hidden("token", kwargs["token"])}
         try:
             return behavior(wrapped, args, kwargs)
-        except DatasetNotFoundError as exc:  # Its text says what each source answered.
+        except (DatasetNotFoundError, SettingsError, LockError) as exc:  # Its text says it all.
             exc.__traceback__ = None
             raise exc from None
 

@@ -415,6 +415,12 @@ def test_a_wrong_id_has_a_traceback_of_a_few_lines(ask: Callable[[str], object],
     shown = traceback.format_exception(caught.value)
     assert "local store: not in" in shown[-1]
     assert len("".join(shown[:-1]).splitlines()) <= 8, "the call, and one frame of ours"
+    stored.set(HGLOC_AWS_SECRET_ACCESS_KEY="", HGLOC_AWS_ACCESS_KEY_ID="half")
+    with hf_localize.installed(), pytest.raises(errors.SettingsError) as refused:
+        getattr(datasets, ask.__name__)("org/nowhere")
+    shown = traceback.format_exception(refused.value)
+    assert "HGLOC_AWS_SECRET_ACCESS_KEY is not set, but HGLOC_AWS_ACCESS_KEY_ID is" in shown[-1]
+    assert len("".join(shown[:-1]).splitlines()) <= 8
 
 
 def test_a_bucket_that_swallows_packets_is_left_within_the_time_budget(
