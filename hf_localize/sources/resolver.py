@@ -100,7 +100,7 @@ class Unasked:
     source: str
     reason: str
     #: What to do about that, as the end of a sentence. ``{command}`` stands for the command that downloads.
-    advice: str
+    advice: str = ""
 
     def __str__(self) -> str:
         return f"{self.source}: not asked: {self.reason}"
@@ -129,8 +129,8 @@ class Resolver:
     #: Raises IntegrityError where files of an entry (paths; None: all) in a folder are not what its
     #: manifest says. What a source gives comes into the store only after that.
     check: Callable[[Path, Manifest, Collection[str] | None], None] = _check
-    #: An error names it; None: each source that may have the dataset is asked.
-    unasked: Unasked | None = None
+    #: An error names them; at most one has advice.
+    unasked: tuple[Unasked, ...] = ()
 
     def find(
         self, ref: DatasetRef, use: Callable[[Entry], _T] = _as_it_is, *, skip_local: bool = False
@@ -410,13 +410,13 @@ def not_found(
     ref: DatasetRef,
     answers: Sequence[Answer],
     as_locked: str | None = None,
-    unasked: Unasked | None = None,
+    unasked: Sequence[Unasked] = (),
 ) -> DatasetNotFoundError:
     """Return the error for *ref*, of the class that the worst answer calls for.
 
     Args:
         as_locked: which content was looked for, in words, where a lock file names it.
-        unasked: the source that may have it, but is not asked.
+        unasked: the sources that may have it, but are not asked.
     """
     errors = [answer.error for answer in answers]
     kind: type[DatasetNotFoundError] = DatasetNotFoundError
@@ -428,8 +428,11 @@ def not_found(
     ):
         if any(isinstance(error, failure) for error in errors):
             kind = needed
-    lines = [f"  - {line}" for line in (*answers, unasked) if line is not None]
-    asked = "\n".join(lines) or "  - no source is enabled (HGLOC_SOURCES)"
+    lines: list[Answer | Unasked] = list(answers)
+    for one in unasked:  # Each in its place.
+        after = [i for i, line in enumerate(lines) if _rank(line.source) > _rank(one.source)]
+        lines.insert(min(after, default=len(lines)), one)
+    asked = "\n".join(f"  - {line}" for line in lines) or "  - no source is enabled (HGLOC_SOURCES)"
     outcome = _OUTCOMES.get(kind, "could not be found")
     error = kind(
         f"Dataset {ref}{as_locked or ''} {outcome}.\nAsked, in this order:\n{asked}\n"
@@ -437,6 +440,11 @@ def not_found(
     )
     error.answers = tuple(answers)
     return error
+
+
+def _rank(source: str) -> int:
+    """Return where a source stands in the order of loads."""
+    return list(SOURCE_NAMES.values()).index(source)
 
 
 #: What has happened, by the class of the error.
@@ -471,7 +479,7 @@ def _other_revisions(ref: DatasetRef, answers: Sequence[Answer]) -> list[str]:
     return [name[len(begins) :] for name in dict.fromkeys(names) if not _PINNED.search(f"(it has {name}")]
 
 
-def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Unasked | None) -> str:
+def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Sequence[Unasked]) -> str:
     """Return what to do next about a dataset that no source could deliver."""
     if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
         return "No other source could deliver it. To load the copy that is here, leave out force_redownload"
@@ -496,8 +504,9 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Unasked | None)
     if revisions := _other_revisions(ref, answers):
         first = f"{'Fix what failed above, or load' if has_failed else 'Load'} a revision that is there"
         return f'{first}: revision="{revisions[0]}" (in commands: --revision {revisions[0]})'
-    if not asked & {SOURCE_NAMES["s3"], SOURCE_NAMES["public"]} and unasked is not None:
-        advice = unasked.advice.format(command=command)
+    advised = next((one.advice for one in unasked if one.advice), "")
+    if not asked & {SOURCE_NAMES["s3"], SOURCE_NAMES["public"]} and advised:
+        advice = advised.format(command=command)
         return f"Fix what failed above, or {advice}" if has_failed else f"{advice[0].upper()}{advice[1:]}"
     if all(answer.source == SOURCE_NAMES["local"] for answer in answers):
         return (

@@ -154,7 +154,7 @@ class Session:
             tuple(s for s in sources if s),
             self.settings.timeout_seconds,
             self.lock if locked else None,
-            unasked=self.unasked if only is None else None,
+            unasked=self.unasked if only is None else (),
         )
 
     @property
@@ -214,9 +214,9 @@ class Session:
     def places_of_files(self) -> str:
         """Return, in words for an error, where files of repositories are looked for, apart from the Hub."""
         kinds = [kind for kind in ("local", "s3", "public") if self.asks(kind)]
-        places = [f"{SOURCE_NAMES[kind]} ({self._place_of_files(kind)})" for kind in kinds]
-        if (unasked := self.unasked) is not None:
-            places.append(f"{unasked.source} (not asked: {unasked.reason})")
+        told = {SOURCE_NAMES[kind]: self._place_of_files(kind) for kind in kinds}
+        told |= {one.source: f"not asked: {one.reason}" for one in self.unasked}
+        places = [f"{name} ({told[name]})" for name in SOURCE_NAMES.values() if name in told]
         return ", ".join(places) or "no source is enabled (HGLOC_SOURCES)"
 
     def did_you_mean(self, repository: Repository) -> str:
@@ -236,7 +236,15 @@ class Session:
             return str(exc)
 
     @property
-    def unasked(self) -> Unasked | None:
+    def unasked(self) -> tuple[Unasked, ...]:
+        """Return the enabled sources that are not configured, and the likeliest one if a load asks none."""
+        likeliest = self._likeliest_unasked()
+        known = () if likeliest is None else (likeliest,)
+        kinds = [kind for kind in ("s3", "public") if kind in self.enabled]
+        others = [Unasked(SOURCE_NAMES[kind], why) for kind in kinds if (why := self.why_not_asked(kind))]
+        return (*known, *(one for one in others if likeliest is None or one.source != likeliest.source))
+
+    def _likeliest_unasked(self) -> Unasked | None:
         """Return the remote source that likeliest has a dataset, if a load does not ask it; else None."""
         here = self.settings
         is_public = here.s3_bucket_name or here.public_url or "public" in self.enabled

@@ -29,6 +29,11 @@ def said(dataset_id: str, name: str | None = None, **settings: object) -> str:
     return str(caught.value)
 
 
+def sources_in(text: str) -> list[str]:
+    """Return the sources that an error lists."""
+    return [line[4:].partition(":")[0] for line in text.splitlines() if line.startswith("  - ")]
+
+
 def test_an_outsider_is_told_what_he_can_do_and_what_the_publisher_can(shared: Desk) -> None:
     shared.outsider()
     text = said(GSM8K, "socratic", sources=PUBLIC)
@@ -86,8 +91,15 @@ def test_a_forgotten_variable_is_named(hub: LoopbackHub) -> None:
         GSM8K, "main", sources=("local", "s3")
     )
     assert "not asked" not in said(GSM8K, "main", sources=("local",))
+    names = ["local store", "private S3", "public ZIP", "Hugging Face Hub"]
+    assert sources_in(said("org/nowhere")) == names
+    assert sources_in(said("org/nowhere", public_url="http://127.0.0.1:9")) == names
     hub.stop()
     text = said("org/nowhere")
+    assert sources_in(text) == names
+    assert "private S3: not asked: HGLOC_S3_BUCKET_NAME is not set" in text
+    files = run_cli("download", "org/nowhere", "--files-only").stderr
+    assert files.index("local store (") < files.index("private S3 (not") < files.index("public ZIP (not")
     assert line in text
     assert text.endswith("Fix what failed above, or set the variable to load what others have published")
     assert (
