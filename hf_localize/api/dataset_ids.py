@@ -1,4 +1,4 @@
-"""The dataset ids that begin with some letters, for a shell to complete.
+"""The dataset ids that begin with some letters, for a shell to complete; and those like a wrong one.
 
 A key press must not wait: the bucket, or what is public, is asked at most once in a few minutes, by one
 request for a moment, and whatever goes wrong is as if there were nothing.
@@ -10,6 +10,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from hf_localize.errors import did_you_mean
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,18 +22,23 @@ _MAX_SECONDS = 2.0
 
 def dataset_ids(beginning: str) -> list[str]:
     """Return the ids that begin so, of the store, and of the bucket or what is public; never raises."""
-    import logging
-
     found: set[str] = set()
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # It would stand in the line that is being typed.
-    try:
-        for ids in (_of_store, _of_bucket):
-            with contextlib.suppress(Exception):
-                found |= set(ids(beginning))
-    finally:
-        logging.disable(before)
+    for ids in (_of_store, _of_bucket):
+        with contextlib.suppress(Exception):
+            found |= set(ids(beginning))
     return sorted(name for name in found if name.startswith(beginning))
+
+
+def near_ids(dataset_id: str, kind: str | None, message: str = "") -> str:
+    """Return, as a line for an error, the ids of the store and the bucket that are most like *dataset_id*.
+
+    Args:
+        kind: of the error; an id of which there is a damaged copy, for instance, is no mistake.
+        message: of the error, which may have such a line.
+    """
+    if kind not in ("not found", "denied", "unreachable") or "\nDid you mean " in message:
+        return ""
+    return did_you_mean(dataset_id, dataset_ids(""))
 
 
 def _of_store(_: str) -> list[str]:

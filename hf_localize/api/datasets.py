@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from hf_localize.api.configs import configs_listed, ref_of
+from hf_localize.api.dataset_ids import near_ids
 from hf_localize.api.publishing import Sharing, publish_entry, publish_files_of, tell_if_files_stay_public
 from hf_localize.api.repositories import keep_files_of
 from hf_localize.api.results import Result, ids_of
 from hf_localize.errors import (
     AccessDeniedError,
+    DatasetNotFoundError,
     HfLocalizeError,
     IntegrityError,
     PreparationError,
     UnreachableError,
+    kind_of,
 )
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, is_commit
@@ -119,6 +122,9 @@ def download_dataset(
     }
     try:
         return _download(ref, session, brought, keep_files=bool(keep_files), **options)
+    except DatasetNotFoundError as exc:
+        exc.args = (f"{exc}{near_ids(ref.dataset_id, kind_of(exc), str(exc))}",)
+        raise
     finally:  # Also if only its original files were stored.
         if brought and session.lock is None:
             if keep_files is not False:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, are_files, command, near_ids
+from hf_localize.api.dataset_ids import near_ids
+from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, are_files, command
 from hf_localize.cli.output import (
     clean,
     is_terminal,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from hf_localize.api.dataset_ids import near_ids
 from hf_localize.cli.output import show
 from hf_localize.errors import (
     DatasetNotFoundError,
     HfLocalizeError,
-    did_you_mean,
     kind_of,
     message_of,
     printable,
@@ -54,9 +54,16 @@ def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
+    import logging
+
     from hf_localize.api.dataset_ids import dataset_ids
 
-    return dataset_ids(incomplete)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # It would stand in the line that is being typed.
+    try:
+        return dataset_ids(incomplete)
+    finally:
+        logging.disable(before)
 
 
 class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer releases of click only.
@@ -309,26 +316,13 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
             if isinstance(exc, HfLocalizeError) and exc.path is not None and not kwargs.get("as_json"):
                 show(exc.path)  # Only what was to follow has failed.
             kind = kind_of(exc)
-            asked = kwargs.get("dataset_id") or kwargs.get("dataset_ids")
-            message = message_of(exc)
-            is_missing = isinstance(exc, DatasetNotFoundError) and "\nDid you mean " not in message
-            fail(f"Error: {message}{near_ids(asked, kind if is_missing else None)}", kind)
+            message, near = message_of(exc), ""
+            ids = [*kwargs.get("dataset_ids", ()), *filter(None, [kwargs.get("dataset_id")])]
+            if isinstance(exc, DatasetNotFoundError) and len(ids) == 1:
+                near = near_ids(ids[0], kind, message)
+            fail(f"Error: {message}{near}", kind)
 
     return run
-
-
-def near_ids(asked: Any, kind: str | None) -> str:
-    """Return, as a line, the ids of the store and the bucket that are most like one that was not found.
-
-    Args:
-        kind: of the failure; an id of which there is a damaged copy, for instance, is no mistake.
-    """
-    asked = asked[0] if isinstance(asked, tuple) and len(asked) == 1 else asked
-    if not isinstance(asked, str) or kind not in ("not found", "denied", "unreachable"):
-        return ""
-    from hf_localize.api.dataset_ids import dataset_ids
-
-    return did_you_mean(asked, dataset_ids(""))
 
 
 def _showing(function: Callable[..., None]) -> Callable[..., None]:
@@ -354,8 +348,8 @@ def fail_for(results: Sequence[Outcome], what: str) -> None:
     """End the command if some of *results* are failures, with the exit status of these if they share one."""
     failed = [result for result in results if not result.success]
     for result in failed:
-        is_hinted = "\nDid you mean " not in str(result.error) and len(failed) <= _MAX_HINTS
-        near = near_ids(result.dataset_id, result.error_kind) if is_hinted else ""
+        is_hinted = len(failed) <= _MAX_HINTS
+        near = near_ids(result.dataset_id, result.error_kind, str(result.error)) if is_hinted else ""
         show(f"Error: {result}: {result.error}{near}", err=True)
     if failed:
         kinds = {result.error_kind or "failed" for result in failed}

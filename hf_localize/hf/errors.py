@@ -15,15 +15,15 @@ from hf_localize.errors import (
 from hf_localize.sources.resolver import Answer
 
 
-def as_stock_raises(exc: DatasetNotFoundError, more: str = "") -> Exception:
-    """Return *exc* as an error that callers of stock `datasets` catch, with *more* after its message.
+def as_stock_raises(exc: DatasetNotFoundError) -> Exception:
+    """Return *exc* as an error that callers of stock `datasets` catch.
 
     It is a ``datasets`` ``DatasetNotFoundError`` too, and a ``ConnectionError`` where a source
     was out of reach. Where the Hub has answered, its message comes first.
     """
     said = [a.error for a in exc.answers if isinstance(a, Answer) and isinstance(a.error, _STOCK)]
     first = f"{said[-1]}\n" if said else ""
-    error = _AS_STOCK[type(exc)](f"{first}{exc}{more}")
+    error = _AS_STOCK[type(exc)](f"{first}{exc}")
     error.answers = exc.answers
     return error
 

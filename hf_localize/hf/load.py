@@ -22,7 +22,6 @@ from hf_localize.errors import (
     ScriptDatasetError,
     UnreachableError,
     bookkeeping,
-    kind_of,
     without_queries,
 )
 from hf_localize.format.lockfile import Locked, locked
@@ -136,9 +135,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     except DatasetNotFoundError as exc:
         found = _under_another_name(request, resolver)
         if found is None:
-            is_missing = kind_of(exc) in ("not found", "denied", "unreachable") and resolver.lock is None
-            near = resolver.did_you_mean(request.ref) if is_missing else ""
-            raise as_stock_raises(exc, near) from _cause(exc)
+            raise as_stock_raises(exc) from _cause(exc)
         return found
     if isinstance(entry, HubEntry):
         hits = _hits.get()

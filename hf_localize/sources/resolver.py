@@ -30,6 +30,7 @@ from hf_localize.errors import (
     UnreachableError,
     UnsupportedFeatureError,
     did_you_mean,
+    kind_of,
     without_queries,
 )
 from hf_localize.format.arrow.shards import check_shards
@@ -273,7 +274,10 @@ class Resolver:
             raise said_by_stock
         answers[:0] = [_passed_over(source, ref) for source in self.sources if source not in sources]
         as_locked = None if self.lock is None or locked is None else self.lock.as_locked(locked)
-        raise not_found(ref, answers, as_locked, self.unasked)
+        error = not_found(ref, answers, as_locked, self.unasked)
+        if self.lock is None and kind_of(error) in ("not found", "denied", "unreachable"):
+            error.args = (f"{error}{self.did_you_mean(ref)}",)
+        raise error
 
     def _use(
         self,

@@ -118,6 +118,14 @@ def test_python_says_which_id_was_meant_without_a_request(shared: Desk) -> None:
     assert said("openai/gsm8kk", "main", sources=PUBLIC).endswith(f"\nDid you mean {GSM8K}?")
     assert {request.path for request in shared.s3.requests} == {f"/{shared.bucket}/public_datasets.json"}
     assert run_cli("download", "openai/gsm8kk").stderr.count("Did you mean") == 1
+    with pytest.raises(FileNotFoundError) as caught:
+        hf_localize.download_dataset("openai/gsm8kk", "main")
+    assert str(caught.value).endswith(f"\nDid you mean {GSM8K}?")
+    assert str(caught.value).count("Did you mean") == 1
+    shared.teammate().set(HGLOC_SOURCES="local,s3")
+    with pytest.raises(FileNotFoundError, match=f"\nDid you mean {GSM8K}\\?$"):
+        hf_localize.download_dataset("openai/gsm8kk")  # Which the bucket lists.
+    shared.outsider()
     assert "Did you mean" not in said(GSM8K, "socratic", sources=PUBLIC)
 
 
