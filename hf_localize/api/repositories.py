@@ -466,23 +466,39 @@ def _withdraw(repository: Repository, revision: str | None, session: Session) ->
     from hf_localize.publish import repositories as published
 
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
-    is_done, gone = False, published.withdraw_files(bucket, workers)  # What was left by an interrupted one.
+    gone = published.withdraw_files(bucket, workers)  # What was left by an interrupted one.
+    is_done = False
     if repository.repo_type == "dataset" and revision is None:
         is_done = withdraw_original_files(repository.repo_id, session)
+    missing: DatasetNotFoundError | None = None
     try:
         names = (repository.repo_type, repository.repo_id, revision)
         commits = tuple(commit for _, commit in snapshots_at("public", *names, session))
     except DatasetNotFoundError as exc:
-        if not gone and not is_done:
-            at = f" at {revision}" if revision else ""
-            raise DatasetNotFoundError(
-                f"the files of {repository}{at} are not shared publicly in {bucket.address}. To see which "
-                f"are: hg-localize list-public --repo-type {repository.repo_type}"
-            ) from exc
+        missing = exc
     else:
         gone |= published.remove_repository(repository, commits, bucket, workers=workers, public=True)
-    published.close_files(gone, bucket, session.public_files, session.public_bucket_files)
+    is_done |= published.close_files(gone, bucket, session.public_files, session.public_bucket_files)
+    if missing is not None and not gone and not is_done:
+        at = f" at {revision}" if revision else ""
+        raise DatasetNotFoundError(
+            f"the files of {repository}{at} are not shared publicly in {bucket.address}. To see which "
+            f"are: hg-localize list-public --repo-type {repository.repo_type}"
+        ) from missing
     return Result(True, f"files of {repository}: can no longer be read without credentials")
+
+
+def withdraw_rest(dataset_id: str, session: Session) -> bool:
+    """Remove public files that interrupted withdrawals have left; tell whether *dataset_id* has others."""
+    from hf_localize.publish import repositories as published
+
+    bucket = session.require_publisher()
+    gone = published.withdraw_files(bucket, session.settings.max_concurrency)
+    published.close_files(gone, bucket, session.public_files, session.public_bucket_files)
+    left = any(bucket.list_keys(DatasetRef(dataset_id).files.zip_key))
+    with contextlib.suppress(InvalidRefError):  # It is the id of own data.
+        left = left or bool(published.commits_in(bucket, Repository("dataset", dataset_id), public=True))
+    return left
 
 
 def withdraw_original_files(dataset_id: str, session: Session) -> bool:

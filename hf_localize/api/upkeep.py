@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 from hf_localize.api.configs import any_ref_of, configs_listed, ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub
-from hf_localize.api.repositories import FROM_TAR, remove_files_of, withdraw_original_files
+from hf_localize.api.repositories import (
+    FROM_TAR,
+    remove_files_of,
+    withdraw_original_files,
+    withdraw_rest,
+)
 from hf_localize.api.results import Result
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
 from hf_localize.errors import (
@@ -233,7 +238,8 @@ def withdraw_dataset(
     with configs_listed(ref, "public"):
         if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
             told = f"{ref} is not shared publicly in {bucket.address}"
-            if has_public_files(ref.dataset_id, session.public_files):
+            has_files = withdraw_rest(ref.dataset_id, session)
+            if has_files or has_public_files(ref.dataset_id, session.public_files):
                 told += (
                     ", but files of its repository are, which hold all configs. To stop sharing them: "
                     f"hg-localize withdraw {ref.dataset_id} --files-only"

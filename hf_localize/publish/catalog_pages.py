@@ -36,7 +36,7 @@ def pages_of(refs: Iterable[DatasetRef], bucket: Bucket, *, public: bool) -> lis
 
 
 def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles | None) -> bool:
-    """Remove the pages of *refs*, which show rows, from a catalog in *bucket*; tell if any existed.
+    """Remove the pages of *refs*, which show rows, from a catalog in *bucket*; tell if any could be read.
 
     The list in the catalog still names them: a log message has the command that updates it.
 
@@ -47,16 +47,15 @@ def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles
     there = pages_of(named, bucket, public=itself is not None)
     for key in there:
         bucket.delete(key)
-    if itself is not None and bucket.keeps_versions:
-        for stem in {f"{place}/{PAGES}/{_readable(ref)}" for ref in named}:
-            close_versions(bucket, itself, stem, _keys(named, place).__contains__)
+    keys, stems = _keys(named, place), {f"{place}/{PAGES}/{_readable(ref)}" for ref in named}
+    were_open = [itself and close_versions(bucket, itself, stem, keys.__contains__) for stem in stems]
     if there:
         command = f"hg-localize catalog --publish{'' if itself is None else ' --public'}"
         _log.info(
             "its page in the catalog is removed; the list in %s still has the dataset. To update it: %s",
             *(f"{place}/{INDEX}", command),
         )
-    return bool(there)
+    return bool(there) or any(were_open)
 
 
 def _keys(refs: Iterable[DatasetRef], place: str) -> set[str]:

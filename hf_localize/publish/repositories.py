@@ -169,8 +169,11 @@ def withdraw_files(bucket: Bucket, workers: int) -> set[str]:
 
 def close_files(
     gone: Collection[str], bucket: Bucket, public_files: PublicFiles, itself: PublicFiles
-) -> None:
+) -> bool:
     """Make sure that outsiders can't read files that are *gone*, from a cache or as a former version.
+
+    Former versions of files that earlier withdrawals have removed are closed too. Returns whether any
+    former version was open.
 
     Args:
         public_files: reads the public files as an outsider does.
@@ -179,16 +182,20 @@ def close_files(
     Raises:
         PublishError: they can.
     """
-    if bucket.keeps_versions:
-        close_versions(bucket, itself, f"{PUBLIC_FOLDER}/blobs/", frozenset(gone).__contains__)
+
+    def is_gone(key: str) -> bool:
+        return key in gone or bucket.head_of(key) is None
+
+    was_open = close_versions(bucket, itself, f"{PUBLIC_FOLDER}/blobs/", is_gone)
     if public_files == itself:
-        return
+        return was_open
     for key in gone:
         if public_files.is_readable(key) and bucket.head_of(key) is None:
             raise PublishError(
                 f"the files are removed from {bucket.address}, but {public_files.url(key)} can still be "
                 f"read: purge {public_files.url(PUBLIC_FOLDER)}/ from the CDN or cache"
             )
+    return was_open
 
 
 def _sweep(bucket: Bucket, folder: str, grace_seconds: float, workers: int) -> set[str] | None:

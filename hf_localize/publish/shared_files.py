@@ -86,9 +86,13 @@ def original_files(dataset_id: str, records: Iterable[Identity]) -> list[Dataset
 def withdraw_original_files(
     dataset_id: str, bucket: Bucket, public_files: PublicFiles, itself: PublicFiles
 ) -> list[DatasetRef]:
-    """Withdraw the ZIPs of original files of *dataset_id*, which hold all configs; return their refs."""
+    """Withdraw the ZIPs of original files of *dataset_id*, which hold all configs; return their refs.
+
+    Also one whose record an interrupted withdrawal has removed.
+    """
     refs = original_files(dataset_id, usable_records(read_json(bucket, PUBLIC_RECORDS_KEY)))
-    return [ref for ref in refs if withdraw(ref, bucket, public_files, itself)]
+    usual = DatasetRef(dataset_id).files
+    return [ref for ref in dict.fromkeys((*refs, usual)) if withdraw(ref, bucket, public_files, itself)]
 
 
 def warn_if_public(manifest: Manifest, public_files: PublicFiles) -> None:

@@ -421,6 +421,39 @@ def test_files_that_an_interrupted_withdrawal_has_left_are_removed(desk: Desk) -
     assert public_files(desk) == set()
 
 
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "original_files---"), ("PUT", "/removed/")])
+def test_after_an_interrupted_withdrawal_of_a_config_the_next_names_the_files_that_are_left(
+    method: str, path: str, desk: Desk
+) -> None:
+    done("download", ID, "--name", "closed", "--make-public", "--keep-files")
+    desk.s3.fail(Rule(method, path, Status(403, "AccessDenied")))
+    assert run_cli("withdraw", ID, "--name", "closed").returncode == 4
+    assert holding(desk, CLOSED)
+    desk.s3.heal()
+    ran = run_cli("withdraw", ID, "--name", "closed")
+    assert ran.returncode == 3
+    assert f"hg-localize withdraw {ID} --files-only" in ran.stderr
+    done("withdraw", ID, "--files-only")
+    assert holding(desk, CLOSED) == []
+
+
+def test_former_versions_that_an_interrupted_withdrawal_has_left_open_are_closed(desk: Desk) -> None:
+    enabled = {"Status": "Enabled"}
+    desk.client().put_bucket_versioning(Bucket=desk.bucket, VersioningConfiguration=enabled)
+    done("download", ID, "--files-only", "--make-public")
+    desk.s3.fail(Rule("PUT", ".", Status(403, "AccessDenied"), query="acl"))
+    desk.s3.fail(Rule("DELETE", ".", Status(403, "AccessDenied"), query="versionId"))
+    ran = run_cli("withdraw", ID, "--files-only")
+    assert ran.returncode == 1
+    assert "Run the command again" in ran.stderr
+    assert public_files(desk) == set()
+    assert holding(desk, CLOSED)
+    desk.s3.heal()
+    done("withdraw", ID, "--files-only")
+    assert holding(desk, CLOSED) == []
+    assert run_cli("withdraw", ID, "--files-only").returncode == 3
+
+
 class _Cache(http.server.BaseHTTPRequestHandler):
     """A CDN that has a byte of everything."""
 
