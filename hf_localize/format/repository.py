@@ -10,7 +10,7 @@ import fnmatch
 import gzip
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 from urllib.parse import quote
@@ -60,6 +60,11 @@ class Repository:
     def folder(self) -> str:
         """Return the folder of its snapshots and refs: ``repositories/<type>/<id, percent-encoded>``."""
         return f"repositories/{self.repo_type}/{quote(self.repo_id, safe='')}"
+
+    def in_other_case(self, ids: Collection[str]) -> list[Repository]:
+        """Return the repositories of those of *ids* that differ from its own in letter case only."""
+        alike = (one for one in ids if one.lower() == self.repo_id.lower() and one.isascii())
+        return [Repository(self.repo_type, one) for one in sorted(alike) if one != self.repo_id]
 
     def is_same(self, other: Repository) -> bool:
         """Tell whether the Hub takes both for the same: it ignores the letter case of ids."""

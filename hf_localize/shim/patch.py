@@ -413,6 +413,14 @@ def _from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return cache.from_cache_only(stock, args, {name: revealed(value) for name, value in kwargs.items()})
 
 
+def _write(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call what reads a file in order to change it on the Hub, so what is held may be too old."""
+    from hf_localize.hf.doors import transport
+
+    with transport.asking_the_hub_itself():
+        return _ask_stock(stock, args, kwargs)
+
+
 #: What is wrapped, and by what.
 _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
     "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
@@ -425,6 +433,7 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
         "_download_to_tmp_and_move": _download,
     },
     "huggingface_hub._snapshot_download": {"snapshot_download": _snapshot},
+    "huggingface_hub.repocard": {"metadata_update": _write},
 }
 
 

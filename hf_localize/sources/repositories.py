@@ -152,16 +152,16 @@ class RepositoryTiers:
         yield repository
         for place in self._remote(problems) if everywhere else ():
             with _noting(place.name, problems):
-                found = (Repository(repository.repo_type, one) for one in self._ids_at(place, repository))
-                yield from (one for one in found if one not in (repository, *others))
+                found = repository.in_other_case(self._ids_at(place, repository.repo_type))
+                yield from (one for one in found if one not in others)
 
-    def _ids_at(self, place: RemoteRepositories, repository: Repository) -> list[str]:
-        key, now = (place.name, repository.repo_type), time.monotonic()
+    def _ids_at(self, place: RemoteRepositories, repo_type: RepoType) -> Collection[str]:
+        key, now = (place.name, repo_type), time.monotonic()
         until, ids = self._ids.get(key, (0.0, ()))
         if until < now:
-            ids = place.known_ids(repository.repo_type)
+            ids = place.known_ids(repo_type)
             self._ids[key] = now + _IDS_SECONDS, ids
-        return sorted(one for one in ids if one.lower() == repository.repo_id.lower())
+        return ids
 
     def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
         """Return the snapshot of *commit*; where it is partial, with what others have besides.

@@ -105,10 +105,7 @@ class LocalRepositories:
         """Return, where *repository* is not stored, those whose ids differ from its in letter case only."""
         if self._path(repository.folder).exists():
             return []
-        found = (
-            Repository(repository.repo_type, one) for one in sorted(self.known_ids(repository.repo_type))
-        )
-        return [one for one in found if one.is_same(repository) and one != repository]
+        return repository.in_other_case(self.known_ids(repository.repo_type))
 
     def local_path(self, file: RepositoryFile) -> Path | None:
         """Return where *file* lies; None: it is not here, or not whole."""

@@ -123,9 +123,18 @@ def asked_for(request: Request) -> Asked | None:
 
 def changed_by(request: Request) -> Repository | None:
     """Return the repository that *request*, which is not a read, changes or begins to change."""
+    if request.path == CREATION:  # Programs also make sure in this way that it exists, before they write.
+        return _created_by(request.body)
     found = _CHANGE.fullmatch(request.path)
     parts = {} if found is None else {name: unquote(text) for name, text in found.groupdict().items()}
     return next(iter(_repositories(parts)), None) if parts else None
+
+
+def _created_by(body: bytes) -> Repository | None:
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        made = json.loads(body)
+        return Repository(made.get("type") or "model", f"{made['organization']}/{made['name']}")
+    return None
 
 
 def at_commit(request: Request, commit: str) -> Request:
@@ -476,6 +485,7 @@ _ID = r"(?P<id>[^/]+(?:/[^/]+)?)"
 _REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
 _TYPE = r"(?P<types>datasets|models|spaces)"
 _API = rf"/api/{_TYPE}/{_ID}"
+CREATION = "/api/repos/create"
 _CHANGE = re.compile(rf"{_API}/(?:preupload|commit|branch|tag)/.+", re.DOTALL)
 #: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.
 _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...] = tuple(

@@ -34,6 +34,7 @@ from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import Repository, RepositoryRefs, is_commit_sha
 from hf_localize.hf.doors import endpoints
 from hf_localize.hf.doors.answer import (
+    CREATION,
     HEADERS,
     Part,
     Reply,
@@ -391,7 +392,7 @@ def _is_refused(failure: Exception) -> bool:
 def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
     library = sys.modules[stock.__module__.partition(".")[0]]
     asked = _request(request.method, str(request.url), request.headers, b"")
-    if asked is not None and request.method == "POST" and is_read(asked):
+    if asked is not None and request.method == "POST" and (is_read(asked) or asked.path == CREATION):
         asked = replace(asked, body=request.read())
 
     def ask_hub(url: str | None) -> Any:

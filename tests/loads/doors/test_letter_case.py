@@ -67,6 +67,9 @@ def test_an_id_in_another_letter_case_is_answered_as_by_the_hub(
 def test_an_id_that_is_not_held_is_compared_in_any_letter_case(shared: LoopbackHub, desk: Desk) -> None:
     desk.outsider()
     download_repository(NAME, repo_type="dataset", skip_s3_upload=True)
+    Path(desk.store, ".hgloc/repositories/dataset/.somebody's").mkdir()
+    with hf_localize.installed(sources="local"):
+        assert HfApi().dataset_info(ASKED).id == NAME
     with (
         hf_localize.installed(sources="local"),
         pytest.raises(OfflineModeIsEnabled, match="Did you mean Doors/Case"),

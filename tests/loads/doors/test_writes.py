@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import DatasetCard, HfApi, snapshot_download
+from huggingface_hub import DatasetCard, HfApi, metadata_update, repocard, snapshot_download
 
 import hf_localize
 from hf_localize.api.repositories import download_repository
@@ -36,3 +37,64 @@ def test_a_config_that_is_pushed_stands_beside_those_that_others_have_pushed(
         assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["one", "ours", "theirs"]
     configs = DatasetCard.load(REPO).data.to_dict()["configs"]
     assert sorted(config["config_name"] for config in configs) == ["one", "ours", "theirs", "two"]
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("sources", ["local,hub", "local"])
+def test_what_changes_a_card_reads_the_card_of_the_hub_and_not_the_older_one_that_is_stored(
+    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
+) -> None:
+    def push(line: str, **options: object) -> None:
+        HfApi(token=WRITER).upload_file(
+            path_or_fileobj=f"---\nlicense: mit\n---\n{line}".encode(),
+            path_in_repo="README.md",
+            repo_id=REPO,
+            **KIND,
+            **options,
+        )
+
+    if "https://huggingface.co/api/validate-yaml" in inspect.getsource(repocard):
+        pytest.skip("this release of huggingface_hub sends each card to the real Hub first")
+    fresh("cache")
+    desk.outsider()
+    hub.writers.add(WRITER)
+    HfApi(token=WRITER).create_repo(REPO, **KIND)
+    push("old")
+    download_repository(REPO, **KIND, skip_s3_upload=True)
+    push("new")
+    with hf_localize.installed(sources=sources):
+        assert DatasetCard.load(REPO).text == "old"
+        metadata_update(REPO, {"language": "en"}, token=WRITER, **KIND)
+        assert DatasetCard.load(REPO).text == "new"
+    fresh("cache again")
+    assert DatasetCard.load(REPO).text == "new"
+
+    hf_localize.uninstall()
+    push("newer")
+    with hf_localize.installed(sources=sources):
+        assert "newer" not in DatasetCard.load(REPO).text
+        with hf_localize.installed(sources="hub"):  # As the page of the doors says.
+            card = DatasetCard.load(REPO)
+            card.data.license = "apache-2.0"
+            card.push_to_hub(REPO, token=WRITER)
+    fresh("cache once more")
+    assert DatasetCard.load(REPO).text == "newer"
+
+
+def test_a_program_that_makes_sure_of_a_repository_is_about_to_write_to_it(
+    hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path], tmp_path: Path
+) -> None:
+    fresh("cache")
+    desk.outsider()
+    hub.writers.add(WRITER)
+    api = HfApi(token=WRITER)
+    api.create_repo(REPO, **KIND)
+    download_repository(REPO, **KIND, skip_s3_upload=True)
+    api.upload_file(path_or_fileobj=b"1", path_in_repo="theirs.txt", repo_id=REPO, **KIND)
+    (tmp_path / "ours.txt").write_text("2")
+    with hf_localize.installed(sources="local"):
+        api.create_repo(REPO, exist_ok=True, **KIND)
+        api.upload_folder(
+            repo_id=REPO, folder_path=tmp_path, allow_patterns="ours.txt", delete_patterns="*.txt", **KIND
+        )
+        assert sorted(api.list_repo_files(REPO, **KIND)) == [".gitattributes", "ours.txt"]
