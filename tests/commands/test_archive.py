@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from hf_localize.sources.archive import read_archive
 from hf_localize.sources.session import current_session
 from hf_localize.store.archive import is_document
 from tests.commands.json_docs import assert_documented
-from tests.conftest import Desk, run_cli, run_python, tree
+from tests.conftest import ROOT, Desk, run_cli, run_python, tree
+from tests.docs.pages import BIN, blocks_of
 from tests.rig.hub import LoopbackHub, make_repository
 
 VALUES = {"org/b": list("abc"), "org/ä": ["x" * 500_000]}
@@ -494,3 +496,22 @@ def test_a_tar_whose_headers_lie_is_corrupt(lie: str, desk: Desk) -> None:
     desk.outsider().set(HGLOC_SOURCES="local")
     ran = run_cli("import", str(path), cwd=desk.folder)  # A process that can be ended where it does not end.
     assert (ran.returncode, "is not a tar file, or is damaged" in ran.stderr) == (6, True), ran.stderr
+
+
+def test_replaced_content_is_restored_as_the_page_says(desk: Desk) -> None:
+    page = ROOT / "docs" / "guides" / "troubleshooting.md"
+    (block,) = [block for block in blocks_of(page) if "set-aside" in block.text]
+    desk.outsider()
+    dataset_id = "openai/gsm8k"
+    for text in ("old", "new"):
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"text": [text]}), dataset_id, revision="v1")
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"text": ["mine"]}), "org/other")
+    code = block.text.replace("~/.cache/huggingface/datasets_store", str(desk.store))
+    shell = {"shell": True, "env": {**os.environ, "PATH": os.pathsep.join((BIN, os.environ["PATH"]))}}
+    first, _, rest = code.partition("\ntar ")
+    found = subprocess.run(first, **shell, capture_output=True, text=True, check=True).stdout
+    folder = Path(found.strip()).parent.name
+    rest = f"{code.splitlines()[0]}\ntar {rest}".replace("FOLDER", folder)
+    subprocess.run(rest, **shell, check=True)
+    assert hf_localize.load_local_dataset(dataset_id, revision="v1")["train"]["text"][:] == ["old"]
+    assert run("verify", "--deep").exit_code == 0

@@ -82,7 +82,11 @@ def test_every_block_is_run_or_checked() -> None:
     )
 
 
-def test_what_can_not_be_run_here_is_what_its_tool_accepts(tmp_path: Path) -> None:
+def test_what_can_not_be_run_here_is_what_its_tool_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old.tar").touch()  # Which a page makes first.
     scripts = []
     for number, block in enumerate(named("sh")):
         scripts.append(tmp_path / f"block-{number}.sh")
