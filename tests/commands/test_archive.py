@@ -253,7 +253,10 @@ def test_a_whole_store_is_carried(filled: dict[str, str], hub: LoopbackHub, desk
         assert len(assert_documented("import", ran.stdout)) == 3 + len(everything[1])
         assert holds() == everything
         assert read_offline(desk) == said
-        assert run("import", str(carried)).exit_code == 0, "what is there already is kept"
+        again = run("import", str(carried))
+        assert again.exit_code == 0
+        stated = len(again.stdout.splitlines()), again.stderr.count("in the local store already")
+        assert stated[0] == stated[1] > 2, "files of repositories too"
         assert run("export", "--all", "-o", str(desk.folder / "again.tar")).exit_code == 0
         if carried is tar:
             assert (desk.folder / "again.tar").read_bytes() == whole
