@@ -36,11 +36,13 @@ class NeededSplit:
             for name, shard in zip(file_names(split, "x"), split.shards, strict=True)
         }
         try:
-            specs = _specs(self.split, [info.name for info in infos])
+            specs = list(_specs(self.split, [info.name for info in infos]))
             read = [make_file_instructions("x", infos, spec, "arrow", "") for spec in specs]
         except (ValueError, AssertionError, TypeError):
             return frozenset()
-        return frozenset(paths[file["filename"]] for found in read for file in found.file_instructions)
+        # Stock's reader skips files without rows, but a stream opens each.
+        whole = {shard.path for split in manifest.splits if split.name in specs for shard in split.shards}
+        return frozenset(whole.union(paths[f["filename"]] for found in read for f in found.file_instructions))
 
 
 def file_names(split: Split, dataset_name: str) -> list[str]:
@@ -52,7 +54,7 @@ def file_names(split: Split, dataset_name: str) -> list[str]:
 
 
 def _specs(split: Any, names: list[str]) -> Iterator[Any]:
-    """Yield each spec of a ``split`` argument; for ``all``, as stock does, the sum of the splits' *names*."""
+    """Yield each spec of a ``split`` argument; for ``all``, the *names* of all splits."""
     if isinstance(split, Mapping):
         split = list(split.values())
     if isinstance(split, (list, tuple)):
@@ -61,4 +63,4 @@ def _specs(split: Any, names: list[str]) -> Iterator[Any]:
     elif isinstance(split, ReadInstruction):
         yield split
     else:
-        yield "+".join(names) if str(split) == "all" else str(split)
+        yield from names if str(split) == "all" else (str(split),)

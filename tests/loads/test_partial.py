@@ -100,6 +100,18 @@ def test_a_load_of_all_splits_as_one_fetches_all_of_them(parts: Desk) -> None:
     assert len(fetched(parts)) == 5
 
 
+def test_a_split_without_rows_is_streamed_though_only_another_one_is_stored(desk: Desk) -> None:
+    rows = {"train": [1, 2], "test": [], "other": [3]}
+    features = datasets.Features({"n": datasets.Value("int64")})
+    made = {name: datasets.Dataset.from_dict({"n": n}, features=features) for name, n in rows.items()}
+    desk.publisher()
+    hf_localize.register_dataset(datasets.DatasetDict(made), "made/gaps")
+    desk.teammate()
+    with hf_localize.installed():
+        assert list(datasets.load_dataset("made/gaps", split="train")["n"]) == [1, 2]
+        assert list(datasets.load_dataset("made/gaps", split="test", streaming=True)) == []
+
+
 def test_what_is_missing_is_all_that_is_fetched_and_makes_the_entry_whole(parts: Desk) -> None:
     numbers(parts, "test")
     assert not (parts.store / "made_parts").exists(), "a folder that others see is a whole entry"
