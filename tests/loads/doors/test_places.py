@@ -104,3 +104,23 @@ def test_a_repository_is_found_as_soon_as_it_is_stored(hub: LoopbackHub, desk: D
     with hf_localize.installed(sources="local"):
         assert ask() == NAME
     hub._added.clear()
+
+
+def test_files_of_a_commit_that_is_stored_in_part_are_those_of_that_commit(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub_cache(monkeypatch, tmp_path / "cache")
+    old = {"a.txt": b"old", "b.txt": b"old"}
+    hub.add(
+        make_repository(tmp_path / "old", NAME, "kept", old)
+    )  # The rig has a commit while a branch has it.
+    hub.add(make_repository(tmp_path / "old", NAME, "main", old))
+    commit = hub.commit(NAME)
+    desk.outsider()
+    download_repository(NAME, repo_type="dataset", include=["a.txt"], skip_s3_upload=True)
+    (tmp_path / "old" / NAME / "main" / "b.txt").write_bytes(b"new")
+    hub.refresh()
+    with hf_localize.installed(sources="local,hub"):
+        for path in old:
+            assert Path(hf_hub_download(NAME, path, revision=commit, **KIND)).read_bytes() == b"old"
+    hub._added.clear()
