@@ -17,16 +17,18 @@ _log = logging.getLogger(__name__)
 #: Of URLs, also of those that lack their host: urllib3 names it apart.
 _QUERY = re.compile(r"""(/[^\s?'"<>]*)\?[^\s'"<>)]+""")
 _USER = re.compile(r"""(\w://)[^\s/?#'"<>]*@""")
+#: Of a whole URL, also if they are not escaped as in a URL, or if the scheme is missing.
+_ANY_USER = re.compile(r"(\w+://)?.*@", re.DOTALL)
 
 
 def without_queries(said: str) -> str:
     """Return what another library *said* without credentials in URLs: queries (presigned) and passwords."""
-    return without_user(_QUERY.sub(r"\1?…", said))
+    return _USER.sub(r"\1…@", _QUERY.sub(r"\1?…", said))
 
 
 def without_user(url: str) -> str:
-    """Return *url*, or a text with URLs, without the user and password in it."""
-    return _USER.sub(r"\1…@", url)
+    """Return *url*, and nothing else, without the user and password in it."""
+    return _ANY_USER.sub(lambda found: f"{found[1] or ''}…@", url)
 
 
 def without_frames(exc: BaseException) -> BaseException:

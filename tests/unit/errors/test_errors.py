@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hf_localize.errors import PublishError, StoreError, UnreachableError, kind_of, without_queries
+from hf_localize.errors import (
+    PublishError,
+    StoreError,
+    UnreachableError,
+    kind_of,
+    without_queries,
+    without_user,
+)
 
 
 def test_what_could_not_be_published_is_of_the_kind_of_its_cause() -> None:
@@ -30,3 +37,17 @@ def test_what_others_say_is_shown_without_the_credentials_in_urls(text: str) -> 
     assert without_queries("a/b or c? See https://docs.example.org/x@1, or me@example.org") == (
         "a/b or c? See https://docs.example.org/x@1, or me@example.org"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:SECRET@hub.example.org/a", "https://…@hub.example.org/a"),
+        ("me:SECRET@hub.example.org", "…@hub.example.org"),
+        ("http://me:SEC RET@hub.example.org", "http://…@hub.example.org"),
+        ("http://me:SEC/R?E#T@hub.example.org", "http://…@hub.example.org"),
+        ("https://hub.example.org", "https://hub.example.org"),
+    ],
+)
+def test_a_url_is_shown_without_its_user_however_that_is_written(url: str, shown: str) -> None:
+    assert without_user(url) == shown
