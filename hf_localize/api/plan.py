@@ -40,7 +40,6 @@ from hf_localize.publish.bucket import differs
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
-from hf_localize.text import plural
 
 _log = logging.getLogger(__name__)
 
@@ -282,7 +281,7 @@ def planned_files(
         size_bytes = sum(file.size_bytes for file in snapshot.files) if snapshot is not None else None
         if snapshot is not None and action != "upload":
             verb = {"remove": "removed", "withdraw": "withdrawn"}[action]
-            _log.info("%s of %s would be %s", plural(len(snapshot.files), "file"), repository, verb)
+            _log.info("files of %s that would be %s: %d", repository, verb, len(snapshot.files))
         done = ("nothing", where, 0) if commit in sent else (action, where, size_bytes)
         plan.append(Planned(repo_id, None, commit, *done))
         if make_public:

@@ -341,7 +341,7 @@ def test_a_dry_run_of_a_withdrawal_lists_all_that_goes(desk: Desk) -> None:
     rows, told = planned("--name", "closed")
     others = [("original_files", sizes["original_files"]), (None, of_files)]
     assert rows == [("closed", sizes["closed"]), *others]
-    assert f"3 files of dataset {ID} would be withdrawn" in told
+    assert f"files of dataset {ID} that would be withdrawn: 3" in told
     pages = [line for line in told.splitlines() if "a page of the catalog, would be removed" in line]
     assert [page.partition(" in ")[0] for page in pages] == [
         f"public_datasets_zip/catalog/datasets/made--two--{name}.html"
@@ -364,7 +364,7 @@ def test_a_dry_run_of_a_removal_lists_the_files_that_go_with_the_last_dataset(de
             ran = done("remove", ID, "--name", name, "--in", place, "--dry-run", "--json")
             rows = [row["config_name"] for row in json.loads(ran.stdout)]
             assert rows == [name, *([None] if has_files else [])], place
-            assert (f"3 files of dataset {ID} would be removed" in ran.stderr) == has_files
+            assert (f"files of dataset {ID} that would be removed: 3" in ran.stderr) == has_files
             done("remove", ID, "--name", name, "--in", place, "--yes")
 
 
