@@ -21,15 +21,16 @@ from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
 from hf_localize.settings.paths import expanded
-from hf_localize.sources.session import current_session
+from hf_localize.sources.session import Session
 from hf_localize.store.linking import links_are_free
 
 _log = logging.getLogger(__name__)
+_signature = functools.lru_cache(maxsize=8)(inspect.signature)
 
 
 def download(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Do as ``_download_to_tmp_and_move`` of huggingface_hub: have the file of a URL at a path."""
-    call = inspect.signature(stock).bind(*args, **kwargs).arguments
+    call = _signature(stock).bind(*args, **kwargs).arguments
     target, url = call.get("destination_path"), call.get("url_to_download")
     if (
         isinstance(target, Path)
@@ -68,13 +69,14 @@ def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
     """
     folder = None
     try:
-        folder = _bring_together(inspect.signature(stock).bind(*args, **kwargs).arguments)
+        with transport.one_session() as session:
+            folder = _bring_together(_signature(stock).bind(*args, **kwargs).arguments, session)
     except (HfLocalizeError, TypeError) as exc:  # Stock says what is wrong with the arguments.
         _log.debug("files are not fetched ahead of snapshot_download: %s", exc)
     return from_cache_only(stock, args, kwargs) if folder is None else folder
 
 
-def _bring_together(call: Mapping[str, Any]) -> str | None:
+def _bring_together(call: Mapping[str, Any], session: Session) -> str | None:
     """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
     places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
     if call.get("dry_run") or f"{endpoint}/" not in endpoints():
@@ -85,8 +87,8 @@ def _bring_together(call: Mapping[str, Any]) -> str | None:
     spellings = places.spellings(repository, everywhere=not transport.may_ask_hub())
     refs = next(filter(None, map(places.refs, spellings)), None)
     revision = call.get("revision") or "main"
-    if (lock := current_session().lock) is not None:
-        revision = lock.commit_of(repository, revision) or revision
+    if session.lock is not None:
+        revision = session.lock.commit_of(repository, revision) or revision
     commit = None if refs is None else refs.resolve(revision)
     if refs is None or commit is None or (found := places.snapshot(refs.repository, commit)) is None:
         return None
@@ -101,7 +103,7 @@ def _bring_together(call: Mapping[str, Any]) -> str | None:
     folder = expanded(call.get("cache_dir") or constants.HF_HUB_CACHE).resolve() / name
     pointers = {path: folder / "snapshots" / found.commit / path for path in wanted}
     absent = [path for path, pointer in pointers.items() if not pointer.exists()]
-    if wanted and not absent and found.is_complete and current_session().settings.record is None:
+    if wanted and not absent and found.is_complete and session.settings.record is None:
         named = folder / "refs" / (call.get("revision") or "main")
         with contextlib.suppress(OSError):
             return str(folder / "snapshots" / found.commit) if named.read_text() == found.commit else None

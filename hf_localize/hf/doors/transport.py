@@ -69,6 +69,16 @@ def _here() -> Session:
     return _session.get() or current_session()
 
 
+@contextlib.contextmanager
+def one_session() -> Iterator[Session]:
+    """Look the settings up once for all that is asked meanwhile."""
+    token = _session.set(_here())
+    try:
+        yield _here()
+    finally:
+        _session.reset(token)
+
+
 def repositories() -> Repositories:
     """Return what the enabled places hold."""
     return _here().repositories
@@ -316,11 +326,8 @@ def _exchange(
         raise offline(
             f"Cannot reach {without_user(request.endpoint)}{request.path}: the Hub does not answer."
         )
-    token = _session.set(current_session())
-    try:
+    with one_session():
         return _exchange_read(request, ask_hub, respond, failures, offline)
-    finally:
-        _session.reset(token)
 
 
 def _exchange_read(
