@@ -182,6 +182,11 @@ def restriction_of(gated: bool | None, private: bool | None) -> str | None:
     return UNKNOWN if None in (gated, private) else None
 
 
+def known(value: object) -> bool | None:
+    """Return a fact of the Hub's JSON (``gated`` is false or a word) as a bool; None: it is not told."""
+    return None if value is None else bool(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Whether the dataset *dataset_id* of the Hub is gated or private; None: the Hub does not say."""

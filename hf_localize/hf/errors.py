@@ -1,8 +1,12 @@
-"""Our errors as errors that callers of stock `datasets` catch."""
+"""Stock's errors as ours, and ours as errors that callers of stock `datasets` catch."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import datasets
+from huggingface_hub.utils import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from hf_localize.errors import (
     DatasetConflictError,
@@ -11,6 +15,9 @@ from hf_localize.errors import (
     DatasetNotFoundError,
     DatasetUnreachableError,
     NotLockedError,
+    UnreachableError,
+    without_frames,
+    without_queries,
 )
 from hf_localize.sources.resolver import Answer
 
@@ -46,3 +53,30 @@ _AS_STOCK = {
         *(DatasetConflictError, NotLockedError),
     )
 }
+
+
+_NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
+
+
+@contextlib.contextmanager
+def telling_unreachable() -> Iterator[None]:
+    """Raise as UnreachableError what says that the Hub is out of reach."""
+    try:
+        yield
+    except Exception as exc:
+        if is_unreachable(exc):
+            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from without_frames(
+                exc
+            )
+        raise
+
+
+def is_unreachable(exc: BaseException) -> bool:
+    """Tell whether stock raised *exc* because the Hub was out of reach, or off by a setting.
+
+    huggingface_hub's HTTP client is requests or httpx, by its version; so their errors are known
+    by name.
+    """
+    if isinstance(exc, (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError)):
+        return True
+    return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)

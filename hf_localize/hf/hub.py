@@ -9,12 +9,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 import datasets
 import huggingface_hub
-import requests
 from datasets.exceptions import DatasetNotFoundError as StockNotFoundError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.utils import (
@@ -34,18 +33,21 @@ from hf_localize.errors import (
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.shards import link_or_copy
 from hf_localize.format.features import portable
-from hf_localize.format.manifest import Manifest, Split
+from hf_localize.format.manifest import Manifest, Split, known
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import capture_builder, capture_files
 from hf_localize.hf.doors import clients
 from hf_localize.hf.doors.transport import asking_the_hub_itself, cut_off
-from hf_localize.hf.hub_terms import asked, known, telling_unreachable
+from hf_localize.hf.errors import telling_unreachable
 from hf_localize.hf.source_rows import count_source_rows, cut_at_files
 from hf_localize.hf.unprepared import telling_why
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, download_command
 from hf_localize.transfer.flushing import flushing
+
+if TYPE_CHECKING:
+    import requests
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["hub"]
@@ -288,6 +290,8 @@ def canonical_id(dataset_id: str, timeout_seconds: float) -> str:
     Newer huggingface_hub refuses an old name of one segment before it asks. Where the Hub does
     not answer, *dataset_id* is returned: stock will say what is wrong.
     """
+    import requests
+
     path = "/api/datasets/"
     headers = huggingface_hub.utils.build_hf_headers()
     try:
@@ -303,6 +307,8 @@ def unreachable(timeout_seconds: float) -> str | None:
     huggingface_hub would try for 24 s and more, also where it is known to be in vain. What may be
     a matter of its own configuration (certificates, proxies) is left to it.
     """
+    import requests
+
     try:
         answer = _head("", timeout_seconds, allow_redirects=False)
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
@@ -356,6 +362,9 @@ def commit_now(repository: str, revision: str | None) -> tuple[str | None, str]:
 
 
 def _head(path: str, timeout_seconds: float, **options: Any) -> requests.Response:
+    # Only what is not stored is asked for, and newer huggingface_hub does without requests.
+    from hf_localize.hf.hub_terms import asked
+
     return asked("HEAD", f"{datasets.config.HF_ENDPOINT}{path}", timeout_seconds, **options)
 
 

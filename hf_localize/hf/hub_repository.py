@@ -42,7 +42,8 @@ from hf_localize.format.repository import (
     matches,
 )
 from hf_localize.hf.doors.transport import asking_the_hub_itself
-from hf_localize.hf.hub_terms import answer_of, shown_endpoint, telling_unreachable
+from hf_localize.hf.errors import telling_unreachable
+from hf_localize.hf.hub_terms import answer_of, shown_endpoint
 from hf_localize.progress import task
 from hf_localize.store.repositories import LocalRepositories
 from hf_localize.store.staging import staging_folder

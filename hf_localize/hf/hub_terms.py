@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import requests
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import (
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    build_hf_headers,
-    validate_repo_id,
-)
+from huggingface_hub.utils import build_hf_headers, validate_repo_id
 
-from hf_localize.errors import RefusedError, UnreachableError, without_frames, without_queries, without_user
-from hf_localize.format.manifest import Terms
+from hf_localize.errors import RefusedError, UnreachableError, without_user
+from hf_localize.format.manifest import Terms, known
 from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.http.deadline import within
 from hf_localize.http.retry import retrying
 
 _MAX_SECONDS = 10.0
-_NETWORK_ERRORS = frozenset({"RequestException", "TransportError", "HTTPStatusError"})
 
 
 def terms_of(dataset_id: str, timeout_seconds: float, repo_type: str = "dataset") -> Terms | None:
@@ -85,11 +77,6 @@ def _terms(answer: requests.Response) -> Terms:
         raise RefusedError(f"{shown_endpoint()} answers what the Hub does not") from exc
 
 
-def known(value: object) -> bool | None:
-    """Return a fact of the Hub's JSON (``gated`` is false or a word) as a bool; None: it is not told."""
-    return None if value is None else bool(value)
-
-
 def asked(method: str, url: str, timeout_seconds: float, **options: Any) -> requests.Response:
     """Return the answer to one request.
 
@@ -118,27 +105,3 @@ class _Session(requests.Session):
         before, after = str(response.request.url), str(prepared_request.url)
         if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
-
-
-@contextlib.contextmanager
-def telling_unreachable() -> Iterator[None]:
-    """Raise as UnreachableError what says that the Hub is out of reach."""
-    try:
-        yield
-    except Exception as exc:
-        if is_unreachable(exc):
-            raise UnreachableError(f"{type(exc).__name__}: {without_queries(str(exc))}") from without_frames(
-                exc
-            )
-        raise
-
-
-def is_unreachable(exc: BaseException) -> bool:
-    """Tell whether stock raised *exc* because the Hub was out of reach, or off by a setting.
-
-    huggingface_hub's HTTP client is requests or httpx, by its version; so their errors are known
-    by name.
-    """
-    if isinstance(exc, (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError)):
-        return True
-    return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)

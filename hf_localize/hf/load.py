@@ -33,7 +33,7 @@ from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
 from hf_localize.hf.doors.transport import asking_the_hub_itself, loading
-from hf_localize.hf.errors import as_stock_raises
+from hf_localize.hf.errors import as_stock_raises, is_unreachable
 from hf_localize.hf.hub import (
     HubEntry,
     HubFilesSource,
@@ -43,7 +43,6 @@ from hf_localize.hf.hub import (
     unreachable,
     without_the_hub,
 )
-from hf_localize.hf.hub_terms import is_unreachable
 from hf_localize.hf.info import check_entry
 from hf_localize.hf.recording import record
 from hf_localize.hf.splits import NeededSplit

@@ -354,6 +354,17 @@ print(sorted({"boto3", "botocore", "hf_localize.shim.patch", "hf_localize.hf.loa
     assert shown == "[] True\n['hf_localize.shim.patch']"
 
 
+def test_a_load_of_what_is_stored_imports_no_http_library(registered: Desk) -> None:
+    code = f"""
+import sys
+from datasets import load_dataset
+before = set(sys.modules)
+print({LOAD})
+print(sorted({{"boto3", "botocore", "requests", "urllib3"}} & (sys.modules.keys() - before)))
+"""
+    assert printed(code, registered, HGLOC_AUTO_INSTALL="1", PYTHONPATH=EXAMPLE) == "['x']\n[]"
+
+
 def test_an_activated_program_can_ask_and_uninstall_before_it_imports_datasets(registered: Desk) -> None:
     code = """
 import hf_localize
