@@ -16,7 +16,10 @@ from hf_localize.http.retry import retrying
 from hf_localize.transfer.background import background
 from hf_localize.transfer.parts import fill
 
-#: The first request is small, since somebody may want one row; each next one is larger.
+#: The first request of a file brings what is needed for a row of most texts, 1,000 of which come together: on
+#: a distant link that takes less time than another request.
+_BEGINNING_BYTES = 768 << 10
+#: The first request elsewhere is small, since somebody may want one row; each next one is larger.
 _FIRST_BYTES = 64 << 10
 _GROWTH = 4
 #: The most is what a part has that was uploaded: some servers read a whole part for each range of it.
@@ -64,7 +67,7 @@ class RemoteFile(SeekableStream):
         self._where = where
         self._position = 0
         self._windows: collections.deque[_Window] = collections.deque()
-        self._next_bytes = _FIRST_BYTES
+        self._next_bytes = _BEGINNING_BYTES
         self._is_ahead = False
         self._hash = _RunningHash()
         #: So many bytes from the first on are fetched in order, and so are hashed by now or soon.
@@ -161,7 +164,8 @@ class RemoteFile(SeekableStream):
             if running is not None:
                 self._in_order = stop
             self._windows.append(_Window(start, stop, self._read_range, running, in_thread=self._is_ahead))
-            self._next_bytes = min(_MAX_BYTES, self._next_bytes * _GROWTH)
+            before = _FIRST_BYTES if self._next_bytes == _BEGINNING_BYTES else self._next_bytes
+            self._next_bytes = min(_MAX_BYTES, before * _GROWTH)
         if self._is_ahead and self._asked_to == self._size_bytes and self.when_asked_for is not None:
             self.when_asked_for()
 
