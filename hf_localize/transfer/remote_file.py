@@ -19,6 +19,8 @@ from hf_localize.transfer.parts import fill
 #: The first request of a file brings what is needed for a row of most texts, 1,000 of which come together: on
 #: a distant link that takes less time than another request.
 _BEGINNING_BYTES = 768 << 10
+#: Somebody who begins a read behind so many bytes has had the first rows, and goes on.
+_FIRST_ROWS_BYTES = 320 << 10
 #: The first request elsewhere is small, since somebody may want one row; each next one is larger.
 _FIRST_BYTES = 64 << 10
 _GROWTH = 4
@@ -116,6 +118,8 @@ class RemoteFile(SeekableStream):
         if needed <= 0:
             self._check()
             return b""
+        if self._windows and self._windows[0].start == 0 and self._position >= _FIRST_ROWS_BYTES:
+            self._go_on()
         view = self._view(needed)
         if len(view) < needed:
             parts = [view]
@@ -131,6 +135,12 @@ class RemoteFile(SeekableStream):
         self.when_asked_for = None
         self._windows.clear()
         super().close()
+
+    def _go_on(self) -> None:
+        """Fetch ahead before all of the first request was read."""
+        if not self._is_ahead:
+            self._next_bytes = _READ_ON_BYTES
+            self._look_ahead(0)
 
     def _view(self, needed: int) -> memoryview:
         """Return some of the *needed* bytes that come next, and go on."""
