@@ -17,7 +17,7 @@ PUBLIC = ("local", "public")
 @pytest.fixture
 def shared(desk: Desk, hub: LoopbackHub) -> Desk:
     """Return the desk of somebody whose team shares one config and its repository's files."""
-    desk.publisher()
+    desk.publisher().open_public_places()
     assert run_cli("download", GSM8K, "--name", "main", "--make-public").returncode == 0
     assert run_cli("download", GSM8K, "--name", "socratic", "--no-files").returncode == 0
     return desk
@@ -122,7 +122,9 @@ def test_python_says_which_id_was_meant_without_a_request(shared: Desk) -> None:
         hf_localize.download_dataset("openai/gsm8kk", "main")
     assert str(caught.value).endswith(f"\nDid you mean {GSM8K}?")
     assert str(caught.value).count("Did you mean") == 1
-    shared.teammate().set(HGLOC_SOURCES="local,s3")
+    # A teammate who may list the bucket.
+    shared.sit_down("other", key=shared.server.access_key, secret=shared.server.secret_key)
+    shared.set(HGLOC_SOURCES="local,s3")
     with pytest.raises(FileNotFoundError, match=f"\nDid you mean {GSM8K}\\?$"):
         hf_localize.download_dataset("openai/gsm8kk")  # Which the bucket lists.
     shared.outsider()
@@ -201,9 +203,11 @@ def test_public_files_are_not_listed_for_outsiders(shared: Desk, url: bool) -> N
 
 
 def test_an_address_without_records_may_be_wrong(shared: Desk) -> None:
+    if shared.server.name == "seaweedfs":
+        pytest.skip("it does not tell outsiders that there is no such bucket")
     shared.outsider()
-    for name, variable in (("HGLOC_S3_BUCKET_NAME", "no-such-bucket"), ("HGLOC_PUBLIC_URL", shared.s3.url)):
-        shared.set(**{name: variable})
+    for name, value in (("HGLOC_S3_BUCKET_NAME", "no-such-bucket"), ("HGLOC_PUBLIC_URL", shared.s3.url)):
+        shared.set(**{name: value})
         ran = run_cli("list-public")
         assert ran.returncode == 0
         assert "public_datasets.json does not exist: nothing is shared there, or " in ran.stderr

@@ -438,6 +438,8 @@ def test_after_an_interrupted_withdrawal_of_a_config_the_next_names_the_files_th
 
 
 def test_former_versions_that_an_interrupted_withdrawal_has_left_open_are_closed(desk: Desk) -> None:
+    if not desk.server.supports_acl:
+        pytest.skip("a policy for s3:GetObject does not open former versions")
     enabled = {"Status": "Enabled"}
     desk.client().put_bucket_versioning(Bucket=desk.bucket, VersioningConfiguration=enabled)
     done("download", ID, "--files-only", "--make-public")
