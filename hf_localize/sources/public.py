@@ -292,7 +292,7 @@ def public_repositories(public_files: PublicFiles) -> RemoteRepositories:
             return None
 
     def known_ids(repo_type: RepoType) -> Collection[str]:
-        """Return those of the datasets that are shared; nobody without credentials can list the others."""
+        """Return the ids of shared datasets. Without credentials, models and Spaces can't be listed."""
         if repo_type != "dataset":
             return ()
         with contextlib.suppress(AccessDeniedError):  # As above.

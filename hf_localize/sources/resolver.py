@@ -433,7 +433,7 @@ def not_found(
         if any(isinstance(error, failure) for error in errors):
             kind = needed
     lines: list[Answer | Unasked] = list(answers)
-    for one in unasked:  # Each in its place.
+    for one in unasked:  # The lines are in the order of loads.
         after = [i for i, line in enumerate(lines) if _rank(line.source) > _rank(one.source)]
         lines.insert(min(after, default=len(lines)), one)
     asked = "\n".join(f"  - {line}" for line in lines) or "  - no source is enabled (HGLOC_SOURCES)"

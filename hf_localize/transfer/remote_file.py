@@ -16,12 +16,12 @@ from hf_localize.http.retry import retrying
 from hf_localize.transfer.background import background
 from hf_localize.transfer.parts import fill
 
-#: The first request of a file brings what is needed for a row of most texts, 1,000 of which come together: on
-#: a distant link that takes less time than another request.
+#: Bytes of the first request of a file. The first record batch of most text datasets, 1,000 rows, is smaller,
+#: and on a distant link a second request takes longer than these bytes.
 _BEGINNING_BYTES = 768 << 10
-#: Somebody who begins a read behind so many bytes has had the first rows, and goes on.
+#: A read that begins beyond these bytes is not one of the first rows: the reader goes on.
 _FIRST_ROWS_BYTES = 320 << 10
-#: The first request elsewhere is small, since somebody may want one row; each next one is larger.
+#: Bytes of the first request after a seek, since one row may be all that is wanted. Each next one is larger.
 _FIRST_BYTES = 64 << 10
 _GROWTH = 4
 #: The most is what a part has that was uploaded: some servers read a whole part for each range of it.
