@@ -255,13 +255,16 @@ def status_of_datasets(
     session = current_session()
     asked = any_ref_of(dataset_id, config_name, revision, name)
     named = () if asked is None else asked.parts
-    places_here = [None] if asked is None else with_configs(asked, session, "local")
-    here = [manifest.ref for one in places_here for manifest in _in_store(one, session)]
+
+    def here() -> list[DatasetRef]:
+        wanted = [None] if asked is None else with_configs(asked, session, "local")
+        return [manifest.ref for one in wanted for manifest in _in_store(one, session)]
+
     differences = None
     if session.can_publish() and not session.settings.offline:
-        is_known = asked is None or here  # Else only the bucket can tell.
+        is_known = asked is None or here()  # Else only the bucket can tell.
         differences = _told(lambda: diff_datasets(*named), "bucket") if is_known else diff_datasets(*named)
-    elif asked is not None and not here:
+    elif asked is not None and not here():
         why = session.why_not_asked("s3") or session.bucket.missing_credentials
         others = stored_instead(asked, session)
         raise DatasetNotFoundError(
@@ -274,7 +277,7 @@ def status_of_datasets(
     hub = {age.ref: age.state for some in ages[::-1] for age in some or ()}
     bucket = {one.ref: one.state for one in differences or ()}
     marks = {one.ref: (one.was_removed, one.is_partial) for one in differences or ()}
-    refs = sorted({*bucket, *hub} | set(here if differences is None else []), key=str)
+    refs = sorted({*bucket, *hub} | set(here() if differences is None else []), key=str)
     other = "own" if all(some is not None for some in ages) else None
     return [Status(*ref.parts, bucket.get(ref), hub.get(ref, other), *marks.get(ref, ())) for ref in refs]
 

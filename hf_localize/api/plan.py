@@ -108,7 +108,7 @@ def planned_removals(ref: DatasetRef, place: str) -> list[Planned]:
     Pages of a catalog are named in the log. Arguments and errors are those of :func:`planned_removal`.
     """
     session, plan = current_session(), [planned_removal(ref, place)[0]]
-    own, action = DatasetRef(*plan[0].ref.parts), str(plan[0].action)
+    own, action = plan[0].ref, str(plan[0].action)
     others = list(files_removed_with(own, place, session))
     if place == "public":
         with contextlib.suppress(InvalidRefError):  # It is the id of own data.
@@ -291,11 +291,10 @@ def planned_files(
 
 def _original_zips(dataset_id: str, session: Session) -> list[Planned]:
     """Return the ZIPs of original files of *dataset_id*, which are withdrawn with the files."""
-    from hf_localize.publish.shared_files import original_files
-    from hf_localize.sources.public import PublicSource
+    from hf_localize.publish.shared_files import shared_original_files
 
-    records = PublicSource(session.public_files, 1).records() or ()
-    return [planned_removal(ref, "public")[0] for ref in original_files(dataset_id, records)]
+    refs = shared_original_files(dataset_id, session.public_files)
+    return [planned_removal(ref, "public")[0] for ref in refs]
 
 
 def _snapshot_at(place: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:

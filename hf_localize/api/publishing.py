@@ -1,6 +1,6 @@
-"""Publishing what the local store has: to the team's bucket and, where that is asked, to everybody.
+"""Upload what the local store has to the team's bucket and, if asked, share it publicly.
 
-What is shared publicly is decided here, for prepared datasets and for the files of repositories alike.
+This module decides what may be shared publicly: prepared datasets and the files of repositories.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from hf_localize.errors import HfLocalizeError, InvalidRefError
 from hf_localize.format.equivalence import Identity
-from hf_localize.format.manifest import Manifest, Terms
+from hf_localize.format.manifest import Manifest, Terms, known
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.format.repository import Repository, Snapshot, matches
 from hf_localize.http.retry import one_load
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Whether what is published is shared publicly, too."""
+    """Whether a publication is for the team alone, or also shared publicly."""
 
     make_public: bool
     #: Ids that may be shared although they are, or may be, gated or private on the Hub.
@@ -56,8 +56,8 @@ def publish_entry(entry: LocalEntry, session: Session, sharing: Sharing, *, repl
     settings, workers = session.settings, session.settings.max_concurrency
     reads = settings.verify == "always"
     if sharing.make_public:  # Before anything is sent.
-        known = check_may_share(entry.manifest, sharing.share_restricted, _terms_on_hub(settings))
-        manifest = replace(entry.publishable_manifest(), gated=known.gated, private=known.private)
+        told = check_may_share(entry.manifest, sharing.share_restricted, _terms_on_hub(settings))
+        manifest = replace(entry.publishable_manifest(), gated=told.gated, private=told.private)
         entry = replace(entry, manifest=manifest, has_manifest=True)
     with one_load():
         sent = upload(entry, bucket, replace=replaces, workers=workers, reads=reads)
@@ -77,10 +77,9 @@ def publish_entry(entry: LocalEntry, session: Session, sharing: Sharing, *, repl
         except HfLocalizeError as exc:
             exc.comes_after(f"{done[0]}; sharing it publicly failed")
             raise
-        told = "shared publicly" if shared else "shared publicly already"
+        done.append("shared publicly" if shared else "shared publicly already")
         if has_all_configs:
-            told += ", with the data of all configs"
-        done.append(told)
+            done[-1] += ", with the data of all configs"
     elif sent:
         warn_if_public(entry.manifest, session.public_files)
     return done
@@ -114,7 +113,7 @@ def publish_files(
     if make_public:  # Before anything is sent.
         for manifest in terms:
             check_may_share(manifest, restricted_ids, _terms_on_hub(settings, repository.repo_type))
-    if restricted := next((known for known in terms if known.gated or known.private), None):
+    if restricted := next((one for one in terms if one.gated or one.private), None):
         _log.warning(
             "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
             "apply to them too",
@@ -234,16 +233,14 @@ def _tell_what_stays_public(
 
 
 def terms_of(snapshot: Snapshot) -> Manifest:
-    """Return what is known of who may have a snapshot, as a manifest without files."""
-    info = snapshot.info
-    gated, private = (None if info.get(name) is None else bool(info[name]) for name in ("gated", "private"))
+    """Return a manifest without files that tells whether a snapshot is gated or private on the Hub."""
     return Manifest(
         dataset_id=snapshot.repository.repo_id,
         revision=snapshot.commit,
         origin="hub",
         commit=snapshot.commit,
-        gated=gated,
-        private=private,
+        gated=known(snapshot.info.get("gated")),
+        private=known(snapshot.info.get("private")),
     )
 
 

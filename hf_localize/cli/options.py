@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hf_localize.api.dataset_ids import near_ids
+from hf_localize.api.dataset_ids import dataset_ids, near_ids
 from hf_localize.cli.output import show
 from hf_localize.errors import (
     DatasetNotFoundError,
@@ -55,8 +55,6 @@ def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _dataset_ids(_ctx: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
     import logging
-
-    from hf_localize.api.dataset_ids import dataset_ids
 
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # It would stand in the line that is being typed.

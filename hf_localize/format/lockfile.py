@@ -132,7 +132,7 @@ class Lock(Record):
 
     def has(self, dataset_id: str) -> bool:
         """Tell whether a config of a dataset is locked."""
-        return any(item.has_id(dataset_id) or dataset_id == item.canonical_id for item in self.datasets)
+        return any(item.has_id(dataset_id) for item in self.datasets)
 
     def as_locked(self, item: Locked) -> str:
         """Return what to say after the name of a dataset of which only *item* is looked for."""

@@ -47,15 +47,18 @@ def remove_pages(refs: Iterable[DatasetRef], bucket: Bucket, itself: PublicFiles
     there = pages_of(named, bucket, public=itself is not None)
     for key in there:
         bucket.delete(key)
-    keys, stems = _keys(named, place), {f"{place}/{PAGES}/{_readable(ref)}" for ref in named}
-    were_open = [itself and close_versions(bucket, itself, stem, keys.__contains__) for stem in stems]
+    was_open = False
+    if itself is not None:
+        keys = _keys(named, place)
+        for stem in {f"{place}/{PAGES}/{_readable(ref)}" for ref in named}:
+            was_open |= close_versions(bucket, itself, stem, keys.__contains__)
     if there:
         command = f"hg-localize catalog --publish{'' if itself is None else ' --public'}"
         _log.info(
             "its page in the catalog is removed; the list in %s still has the dataset. To update it: %s",
             *(f"{place}/{INDEX}", command),
         )
-    return bool(there) or any(were_open)
+    return bool(there) or was_open
 
 
 def _keys(refs: Iterable[DatasetRef], place: str) -> set[str]:

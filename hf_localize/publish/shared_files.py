@@ -69,13 +69,18 @@ def has_public_files(dataset_id: str, public_files: PublicFiles) -> bool:
         with contextlib.suppress(InvalidRefError):  # It is the id of own data.
             if public_repositories(public_files).refs(Repository("dataset", dataset_id)) is not None:
                 return True
-        return bool(original_files(dataset_id, PublicSource(public_files, 1).records() or ()))
+        return bool(shared_original_files(dataset_id, public_files))
 
     try:
         return within(min(_SECONDS, public_files.timeout_seconds), look)
     except HfLocalizeError as exc:
         _log.debug("can't tell whether files of %s are public: %s", dataset_id, exc)
         return False
+
+
+def shared_original_files(dataset_id: str, public_files: PublicFiles) -> list[DatasetRef]:
+    """Return the refs under which outsiders see original files of *dataset_id*."""
+    return original_files(dataset_id, PublicSource(public_files, 1).records() or ())
 
 
 def original_files(dataset_id: str, records: Iterable[Identity]) -> list[DatasetRef]:

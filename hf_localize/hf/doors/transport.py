@@ -46,7 +46,7 @@ from hf_localize.hf.doors.answer import (
     refused,
 )
 from hf_localize.hf.recording import record
-from hf_localize.settings import SOURCE_NAMES, Settings, current
+from hf_localize.settings import SOURCE_NAMES, Settings
 from hf_localize.sources.session import Session, current_session
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def _here() -> Session:
 @contextlib.contextmanager
 def one_session() -> Iterator[Session]:
     """Look the settings up once for all that is asked meanwhile."""
-    token = _session.set(_here())
+    session = _here()
+    token = _session.set(session)
     try:
-        yield _here()
+        yield session
     finally:
         _session.reset(token)
 
@@ -218,7 +219,7 @@ class _Reachability:
         All that fail in a row have the limit together. After a pause, the Hub has all of it again to answer,
         but not to take a connection.
         """
-        limit, now = current().timeout_seconds, time.monotonic()
+        limit, now = _here().settings.timeout_seconds, time.monotonic()
         begun = now if self.failing_since is None else self.failing_since
         return max(1.0, limit + begun - now), max(1.0, limit + self._row_began(now) - now)
 
@@ -228,7 +229,7 @@ class _Reachability:
         It does not while there is time to repeat the request. Clients do that after a pause which is as long
         as all pauses before, and a second more, up to 8 seconds.
         """
-        now, limit = time.monotonic(), current().timeout_seconds
+        now, limit = time.monotonic(), _here().settings.timeout_seconds
         self.failing_since, self.failed_at = self._row_began(begun), now
         elapsed = now - self.failing_since
         is_down = is_refused or elapsed + min(elapsed + 1, 8) > 0.95 * limit
@@ -238,8 +239,10 @@ class _Reachability:
 
     def _row_began(self, begun: float) -> float:
         """Return since when requests fail in a row, if one that has *begun* then does."""
-        is_in_row = self.failing_since is not None and begun - self.failed_at <= current().timeout_seconds
-        return self.failing_since if is_in_row and self.failing_since is not None else begun
+        since = self.failing_since
+        if since is None or begun - self.failed_at > _here().settings.timeout_seconds:
+            return begun
+        return since
 
 
 _hub = _Reachability()
