@@ -25,7 +25,7 @@ from hf_localize.settings.env_file import (
     working_folder,
 )
 from hf_localize.settings.paths import absolute, expanded, located
-from hf_localize.settings.secret import Secret, hidden, is_secret
+from hf_localize.settings.secret import Secret, hidden, is_secret, revealed
 
 _log = logging.getLogger(__name__)
 #: The kinds of sources, in the order in which they are asked, and what users read of each.
@@ -245,10 +245,14 @@ def _parsed(name: str, variable: str, value: Any) -> Any:
 
 def _take_aws_values(lookup: _Lookup, aws: AwsEnvironment) -> None:
     values = dict(aws.variables)
+    ignores = revealed(values.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))  # By its name, it could be a URL.
+    is_ignored = aws_files.ignores_endpoints(aws.plain, ignores)
     for name, variable in _AWS_NAMES:
+        if name == "s3_endpoint_url" and is_ignored:
+            continue
         if name not in lookup.found and values.get(variable):
             lookup.take(name, _parse(name, variable, values[variable]), f"environment ({variable})")
-    if "s3_endpoint_url" not in lookup.found:
+    if "s3_endpoint_url" not in lookup.found and not is_ignored:
         origin = "endpoint_url of the AWS profile"
         if endpoint := hidden("URL", aws_files.endpoint_of(aws.plain)):
             lookup.take("s3_endpoint_url", _parse("s3_endpoint_url", origin, endpoint), origin)

@@ -42,11 +42,8 @@ def may_have_credentials(environment: Mapping[str, str]) -> bool:
     Args:
         environment: the variables that begin with ``AWS_``, and ``BOTO_CONFIG``.
     """
-    credentials = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
-    files = (config_file(environment), credentials, *map(Path, _BOTO_FILES))
-    return bool(environment.keys() - WITHOUT_CREDENTIALS) or any(
-        _says_something(expanded(file)) for file in files
-    )
+    files = (config_file(environment), _credentials_file(environment), *map(expanded, map(Path, _BOTO_FILES)))
+    return bool(environment.keys() - WITHOUT_CREDENTIALS) or any(map(_says_something, files))
 
 
 def is_on_ec2() -> bool:
@@ -65,9 +62,19 @@ def endpoint_of(environment: Mapping[str, str]) -> str | None:
 
     As boto3 looks it up after the variables: for S3 alone (``services``), then for all services.
     """
-    sections, profile = _profile(environment)
+    sections, profile = _sections(config_file(environment)), _profile(environment)
     services = sections.get(f"services {profile.get('services', '')}", {})
     return _nested(services.get("s3", "")).get("endpoint_url") or profile.get("endpoint_url")
+
+
+def ignores_endpoints(environment: Mapping[str, str], variable: str | None) -> bool:
+    """Tell whether boto3 is to use AWS' own endpoints, whatever the variables and the profile name.
+
+    Args:
+        variable: the value of ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS``, which counts before the profile.
+    """
+    named = _profile(environment).get("ignore_configured_endpoint_urls", "") if variable is None else variable
+    return named.lower() == "true"
 
 
 def ca_bundle_of(environment: Mapping[str, str]) -> str | None:
@@ -75,7 +82,7 @@ def ca_bundle_of(environment: Mapping[str, str]) -> str | None:
 
     By ``AWS_CA_BUNDLE``, the profile in use, ``REQUESTS_CA_BUNDLE``.
     """
-    named = environment.get("AWS_CA_BUNDLE") or _profile(environment)[1].get("ca_bundle")
+    named = environment.get("AWS_CA_BUNDLE") or _profile(environment).get("ca_bundle")
     return named or environment.get("REQUESTS_CA_BUNDLE")
 
 
@@ -85,20 +92,27 @@ def config_file(environment: Mapping[str, str]) -> Path:
 
 
 def has_config(environment: Mapping[str, str]) -> bool:
-    """Tell whether the file says anything."""
-    return _says_something(config_file(environment))
+    """Tell whether the file says anything, or that with the credentials says more than those."""
+    return _says_something(config_file(environment)) or bool(_profile(environment))
 
 
-def _profile(environment: Mapping[str, str]) -> tuple[Mapping[str, Mapping[str, str]], Mapping[str, str]]:
-    """Return all sections of the file, and that of the profile in use."""
-    path = config_file(environment)
+def _credentials_file(environment: Mapping[str, str]) -> Path:
+    return expanded(environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
+
+
+def _profile(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what both files say of the profile in use, without credentials; that of the credentials wins."""
+    name = environment.get("AWS_DEFAULT_PROFILE") or environment.get("AWS_PROFILE") or "default"
+    sections = _sections(config_file(environment))
+    profile = sections.get(f"profile {name}") or (sections.get(name) if name == "default" else None)
+    return {**(profile or {}), **_sections(_credentials_file(environment)).get(name, {})}
+
+
+def _sections(path: Path) -> dict[str, dict[str, str]]:
     try:
-        changed = os.stat(path).st_mtime_ns
+        return _read(path, os.stat(path).st_mtime_ns)
     except OSError:
-        return {}, {}
-    sections = _read(path, changed)
-    name = environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE") or "default"
-    return sections, sections.get(f"profile {name}") or sections.get(name) or {}
+        return {}
 
 
 @functools.lru_cache(maxsize=8)
@@ -108,7 +122,10 @@ def _read(path: Path, _changed: int) -> dict[str, dict[str, str]]:
         parser.read_string(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, configparser.Error):
         return {}  # boto3 will say what is wrong with it.
-    return {name: dict(parser[name]) for name in parser.sections()}
+    return {
+        section: {name: value for name, value in parser[section].items() if not name.startswith("aws_")}
+        for section in parser.sections()
+    }
 
 
 def _nested(value: str) -> dict[str, str]:

@@ -83,6 +83,24 @@ CASES: dict[str, tuple[dict[str, str], str]] = {
     "path by a profile": ({"AWS_PROFILE": "path"}, "team"),
     "FIPS by a profile": ({"AWS_PROFILE": "fips"}, "team"),
     "accelerated by a profile": ({"AWS_PROFILE": "fast"}, "team"),
+    "two profiles": ({"AWS_PROFILE": "minio", "AWS_DEFAULT_PROFILE": "paris"}, "team"),
+    "a section that is no profile": ({"AWS_PROFILE": "stray"}, "team"),
+    "endpoints are ignored": (MINIO | WEST | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, "team"),
+    "endpoints are ignored by a profile": ({"AWS_PROFILE": "at-aws"}, "team"),
+    "endpoints are not ignored after all": (
+        {"AWS_PROFILE": "at-aws", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"},
+        "team",
+    ),
+    "credentials file with an endpoint": ({"AWS_SHARED_CREDENTIALS_FILE": "{home}/minio"}, "team"),
+    "credentials file with a region": (MINIO | {"AWS_SHARED_CREDENTIALS_FILE": "{home}/paris"}, "team"),
+    "credentials file with a bundle": (
+        MINIO_TLS | {"AWS_CA_BUNDLE": "", "AWS_SHARED_CREDENTIALS_FILE": "{home}/trusting"},
+        "team",
+    ),
+    "credentials file before the config file": (
+        {"AWS_PROFILE": "paris", "AWS_SHARED_CREDENTIALS_FILE": "{home}/minio"},
+        "team",
+    ),
 }
 CONFIG = """
 [default]
@@ -113,7 +131,24 @@ use_fips_endpoint = true
 region = us-west-2
 s3 =
   use_accelerate_endpoint = true
+[stray]
+endpoint_url = http://stray.corp
+[profile at-aws]
+region = us-west-2
+endpoint_url = http://minio.corp:9000
+ignore_configured_endpoint_urls = True
 """
+KEYS = """
+aws_access_key_id = AKIDEXAMPLE
+aws_secret_access_key = secret
+"""
+#: Files with credentials, and what else they say.
+CREDENTIALS = {
+    "minio": f"[default]{KEYS}endpoint_url = http://minio.corp:9000\n[paris]{KEYS}region = us-west-2\n",
+    "paris": f"[default]{KEYS}region = eu-west-3\n",
+    "trusting": f"[default]{KEYS}ca_bundle = {{ca}}\n",
+    "credentials": f"[stray]{KEYS}",
+}
 
 
 @pytest.fixture
@@ -142,12 +177,15 @@ def test_data_takes_the_way_of_boto3(
         "AWS_CA_BUNDLE": "{ca}",
         **said,
     }
+    (tmp_path / ".aws").mkdir()
     if "AWS_PROFILE" in said:
-        (tmp_path / ".aws").mkdir()
         (tmp_path / ".aws" / "config").write_text(CONFIG.format(ca=anywhere.ca_file))
+        (tmp_path / ".aws" / "credentials").write_text(CREDENTIALS["credentials"])
+    for file in ("minio", "paris", "trusting"):
+        (tmp_path / file).write_text(CREDENTIALS[file].format(ca=anywhere.ca_file))
     for name, value in variables.items():
         if value:
-            monkeypatch.setenv(name, value.format(ca=anywhere.ca_file))
+            monkeypatch.setenv(name, value.format(ca=anywhere.ca_file, home=tmp_path))
     by_boto3 = seen(anywhere, lambda: boto3.Session().client("s3").get_object(Bucket=bucket, Key="a/k"))
     connection = current_session().bucket.connection
     asked = seen(anywhere, lambda: connection.call("get_object", "a/k"))
