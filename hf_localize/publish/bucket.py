@@ -340,9 +340,13 @@ def _claim(bucket: Bucket, manifest: Manifest, there: bytes | None) -> IndexEntr
 
 
 def _is_of(manifest: Manifest, claim: bytes | None, mark: str) -> bool:
-    """Tell whether *claim*, the manifest that lies at the key *mark*, is of the content of *manifest*."""
+    """Tell whether *claim*, the manifest at the key *mark*, has the ref and the content of *manifest*.
+
+    The same content under another ref is another entry: its files go with it.
+    """
     with contextlib.suppress(IntegrityError):  # A damaged one may be anybody's.
-        return claim is not None and read_manifest(claim, mark).digest == manifest.digest
+        there = read_manifest(claim, mark) if claim is not None else None
+        return there is not None and (there.ref, there.digest) == (manifest.ref, manifest.digest)
     return False
 
 

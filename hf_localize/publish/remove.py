@@ -15,7 +15,7 @@ from hf_localize.publish.catalog_pages import remove_pages
 from hf_localize.s3.bucket import Bucket
 from hf_localize.s3.shared_json import update_json
 from hf_localize.sources import original_index
-from hf_localize.sources.base import NotHere, alternatives
+from hf_localize.sources.base import alternatives
 from hf_localize.sources.bucket import BucketEntry, PrivateSource
 from hf_localize.store.origins import METADATA_FILE
 from hf_localize.transfer.workers import run_all
@@ -146,14 +146,17 @@ def _leave_catalogs(bucket: Bucket, manifest: Manifest, ref: DatasetRef) -> None
 
 def _remove_unindexed(bucket: Bucket, ref: DatasetRef, workers: int) -> int:
     """Remove what the original tool has left: first what it finds it by."""
-    entry = PrivateSource(bucket, workers).find(ref)
-    if isinstance(entry, NotHere) or not isinstance(entry, BucketEntry) or entry.is_indexed:
+    entry, keys = PrivateSource(bucket, workers).find(ref), set[str]()
+    if isinstance(entry, BucketEntry) and not entry.is_indexed:
+        used = _used_by_others(bucket, ref, workers)
+        keys = {entry.placed.key(file.path) for file in entry.manifest.files} - used
+    if not isinstance(entry, BucketEntry) or not keys:
         others = alternatives([str(one.ref) for one in PrivateSource(bucket, workers).stored(ref)])
         raise DatasetNotFoundError(f"there is no {ref} to remove in {bucket.address}{others}")
     original_index.leave(bucket, ref)
-    keys = {entry.placed.key(file.path) for file in entry.manifest.files}
+    count = len(keys)
     keys |= {entry.placed.key(name) for name in (METADATA_FILE, save_to_disk.ORIGINAL_CARD_FILE)}
     marks = {key for key in keys if key.rsplit("/", 1)[-1] in save_to_disk.MARKS}
     bucket.delete_all(marks)
     bucket.delete_all(keys - marks)
-    return len(entry.manifest.files)
+    return count

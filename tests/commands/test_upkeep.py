@@ -19,7 +19,7 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from hf_localize.api.listing import list_partial_datasets
-from hf_localize.format.refs import DatasetRef
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.publish.bucket import upload
 from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli, tree
@@ -192,6 +192,35 @@ def test_what_other_entries_use_stays(desk: Desk) -> None:
     assert shared in desk.bucket_keys()
     desk.teammate()
     assert (loaded("a/b_c"), loaded("a/b_c", revision="v1")) == (None, ["three"])
+
+
+def test_the_same_content_under_two_ids_that_meet_in_one_folder_is_two_entries(desk: Desk) -> None:
+    desk.publisher()
+    for dataset_id in ("a/b_c", "a_b/c"):
+        hf_localize.register_dataset(rows("one"), dataset_id)
+    hf_localize.register_dataset(rows("two"), "a_b/c")
+    assert [item["damaged"] for item in hf_localize.verify_dataset(s3=True, deep=True)] == [[], []]
+    hf_localize.register_dataset(rows("one"), "a_b/c")
+    hf_localize.remove_dataset("a/b_c", s3=True)
+    with pytest.raises(errors.DatasetNotFoundError, match="to remove"):
+        hf_localize.remove_dataset("a/b_c", s3=True)
+    assert [item["damaged"] for item in hf_localize.verify_dataset(s3=True, deep=True)] == [[]]
+    desk.teammate()
+    assert (loaded("a/b_c"), loaded("a_b/c")) == (None, ["one"])
+
+
+def test_what_other_entries_use_of_a_folder_without_manifest_stays(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(rows("one"), "a_b/c")
+    desk.client().delete_object(
+        Bucket=desk.bucket, Key=f"a_b_c/default_config/default_revision/{MANIFEST_NAME}"
+    )
+    before = desk.bucket_keys()
+    with pytest.raises(errors.DatasetNotFoundError, match="to remove"):
+        hf_localize.remove_dataset("a/b_c", s3=True)  # Without a manifest, it may be the original tool's.
+    assert desk.bucket_keys() == before
+    desk.teammate()
+    assert loaded("a_b/c") == ["one"]
 
 
 def test_remove_takes_what_the_original_tool_wrote(desk: Desk) -> None:
