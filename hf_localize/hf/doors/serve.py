@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import ipaddress
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,17 +23,31 @@ _VARIABLES = {
     for name in HEADERS
 }
 _CLIENTS = 64
+#: Also those of clients that ask for nothing at the moment. Linux allows a process 1,024 open files.
+_CONNECTIONS = 512
 _MAX_BODY_BYTES = 16 << 20
+#: What a ``Host`` header may name where only this machine is to be answered: an IP address, or a name that no
+#: website can have. Else a page in a browser could read everything by letting its name lead here.
+_NO_WEBSITE = re.compile(r"\[[0-9A-Fa-f:.]*\]|[0-9.]*|([^.]+\.)*(localhost|internal)|[^.]*", re.IGNORECASE)
+_FOR_THIS_MACHINE = "hg-localize serve is for this machine: ask for localhost, or start it with --host"
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer a request to the Hub from what is held (WSGI)."""
+def application(
+    environ: dict[str, Any], start_response: Callable[..., Any], *, is_for_all: bool = True
+) -> Iterable[bytes]:
+    """Answer a request to the Hub from what is held (WSGI).
+
+    Args:
+        is_for_all: False refuses what comes by the name of a website.
+    """
+    name = re.sub(r":[0-9]*$", "", str(environ.get("HTTP_HOST", "")))
+    may_ask = is_for_all or _NO_WEBSITE.fullmatch(name) is not None
     path, _, query = str(environ["REQUEST_URI"]).partition("?")  # As it was sent: encoded.
     headers = {name: str(environ[variable]) for name, variable in _VARIABLES.items() if variable in environ}
     body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
     endpoint = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"
     request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)
-    reply = _reply(request)
+    reply = _reply(request) if may_ask else _refused(request, 403, _FOR_THIS_MACHINE)
     try:
         content = _begun(transport.chunks(reply.body))
     except HfLocalizeError as exc:
@@ -87,15 +104,25 @@ def server(host: str, port: int) -> Any:
         ) from exc
     try:
         return waitress.create_server(
-            application,
+            functools.partial(application, is_for_all=not _is_this_machine(host)),
             host=host,
             port=port,
             threads=_CLIENTS,
+            connection_limit=_CONNECTIONS,
+            asyncore_use_poll=True,
             ident="hf_localize",
             max_request_body_size=_MAX_BODY_BYTES,
         )
     except (OSError, ValueError) as exc:
         raise SettingsError(f"can't listen at {host}:{port}: {exc}") from exc
+
+
+def _is_this_machine(host: str) -> bool:
+    """Tell whether only this machine reaches a server that listens at *host*."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def address(listening: Any) -> str:

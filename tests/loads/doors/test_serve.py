@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -102,6 +103,40 @@ def test_64_clients_are_served_at_once(endpoint: str, card: str) -> None:
             len(content) for content in pool.map(lambda _: requests.get(data, timeout=60).content, range(64))
         }
     assert len(sizes) == 1
+
+
+def test_clients_that_keep_their_connections_keep_nobody_out(card: str) -> None:
+    with contextlib.ExitStack() as clients:
+        for _ in range(150):
+            client = clients.enter_context(requests.Session())
+            assert client.head(card, timeout=20).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        *(
+            (name, 200)
+            for name in ("localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:8000", "me", "a.localhost")
+        ),
+        *((name, 200) for name in ("host.docker.internal:80", "")),
+        *(
+            (name, 403)
+            for name in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.", "a..")
+        ),
+    ],
+)
+def test_a_website_whose_name_leads_here_is_refused(card: str, name: str, status: int) -> None:
+    answer = requests.get(card, headers={"Host": name})
+    assert (answer.status_code, CARD in answer.content) == (status, status == 200)
+
+
+def test_a_server_for_the_network_is_asked_by_any_name(repositories: HeldRepositories, fresh) -> None:
+    fresh("cache")
+    with serving("0.0.0.0") as url:
+        path = f"/datasets/{DATASET}/resolve/main/README.md"
+        answer = requests.get(url.replace("0.0.0.0", "127.0.0.1") + path, headers={"Host": "data.example"})
+    assert answer.content == CARD
 
 
 def test_each_request_has_a_line_in_the_log_without_its_credentials(
