@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hf_localize.api.configs import any_ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub, require_hub, update_from
-from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, UnreachableError
+from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef, is_commit
@@ -93,8 +93,8 @@ def diff_datasets(
 ) -> list[Difference]:
     """Compare the local store with the bucket, by the digests and files in manifests and by a listing.
 
-    A copy in the bucket with a missing or damaged file counts as different. If both are the same, data is
-    read only of objects that were written to the bucket after the commit mark.
+    A copy in the bucket that can't be read, or has a missing or damaged file, counts as different. If both
+    are the same, data is read only of objects that were written to the bucket after the commit mark.
 
     Args:
         dataset_id: None compares all datasets. If no config is named, all configs of the id are compared.
@@ -130,10 +130,15 @@ def diff_datasets(
     source = PrivateSource(bucket, workers)
 
     def look(ref: DatasetRef) -> Difference:
-        entry = find_indexed(bucket, ref, workers)
-        if entry is None and ref not in here:  # Of the original tool: it is in no index.
-            found = source.find(ref)
-            entry = found if isinstance(found, BucketEntry) else None
+        try:
+            entry = find_indexed(bucket, ref, workers)
+            if entry is None and ref not in here:  # Of the original tool: it is in no index.
+                found = source.find(ref)
+                entry = found if isinstance(found, BucketEntry) else None
+        except IntegrityError as exc:  # It does not keep the others from being compared.
+            _log.warning("%s in %s is damaged: %s", ref, bucket.address, exc)
+            alone = _difference(ref, here.get(ref), None, session)
+            return replace(alone, state="different" if ref in here else "only s3", was_removed=False)
         return _difference(ref, here.get(ref), entry, session)
 
     refs = sorted({*here, *listed}, key=str)
@@ -200,8 +205,11 @@ def refs_to_update() -> list[DatasetRef]:
     entries = {entry.manifest.ref: entry for entry in session.store.entries() if entry.is_named}
 
     def look(ref: DatasetRef) -> bool:
-        if update_from(entries[ref], newest.get(ref), session, hub) is None:
-            return False
+        try:
+            if update_from(entries[ref], newest.get(ref), session, hub) is None:
+                return False
+        except IntegrityError:  # Its own update says so, and does not stop the others.
+            return True
         if entries[ref].manifest.origin == "hub" or session.came_from_bucket(entries[ref]):
             return True
         named = arguments_of(ref)
@@ -305,9 +313,16 @@ def _in_bucket(ref: DatasetRef | None, session: Session) -> list[Manifest]:
     if ref is not None:
         found = PrivateSource(bucket, workers).find(ref)
         return [found.manifest] if isinstance(found, BucketEntry) else []
+
+    def read(one: DatasetRef) -> BucketEntry | None:
+        try:
+            return find_indexed(bucket, one, workers)
+        except IntegrityError as exc:
+            _log.warning("%s in %s is left out, because it is damaged: %s", one, bucket.address, exc)
+            return None
+
     refs = sorted(list_refs(bucket, workers, all_folders=False), key=str)
-    entries = run_all(lambda one: find_indexed(bucket, one, workers), refs, workers=workers)
-    return [entry.manifest for entry in entries if entry is not None]
+    return [entry.manifest for entry in run_all(read, refs, workers=workers) if entry is not None]
 
 
 def _question(manifest: Manifest) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize.format.refs import DatasetRef
 from tests.commands.test_cli_output import _own_logger, run  # noqa: F401  # A fixture that is used.
 from tests.commands.test_locking import MADE, Moving, rows
 from tests.conftest import Desk
@@ -53,6 +54,51 @@ def test_diff_tells_what_is_here_or_there_only_and_which_files_differ(desk: Desk
     assert len(done) == 3
     assert [line[0] for line in lines("diff")] == ["org/there"]
     assert lines("sync-local-to-s3", status=2) == lines("sync-local-to-s3", "org/same", "--all", status=2)
+
+
+def test_what_is_damaged_in_the_bucket_does_not_keep_the_others_from_being_compared(
+    desk: Desk, hub: LoopbackHub
+) -> None:
+    def put(key: str, body: bytes) -> None:
+        desk.client().put_object(Bucket=desk.bucket, Key=key, Body=body)
+
+    desk.publisher()
+    for name in ("both", "there", "whole"):
+        hf_localize.register_dataset(rows(name), f"org/{name}")
+    hf_localize.download_dataset("openai/gsm8k", "socratic", keep_files=False)
+    hf_localize.remove_dataset("org/there")
+    hf_localize.register_dataset(rows("half"), "org/half", skip_s3_upload=True)
+    for dataset_id in ("org/both", "org/there"):
+        put(DatasetRef(dataset_id).index_key, b"{")
+    # As an upload by the original tool that was interrupted leaves it.
+    put(f"{DatasetRef('org/half').folders[0]}/dataset_dict.json", b'{"splits": ["train"]}')
+    ran = run("diff", "--json")
+    assert {item["dataset_id"]: item["state"] for item in json.loads(ran.stdout)} == {
+        "org/both": "different",
+        "org/half": "only local",
+        "org/there": "only s3",
+        "org_half": "only s3",
+    }
+    assert all(f"{name} in s3://" in ran.stderr for name in ("org/both", "org/there", "org_half")), ran.stderr
+    told = {line[0]: line[3:] for line in lines("status")}
+    assert (told["org/both"], told["org/whole"]) == (["different", "own"], ["same", "own"])
+    assert [item.dataset_id for item in hf_localize.list_outdated(s3=True)] == ["openai/gsm8k"]
+
+    desk.teammate().set(HGLOC_SOURCES="local,s3")
+    store = desk.store
+    for dataset_id, config in (("openai/gsm8k", "socratic"), ("org/whole", None)):
+        hf_localize.download_dataset(dataset_id, config, skip_s3_upload=True)
+    desk.publisher()
+    hf_localize.register_dataset(rows("newest"), "org/whole")
+    put(DatasetRef("openai/gsm8k", "socratic").index_key, b"{")
+    desk.teammate().set(HGLOC_SOURCES="local,s3", HGLOC_DATASETS_STORE_PATH=str(store))
+    ran = run("pull", "--update", "--json")
+    assert ran.exit_code == 6, ran.stderr
+    assert {item["dataset_id"]: item["error_kind"] for item in json.loads(ran.stdout)} == {
+        "openai/gsm8k": "corrupt",
+        "org/whole": None,
+    }
+    assert list(hf_localize.load_local_dataset("org/whole")["train"]["text"]) == ["newest"]
 
 
 def test_one_upload_that_fails_does_not_stop_the_others(desk: Desk, hub: LoopbackHub) -> None:
