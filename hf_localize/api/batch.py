@@ -10,6 +10,7 @@ import contextlib
 import logging
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -39,7 +40,7 @@ from hf_localize.store.entry import LocalEntry
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
 _AT_ONCE = 6
-#: How long one that is told to end may take.
+#: How long those that are told to end may take.
 _GRACE_SECONDS = 1.0
 
 
@@ -384,8 +385,10 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
     """End *processes* and wait until they are gone: in a container nobody else may take note of it."""
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + _GRACE_SECONDS
     for process in processes:
-        process.join(_GRACE_SECONDS)
+        process.join(max(0.0, deadline - time.monotonic()))
+    for process in processes:
         process.kill()
         process.join()
 

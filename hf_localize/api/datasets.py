@@ -120,12 +120,8 @@ def download_dataset(
         "update": update,
         "verification_mode": verification_mode,
     }
-    try:
-        return _download(ref, session, brought, keep_files=bool(keep_files), **options)
-    except DatasetNotFoundError as exc:
-        exc.args = (f"{exc}{near_ids(ref.dataset_id, kind_of(exc), str(exc))}",)
-        raise
-    finally:  # Also if only its original files were stored.
+
+    def bring_files() -> None:
         if brought and session.lock is None:
             if keep_files is not False:
                 how = Sharing(make_public, ids_of(share_restricted), is_named=bool(keep_files))
@@ -133,6 +129,16 @@ def download_dataset(
                 keep_files_of(brought[0], session, sharing, is_required=bool(keep_files))
             elif make_public and not skip_s3_upload:
                 tell_if_files_stay_public(ref.dataset_id, session)
+
+    try:
+        result = _download(ref, session, brought, keep_files=bool(keep_files), **options)
+    except Exception as exc:
+        if isinstance(exc, DatasetNotFoundError):
+            exc.args = (f"{exc}{near_ids(ref.dataset_id, kind_of(exc), str(exc))}",)
+        bring_files()  # Its original files may be stored all the same.
+        raise
+    bring_files()
+    return result
 
 
 def download_data(dataset_id: str, config_name: str | None, revision: str | None, **options: Any) -> Result:

@@ -11,25 +11,40 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+#: How long clearing up may take: executors of other libraries wait for requests under way, even for minutes.
+_GRACE_SECONDS = 2.0
+
 
 @contextlib.contextmanager
 def ended_by_signals(say: Callable[[], object]) -> Iterator[None]:
     """Have SIGINT and SIGTERM end what is done here, and then the process with the status 128 + number.
 
-    *say* is called before the end. The process does not wait for threads: one that waits for a network
-    can't be ended. A second signal does not wait for anything. A signal that is ignored, or handled by
-    somebody else, is left alone.
+    *say* is called before the end. The process does not wait for threads, since one that waits for a network
+    can't be ended, and waits at most ``_GRACE_SECONDS`` for what clears up. A second signal does not wait for
+    anything. A signal that is ignored, or handled by somebody else, is left alone.
     """
     usual: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }
     got: list[int] = []
+    ending = threading.Lock()
+
+    def end() -> None:
+        ending.acquire()  # For good: whoever comes second waits for the end.
+        say()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + got[0])
 
     def stop(number: int, _frame: object) -> None:
         if got:
             os._exit(128 + number)
         got.append(number)
+        late = threading.Timer(_GRACE_SECONDS, end)
+        late.daemon = True
+        late.start()
         raise KeyboardInterrupt
 
     is_main = threading.current_thread() is threading.main_thread()
@@ -43,10 +58,6 @@ def ended_by_signals(say: Callable[[], object]) -> Iterator[None]:
             raise
     finally:
         if got:
-            say()
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(128 + got[0])
+            end()
         for number in taken:
             signal.signal(number, usual[number])

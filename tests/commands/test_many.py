@@ -120,6 +120,27 @@ def test_an_interruption_ends_all_of_them(many: str, desk: Desk, hub: LoopbackHu
             os.kill(child, 0)
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/", "/c1.csv"]
+)  # One request; those of an executor, which waits for them.
+def test_an_interruption_ends_a_download_while_the_hub_stalls(
+    path: str, many: str, desk: Desk, hub: LoopbackHub
+) -> None:
+    desk.publisher()
+    stalled = Fault(path, "stall", seconds=60)
+    folder = desk.store / "made_many/c0/default_revision"
+    hub.faults = lambda request: stalled if folder.exists() and path in request.path else None
+    command = [sys.executable, "-m", "hf_localize", "download", many, "-n", "c0", "--keep-files"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _wait_until(lambda: stalled.used > 0)
+        hub.clear()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT, err
+    assert "Interrupted" in err
+    assert [request.path for request in hub.requests if "/api/" in request.path] == []
+
+
 def _wait_until(is_so: Callable[[], bool]) -> None:
     started = time.monotonic()
     while not is_so():
