@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import sys
 
-from hf_localize._version import __version__ as __version__
-
 TYPE_CHECKING = False  # Activation imports this when a Python starts, and typing takes a while.
 if TYPE_CHECKING:
     from typing import Any
 
+    from hf_localize._version import __version__ as __version__
     from hf_localize.api.archive import export_datasets as export_datasets
     from hf_localize.api.archive import import_datasets as import_datasets
     from hf_localize.api.batch import Download as Download
@@ -98,6 +97,7 @@ __all__ = [
 
 #: The public names, by the module that has them.
 _NAMES = {
+    "_version": "__version__",
     "api.archive": "export_datasets import_datasets",
     "api.batch": "Download Sync download_datasets sync_local_datasets_to_s3",
     "api.compare": "Age Difference FileDifference Status diff_datasets list_outdated status_of_datasets",
