@@ -59,9 +59,20 @@ def run(serves: bool, words: tuple[str, ...]) -> None:
 
 
 def _called(words: tuple[str, ...], environment: dict[str, str]) -> int:
+    """Return the exit status of a command, which decides itself what it does at Ctrl-C and SIGTERM."""
+    import signal
     import subprocess
 
-    status = subprocess.call(words, env=environment)  # noqa: S603  # nosec B603
+    with subprocess.Popen(words, env=environment) as process:  # noqa: S603  # nosec B603
+
+        def pass_on(number: int, _frame: object) -> None:
+            if number != signal.SIGINT or not os.isatty(0):  # A terminal sends it to both.
+                process.send_signal(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, pass_on)
+        status = process.wait()
     return status if status >= 0 else 128 - status
 
 

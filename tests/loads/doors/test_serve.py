@@ -183,3 +183,26 @@ def test_run_serves_while_its_command_runs() -> None:
     command = hg_localize("run", "--serve", "--", sys.executable, "-S", "-c", code)
     out, _ = command.communicate(timeout=120)
     assert (out.strip(), command.returncode) == ("404", 7)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_that_run_serves_ends_in_its_own_time(number: signal.Signals, tmp_path: Path) -> None:
+    saved = tmp_path / "checkpoint"
+    code = f"""
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(4)  # Longer than other commands have to end.
+    pathlib.Path({str(saved)!r}).touch()
+    sys.exit(9)
+signal.signal({int(number)}, save)
+print("begun", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+    command = hg_localize("run", "--serve", "--", sys.executable, "-S", "-c", code, stdin=subprocess.DEVNULL)
+    assert command.stdout is not None
+    assert command.stdout.readline() == "begun\n"
+    command.send_signal(number)
+    assert command.wait(60) == 9
+    assert saved.exists()
+    command.communicate()
