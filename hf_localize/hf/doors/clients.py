@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-#: The class that sends, in each module. huggingface_hub uses requests up to 0.36, httpx in 1, httpx2 since 2.
+#: The classes that send, in each module, and by which method. huggingface_hub uses requests up to 0.36, httpx
+#: in 1, httpx2 since 2.
 _SENDERS = {
-    "requests.sessions": ("Session", "send"),
-    "httpx": ("Client", "send"),
-    "httpx2": ("Client", "send"),
-    "urllib.request": ("OpenerDirector", "open"),
+    "requests.sessions": {"Session": "send"},
+    "httpx": {"Client": "send", "AsyncClient": "send"},
+    "httpx2": {"Client": "send", "AsyncClient": "send"},
+    "urllib.request": {"OpenerDirector": "open"},
 }
-#: {module: (class, stock's method, ours)} of those that are wrapped.
-_wrapped: dict[str, tuple[type, Any, Any]] = {}
+#: {(module, class): (class, name of its method, stock's method, ours)} of those that are wrapped.
+_wrapped: dict[tuple[str, str], tuple[type, str, Any, Any]] = {}
 _is_wanted: Callable[[], bool] = bool
 
 
@@ -51,25 +52,27 @@ def unwatch() -> None:
     """Give the libraries their methods back, and forget whether the Hub has answered."""
     global _is_wanted
     _is_wanted = bool
-    for name, (owner, stock, ours) in list(_wrapped.items()):
-        if vars(owner).get(_SENDERS[name][1]) is ours:  # Else somebody has wrapped it in turn.
-            setattr(owner, _SENDERS[name][1], stock)
-            del _wrapped[name]
+    for key, (owner, method, stock, ours) in list(_wrapped.items()):
+        if vars(owner).get(method) is ours:  # Else somebody has wrapped it in turn.
+            setattr(owner, method, stock)
+            del _wrapped[key]
     transport = sys.modules.get("hf_localize.hf.doors.transport")
     # While another thread still imports it, there is nothing to forget.
     getattr(transport, "forget", bool)()
 
 
 def _wrap(module: ModuleType) -> None:
-    name = module.__name__
-    if name in _wrapped:
-        return
-    class_name, method = _SENDERS[name]
+    for class_name, method in _SENDERS[module.__name__].items():
+        if (module.__name__, class_name) not in _wrapped:
+            _wrap_method(module, class_name, method)
+
+
+def _wrap_method(module: ModuleType, class_name: str, method: str) -> None:
     owner = getattr(module, class_name, None)
     stock = getattr(owner, method, None)
     if owner is None or stock is None:
         return
-    library = name.partition(".")[0]
+    sender = f"{module.__name__.partition('.')[0]}.{class_name}"
 
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         url = request if isinstance(request, str) else getattr(request, "full_url", None) or request.url
@@ -77,13 +80,13 @@ def _wrap(module: ModuleType) -> None:
             return stock(self, request, *args, **kwargs)
         from hf_localize.hf.doors import transport
 
-        return transport.SENDERS[library](stock, self, request, *args, **kwargs)
+        return transport.SENDERS[sender](stock, self, request, *args, **kwargs)
 
     for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
         setattr(send, attribute, getattr(stock, attribute))
     send.__wrapped__ = stock  # type: ignore[attr-defined]
     setattr(owner, method, send)
-    _wrapped[name] = (owner, stock, send)
+    _wrapped[module.__name__, class_name] = owner, method, stock, send
 
 
 class _Finder:

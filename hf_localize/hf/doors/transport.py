@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import datetime as dt
-import email.message
 import functools
 import http.client
 import io
@@ -19,10 +18,9 @@ import logging
 import sys
 import time
 import urllib.error
-import urllib.response
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from huggingface_hub import constants
@@ -400,10 +398,52 @@ def _is_refused(failure: Exception) -> bool:
 
 
 def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
-    library = sys.modules[stock.__module__.partition(".")[0]]
-    asked = _request(request.method, str(request.url), request.headers, b"")
-    if asked is not None and request.method == "POST" and (is_read(asked) or asked.path == CREATION):
-        asked = replace(asked, body=request.read())
+    body = request.read() if _is_read_with_body(request) else b""
+
+    def send() -> Any:
+        return stock(client, request, **kwargs)
+
+    response, is_ours = _exchange_httpx(sys.modules[_library(stock)], request, body, send)
+    for hook in client.event_hooks["response"] if is_ours else ():
+        hook(response)
+    if is_ours and not kwargs.get("stream"):
+        response.read()
+    return response
+
+
+async def _send_httpx_async(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
+    """Do as `_send_httpx`, in a thread, while the event loop goes on."""
+    import anyio.from_thread
+    import anyio.to_thread
+
+    body = await request.aread() if _is_read_with_body(request) else b""
+
+    def send() -> Any:
+        return anyio.from_thread.run(functools.partial(stock, client, request, **kwargs))
+
+    def exchange() -> tuple[Any, bool]:
+        return _exchange_httpx(sys.modules[_library(stock)], request, body, send)
+
+    response, is_ours = await anyio.to_thread.run_sync(exchange)
+    for hook in client.event_hooks["response"] if is_ours else ():
+        await hook(response)
+    if is_ours and not kwargs.get("stream"):
+        await response.aread()
+    return response
+
+
+def _library(method: Callable[..., Any]) -> str:
+    return method.__module__.partition(".")[0]
+
+
+def _is_read_with_body(request: Any) -> bool:
+    asked = _request(request.method, str(request.url), {}, b"")
+    return asked is not None and asked.method == "POST" and (is_read(asked) or asked.path == CREATION)
+
+
+def _exchange_httpx(library: Any, request: Any, body: bytes, send: Callable[[], Any]) -> tuple[Any, bool]:
+    """Return the response to *request*, and whether it is ours; by *send*, the Hub is asked."""
+    asked, is_ours = _request(request.method, str(request.url), request.headers, body), False
 
     def ask_hub(url: str | None) -> Any:
         if url is not None:
@@ -415,14 +455,25 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
                 name: _least(seconds, connect if name == "connect" else read)
                 for name, seconds in limits.items()
             }
-        return stock(client, request, **kwargs)
+        return send()
 
     def respond(reply: Reply, body: BinaryIO) -> Any:
-        class Stream(library.SyncByteStream):  # type: ignore[name-defined,misc]
+        nonlocal is_ours
+
+        class Stream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
             def __iter__(self) -> Iterator[bytes]:
                 return iter(lambda: body.read(_CHUNK_BYTES), b"")
 
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                import anyio.to_thread
+
+                while chunk := await anyio.to_thread.run_sync(body.read, _CHUNK_BYTES):
+                    yield chunk
+
             def close(self) -> None:
+                body.close()
+
+            async def aclose(self) -> None:
                 body.close()
 
         content = {"content": reply.body} if isinstance(reply.body, bytes) else {"stream": Stream()}
@@ -431,13 +482,12 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
         )
         response.headers.update(reply.headers)  # Content-Length of a HEAD is not that of its body.
         response.elapsed = dt.timedelta(0)
-        if not kwargs.get("stream"):
-            response.read()
+        is_ours = True
         return response
 
     # What huggingface_hub sends again.
     failures = (library.TimeoutException, library.NetworkError, library.RemoteProtocolError)
-    return _exchange(asked, ask_hub, respond, failures)
+    return _exchange(asked, ask_hub, respond, failures), is_ours
 
 
 def _least(seconds: float | None, limit: float) -> float:
@@ -535,14 +585,11 @@ def _open_urllib(
     asked = _request(method, url, {} if isinstance(request, str) else dict(request.header_items()), b"")
 
     def respond(reply: Reply, body: BinaryIO) -> Any:
-        message = email.message.Message()
-        for name, value in reply.headers.items():
-            message[name] = value
-        reason = http.client.responses.get(reply.status, "")
+        response: Any = http.client.HTTPResponse(_Connection(reply, body), method=method)  # type: ignore[arg-type]
+        response.begin()
+        response.url, response.msg = url, response.reason  # As HTTPHandler does.
         if reply.status >= 300:
-            raise urllib.error.HTTPError(url, reply.status, reason, message, body)
-        response = urllib.response.addinfourl(body, message, url, reply.status)
-        response.msg = reason  # type: ignore[attr-defined]  # As HTTPHandler does.
+            raise urllib.error.HTTPError(url, reply.status, response.reason, response.headers, response)
         return response
 
     def ask_hub(url: str | None) -> Any:
@@ -562,6 +609,31 @@ def _open_urllib(
         return _exchange(asked, ask_hub, respond, failures, _offline_as(urllib.error.URLError))
     except _KeptError as exc:
         raise exc.args[0] from None
+
+
+class _Connection(io.RawIOBase):
+    """What http.client takes for the socket of a connection: *reply* comes out of it."""
+
+    def __init__(self, reply: Reply, body: BinaryIO) -> None:
+        lines = [f"HTTP/1.1 {reply.status} {http.client.responses.get(reply.status, '')}"]
+        lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+        self._head, self._body = "\r\n".join([*lines, "", ""]).encode("latin-1"), body
+
+    def makefile(self, *_: Any) -> BinaryIO:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head[: len(buffer)] or self._body.read(len(buffer))
+        self._head = self._head[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
 
 
 @contextlib.contextmanager
@@ -590,8 +662,10 @@ def answering_only_what_is_held() -> contextlib.AbstractContextManager[None]:
 
 #: How each library's client sends.
 SENDERS: dict[str, Callable[..., Any]] = {
-    "httpx": _send_httpx,
-    "httpx2": _send_httpx,
-    "requests": _send_requests,
-    "urllib": _open_urllib,
+    "httpx.Client": _send_httpx,
+    "httpx.AsyncClient": _send_httpx_async,
+    "httpx2.Client": _send_httpx,
+    "httpx2.AsyncClient": _send_httpx_async,
+    "requests.Session": _send_requests,
+    "urllib.OpenerDirector": _open_urllib,
 }

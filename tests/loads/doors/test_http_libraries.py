@@ -1,0 +1,145 @@
+"""What HTTP libraries give of a file that is held is what they give of the Hub's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import hf_hub_url
+from huggingface_hub.utils import OfflineModeIsEnabled
+
+import hf_localize
+from tests.loads.doors.conftest import CARD, DATASET
+from tests.rig.held import HeldRepositories
+from tests.rig.hub import LoopbackHub, make_repository
+
+
+def url(path: str = "README.md", dataset: str = DATASET) -> str:
+    return hf_hub_url(dataset, path, endpoint=huggingface_hub.constants.ENDPOINT, repo_type="dataset")
+
+
+@pytest.fixture
+def httpx() -> Any:
+    """Return the library by which this release of huggingface_hub sends."""
+    for name in ("httpx2", "httpx"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    pytest.skip("httpx is not here")
+
+
+async def gathered(httpx: Any) -> list[Any]:
+    """Return what an asynchronous client gets: whole files, parts, streams, nothing."""
+    async with httpx.AsyncClient() as client:
+        whole = await client.get(url())
+        part, head, missing = await asyncio.gather(
+            client.get(url("data/train.parquet"), headers={"Range": "bytes=0-3"}),
+            client.head(url()),
+            client.get(url("nope")),
+        )
+        async with client.stream("GET", url("data/train.parquet")) as response:
+            streamed = b"".join([chunk async for chunk in response.aiter_bytes(1000)])
+        listed = await client.post(
+            f"{huggingface_hub.constants.ENDPOINT}/api/datasets/{DATASET}/paths-info/main",
+            json={"paths": [".dot", "nope"]},
+        )
+    paths = [item["path"] for item in listed.json()]
+    responses = [(r.status_code, r.content[:10], r.headers["X-Repo-Commit"]) for r in (whole, part, missing)]
+    return [responses, head.status_code, head.headers["Content-Length"], streamed, paths]
+
+
+def test_asynchronous_clients_are_answered(
+    httpx: Any, hub: LoopbackHub, repositories: HeldRepositories, fresh: Callable[[str], Path]
+) -> None:
+    fresh("cache")
+    expected = asyncio.run(gathered(httpx))
+    hub.stop()
+    hub.clear()
+    with hf_localize.installed():
+        assert asyncio.run(gathered(httpx)) == expected
+    assert hub.requests == []
+
+
+def test_asynchronous_clients_are_sent_on_to_the_hub(
+    httpx: Any, hub: LoopbackHub, repositories: HeldRepositories, tmp_path: Path, fresh: Callable[[str], Path]
+) -> None:
+    hub.add(make_repository(tmp_path / "more", "doors/else", "main", {"README.md": b"else"}))
+    fresh("cache")
+
+    async def read() -> bytes:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(url(dataset="doors/else"))).content
+
+    with hf_localize.installed():
+        assert asyncio.run(read()) == b"else"
+        hub.stop()
+        with pytest.raises(OfflineModeIsEnabled):
+            asyncio.run(read())
+
+
+def test_a_slow_place_does_not_stop_the_event_loop(httpx: Any, offline: HeldRepositories) -> None:
+    steps = []
+
+    async def read(client: Any) -> None:
+        assert (await client.get(url())).content == CARD
+        steps.append("read")
+
+    async def step() -> None:
+        steps.append("step")
+
+    async def both() -> None:
+        async with httpx.AsyncClient() as client:
+            await asyncio.gather(read(client), step())
+
+    asyncio.run(both())
+    assert steps == ["step", "read"]
+
+
+def test_hooks_of_a_client_see_each_response(httpx: Any, offline: HeldRepositories) -> None:
+    seen = []
+
+    async def look(response: Any) -> None:
+        seen.append((await response.aread())[:3])
+
+    async def read() -> None:
+        async with httpx.AsyncClient(event_hooks={"response": [look]}) as client:
+            await client.get(url())
+
+    asyncio.run(read())
+    hooks = [lambda response: seen.append(response.read()[:3]), lambda response: response.raise_for_status()]
+    with httpx.Client(event_hooks={"response": hooks}) as client:
+        client.get(url())
+        with pytest.raises(httpx.HTTPStatusError):
+            client.get(url("nope"))
+    assert seen == [b"---", b"---", b'{"e']
+
+
+def test_urllib_gives_a_response_of_its_own_kind(
+    hub: LoopbackHub, repositories: HeldRepositories, fresh: Callable[[str], Path]
+) -> None:
+    def facts() -> list[Any]:
+        with urllib.request.urlopen(url("data/test.csv")) as response:
+            told = [response.status, response.reason, response.msg, response.version, response.length]
+            told += [response.getheader("Content-Length"), response.geturl(), response.readable()]
+            told += [response.peek(1)[:1], response.read1(2), response.readline(), response.length]
+            told += [list(response), response.length, response.isclosed()]
+        request = urllib.request.Request(url("data/test.csv"), method="HEAD")
+        with urllib.request.urlopen(request) as response:
+            told += [response.getheader("Content-Length"), response.read()]
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            urllib.request.urlopen(url("nope"))
+        error = failed.value
+        return [*told, error.code, error.reason, error.headers["X-Error-Code"], error.read()]
+
+    fresh("cache")
+    expected = facts()
+    hub.stop()
+    with hf_localize.installed():
+        assert facts() == expected
