@@ -137,7 +137,7 @@ class Wire:
 
         Raises:
             StatusError: the server refused.
-            UnreachableError: no answer.
+            UnreachableError: no answer, or that of something else than an S3 server.
         """
         view = memoryview(data)
         target = f"{key}?{query}" if query else key
@@ -145,6 +145,9 @@ class Wire:
             text = body.read_all(_MAX_ERROR_BYTES)
         if b"<Error>" in text:  # S3 may begin an answer before it knows how it ends.
             raise StatusError(body.status, body.reason, body.headers, text)
+        if "etag" not in body.headers:
+            problem = f"the response ({body.status}) is not one of S3: it has no ETag"
+            raise UnreachableError(f"{self._base_url}/{key}: {problem}")
         return body.headers
 
     def _ask(self, method: str, key: str, headers: Mapping[str, str], data: memoryview | None) -> Body:

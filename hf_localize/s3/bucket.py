@@ -172,7 +172,7 @@ class Bucket:
         else:
             write({})
         self._note_version(answers[-1])
-        return str(answers[-1].get("ETag", ""))
+        return str(answers[-1]["ETag"])
 
     def publicly(self, write: Callable[[dict[str, Any]], object]) -> HfLocalizeError | None:
         """Do *write*, which gets the ``public-read`` ACL as an argument; without it, if it is refused.
@@ -240,11 +240,12 @@ class Bucket:
                 self.delete(key)
 
     def _delete_some(self, keys: Sequence[str]) -> list[str]:
-        """Remove up to 1,000 objects with one request; return the keys of those that stay."""
+        """Remove up to 1,000 objects with one request; return the keys that may be there still."""
         objects: list[Any] = [{"Key": self.address.key(key)} for key in keys]
         with self.connection.client(keys[0]) as client:
-            done = client.delete_objects(Bucket=self.address.name, Delete={"Objects": objects, "Quiet": True})
-        return [self.address.relative(failed["Key"]) for failed in done.get("Errors", [])]
+            done = client.delete_objects(Bucket=self.address.name, Delete={"Objects": objects})
+        gone = {self.address.relative(each.get("Key", "")) for each in done.get("Deleted", [])}
+        return [key for key in keys if key not in gone]
 
     def copy(self, source_key: str, key: str, *, public: bool = False) -> bool:
         """Have the server copy an object with its metadata. False: it does not, and nothing is there.
@@ -255,7 +256,9 @@ class Bucket:
         source: Any = {"Bucket": self.address.name, "Key": self.address.key(source_key)}
 
         def write(acl: Mapping[str, Any]) -> None:
-            self.connection.call("copy_object", key, CopySource=source, **acl)
+            copied = self.connection.call("copy_object", key, CopySource=source, **acl)
+            if "ETag" not in copied["CopyObjectResult"]:
+                raise RefusedError(f"{key} in {self.address}: the response to copy_object is not one of S3")
 
         try:
             if public:

@@ -58,13 +58,14 @@ class MultipartUpload:
         """
         parts = [{"PartNumber": n, "ETag": f'"{self.parts_there[n]}"'} for n in range(1, count + 1)]
         try:
-            self._connection.call(
+            answer = self._connection.call(
                 "complete_multipart_upload",
                 self._key,
                 UploadId=self._id,
                 MultipartUpload={"Parts": parts},
                 **condition,
             )
+            _ = answer["ETag"]  # Else it is not done: something else than an S3 server has answered.
         except NoSuchUploadError:  # Done, and the answer was lost: boto3 has asked again.
             if self._etag_there() != etag_of_parts([self.parts_there[n] for n in range(1, count + 1)]):
                 raise

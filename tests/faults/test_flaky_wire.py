@@ -13,12 +13,13 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize import errors
 from hf_localize.sources.session import current_session
 from hf_localize.store.integrity import verify_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL
 from tests.faults.killer import NAME, rows, save
-from tests.rig.s3_proxy import Action, Narrow, Request, Reset, Rule, Stall, Status, Truncate, WrongBytes
+from tests.rig.s3_proxy import Action, Narrow, Page, Request, Reset, Rule, Stall, Status, Truncate, WrongBytes
 
 #: 3 splits of 18 shards, two JSON files for each, and one: 61 files.
 SHARDS = 18
@@ -113,6 +114,49 @@ def test_an_error_under_the_status_200_is_an_error(way: str, desk: Desk) -> None
     assert len([r for r in desk.s3.requests if rules[way].matches(r)]) >= 3
     desk.teammate().set(HGLOC_SOURCES="s3")
     assert hf_localize.load_local_dataset(NAME, revision="v2")["train"]["text"][:] == made["text"][:]
+
+
+#: What something else than an S3 server answers in its place, and to what.
+WRITES = {
+    "object": Rule("PUT", r"\.arrow$", Page(200), times=1),
+    "manifest": Rule("PUT", r"\.hgloc\.json$", Page(200), times=1),
+    "index": Rule("PUT", "/index/", Page(200), times=1),
+    "copy": Rule("PUT", r"\.arrow$", Page(200), times=1, header="x-amz-copy-source"),
+    "part": Rule("PUT", ".", Page(200), times=1, query="partNumber"),
+    "complete": Rule("POST", ".", Page(200), times=1, query="uploadId"),
+}
+
+
+@pytest.mark.sampled(len(WRITES))
+@pytest.mark.parametrize("what", WRITES)
+def test_a_write_that_no_s3_server_confirms_is_not_taken_for_done(what: str, desk: Desk) -> None:
+    desk.publisher()
+    size = 9 << 10 if what in ("part", "complete") else 10
+    made = datasets.Dataset.from_dict(
+        {"text": [random.Random(n).randbytes(1 << 9).hex() for n in range(size)]}
+    )
+    if what == "copy":
+        hf_localize.register_dataset(made, NAME)
+    hf_localize.register_dataset(made, NAME, revision="v2", skip_s3_upload=True)
+    desk.s3.fail(WRITES[what])
+    desk.s3.clear()
+    try:
+        hf_localize.sync_local_dataset_to_s3(NAME, revision="v2")
+    except errors.PublishError:
+        hf_localize.sync_local_dataset_to_s3(NAME, revision="v2")
+    assert any(WRITES[what].matches(r) for r in desk.s3.requests)
+    desk.teammate().set(HGLOC_SOURCES="s3")
+    assert hf_localize.load_local_dataset(NAME, revision="v2")["train"]["text"][:] == made["text"][:]
+
+
+def test_a_removal_that_no_s3_server_confirms_is_not_taken_for_done(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME)
+    desk.s3.fail(Rule("POST", ".", Page(200), times=1, query="delete"))
+    desk.s3.clear()
+    hf_localize.remove_dataset(NAME, s3=True)
+    assert [r for r in desk.s3.requests if "delete" in r.query]
+    assert desk.bucket_keys("org_x/") == []
 
 
 @pytest.mark.parametrize("who", ["teammate", "outsider"])
