@@ -18,7 +18,7 @@ import logging
 import sys
 import time
 import urllib.error
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
@@ -310,6 +310,8 @@ def _exchange(
     respond: Callable[[Reply, BinaryIO], Any],
     failures: tuple[type[Exception], ...],
     offline: type[Exception] = OfflineModeIsEnabled,
+    *,
+    is_streamed: bool = False,
 ) -> Any:
     """Return the response to *request*: ours, by *respond*, or the Hub's, by *ask_hub*.
 
@@ -318,6 +320,7 @@ def _exchange(
         respond: takes a reply, and its body as a stream.
         failures: what *ask_hub* raises where the Hub can't be reached; timeouts are among them.
         offline: what to raise in place of them.
+        is_streamed: *ask_hub* returns a response before its body is read.
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
         if request is not None and not is_read(request) and (changed := changed_by(request)) is not None:
@@ -328,7 +331,7 @@ def _exchange(
             f"Cannot reach {without_user(request.endpoint)}{request.path}: the Hub does not answer."
         )
     with one_session():
-        return _exchange_read(request, ask_hub, respond, failures, offline)
+        return _exchange_read(request, ask_hub, respond, failures, offline, is_streamed=is_streamed)
 
 
 def _exchange_read(
@@ -337,6 +340,8 @@ def _exchange_read(
     respond: Callable[[Reply, BinaryIO], Any],
     failures: tuple[type[Exception], ...],
     offline: type[Exception],
+    *,
+    is_streamed: bool,
 ) -> Any:
     asked, own = request, by_lock(request)
     if isinstance(own, Reply):
@@ -371,7 +376,8 @@ def _exchange_read(
             hub_said, cause = f"the Hub does not answer ({type(exc).__name__})", exc
         else:
             if getattr(response, "status_code", 200) < 500:
-                _hub.failing_since = None
+                if not is_streamed:  # Else its body tells whether the Hub answers.
+                    _hub.failing_since = None
                 status = getattr(response, "status_code", 200)
                 _record(asked, response, status, response.headers, SOURCE_NAMES["hub"])
                 return response
@@ -387,6 +393,24 @@ def _exchange_read(
     raise offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
 
 
+def _watched(
+    parts: Iterable[bytes], url: str, failures: tuple[type[Exception], ...], offline: type[Exception]
+) -> Iterator[bytes]:
+    """Yield the body of a response of the Hub. The Hub does not answer either if it ceases to send."""
+    since = time.monotonic()
+    try:
+        for part in parts:
+            _hub.failing_since = None
+            yield part
+            since = time.monotonic()
+    except failures as exc:
+        if not _hub.failed(since, is_refused=False):
+            raise
+        raise offline(
+            f"Cannot read {without_user(url)}: the Hub sends no more ({type(exc).__name__})."
+        ) from exc
+
+
 def _is_refused(failure: Exception) -> bool:
     """Tell whether there was no connection. If one broke, or was too slow, the request may be repeated."""
     reason = type(failure.args[0]).__name__ if failure.args else ""
@@ -400,15 +424,36 @@ def _is_refused(failure: Exception) -> bool:
 def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
     body = request.read() if _is_read_with_body(request) else b""
 
-    def send() -> Any:
-        return stock(client, request, **kwargs)
+    library, is_streamed = sys.modules[_library(stock)], bool(kwargs.get("stream"))
 
-    response, is_ours = _exchange_httpx(sys.modules[_library(stock)], request, body, send)
+    def send() -> Any:
+        response = stock(client, request, **kwargs)
+        if is_streamed and isinstance(response.stream, library.SyncByteStream):
+            response.stream = _watched_stream(library, response.stream, str(request.url))
+        return response
+
+    response, is_ours = _exchange_httpx(library, request, body, send, is_streamed=is_streamed)
     for hook in client.event_hooks["response"] if is_ours else ():
         hook(response)
-    if is_ours and not kwargs.get("stream"):
+    if is_ours and not is_streamed:
         response.read()
     return response
+
+
+def _watched_stream(library: Any, stream: Any, url: str) -> Any:
+    class Watched(library.SyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            return _watched(stream, url, _failures_of(library), OfflineModeIsEnabled)
+
+        def close(self) -> None:
+            stream.close()
+
+    return Watched()
+
+
+def _failures_of(library: Any) -> tuple[type[Exception], ...]:
+    """Return what huggingface_hub sends a request again for."""
+    return library.TimeoutException, library.NetworkError, library.RemoteProtocolError
 
 
 async def _send_httpx_async(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
@@ -441,7 +486,9 @@ def _is_read_with_body(request: Any) -> bool:
     return asked is not None and asked.method == "POST" and (is_read(asked) or asked.path == CREATION)
 
 
-def _exchange_httpx(library: Any, request: Any, body: bytes, send: Callable[[], Any]) -> tuple[Any, bool]:
+def _exchange_httpx(
+    library: Any, request: Any, body: bytes, send: Callable[[], Any], *, is_streamed: bool = False
+) -> tuple[Any, bool]:
     """Return the response to *request*, and whether it is ours; by *send*, the Hub is asked."""
     asked, is_ours = _request(request.method, str(request.url), request.headers, body), False
 
@@ -485,9 +532,8 @@ def _exchange_httpx(library: Any, request: Any, body: bytes, send: Callable[[], 
         is_ours = True
         return response
 
-    # What huggingface_hub sends again.
-    failures = (library.TimeoutException, library.NetworkError, library.RemoteProtocolError)
-    return _exchange(asked, ask_hub, respond, failures), is_ours
+    response = _exchange(asked, ask_hub, respond, _failures_of(library), is_streamed=is_streamed)
+    return response, is_ours
 
 
 def _least(seconds: float | None, limit: float) -> float:
@@ -504,6 +550,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
     asked = _request(
         str(request.method), str(request.url), request.headers, body if isinstance(body, bytes) else b""
     )
+    is_streamed = bool(kwargs.get("stream"))
 
     def ask_hub(url: str | None) -> Any:
         if url is not None:
@@ -512,7 +559,13 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
             given = kwargs.get("timeout")
             pair = given if isinstance(given, tuple) else (given, given)
             kwargs["timeout"] = tuple(map(_least, pair, _hub.seconds_left()))
-        return stock(session, request, **kwargs)
+        response = stock(session, request, **kwargs)
+        if is_streamed:
+            chunks_of = response.iter_content
+            response.iter_content = lambda *args, **options: _watched(
+                chunks_of(*args, **options), str(request.url), failures, offline
+            )
+        return response
 
     def respond(reply: Reply, body: BinaryIO) -> Any:
         from urllib3 import HTTPResponse
@@ -530,7 +583,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
         response = requests.hooks.dispatch_hook(  # type: ignore[no-untyped-call]
             "response", request.hooks, response, **kwargs
         )
-        if not kwargs.get("stream"):
+        if not is_streamed:
             _ = response.content
         return response
 
@@ -545,7 +598,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
             raise _KeptError(exc) from None
 
     try:
-        return _exchange(asked, ask, respond, failures, offline)
+        return _exchange(asked, ask, respond, failures, offline, is_streamed=is_streamed)
     except _KeptError as exc:
         raise exc.args[0] from None
 

@@ -110,6 +110,26 @@ def test_a_hub_that_fails_at_once_is_not_asked_for_longer_than_the_limit(
     hub._added.clear()
 
 
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("sent_bytes", [0, 3])
+def test_a_body_that_stalls_is_not_waited_for_longer_than_the_limit(
+    sent_bytes: int, hub: LoopbackHub, fresh: Callable[[str], Path], tmp_path: Path
+) -> None:
+    hub.add(make_repository(tmp_path / "repositories", NAME, "main", {"a.txt": b"a" * 1000}))
+    with hf_localize.installed(sources="local,hub", timeout_seconds=3):
+        for call in (lambda: hf_hub_download(NAME, "a.txt", **KIND), lambda: snapshot_download(NAME, **KIND)):
+            fresh("cache")
+            transport.forget()
+            hub.faults = [Fault("GET .*/resolve/", "stall", after_bytes=sent_bytes, seconds=60)]
+            begun = time.monotonic()
+            assert outcome(call)[0].__name__ == "OfflineModeIsEnabled"
+            assert time.monotonic() - begun < 3.5  # Stock's retries wait for a minute.
+            hub.faults = []
+            transport.forget()
+            call()
+    hub._added.clear()
+
+
 def test_after_a_pause_the_hub_has_all_of_the_time_to_answer(
     served: LoopbackHub, fresh: Callable[[str], Path]
 ) -> None:
