@@ -428,7 +428,7 @@ def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: 
 
     def send() -> Any:
         response = stock(client, request, **kwargs)
-        if is_streamed and isinstance(response.stream, library.SyncByteStream):
+        if is_streamed and not goes_to_the_hub.get():
             response.stream = _watched_stream(library, response.stream, str(request.url))
         return response
 
@@ -560,7 +560,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
             pair = given if isinstance(given, tuple) else (given, given)
             kwargs["timeout"] = tuple(map(_least, pair, _hub.seconds_left()))
         response = stock(session, request, **kwargs)
-        if is_streamed:
+        if is_streamed and not goes_to_the_hub.get():
             chunks_of = response.iter_content
             response.iter_content = lambda *args, **options: _watched(
                 chunks_of(*args, **options), str(request.url), failures, offline
