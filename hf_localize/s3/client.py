@@ -222,16 +222,19 @@ def keys_of(credentials: Credentials) -> Keys:
     """Return the keys that *credentials* have now.
 
     Raises:
-        ERRORS: the server that gives them out can't be reached, or refuses.
-        AccessDeniedError: there are none for another reason.
+        ERRORS: there is no login to get them with.
+        AccessDeniedError: they can't be had for another reason.
+        RefusedError: the server that gives them out can't be reached.
     """
     try:
         frozen = credentials.get_frozen_credentials()
-    except (botoerrors.ClientError, botoerrors.HTTPClientError):
+    except _CREDENTIAL_ERRORS:
         raise
     except Exception as exc:  # noqa: BLE001  # As in the chain.
+        is_unreachable = isinstance(exc, (botoerrors.HTTPClientError, botoerrors.ConnectionError))
+        kind = RefusedError if is_unreachable else AccessDeniedError
         said = f"AWS' credentials can't be refreshed: {_words_of(exc)}"
-        raise AccessDeniedError(said) from without_frames(exc)
+        raise kind(said) from without_frames(exc)
     key, secret, token = (Secret(text or "") for text in frozen[:3])
     return Keys(key, secret, token if token.reveal() else None)
 
@@ -268,4 +271,5 @@ def _problem_of(exc: BaseException) -> str:
 
 def _words_of(exc: Exception) -> str:
     """Return what *exc* says, but not what others' parsers quote of files that hold credentials."""
-    return str(exc) if isinstance(exc, (botoerrors.BotoCoreError, OSError)) else type(exc).__name__
+    kinds = (botoerrors.BotoCoreError, botoerrors.ClientError, OSError)
+    return str(exc) if isinstance(exc, kinds) or type(exc) is RuntimeError else type(exc).__name__

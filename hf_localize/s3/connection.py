@@ -94,11 +94,13 @@ class Connection:
         return self._patience.ask(question)
 
     @contextlib.contextmanager
-    def client(self, key: str, *, with_acl: bool = False) -> Iterator[S3Client]:
+    def client(self, key: str, *, with_acl: bool = False, is_signed: bool = True) -> Iterator[S3Client]:
         """Lend boto3's client, and translate what it raises; *with_acl*: the request sets an ACL."""
         from hf_localize.s3 import client
 
         try:
+            if is_signed and self._credentials is not None:
+                self._current_keys()  # What fails here is not of S3, which boto3 does not tell.
             yield self._client()
         except HfLocalizeError as exc:
             # Out of a hook, through frames of boto3 that hold signed requests; contextlib would restore
@@ -216,22 +218,22 @@ class Connection:
     def target(self) -> Target:
         """Return where the requests for data go: to where boto3 sends its own."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(self._client)
+        return plain or self._ask_for_target(self._client, is_signed=True)
 
     @functools.cached_property
     def anonymous_target(self) -> Target:
         """Return the address of the bucket for clients without credentials."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(self._anonymous_client)
+        return plain or self._ask_for_target(self._anonymous_client, is_signed=False)
 
     def _anonymous_client(self) -> S3Client:
         with self._lock:  # Sessions of boto3 are not for several threads.
             return self._connect(is_anonymous=True)
 
-    def _ask_for_target(self, connect: Callable[[], S3Client]) -> Target:
+    def _ask_for_target(self, connect: Callable[[], S3Client], *, is_signed: bool) -> Target:
         from hf_localize.s3 import client
 
-        with self.client(""):
+        with self.client("", is_signed=is_signed):
             return client.target_of(connect(), self.address.name)
 
     def _current_keys(self) -> Keys:

@@ -144,6 +144,49 @@ def test_a_web_identity_as_kubernetes_mounts_it(desk: Desk, home: Path, identiti
     assert_all_signed(desk, region="eu-west-3", token=TOKEN)
 
 
+BROKEN_ROLES = {
+    "no token": (4, "No such file"),
+    "a wrong token": (4, "AssumeRoleWithWebIdentity"),
+    "nothing that gives out keys": (5, "Could not connect"),
+    "a program whose keys have expired": (4, "still expired"),
+}
+
+
+@pytest.mark.sampled(len(BROKEN_ROLES))
+@pytest.mark.parametrize("case", BROKEN_ROLES)
+def test_keys_that_can_not_be_had_are_told_apart_from_a_failing_bucket(
+    case: str, desk: Desk, home: Path, identities: IdentityServer
+) -> None:
+    publish(desk, public=True)
+    sit_with_nothing(desk, home)
+    env = {
+        "AWS_ENDPOINT_URL_STS": identities.url,
+        "AWS_REGION": "eu-west-3",
+        "AWS_ENDPOINT_URL_S3": desk.s3.url,
+    }
+    env |= {"AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/reader"}
+    if case != "no token":
+        (home / "token").write_text("wrong")
+    if case == "nothing that gives out keys":
+        env["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"
+    if case == "a program whose keys have expired":
+        keys = {"AccessKeyId": "a", "SecretAccessKey": "secret-of-old", "Expiration": "2020-01-01T00:00:00Z"}
+        (home / "keys.json").write_text(json.dumps({"Version": 1, "SessionToken": "old-token", **keys}))
+        process = f"credential_process = cat {home / 'keys.json'}\nregion = eu-west-3\n"
+        (home / ".aws" / "config").write_text(f"[profile ml]\n{process}")
+        env = {"AWS_PROFILE": "ml", "AWS_ENDPOINT_URL_S3": desk.s3.url}
+    status, words = BROKEN_ROLES[case]
+    ran = run_cli("download", "org/x", "--no-s3-upload", "-v", cwd=home, **env)
+    assert "private S3: AWS' credentials can't be refreshed: " in ran.stderr, ran.stderr
+    assert words in ran.stderr
+    assert "HGLOC_S3_ENDPOINT_URL" not in ran.stderr
+    assert "secret-of-old" not in ran.stderr
+    assert ran.returncode == status
+    assert desk.s3.requests == ()
+    ran = run_python(LOAD, cwd=home, HGLOC_SOURCES="s3,public", **env)
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.parametrize("form", ["sso_session", "sso_start_url"])
 def test_single_sign_on(form: str, desk: Desk, home: Path, identities: IdentityServer) -> None:
     publish(desk)

@@ -15,6 +15,8 @@ _STS = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/do
 <SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{token}</SessionToken>
 <Expiration>{until}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
 </AssumeRoleWithWebIdentityResponse>"""
+_REFUSAL = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+<Code>InvalidIdentityToken</Code><Message>no</Message></Error></ErrorResponse>"""
 
 
 class IdentityServer:
@@ -34,7 +36,7 @@ class IdentityServer:
                 asked.append(("web identity", form["RoleArn"][0]))
                 until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
                 given = _STS.format(key=key, secret=secret, token=TOKEN, until=until)
-                self._answer(form["WebIdentityToken"] == [web_identity], given)
+                self._answer(form["WebIdentityToken"] == [web_identity], given, _REFUSAL)
 
             def do_GET(self) -> None:
                 """Answer GetRoleCredentials."""
@@ -50,8 +52,8 @@ class IdentityServer:
                 is_right = self.headers.get("x-amz-sso_bearer_token") == sso_token
                 self._answer(is_right, json.dumps({"roleCredentials": given}))
 
-            def _answer(self, is_right: bool, text: str) -> None:
-                body = text.encode() if is_right else b'{"message": "no"}'
+            def _answer(self, is_right: bool, text: str, refusal: str = '{"message": "no"}') -> None:
+                body = (text if is_right else refusal).encode()
                 self.send_response(200 if is_right else 401)
                 self.send_header("Content-Length", str(len(body)))
                 if not is_right:
