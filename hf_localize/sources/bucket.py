@@ -72,15 +72,8 @@ class BucketEntry:
         return cast("BinaryIO", RemoteFile(record, range_reader(self._open_range, path), self.source))
 
     def fetch_into(self, folder: Path) -> Manifest:
-        """Fetch every file, verified. If one differs, the manifest is read again, once."""
-        try:
-            self._fetch(self.manifest.files, folder)
-        except IntegrityError:
-            newer = find_indexed(self.bucket, self.manifest.ref, self.workers) if self.is_indexed else None
-            if newer is None or newer.digest == self.digest:
-                raise
-            newer._fetch(newer.manifest.files, folder)
-            return newer.manifest
+        """Fetch every file, verified."""
+        self._fetch(self.manifest.files, folder)
         if self.is_indexed:
             return self.manifest
         return save_to_disk.describe_folder(folder, self.manifest.ref, hashed=True)

@@ -63,6 +63,8 @@ _T = TypeVar("_T")
 _SOURCE_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 #: What another source can't mend: a mistake of the caller's, and a store that does not take what was found.
 _NO_ANSWER = (SettingsError, LockError, InvalidRefError, StoreError)
+#: How many times an entry may be replaced while it is fetched.
+_REPLACEMENTS = 5
 _warned: set[tuple[str, str]] = set()
 
 
@@ -287,17 +289,19 @@ class Resolver:
         found: Entry,
         use: Callable[[Entry, DatasetRef], _T],
     ) -> _T:
-        """Use a source's entry. If it was removed or replaced in the meantime, use the new one, once."""
-        try:
-            return use(found, ref)
-        except IntegrityError:
-            is_remote = source.kind in ("s3", "public")
-            newer = find_pinned(source, ref, locked, self.store) if is_remote else found
-            if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
-                raise
-            if newer.digest == found.digest:
-                raise
-            return use(newer, ref)
+        """Use a source's entry. If it was removed or replaced in the meantime, use the new one."""
+        for _ in range(_REPLACEMENTS):
+            try:
+                return use(found, ref)
+            except IntegrityError:
+                is_remote = source.kind in ("s3", "public")
+                newer = find_pinned(source, ref, locked, self.store) if is_remote else found
+                if not isinstance(newer, StoredEntry) or not isinstance(found, StoredEntry):
+                    raise
+                if newer.digest == found.digest:
+                    raise
+                found = newer
+        return use(found, ref)
 
     def _localize(
         self, entry: Entry, ref: DatasetRef, force: bool, needed: Needed | None, is_checked: bool

@@ -35,7 +35,7 @@ from hf_localize.store.staging import staging_folder
 from tests.conftest import Desk
 from tests.faults.conftest import IS_ALL, wait_until
 from tests.faults.killer import NAME, rows, save
-from tests.rig.s3_proxy import BlackHole, IgnoreConditions, Rule
+from tests.rig.s3_proxy import BlackHole, IgnoreConditions, Request, Rule
 
 MANY = 16
 PUBLISHERS = MANY if IS_ALL else 6
@@ -247,3 +247,38 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
     assert seen.total() > 20
     (entry,) = store.entries()
     verify_folder(entry.folder, entry.manifest)
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("command", [("pull", NAME), ("pull", NAME, "--name", "c")])
+def test_a_dataset_that_is_replaced_again_and_again_while_it_is_fetched_comes_whole(
+    command: tuple[str, ...], desk: Desk
+) -> None:
+    config = command[-1] if len(command) > 2 else None
+
+    def publish(value: int) -> None:
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"v": [value] * 3}), NAME, config)
+
+    desk.teammate()
+    reader = desk.store
+    environment = dict(os.environ)
+    desk.publisher()
+    publish(0)
+    replacing, replaced = threading.Lock(), []
+
+    def replace(request: Request) -> None:
+        is_data = request.method == "GET" and request.path.endswith(".arrow")
+        if is_data and len(replaced) < 4 and replacing.acquire(blocking=False):
+            replaced.append(request.path)
+            publish(len(replaced))
+            replacing.release()
+
+    desk.s3.watch = replace
+    ran = subprocess.run(
+        [sys.executable, "-m", "hf_localize", *command], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len(replaced) == 4
+    desk.s3.watch = None
+    desk.set(HGLOC_DATASETS_STORE_PATH=str(reader))
+    assert hf_localize.load_local_dataset(NAME, config)["train"]["v"][:] == [4, 4, 4]
