@@ -1,9 +1,10 @@
 """All that imports `datasets` and huggingface_hub, and what is done to them.
 
-`shim.patch` wraps four functions of `datasets`: ``load.load_dataset``, ``load.load_dataset_builder``,
+`shim.patch` wraps these functions of `datasets`: ``load.load_dataset``, ``load.load_dataset_builder``,
 ``inspect.get_dataset_config_names`` and ``inspect.get_dataset_default_config_name``. Its other public
-functions call these. Everything below works with `datasets` 2.21 to 5.x. Look here first when a release
-breaks it.
+functions call these. ``utils.file_utils._raise_if_offline_mode_is_enabled`` is wrapped, too: it passes where
+files that are held are read. Everything below works with `datasets` 2.21 to 5.x. Look here first when a
+release breaks it.
 
 ``builder``
     ``LocalizedDataset`` is a subclass of ``ArrowBasedBuilder``. It overrides ``_download_and_prepare``,

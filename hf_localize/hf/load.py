@@ -32,7 +32,7 @@ from hf_localize.format.repository import Repository
 from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
-from hf_localize.hf.doors.transport import asking_the_hub_itself, loading
+from hf_localize.hf.doors.transport import asking_the_hub_itself, leaving_out_the_hub, loading
 from hf_localize.hf.errors import as_stock_raises, is_unreachable
 from hf_localize.hf.hub import (
     HubEntry,
@@ -350,7 +350,8 @@ def open_original_files(
 
     session = current_session()
     if not force and _holds_files(ref, session):
-        return _recorded(call_stock(), ref, session)  # It reads them through the doors.
+        with _reading_offline(session):
+            return _recorded(call_stock(), ref, session)  # It reads them through the doors.
     try:
         entry = session.resolver(locked=True).localize(ref.files, skip_local=force)
     except DatasetNotFoundError as exc:
@@ -368,6 +369,16 @@ def open_original_files(
     plain = {name: revealed(value) for name, value in arguments.items()}
     builder = stock_function()(str(linked_files(entry, session.store, arguments.get("cache_dir"))), **plain)
     return stock_builder(builder, DatasetRef(ref.dataset_id))
+
+
+def reading_files(ref: DatasetRef) -> contextlib.AbstractContextManager[None]:
+    """Let stock, told to be offline, read meanwhile what is held of the repository of *ref*."""
+    session = current_session()
+    return _reading_offline(session) if _holds_files(ref, session) else contextlib.nullcontext()
+
+
+def _reading_offline(session: Session) -> contextlib.AbstractContextManager[None]:
+    return leaving_out_the_hub() if session.settings.hub_offline else contextlib.nullcontext()
 
 
 def _holds_files(ref: DatasetRef, session: Session) -> bool:

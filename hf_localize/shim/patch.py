@@ -195,7 +195,7 @@ def _wrap_module(module: ModuleType) -> None:
             return
         functions = _PATCH_POINTS[module.__name__]
         missing = [name for name in functions if not callable(getattr(module, name, None))]
-        if missing and module.__name__.startswith("datasets"):
+        if any("dataset" in name for name in missing):  # Else some calls are answered less well.
             _log.error(
                 "hf_localize is not in effect, and loads go to the Hub as usual: datasets %s has no %s.%s. "
                 "Install a release of datasets that hf_localize knows (2.20 to 5), or a newer hf_localize.",
@@ -217,7 +217,7 @@ def _wrap(module: ModuleType, name: str, behavior: Callable[..., Any]) -> None:
     current = getattr(module, name)
     if not any(current is known.__wrapped__ or _leads_to(known, current) for known in wrappers):
         wrappers.append(_wrapper(current, behavior))
-        if module.__name__.startswith("datasets"):
+        if "dataset" in name:
             _say_if_hidden(current, f"{module.__name__}.{name}")
 
 
@@ -339,13 +339,16 @@ def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> A
 
 def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     call, args, kwargs = _dataset_call(stock, args, kwargs)
-    if call is None or call.get("data_files"):
+    if call is None:
         return _ask_stock(stock, args, kwargs)
     from hf_localize.format.refs import DatasetRef
     from hf_localize.hf import load
 
     revision = call.get("revision")
     ref = DatasetRef(call["path"], None, str(revision) if revision else None)
+    if call.get("data_files"):
+        with load.reading_files(ref):
+            return _ask_stock(stock, args, kwargs)
     return getattr(load, question)(ref, lambda: _ask_stock(stock, args, kwargs))
 
 
@@ -421,8 +424,16 @@ def _write(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return _ask_stock(stock, args, kwargs)
 
 
+def _offline_check(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Raise what stock raises before it asks the Hub; nothing where the Hub is left out anyway."""
+    from hf_localize.hf.doors import transport
+
+    return None if transport.hub_is_left_out.get() else stock(*args, **kwargs)
+
+
 #: What is wrapped, and by what.
 _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
+    "datasets.utils.file_utils": {"_raise_if_offline_mode_is_enabled": _offline_check},
     "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
     "datasets.inspect": {
         "get_dataset_config_names": _config_names,

@@ -17,7 +17,7 @@ from hf_localize import errors, text
 from hf_localize.cli import main
 from hf_localize.format.repository import Repository
 from hf_localize.sources.session import current_session
-from tests.conftest import SECRET, Desk, run_cli
+from tests.conftest import SECRET, Desk, run_cli, run_python
 from tests.loads.fidelity.repositories import card, config
 from tests.loads.fidelity.snapshots import snapshot
 from tests.rig.hub import Fault, LoopbackHub, make_repository
@@ -59,6 +59,37 @@ def test_one_download_serves_loads_of_files_and_huggingface_hub(
         path = huggingface_hub.hf_hub_download(GSM8K, SOCRATIC, repo_type="dataset", cache_dir=tmp_path)
         assert Path(path).read_bytes() == content
     assert hub.requests == []
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+def test_programs_that_are_told_to_be_offline_load_the_files(
+    variable: str, hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    """The dataset has no card, for which `datasets` asks first."""
+    hub.add(make_repository(tmp_path / "repositories", "raw/bare", "main", {"csv/a.csv": b"a\n1\n"}))
+    desk.publisher()
+    done = run_cli("download", "raw/bare", "--files-only")
+    assert done.returncode == 0, done.stderr
+    hub.clear()
+    code = """
+import hf_localize
+hf_localize.install()
+from datasets import get_dataset_config_names, load_dataset
+for name in ("raw/else", "raw/bare"):
+    try:
+        load_dataset(name, data_files="nope/*.csv")
+    except Exception as exc:
+        print(isinstance(exc, ConnectionError), isinstance(exc, FileNotFoundError))
+print(load_dataset("raw/bare", data_files="csv/*.csv", split="train")["a"][:])
+print(list(load_dataset("raw/bare", data_dir="csv", split="train", streaming=True)))
+print(get_dataset_config_names("raw/bare", data_files="csv/*.csv"))
+"""
+    environment = {variable: "1", "HF_HOME": str(tmp_path / "hf")}
+    done = run_python(code, cwd=tmp_path, **environment)
+    assert done.stdout.splitlines() == ["True False", "False True", "[1]", "[{'a': 1}]", "['default']"], done
+    assert hub.requests == []
+    hub._added.clear()
 
 
 @pytest.mark.parametrize("configs", [("main",), ("main", "socratic")])

@@ -55,6 +55,8 @@ _CHUNK_BYTES = 1 << 20
 goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 #: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
 only_held: ContextVar[bool] = ContextVar("only_held", default=False)
+#: For `datasets` that is told to be offline: what is held is answered, and the Hub is not asked.
+hub_is_left_out: ContextVar[bool] = ContextVar("hub_is_left_out", default=False)
 #: While the Hub is known not to answer: reads are refused, whether they are held or not.
 is_cut_off: ContextVar[bool] = ContextVar("is_cut_off", default=False)
 
@@ -170,6 +172,7 @@ def may_ask_hub(request: Request | None = None) -> bool:
         is_source
         and not constants.HF_HUB_OFFLINE
         and not only_held.get()
+        and not hub_is_left_out.get()
         and time.monotonic() >= _hub.down_until
     )
 
@@ -711,6 +714,11 @@ def cut_off() -> contextlib.AbstractContextManager[None]:
 def answering_only_what_is_held() -> contextlib.AbstractContextManager[None]:
     """Refuse, in this thread, what is not held, without a request to the Hub."""
     return _switched_on(only_held)
+
+
+def leaving_out_the_hub() -> contextlib.AbstractContextManager[None]:
+    """Answer, in this thread, what is held, and what is missing there, without a request to the Hub."""
+    return _switched_on(hub_is_left_out)
 
 
 #: How each library's client sends.
