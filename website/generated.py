@@ -85,6 +85,8 @@ def api_page() -> str:
     groups: dict[str, list[str]] = {title: [] for title in (*GROUPS, "Values and errors")}
     titles = {f"hf_localize.{module}": title for title, modules in GROUPS.items() for module in modules}
     for name in hf_localize._HOMES:
+        if name.startswith("_"):
+            continue
         item = getattr(hf_localize, name)
         title = titles.get(item.__module__) if inspect.isfunction(item) else "Values and errors"
         if title is None:
