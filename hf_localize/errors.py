@@ -112,7 +112,7 @@ class IntegrityError(HfLocalizeError, OSError):
 
 
 class StoreError(HfLocalizeError, OSError):
-    """The local store, or a tar file, can't be written: no permission, no space, or no such folder."""
+    """The local store, or a tar or lock file, can't be written: no permission, no space, no such folder."""
 
 
 class GarbledError(IntegrityError):

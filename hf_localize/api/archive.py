@@ -23,10 +23,10 @@ from hf_localize.errors import (
     HfLocalizeError,
     IntegrityError,
     InvalidRefError,
-    StoreError,
     UnusableDataError,
 )
 from hf_localize.format.arrow.shards import check_shards
+from hf_localize.format.files import writing
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import Repository
@@ -210,12 +210,8 @@ def _write(
     repositories: dict[Repository, list[str]] = {}
     for repository, commit_sha in snapshots:
         repositories.setdefault(repository, []).append(commit_sha)
-    try:
+    with writing(path):
         write_archive(list(entries.values()), list(repositories.items()), session.repositories.local, path)
-    except HfLocalizeError:
-        raise
-    except OSError as exc:
-        raise StoreError(f"{path} can't be written: {exc.strerror or exc}") from exc
     return list(entries), [RepositoryRef(*item) for item in snapshots]
 
 

@@ -205,14 +205,17 @@ def _ask(
     sources = session.resolver(hub, only=(kind,)).sources
     if kind == "hub":
         import hf_localize.hf.load  # noqa: F401  # `datasets` is there already where somebody loads.
-    started = time.monotonic()
+    started, seconds = time.monotonic(), 0.0
 
     def told(answer: str, reason: str, entry: Entry | None = None, error: Exception | None = None) -> Asked:
-        return Asked(kind, answer, without_queries(reason), time.monotonic() - started, entry, error)
+        return Asked(kind, answer, without_queries(reason), seconds, entry, error)
 
     try:
         budget = Budget(session.settings.timeout_seconds, sources)
-        found, _ = consult(sources[0], ref, locked, session.store, budget)
+        try:
+            found, _ = consult(sources[0], ref, locked, session.store, budget)
+        finally:
+            seconds = time.monotonic() - started  # Without the import of `datasets` by the check.
         check(found)
     except Exception as exc:  # noqa: BLE001  # Also whatever stock raises about a dataset of the Hub.
         failure = kind_of(exc)

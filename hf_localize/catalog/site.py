@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hf_localize.errors import AccessDeniedError, ConflictError, HfLocalizeError, PublishError, StoreError
-from hf_localize.format.files import replacing
+from hf_localize.errors import AccessDeniedError, ConflictError, PublishError
+from hf_localize.format.files import replacing, writing
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.publish.catalog_pages import INDEX, PAGES, PRIVATE_PLACE, PUBLIC_PLACE
 from hf_localize.publish.public import public_policy
@@ -40,7 +40,7 @@ class FolderSite:
             ConflictError: it has files that are not from a catalog.
             StoreError: it can't be made.
         """
-        with _writing(self.folder):
+        with writing(self.folder):
             (self.folder / PAGES).mkdir(parents=True, exist_ok=True)
             names = {path.name for path in self.folder.iterdir() if not _is_part(path)}
         pages = [self.folder / INDEX, *(page for page in self._pages() if not _is_part(page))]
@@ -53,14 +53,14 @@ class FolderSite:
     def put(self, path: str, page: bytes) -> None:
         """Write a page; raises StoreError where it can't be written."""
         target = self.folder / path
-        with _writing(target), replacing(target) as part:
+        with writing(target), replacing(target) as part:
             part.write_bytes(page)
 
     def finish(self, paths: Collection[str]) -> None:
         """Remove other pages."""
         for page in self._pages():
             if f"{PAGES}/{page.name}" not in paths:
-                with _writing(page):
+                with writing(page):
                     page.unlink(missing_ok=True)
 
     def _pages(self) -> list[Path]:
@@ -136,13 +136,3 @@ def _is_ours(page: Path) -> bool:
         return True
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except HfLocalizeError:
-        raise
-    except OSError as exc:
-        raise StoreError(f"{path} can't be written: {exc.strerror or exc}") from exc

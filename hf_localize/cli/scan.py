@@ -32,9 +32,9 @@ def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     if output is not None:
         from pathlib import Path
 
-        from hf_localize.format.files import replacing
+        from hf_localize.format.files import replacing, writing
 
-        with replacing(Path(output)) as part:
+        with writing(output), replacing(Path(output)) as part:
             part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if as_json:
         listed = [{"repo_type": None, **item.ref.as_dict(), "places": item.places} for item in found]

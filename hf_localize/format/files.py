@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from hf_localize.errors import IntegrityError, UnsafeArchiveError
+from hf_localize.errors import HfLocalizeError, IntegrityError, StoreError, UnsafeArchiveError
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.refs import MANIFEST_NAME
 from hf_localize.progress import counter
@@ -96,6 +96,17 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise StoreError, which names *path*, where the system does not let a user's file be written there."""
+    try:
+        yield
+    except HfLocalizeError:
+        raise
+    except OSError as exc:
+        raise StoreError(f"{os.fspath(path)} can't be written: {exc.strerror or exc}") from exc
 
 
 def hash_file(path: Path, name: str) -> FileRecord:

@@ -11,13 +11,15 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from hf_localize.errors import HfLocalizeError, PreparationError, without_queries
+from hf_localize.errors import HfLocalizeError, PreparationError, StoreError, without_queries
 from hf_localize.hf.source_rows import read_by
 from hf_localize.transfer.disk_space import NO_ROOM
 
 #: The errors of the checks that ``verification_mode="no_checks"`` leaves out, by name: releases differ.
 _CHECKS = frozenset({"ChecksumVerificationError", "SplitsVerificationError", "SplitsVerificationException"})
 _MAX_LENGTH = 400
+#: How its error begins if it finds no room before it begins; the closing bracket of the sizes is missing.
+_NO_ROOM_OF_STOCK = "Not enough disk space"
 #: How stock shows a split whose number of rows is not the recorded one.
 _SIZES = re.compile(
     r"'expected': SplitInfo\(name='(?P<split>[^']*)'.*?num_examples=(?P<expected>\d+)"
@@ -52,6 +54,11 @@ def telling_why(
             raise exc.__cause__ from exc
         if isinstance(exc, OSError) and exc.errno is not None:  # It is the disk's.
             raise
+        if isinstance(exc, OSError) and str(exc).startswith(_NO_ROOM_OF_STOCK):
+            raise StoreError(
+                f"{what} can't be prepared in {builder._output_dir}: {str(exc).removesuffix(')')}). "
+                "Free space, for example with hg-localize prune, or set HGLOC_DATASETS_STORE_PATH"
+            ) from exc
         why = without_queries(why_unprepared(builder, exc))
         advice = on_sizes if is_of_checks(exc) else advice
         raise PreparationError(f"{what} can't be prepared: {why}{advice}") from exc

@@ -34,6 +34,8 @@ from hf_localize.transfer.fetch import fetch_files
 _CHUNK = 1 << 20
 #: What `tarfile` raises for malformed headers.
 _NO_TAR = (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError, MemoryError)
+#: How files begin that gzip, bzip2, xz or zstd has compressed.
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def read_archive(path: Path, workers: int) -> Archive:
         IntegrityError: it is no tar file, is damaged or cut off, or lacks a file of a manifest.
     """
     with open(path, "rb") as file:
+        is_compressed = file.peek(6).startswith(_COMPRESSED)
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 members = _files_in(tar)
@@ -165,6 +168,10 @@ def read_archive(path: Path, workers: int) -> Archive:
         except IntegrityError:
             raise
         except _NO_TAR as exc:
+            if is_compressed:
+                raise IntegrityError(
+                    f"{path} is compressed. Decompress it, then import the tar file"
+                ) from exc
             raise IntegrityError(
                 f"{path} is not a tar file, or is damaged: {exc}. Copy the tar file again"
             ) from exc

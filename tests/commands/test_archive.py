@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -518,3 +519,10 @@ def test_replaced_content_is_restored_as_the_page_says(desk: Desk) -> None:
     subprocess.run(rest, **shell, check=True)
     assert hf_localize.load_local_dataset(dataset_id, revision="v1")["train"]["text"][:] == ["old"]
     assert run("verify", "--deep").exit_code == 0
+
+
+def test_a_compressed_tar_file_is_called_so(tar: Path) -> None:
+    packed = tar.with_suffix(".tar.gz")
+    packed.write_bytes(gzip.compress(tar.read_bytes()))
+    ran = run("import", str(packed))
+    assert (ran.exit_code, f"{packed} is compressed" in ran.stderr, stored()) == (6, True, {}), ran.stderr

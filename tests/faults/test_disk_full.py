@@ -137,6 +137,25 @@ def test_registering_without_room_publishes_nothing(published: Desk) -> None:
     assert (visible(published.store), published.bucket_keys()) == (before, keys)
 
 
+def test_registering_data_files_on_a_full_disk_says_which_disk_is_full(published: Desk) -> None:
+    (published.folder / "rows").mkdir()
+    (published.folder / "rows" / "train.csv").write_text("text\na\n")
+    with contextlib.suppress(OSError), open(published.store.parent / "filler", "wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    ran = run_cli("register", str(published.folder / "rows"), "org/new", "--no-s3-upload")
+    assert ran.returncode == 1
+    assert re.search(f"{re.escape(str(published.store))}.*Not enough disk.*Free space", ran.stderr), (
+        ran.stderr
+    )
+    for command in (("lock", "org/fits"), ("scan", __file__)):
+        output = str(published.store.parent / "output")
+        ran = run_cli(*command, "-o", output)
+        assert (ran.returncode, f"{output} can't be written: No space left" in ran.stderr) == (1, True), (
+            ran.stderr
+        )
+
+
 def test_a_download_from_the_hub_without_room_says_what_is_needed(hub: LoopbackHub, published: Desk) -> None:
     published.set(HGLOC_SOURCES="local,hub")
     filler = published.store.parent / "filler"
