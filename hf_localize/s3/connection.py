@@ -169,12 +169,14 @@ class Connection:
             return True
         found = _REGION_IN_XML.search(text)
         region = answer.headers.get("x-amz-bucket-region") or (found.group(1) if found else None)
-        if not region or not _REGION.fullmatch(region) or self.address.endpoint_url:
+        if not region or not _REGION.fullmatch(region) or region == self.address.region:
             return False
-        if region == self.address.region:
+        # At an endpoint of its own, a region is only a part of the signature.
+        if self.address.endpoint_url and code_and_message(answer)[0] != "AuthorizationHeaderMalformed":
             return False
         with self._lock:
-            self.address, self._data = replace(self.address, region=region), None
+            self.address = replace(self.address, region=region)
+            self._data, self._clients = None, {}
         return True
 
     def _wire(self) -> Wire:

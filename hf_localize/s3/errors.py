@@ -82,6 +82,11 @@ def not_s3(endpoint: str, status: int, headers: Mapping[str, str], body: bytes) 
     """
     is_html = headers.get("content-type", "").startswith("text/html") or _HTML.match(body) is not None
     if 300 <= status < 400 and status != 304:
+        if region := headers.get("x-amz-bucket-region"):
+            return NotS3Error(
+                f"{endpoint} is not the endpoint of the bucket, which is in the region {region}. At AWS, "
+                f"unset HGLOC_S3_ENDPOINT_URL, and set HGLOC_AWS_DEFAULT_REGION={region}"
+            )
         target = place_in(headers.get("location", ""))
         told = f"redirects ({status})"
         if target is not None:

@@ -66,6 +66,42 @@ def test_the_region_that_aws_names_in_a_refusal_is_followed(
     assert len(anywhere.seen) == 3, "the region is learned once"
 
 
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("has_config", [False, True])
+@pytest.mark.parametrize("endpoint", ["", "http://minio.corp:9000"])
+def test_data_is_asked_for_in_the_region_that_a_refusal_names(
+    endpoint: str, has_config: bool, anywhere: Anywhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_config:  # Then boto3 says where the bucket is.
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").write_text("[default]\nregion = us-west-2\n")
+    if endpoint:
+        monkeypatch.setenv("HGLOC_S3_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("HGLOC_AWS_DEFAULT_REGION", "us-west-2")
+    anywhere.answer = lambda seen: None if seen.region == "eu-west-3" else response(400, WRONG_REGION)
+    bucket = current_session().bucket
+    with pytest.raises(MissingKeyError):
+        bucket.open_range("a/k")
+    seen = anywhere.seen[-1]
+    host = "minio.corp:9000" if endpoint else "team.s3.eu-west-3.amazonaws.com"
+    assert (seen.region, seen.host) == ("eu-west-3", host)
+    anywhere.seen.clear()
+    with pytest.raises(MissingKeyError):
+        bucket.open_range("a/k")
+    assert len(anywhere.seen) == 1
+
+
+def test_an_endpoint_in_another_region_than_the_bucket_is_called_that(
+    anywhere: Anywhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGLOC_S3_ENDPOINT_URL", "https://s3.us-west-2.amazonaws.com")
+    moved = response(301, "<Error><Code>PermanentRedirect</Code></Error>", x_amz_bucket_region="eu-west-3")
+    anywhere.answer = lambda _: moved
+    for question in (lambda bucket: bucket.get("a/k"), lambda bucket: list(bucket.list_keys("a/"))):
+        with pytest.raises(NotS3Error, match="set HGLOC_AWS_DEFAULT_REGION=eu-west-3"):
+            question(current_session().bucket)
+
+
 @pytest.mark.parametrize("refusal", PATH_REFUSED.values(), ids=PATH_REFUSED)
 def test_an_endpoint_that_refuses_path_style_is_asked_by_virtual_hosts(
     refusal: tuple[int, str, str], anywhere: Anywhere, monkeypatch: pytest.MonkeyPatch
