@@ -19,10 +19,13 @@ from __future__ import annotations
 import os
 import sys
 
+#: Where everybody finds the Hub. It redirects from the last two to the first.
+_ADDRESSES = ("https://huggingface.co/", "https://hf.co/", "http://huggingface.co/")
+
 
 def endpoints() -> tuple[str, ...]:
     """Return the addresses of the Hub, each with a slash at its end."""
     chosen = [os.environ.get("HF_ENDPOINT")]
     if constants := sys.modules.get("huggingface_hub.constants"):
         chosen.append(getattr(constants, "ENDPOINT", None))
-    return ("https://huggingface.co/", *{f"{url.rstrip('/')}/" for url in chosen if url})
+    return (*_ADDRESSES, *{f"{url.rstrip('/')}/" for url in chosen if url})

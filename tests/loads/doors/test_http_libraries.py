@@ -13,6 +13,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import requests
 from huggingface_hub import hf_hub_url
 from huggingface_hub.utils import OfflineModeIsEnabled
 
@@ -119,6 +120,13 @@ def test_hooks_of_a_client_see_each_response(httpx: Any, offline: HeldRepositori
         with pytest.raises(httpx.HTTPStatusError):
             client.get(url("nope"))
     assert seen == [b"---", b"---", b'{"e']
+
+
+@pytest.mark.parametrize("address", ["https://huggingface.co", "https://hf.co", "http://huggingface.co"])
+def test_each_address_of_the_hub_is_answered(address: str, offline: HeldRepositories) -> None:
+    path = f"{address}/datasets/{DATASET}/resolve/main/README.md"
+    assert requests.get(path).content == CARD
+    assert urllib.request.urlopen(path).read() == CARD
 
 
 def test_urllib_gives_a_response_of_its_own_kind(
