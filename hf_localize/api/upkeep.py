@@ -237,7 +237,8 @@ def withdraw_dataset(
 
     with configs_listed(ref, "public"):
         if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
-            told = f"{ref} is not shared publicly in {bucket.address}"
+            others = stored_instead(ref, session, "public")
+            told = f"{ref} is not shared publicly in {bucket.address}{others}"
             has_files = withdraw_rest(ref.dataset_id, session)
             if has_files or has_public_files(ref.dataset_id, session.public_files):
                 told += (

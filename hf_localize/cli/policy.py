@@ -21,10 +21,16 @@ def policy(kind: str, bucket: str | None) -> None:
     """
     from hf_localize.errors import SettingsError
     from hf_localize.format.policies import policy as policy_of
-    from hf_localize.settings import current
+    from hf_localize.settings import current, current_overrides, override, restore
 
-    settings = current()
-    name = bucket or settings.s3_bucket_name
+    before = current_overrides()
+    try:
+        if bucket:
+            override(s3_bucket_name=bucket)  # It is checked as the setting is.
+        settings = current()
+    finally:
+        restore(before)
+    name = settings.s3_bucket_name
     if name is None:
         raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: name the bucket with --bucket")
     click.echo(policy_of(kind, name, settings.s3_data_prefix or ""))

@@ -105,6 +105,8 @@ def test_the_public_policy_opens_what_is_shared_and_nothing_else(desk: Desk) -> 
     desk.outsider().set(HGLOC_S3_BUCKET_NAME="")
     assert run("policy", "public").exit_code == 2
     assert run("policy", "consumer", "--bucket", "b").exit_code == 0
+    assert run("policy", "consumer", "--bucket", "s3://b/c").exit_code == 2
+    assert run("policy", "public").exit_code == 2, "the option counted for one command"
 
 
 def test_verify_repairs_first_where_asked(desk: Desk) -> None:

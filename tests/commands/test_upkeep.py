@@ -330,6 +330,13 @@ def test_a_withdrawal_that_is_cut_off_goes_on(desk: Desk) -> None:
     assert loaded("org/x") == ["x"]
 
 
+def test_withdraw_names_what_is_shared_if_another_revision_was_asked_for(desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    hf_localize.register_dataset(rows("x"), "org/x", revision="v1", make_public=True)
+    with pytest.raises(errors.DatasetNotFoundError, match=r"not shared publicly in .* \(it has org/x@v1\)"):
+        hf_localize.withdraw_dataset("org/x")
+
+
 def test_withdraw_does_not_remove_what_a_hostile_record_names(desk: Desk) -> None:
     desk.publisher().open_public_places()
     hf_localize.register_dataset(rows("x"), "org/x")
