@@ -234,14 +234,14 @@ class Wire:
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
         options: dict[str, Any] = {"maxsize": _MAX_IDLE}
         if self.is_tls:
-            options["ssl_context"] = _trusting(self._ca_bundle)
+            options["ssl_context"] = trusting(self._ca_bundle)
         if self._proxy_url is None:
             return urllib3.PoolManager(**options).connection_from_url(self._base_url)
         if not is_proxy(self._proxy_url):
             raise RefusedError(NO_PROXY)
         if urlsplit(self._proxy_url).scheme == "https":
-            options |= {"proxy_ssl_context": _trusting(self._ca_bundle)}
-            options.setdefault("ssl_context", _trusting(self._ca_bundle))
+            options |= {"proxy_ssl_context": trusting(self._ca_bundle)}
+            options.setdefault("ssl_context", trusting(self._ca_bundle))
         manager = urllib3.ProxyManager(
             self._proxy_url, proxy_headers=_proxy_headers(self._proxy_url), **options
         )
@@ -376,13 +376,24 @@ def _proxy_headers(proxy_url: str) -> dict[str, str]:
     return urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
 
 
-def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return the TLS settings that trust the certificates in *ca_bundle*."""
+def trusting(ca_bundle: str | None) -> ssl.SSLContext:
+    """Return the TLS settings that trust the certificates in *ca_bundle*.
+
+    Raises:
+        RefusedError: it can't be used.
+    """
     if ca_bundle is None:
         import certifi
 
         ca_bundle = certifi.where()
-    return _trusting_path(expanded(ca_bundle))
+    try:
+        return _trusting_path(expanded(ca_bundle))
+    except OSError as exc:
+        problem = exc.strerror or f"{exc}"
+        raise RefusedError(
+            f"the certificates in {ca_bundle} can't be read: {problem}. It is named by AWS_CA_BUNDLE, ca_bundle "
+            "of the AWS profile, or REQUESTS_CA_BUNDLE: correct or unset that"
+        ) from exc
 
 
 @functools.cache

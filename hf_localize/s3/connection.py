@@ -29,7 +29,7 @@ from hf_localize.errors import (
     SlowDownError,
     without_frames,
 )
-from hf_localize.http.client import NO_PROXY, Wire, is_proxy
+from hf_localize.http.client import NO_PROXY, Wire, is_proxy, trusting
 from hf_localize.http.deadline import Patience
 from hf_localize.http.status import StatusError, code_and_message, wants_virtual_hosts
 from hf_localize.s3.address import BucketAddress
@@ -122,8 +122,11 @@ class Connection:
         from hf_localize.s3 import client as s3client
 
         url = self.address.endpoint_url or "https://amazonaws.com"
-        if not is_proxy(route_to(url, self._settings.aws_environment.plain).proxy_url):
+        route = route_to(url, self._settings.aws_environment.plain)
+        if not is_proxy(route.proxy_url):
             raise RefusedError(NO_PROXY)
+        if url.startswith("https:"):
+            trusting(route.ca_bundle)
         client = s3client.connect(
             self._settings,
             self._session or s3client.session_of(self._settings),

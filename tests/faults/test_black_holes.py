@@ -107,3 +107,23 @@ def test_an_unknown_certificate_authority_is_named_and_a_known_one_taken(
     code = f"import hf_localize; print(len(hf_localize.load_local_dataset({NAME!r})['train']))"
     ran = run_python(code, cwd=published.folder, AWS_CA_BUNDLE=str(bundle))
     assert ran.stdout.strip() == str(len(rows("new")["train"])), ran.stderr
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_can_not_be_read_are_named_and_the_next_source_is_asked(
+    content: str | None, secure: tuple[RecordingProxy, Path], published: Desk, tmp_path: Path
+) -> None:
+    proxy, _ = secure
+    bundle = tmp_path / "bad.pem"
+    if content is not None:
+        bundle.write_text(content)
+    at_proxy = {"HGLOC_S3_ENDPOINT_URL": proxy.url, "AWS_CA_BUNDLE": str(bundle)}
+    for source in ("s3", "public"):
+        published.teammate().set(HGLOC_SOURCES=source, **at_proxy)
+        with pytest.raises(errors.DatasetUnreachableError, match=rf"(?s){bundle}.*AWS_CA_BUNDLE"):
+            hf_localize.load_local_dataset(NAME)
+    with pytest.raises(errors.RefusedError, match=str(bundle)):
+        hf_localize.list_s3_datasets()
+    public_url = f"{published.s3.url}/{published.bucket}"
+    published.set(HGLOC_SOURCES="s3,public", HGLOC_PUBLIC_URL=public_url)
+    assert len(hf_localize.load_local_dataset(NAME)["train"]) == len(rows("new")["train"])
