@@ -46,6 +46,7 @@ from hf_localize.hf.hub import (
 from hf_localize.hf.info import check_entry
 from hf_localize.hf.recording import record
 from hf_localize.hf.splits import NeededSplit
+from hf_localize.settings import SOURCE_NAMES
 from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
@@ -132,7 +133,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
         if isinstance(entry, PinnedFetch):  # Only its bytes tell whether it is what is locked.
             entry = opened(resolver.localize(request.ref, skip_local=request.force, is_checked=False))
     except DatasetNotFoundError as exc:
-        found = _under_another_name(request, resolver)
+        found = _under_another_name(request, resolver, exc if with_hub else None)
         if found is None:
             raise as_stock_raises(exc) from _cause(exc)
         return found
@@ -267,7 +268,7 @@ def config_names(ref: DatasetRef, call_stock: Callable[[], list[str]]) -> list[s
     if (own := _own_folder(ref)) is not None:
         return list(datasets.get_dataset_config_names(own))
     known = current_session().resolver().repository(ref)
-    return list(known.repository_configs) if known else only_stock(call_stock, ref, ["config names"])
+    return list(known.repository_configs) if known else _told_by_stock(call_stock, ref, "config names")
 
 
 def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -> str | None:
@@ -278,7 +279,17 @@ def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -
     known = current_session().resolver().repository(ref)
     if known:
         return known.repository_default_config
-    return only_stock(call_stock, ref, ["default config name"])
+    return _told_by_stock(call_stock, ref, "default config name")
+
+
+def _told_by_stock(call_stock: Callable[[], _T], ref: DatasetRef, asked: str) -> _T:
+    """Return stock's answer from the Hub; if that can't be asked, from the held files of the repository."""
+    try:
+        return only_stock(call_stock, ref, [asked])
+    except NotAnswerableError:
+        if not _holds_all_files(ref):
+            raise
+        return call_stock()
 
 
 def _own_folder(ref: DatasetRef) -> str | None:
@@ -292,16 +303,25 @@ def _own_folder(ref: DatasetRef) -> str | None:
     return None
 
 
-def _under_another_name(request: BuilderRequest, resolver: Resolver) -> datasets.DatasetBuilder | None:
+def _under_another_name(
+    request: BuilderRequest, resolver: Resolver, missing: DatasetNotFoundError | None
+) -> datasets.DatasetBuilder | None:
     """Return a builder for what no source has under the very ref, as stock would find it; else None.
 
-    That is a config which the card of a person's own folder declares, or the only config of own data.
+    That is a config which the card of a person's own folder declares, the only config of own data, or the
+    held files of a repository of which nothing is prepared: stock may stream what it can't prepare, and says
+    itself what is wrong with it.
+
+    Args:
+        missing: what the sources said; None: stock is not to be called.
     """
     ref, own = request.ref, None if request.force else _own_folder(request.ref)
     if own is not None and ref.config_name in datasets.get_dataset_config_names(own):
         return stock_builder(open_folder(Path(own), ref.config_name, cache_dir=request.cache_dir), ref)
     known = resolver.repository(ref)
     _raise_for_config(ref, known)
+    if known is None and missing is not None and not request.force and _holds_all_files(ref, missing):
+        return _recorded(request.call_stock(None), ref, current_session())
     name = None if known is None or known.files else known.repository_default_config
     if ref.config_name is not None or name in (None, "default") or resolver.lock is not None:
         return None  # A lock file names each config that may be loaded.
@@ -393,6 +413,28 @@ def _holds_files(ref: DatasetRef, session: Session) -> bool:
             refs = session.repositories.refs(repository, revision)
             if refs is not None and refs.resolve(revision) in refs.commits:
                 return True
+    return False
+
+
+def _holds_all_files(ref: DatasetRef, missing: DatasetNotFoundError | None = None) -> bool:
+    """Tell whether each file of the repository of *ref* is held, whatever is prepared of it.
+
+    Under a lock file none counts: it names what may be loaded.
+
+    Args:
+        missing: what the sources said. Where one gave no answer, only the local store is asked.
+    """
+    session = current_session()
+    places, answers = session.repositories, missing.answers if missing is not None else ()
+    if any(isinstance(a, Answer) and a.has_failed and a.source != SOURCE_NAMES["hub"] for a in answers):
+        kinds = zip(session.enabled, places.places, strict=True)
+        places = replace(places, places=tuple(place for kind, place in kinds if kind == "local"))
+    with contextlib.suppress(InvalidRefError, UnreachableError):
+        repository = Repository("dataset", ref.dataset_id)
+        refs = None if session.lock is not None else places.refs(repository, ref.revision)
+        commit = None if refs is None else refs.resolve(ref.revision)
+        snapshot = None if commit is None else places.snapshot(repository, commit)
+        return snapshot is not None and snapshot.is_complete
     return False
 
 

@@ -121,6 +121,39 @@ def test_original_files_are_kept_though_nothing_can_be_made_of_them(
     assert hub.requests == []
 
 
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("who", ["publisher", "teammate", "outsider"])
+def test_held_files_of_which_nothing_is_prepared_answer_as_the_hub_does(
+    who: str, hub: LoopbackHub, desk: Desk
+) -> None:
+    name = "made/numbers"
+    add(hub, desk, name, {"a.csv": b"n\n1\n", "b.csv": b"n\n2.5\n"})
+    desk.publisher().open_public_places()
+    with pytest.raises(PreparationError):
+        hf_localize.download_dataset(name, keep_files=True, make_public=True)
+    if who != "publisher":
+        getattr(desk, who)()
+    hub.stop()
+    hub.clear()
+    with hf_localize.installed():
+        stream = datasets.load_dataset(name, split="train", streaming=True)
+        assert [row["n"] for row in stream] == [1, 2.5]
+        with pytest.raises(datasets.exceptions.DatasetGenerationError):
+            datasets.load_dataset(name)
+        assert datasets.get_dataset_config_names(name) == ["default"]
+        assert datasets.get_dataset_split_names(name) == ["train"]
+
+
+def test_a_part_of_the_files_does_not_answer_for_all(hub: LoopbackHub, desk: Desk) -> None:
+    name = "made/numbers"
+    add(hub, desk, name, {"a.csv": b"n\n1\n", "b.csv": b"n\n2\n"})
+    desk.publisher()
+    hf_localize.download_repository(name, include=["a.csv"])
+    hub.stop()
+    with hf_localize.installed(), pytest.raises(datasets.exceptions.DatasetNotFoundError):
+        datasets.load_dataset(name, streaming=True)
+
+
 def test_original_files_are_kept_where_a_config_must_be_chosen(hub: LoopbackHub, desk: Desk) -> None:
     configs = [{"config_name": name, "data_files": f"{name}.csv"} for name in ("a", "b")]
     add(
