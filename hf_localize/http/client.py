@@ -391,8 +391,8 @@ def trusting(ca_bundle: str | None) -> ssl.SSLContext:
     except OSError as exc:
         problem = exc.strerror or f"{exc}"
         raise RefusedError(
-            f"the certificates in {ca_bundle} can't be read: {problem}. It is named by AWS_CA_BUNDLE, ca_bundle "
-            "of the AWS profile, or REQUESTS_CA_BUNDLE: correct or unset that"
+            f"the certificates in {ca_bundle} can't be read: {problem}. It is named by AWS_CA_BUNDLE, "
+            "ca_bundle of the AWS profile, or REQUESTS_CA_BUNDLE: correct or unset that"
         ) from exc
 
 
