@@ -63,7 +63,7 @@ def export(
       hg-localize export openai/gsm8k team/corpus -o datasets.tar
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if [bool(dataset_ids), is_all, from_file is not None].count(True) != 1:
-        raise click.UsageError("name what to write: DATASET_ID..., --from-file FILE, or --all")
+        raise click.UsageError("name what to write, by one of DATASET_ID..., --from-file FILE and --all")
     if not dataset_ids and (config_names or revision or files_only or repo_type != "dataset"):
         raise click.UsageError("--name, --revision, --repo-type and --files-only need DATASET_ID...")
     from hf_localize.api.archive import export_all, export_refs

@@ -343,7 +343,7 @@ def sync_local_to_s3(
       hg-localize sync-local-to-s3 --all --dry-run
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if is_all == (dataset_id is not None):
-        raise click.UsageError("name what to upload: DATASET_ID, or --all")
+        raise click.UsageError("name what to upload: either DATASET_ID or --all")
     names = {name: options[name] for name in ("config_name", "revision")}
     if is_all and any(names.values()):
         raise click.UsageError("--all uploads every config and revision: leave out --name and --revision")

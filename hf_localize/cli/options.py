@@ -79,7 +79,7 @@ class _DatasetId(click.ParamType):  # type: ignore[type-arg]  # Generic in newer
         dataset_id, _, config = value.partition(":")
         if "://" in value:
             self.fail("write OWNER/NAME of a dataset; for a model or a Space, add --repo-type", param, ctx)
-        if config:
+        if config and "\\" not in config:  # Else it is a path of Windows.
             self.fail(f"write {dataset_id} --name {config}", param, ctx)
         dataset_id, _, branch = value.partition("@")
         if branch:
@@ -129,7 +129,11 @@ def _refuse_without_id(function: Callable[..., Any]) -> Any:
 
 NAME, CONFIG_NAMES = _name("the default config"), _names("the default config")
 STORED_NAMES = _names("all stored configs")
-REVISION = click.option("--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: main.")
+REVISION = click.option(
+    *("--revision", "-r"),
+    metavar="TEXT",
+    help="Branch, tag or commit SHA; of your own data, any name. Default: main.",
+)
 STORED_REVISIONS = click.option(
     "--revision", "-r", metavar="TEXT", help="Branch, tag or commit SHA. Default: all stored revisions."
 )

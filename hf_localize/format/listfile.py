@@ -69,7 +69,8 @@ def parse_list(lines: Iterable[str], where: str) -> list[DatasetRef | Repository
     found: dict[DatasetRef | RepositoryRef, None] = {}
     for number, line in enumerate(lines, 1):
         try:
-            words = shlex.split(line, comments=True)
+            # Editors and shells of Windows begin a file with a byte order mark.
+            words = shlex.split(line.removeprefix("\ufeff") if number == 1 else line, comments=True)
             if _TYPE in words:
                 found[_repository(words)] = None
                 continue

@@ -27,3 +27,11 @@ def test_a_line_can_name_the_files_of_a_repository() -> None:
     for line in ("a --repo-type", "a --repo-type tree", "a b c --repo-type model", "--repo-type model"):
         with pytest.raises(InvalidRefError, match="f, line 1"):
             parse_list([line], "f")
+
+
+def test_a_list_that_windows_wrote_is_read() -> None:
+    assert parse_list(["\ufeffa/b c\r\n", "\r\n", "a/b d\r\n"], "f") == [
+        DatasetRef("a/b", "c"),
+        DatasetRef("a/b", "d"),
+    ]
+    assert r"'C:\\data\\corpus' is refused" in run("download", r"C:\data\corpus").stderr
