@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime as dt
+import errno
 import itertools
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import configs_listed, ref_of
 from hf_localize.api.values import Preview
+from hf_localize.errors import HfLocalizeError, StoreError
 from hf_localize.sources.session import current_session
 
 if TYPE_CHECKING:
     import datasets
+
+#: What the system answers where a folder may not be made.
+_NO_FOLDER = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 def preview_dataset(
@@ -45,6 +52,7 @@ def preview_dataset(
         InvalidRefError: an argument can't name a dataset.
         DatasetNotFoundError: no source has it.
         FileNotFoundError: it has no such split.
+        StoreError: the cache of `datasets` can't be written, which `datasets` needs for each builder.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
     from hf_localize.hf.load import BuilderRequest, open_builder, stock_function
@@ -53,7 +61,7 @@ def preview_dataset(
     request = BuilderRequest(
         ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
     )
-    with configs_listed(ref):
+    with configs_listed(ref), _telling_of_cache():
         builder = open_builder(request, with_hub=current_session().hub_enabled())
     streams = builder.as_streaming_dataset()
     if split is not None and split not in streams:
@@ -69,6 +77,19 @@ def preview_dataset(
         columns=columns,
         rows=found,
     )
+
+
+@contextlib.contextmanager
+def _telling_of_cache() -> Iterator[None]:
+    """Say which variable helps where `datasets` can't make the folder of its cache."""
+    try:
+        yield
+    except OSError as exc:
+        if isinstance(exc, HfLocalizeError) or exc.errno not in _NO_FOLDER:
+            raise
+        raise StoreError(
+            f"the cache of datasets can't be written: {exc}. Set HF_HOME to a folder that you may write to"
+        ) from exc
 
 
 def _undecoded(stream: datasets.IterableDataset) -> datasets.IterableDataset:

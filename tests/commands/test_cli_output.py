@@ -25,7 +25,7 @@ from hf_localize.cli.options import log_to_stderr
 from hf_localize.errors import PublishError, UnreachableError, printable
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest
 from tests.commands.json_docs import assert_documented
-from tests.conftest import Desk
+from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub
 from tests.rig.s3_proxy import BlackHole, Rule, Status
 
@@ -385,6 +385,14 @@ def test_no_error_and_no_line_of_a_log_steers_the_terminal(capfd: pytest.Capture
     log_to_stderr()
     logging.getLogger("hf_localize.x").warning(EVIL)
     assert_harmless(capfd.readouterr().err)
+
+
+def test_preview_names_the_variable_where_the_cache_of_datasets_can_not_be_written(desk: Desk) -> None:
+    desk.publisher()
+    made = datasets.Dataset.from_dict({"text": ["a"]})
+    hf_localize.register_dataset(made, "org/b", skip_s3_upload=True)
+    ran = run_cli("preview", "org/b", HF_DATASETS_CACHE="/dev/null/cache")
+    assert (ran.returncode, "Set HF_HOME to a folder" in ran.stderr) == (1, True), ran.stderr
 
 
 def test_preview_shows_media_by_name_and_size(desk: Desk) -> None:
