@@ -425,10 +425,18 @@ def _write(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def _offline_check(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Raise what stock raises before it asks the Hub; nothing where the Hub is left out anyway."""
-    from hf_localize.hf.doors import transport
+    """Raise what stock raises where it would ask the Hub, but is offline; not where the Hub is not asked.
 
-    return None if transport.hub_is_left_out.get() else stock(*args, **kwargs)
+    Before `datasets` 3, each download is checked, too: its text names the file.
+    """
+    try:
+        return stock(*args, **kwargs)
+    except ConnectionError:
+        from hf_localize.hf.doors import transport
+
+        text = str(args[0] if args else kwargs.get("msg")).removeprefix("Tried to reach ")
+        if not (transport.hub_is_left_out.get() or transport.is_held(text)):
+            raise
 
 
 #: What is wrapped, and by what.

@@ -84,10 +84,18 @@ for name in ("raw/else", "raw/bare"):
 print(load_dataset("raw/bare", data_files="csv/*.csv", split="train")["a"][:])
 print(list(load_dataset("raw/bare", data_dir="csv", split="train", streaming=True)))
 print(get_dataset_config_names("raw/bare", data_files="csv/*.csv"))
+print(load_dataset("csv", data_files="hf://datasets/raw/bare/csv/a.csv", split="train")["a"][:])
 """
     environment = {variable: "1", "HF_HOME": str(tmp_path / "hf")}
     done = run_python(code, cwd=tmp_path, **environment)
-    assert done.stdout.splitlines() == ["True False", "False True", "[1]", "[{'a': 1}]", "['default']"], done
+    assert done.stdout.splitlines() == [
+        "True False",
+        "False True",
+        "[1]",
+        "[{'a': 1}]",
+        "['default']",
+        "[1]",
+    ], done
     assert hub.requests == []
     hub._added.clear()
 

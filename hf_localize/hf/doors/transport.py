@@ -15,6 +15,7 @@ import functools
 import http.client
 import io
 import logging
+import re
 import sys
 import time
 import urllib.error
@@ -22,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from urllib.parse import quote
 
 from huggingface_hub import constants
 from huggingface_hub.utils import OfflineModeIsEnabled
@@ -61,6 +63,7 @@ hub_is_left_out: ContextVar[bool] = ContextVar("hub_is_left_out", default=False)
 is_cut_off: ContextVar[bool] = ContextVar("is_cut_off", default=False)
 
 
+_HF_PATH = re.compile(r"hf://((?:datasets/|spaces/)?[^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", re.DOTALL)
 #: That of the request under way: finding the settings takes longer than all else of an answer.
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
@@ -163,6 +166,15 @@ def held_part(url: str) -> Part | None:
     own = by_lock(request)
     reply = own if isinstance(own, Reply) else held(own, is_last=not may_ask_hub(own))
     return reply.body if reply is not None and isinstance(reply.body, Part) else None
+
+
+def is_held(address: str) -> bool:
+    """Tell whether the file at *address*, a URL of the Hub or an ``hf://`` path, is held."""
+    found = _HF_PATH.fullmatch(address)
+    if found is not None:
+        repository, revision, path = found.groups()
+        address = f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}/{quote(path)}"
+    return held_part(address) is not None
 
 
 def may_ask_hub(request: Request | None = None) -> bool:
