@@ -15,7 +15,7 @@ from hf_localize.errors import IntegrityError
 from hf_localize.format.files import replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest_in
-from hf_localize.format.refs import MANIFEST_NAME
+from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.store.aliases import other_ids, point_at, remove_pointers
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problems_in
@@ -46,7 +46,7 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
     (staging / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
     _remove_others(staging, manifest)
     flush_tree(staging)
-    for folder in manifest.ref.folders:
+    for folder in _own_first(store, manifest.ref):
         with changing(store, folder):
             entry = _take_place(store, staging, folder, manifest)
             if entry is not None:
@@ -57,6 +57,16 @@ def commit(store: Store, staging: Path, manifest: Manifest) -> LocalEntry:
                         point_at(store.path, manifest, refs, written)
                 return entry
     raise AssertionError("the folder named by the hash of the whole ref belongs to another ref")
+
+
+def _own_first(store: Store, ref: DatasetRef) -> list[str]:
+    """Return the folders of *ref*, first the one that it has.
+
+    One that comes before may be free again. There, the new content would only hide the old, which would be
+    seen again once the new is removed.
+    """
+    present = {folder: _manifest_in(store.path / folder) for folder in ref.folders}
+    return sorted(ref.folders, key=lambda f: (there := present[f]) is None or there.ref != ref)
 
 
 def commit_part(store: Store, staging: Path, manifest: Manifest, paths: Collection[str]) -> LocalEntry:

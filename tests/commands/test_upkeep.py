@@ -44,6 +44,17 @@ def loaded(dataset_id: str, config: str | None = None, revision: str | None = No
 # --- remove, from the store ---
 
 
+def test_what_was_replaced_is_not_seen_again_after_its_id_s_folder_became_free(desk: Desk) -> None:
+    desk.publisher()
+    for dataset_id in ("a/b_c", "a_b/c"):  # They meet in one folder: the second has another one.
+        hf_localize.register_dataset(rows("old"), dataset_id, skip_s3_upload=True)
+    hf_localize.remove_dataset("a/b_c")
+    hf_localize.register_dataset(rows("new"), "a_b/c", skip_s3_upload=True)
+    assert loaded("a_b/c") == ["new"]
+    hf_localize.remove_dataset("a_b/c")
+    assert (loaded("a_b/c"), hf_localize.list_local_datasets()) == (None, [])
+
+
 def test_remove_takes_the_entry_and_its_pointers_and_nothing_else(hub: LoopbackHub, desk: Desk) -> None:
     desk.publisher().set(HGLOC_SOURCES="local,hub")
     hf_localize.download_dataset(GSM8K, "socratic", skip_s3_upload=True)
