@@ -209,9 +209,11 @@ class Wire:
                 raise UnreachableError(f"{server} could not be reached: {text_of(exc)}") from without_frames(
                     exc
                 )
-            except (HTTPError, OSError, ValueError) as exc:
+            except (HTTPError, OSError) as exc:
                 raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
-        raise AssertionError("the last try returns or raises")
+            except ValueError:  # It may quote a header that has a credential, so it is no cause.
+                break
+        raise RefusedError(f"{url}: the request can't be sent as HTTP")
 
     def _chunks(self, data: memoryview) -> Iterator[Any]:
         """Yield *data* to be sent, no faster than allowed, and tell how much of it has been sent."""

@@ -36,7 +36,7 @@ from hf_localize.s3.signing import Keys
 from hf_localize.s3.target import Target
 from hf_localize.settings import Settings
 from hf_localize.settings.aws_files import is_on_ec2
-from hf_localize.settings.secret import Secret
+from hf_localize.settings.secret import Secret, can_be_sent
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -236,6 +236,8 @@ def keys_of(credentials: Credentials) -> Keys:
         said = f"AWS' credentials can't be refreshed: {_words_of(exc)}"
         raise kind(said) from without_frames(exc)
     key, secret, token = (Secret(text or "") for text in frozen[:3])
+    if not (can_be_sent(key) and can_be_sent(token)):
+        raise AccessDeniedError("AWS' credentials have a line break or another character that none has")
     return Keys(key, secret, token if token.reveal() else None)
 
 

@@ -25,7 +25,7 @@ from hf_localize.settings.env_file import (
     working_folder,
 )
 from hf_localize.settings.paths import absolute, expanded, located
-from hf_localize.settings.secret import Secret, hidden, is_secret, revealed
+from hf_localize.settings.secret import Secret, can_be_sent, hidden, is_secret, revealed
 
 _log = logging.getLogger(__name__)
 #: The kinds of sources, in the order in which they are asked, and what users read of each.
@@ -273,7 +273,7 @@ def _heed_file(lookup: _Lookup, file: EnvFile) -> None:
             del found[name], origins[name]
         for name in _CREDENTIALS:
             if value := file.values.get(_VARIABLES[name]):
-                lookup.take(name, value, path)
+                lookup.take(name, _parse(name, _VARIABLES[name], value), path)
         aws = found["aws_environment"] = replace(found["aws_environment"], endpoint_file=file.path)
         may_have = aws_files.may_have_credentials(aws.plain)
         if "aws_access_key_id" not in found and (foreign or may_have):
@@ -433,7 +433,9 @@ def _as_text(value: Any) -> Any:
 def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> Any:
     """Return the value of a setting; a relative path counts from *folder*, else the working folder."""
     if name in _CREDENTIALS:
-        return hidden(name, raw) or None
+        if name != "aws_secret_access_key" and not can_be_sent(revealed(raw).strip()):
+            raise SettingsError(f"{variable} has a line break or another character that no credential has")
+        return hidden(name, revealed(raw).strip()) or None
     if name in ("datasets_store_path", "record", "lock"):
         return located(variable, raw, folder)
     if name == "sources":

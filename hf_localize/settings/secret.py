@@ -62,3 +62,8 @@ def hidden(name: str, value: Any) -> Any:
     """Return *value*, as a :class:`Secret` if it is a text that can hold a credential, by its *name*."""
     may_hold_one = is_secret(name) or "URL" in name.upper()  # Of a user with a password.
     return Secret(value) if value and isinstance(value, str) and may_hold_one else value
+
+
+def can_be_sent(text: Any) -> bool:
+    """Tell whether *text* can stand in an HTTP header. Python quotes what can't in its error."""
+    return bool(str(revealed(text)).isascii() and str(revealed(text)).isprintable())

@@ -182,6 +182,31 @@ def test_no_secret_is_in_what_is_said_of_a_wrong_endpoint(endpoint: str, canarie
         assert not leaks(ran.stdout + ran.stderr), ran.stderr
 
 
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("end", ["\r\nX: y", "\n\n.", "\u20ac"])
+@pytest.mark.parametrize("prefix", ["HGLOC_AWS_", "AWS_"])
+def test_no_secret_is_in_what_is_said_of_a_credential_that_no_header_takes(
+    prefix: str, end: str, canaries: Desk
+) -> None:
+    keys = {"ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": SECRET, "SESSION_TOKEN": TOKEN}
+    ours = {f"HGLOC_AWS_{name}": "" for name in keys} if prefix == "AWS_" else {}
+    for wrong in ("ACCESS_KEY_ID", "SESSION_TOKEN"):
+        env = ours | {
+            f"{prefix}{name}": f"{key}{end}" if name == wrong else key for name, key in keys.items()
+        }
+        for command in (["list-s3"], ["download", SECRET_ID, "--no-s3-upload"]):
+            ran = run_cli(*command, "-v", **env, HGLOC_SOURCES="s3")
+            assert ran.returncode in (2, 4)
+            assert "line break" in ran.stderr
+            assert not leaks(ran.stdout + ran.stderr), ran.stderr
+
+
+def test_a_line_break_after_a_credential_does_not_count(canaries: Desk) -> None:
+    keys = {"ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": SECRET, "SESSION_TOKEN": TOKEN}
+    ran = run_cli("list-s3", **{f"HGLOC_AWS_{name}": f"{key}\r\n" for name, key in keys.items()})
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.parametrize("status", [403, 503])
 def test_a_presigned_url_of_the_hub_is_in_no_log(status: int, hub: LoopbackHub, canaries: Desk) -> None:
     location = f"{canaries.s3.url}/file?X-Amz-Signature={SIGNATURE}&X-Amz-Credential={KEY}"
