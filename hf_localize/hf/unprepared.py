@@ -61,7 +61,9 @@ def telling_why(
             ) from exc
         why = without_queries(why_unprepared(builder, exc))
         advice = on_sizes if is_of_checks(exc) else advice
-        raise PreparationError(f"{what} can't be prepared: {why}{advice}") from exc
+        # contextlib takes a RuntimeError whose cause is a StopIteration for that StopIteration.
+        cause = None if isinstance(exc, StopIteration) else exc
+        raise PreparationError(f"{what} can't be prepared: {why}{advice}") from cause
     finally:
         datasets.logging.set_verbosity(verbosity)
 
@@ -80,6 +82,8 @@ def why_unprepared(builder: datasets.DatasetBuilder, exc: BaseException) -> str:
         cause = below
     reading = read_by(builder)
     where, what = reading.file, f"{type(cause).__name__}: {cause}"
+    if isinstance(cause, StopIteration):  # So stock ends where it looks for the first row of JSON.
+        what = "no row was found"
     details: Any = getattr(cause, "details", None)  # Which columns differ, where stock tells that.
     if callable(details):
         what = f"it has other columns than the files before it: {details()}"

@@ -10,6 +10,7 @@ import pytest
 
 import hf_localize
 from hf_localize.errors import DatasetCorruptError, PreparationError
+from hf_localize.hf.unprepared import telling_why
 from tests.conftest import Desk, run_cli, tree
 from tests.loads.fidelity.repositories import parquet
 from tests.rig.hub import LoopbackHub, make_repository
@@ -86,6 +87,15 @@ def test_of_several_ids_each_ones_cause_is_told(hub: LoopbackHub, desk: Desk) ->
         assert result.error is not None
         assert result.error.count("\n") == 1
         assert all(word in result.error.splitlines()[0] for word in BROKEN[name][1]), result.error
+
+
+def test_files_without_any_row_are_told_of(tmp_path: Path) -> None:
+    """Newer `datasets` ends with StopIteration where JSON is empty."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"n": 1}\n')
+    builder = datasets.load_dataset_builder(str(tmp_path))
+    with pytest.raises(PreparationError, match="made/empty can't be prepared: no row was found"):  # noqa: SIM117
+        with telling_why(builder, "made/empty"):
+            raise StopIteration
 
 
 def test_a_load_raises_what_stock_raises(hub: LoopbackHub, desk: Desk) -> None:
