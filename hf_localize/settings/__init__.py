@@ -455,18 +455,20 @@ def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> An
             raise SettingsError(f"{variable} must be bytes per second such as 50MB/s, got {raw!r}") from exc
     if name in ("timeout_seconds", "max_concurrency"):
         return _positive(variable, raw, int if name == "max_concurrency" else float)
-    if name in ("s3_bucket_name", "aws_default_region") and not _HOST_PART.fullmatch(raw):
-        what = "bucket" if name == "s3_bucket_name" else "region"
-        raise SettingsError(f"{variable} must be a {what}'s name alone, got {raw!r}")
+    if name in ("s3_bucket_name", "aws_default_region"):
+        if not _HOST_PART.fullmatch(raw.strip()):
+            what = "bucket" if name == "s3_bucket_name" else "region"
+            raise SettingsError(f"{variable} must be a {what}'s name alone, got {raw!r}")
+        return raw.strip()
     if name == "s3_data_prefix":
-        prefix = raw.strip("/")
+        prefix = raw.rstrip("\r\n").strip("/")
         if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
             raise SettingsError(
                 f"{variable}={raw!r} is not a key prefix: empty, '.' and '..' parts are refused"
             )
         return prefix
     if name in ("s3_endpoint_url", "public_url"):
-        url = raw if isinstance(raw, Secret) else Secret(raw)
+        url = Secret(revealed(raw).strip())
         if problem := _problem_of_url(url.reveal()):
             raise SettingsError(f"{variable} must {problem}")
         return url.reveal().rstrip("/")
@@ -478,6 +480,7 @@ def _problem_of_url(raw: str) -> str | None:
     try:
         parts = urlsplit(raw)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = usable and re.search(r"\s", raw) is None
     except ValueError:
         usable = False
     if not usable:

@@ -10,6 +10,7 @@ import pytest
 
 import hf_localize
 from hf_localize import errors, settings
+from hf_localize.settings.secret import revealed
 from tests.conftest import ROOT, SECRET, run_python
 
 
@@ -88,6 +89,8 @@ def test_a_user_without_a_home_folder_has_the_store_where_stock_has_its_caches(t
         ("PUBLIC_URL", "file:///etc"),
         ("PUBLIC_URL", "https://user:password@host"),
         ("S3_ENDPOINT_URL", "http://"),
+        ("S3_ENDPOINT_URL", "http://mi nio:9000"),
+        ("S3_ENDPOINT_URL", "http://minio\n:9000"),
         ("S3_BUCKET_NAME", "s3://team"),
         ("TIMEOUT_SECONDS", "inf"),
         ("DATASETS_STORE_PATH", "~no-such-user/store"),
@@ -99,6 +102,20 @@ def test_a_value_that_can_not_be_used_is_an_error_that_names_the_variable(
     monkeypatch.setenv(f"HGLOC_{name}", value)
     with pytest.raises(errors.SettingsError, match=f"HGLOC_{name}"):
         settings.current()
+
+
+def test_a_line_break_after_a_value_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "s3_bucket_name": "team",
+        "s3_endpoint_url": "http://minio:9000",
+        "public_url": "https://cdn/team",
+        "aws_default_region": "eu-west-3",
+        "s3_data_prefix": "a/b",
+        "aws_access_key_id": "KEY",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"HGLOC_{name.upper()}", f"{value}\r\n")
+    assert {name: revealed(getattr(settings.current(), name)) for name in values} == values
 
 
 @pytest.mark.parametrize(
