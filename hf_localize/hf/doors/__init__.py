@@ -7,6 +7,8 @@
     Hub's cost a comparison of strings. Loads nothing until the Hub is asked for something.
 ``transport``
     Decides for a request to the Hub: answered here, sent on to the Hub, or refused at once as offline.
+``senders``
+    Does so for each HTTP library, and gives what is answered here as a response of that library.
 ``cache``
     Wraps three functions of huggingface_hub, so that files are linked into its cache in place of streamed,
     and ``local_files_only=True`` finds what is held.

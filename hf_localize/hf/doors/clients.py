@@ -78,9 +78,9 @@ def _wrap_method(module: ModuleType, class_name: str, method: str) -> None:
         url = request if isinstance(request, str) else getattr(request, "full_url", None) or request.url
         if not str(url).startswith(endpoints()) or not _is_wanted():
             return stock(self, request, *args, **kwargs)
-        from hf_localize.hf.doors import transport
+        from hf_localize.hf.doors.senders import SENDERS
 
-        return transport.SENDERS[sender](stock, self, request, *args, **kwargs)
+        return SENDERS[sender](stock, self, request, *args, **kwargs)
 
     for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
         setattr(send, attribute, getattr(stock, attribute))

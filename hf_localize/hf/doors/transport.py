@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import datetime as dt
-import functools
-import http.client
 import io
 import logging
 import re
-import sys
 import time
 import urllib.error
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
@@ -34,7 +30,6 @@ from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import Repository, RepositoryRefs, is_commit_sha
 from hf_localize.hf.doors import endpoints
 from hf_localize.hf.doors.answer import (
-    CREATION,
     HEADERS,
     Part,
     Reply,
@@ -53,7 +48,7 @@ if TYPE_CHECKING:
     from hf_localize.sources.repositories import Repositories
 
 _log = logging.getLogger(__name__)
-_CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 #: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
 only_held: ContextVar[bool] = ContextVar("only_held", default=False)
@@ -160,7 +155,7 @@ def held(request: Request, *, is_last: bool) -> Reply | None:
 
 def held_part(url: str) -> Part | None:
     """Return the file that a GET of *url* gives, if it is held."""
-    request = _request("GET", url, {}, b"")
+    request = request_of("GET", url, {}, b"")
     if request is None or goes_to_the_hub.get():
         return None
     own = by_lock(request)
@@ -185,7 +180,7 @@ def may_ask_hub(request: Request | None = None) -> bool:
         and not constants.HF_HUB_OFFLINE
         and not only_held.get()
         and not hub_is_left_out.get()
-        and time.monotonic() >= _hub.down_until
+        and time.monotonic() >= the_hub.down_until
     )
 
 
@@ -199,11 +194,12 @@ def opened(body: bytes | Part) -> BinaryIO:
 def chunks(body: bytes | Part) -> Iterator[bytes]:
     """Yield the bytes of the body of a reply."""
     with opened(body) as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
+        while chunk := stream.read(CHUNK_BYTES):
             yield chunk
 
 
-def _request(method: str, url: str, headers: Any, body: bytes) -> Request | None:
+def request_of(method: str, url: str, headers: Any, body: bytes) -> Request | None:
+    """Return the request to the Hub that a client's request is; None: it goes elsewhere."""
     endpoint = next((one for one in endpoints() if url.startswith(one)), None)
     if endpoint is None:
         return None
@@ -258,12 +254,12 @@ class _Reachability:
         return since
 
 
-_hub = _Reachability()
+the_hub = _Reachability()
 
 
 def forget() -> None:
     """Forget whether the Hub has answered, and what was written."""
-    _hub.failing_since, _hub.down_until = None, 0.0
+    the_hub.failing_since, the_hub.down_until = None, 0.0
     _written.clear()
 
 
@@ -319,7 +315,7 @@ def _record(request: Request, response: Any, status: int, headers: Mapping[str, 
         record(path, asked.repository, lambda: locked, source)
 
 
-def _exchange(
+def exchange(
     request: Request | None,
     ask_hub: Callable[[str | None], Any],
     respond: Callable[[Reply, BinaryIO], Any],
@@ -386,17 +382,17 @@ def _exchange_read(
         try:
             response = ask_hub(None if request is asked else f"{request.endpoint}{request.path}{query}")
         except failures as exc:
-            if not _hub.failed(begun, is_refused=_is_refused(exc)):
+            if not the_hub.failed(begun, is_refused=_is_refused(exc)):
                 raise
             hub_said, cause = f"the Hub does not answer ({type(exc).__name__})", exc
         else:
             if getattr(response, "status_code", 200) < 500:
                 if not is_streamed:  # Else its body tells whether the Hub answers.
-                    _hub.failing_since = None
+                    the_hub.failing_since = None
                 status = getattr(response, "status_code", 200)
                 _record(asked, response, status, response.headers, SOURCE_NAMES["hub"])
                 return response
-            if not _hub.failed(begun, is_refused=False):
+            if not the_hub.failed(begun, is_refused=False):
                 return response
             hub_said = f"the Hub answers {response.status_code}"
         reply = held(request, is_last=True) if found is None else None
@@ -408,18 +404,18 @@ def _exchange_read(
     raise offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
 
 
-def _watched(
+def watched(
     parts: Iterable[bytes], url: str, failures: tuple[type[Exception], ...], offline: type[Exception]
 ) -> Iterator[bytes]:
     """Yield the body of a response of the Hub. The Hub does not answer either if it ceases to send."""
     since = time.monotonic()
     try:
         for part in parts:
-            _hub.failing_since = None
+            the_hub.failing_since = None
             yield part
             since = time.monotonic()
     except failures as exc:
-        if not _hub.failed(since, is_refused=False):
+        if not the_hub.failed(since, is_refused=False):
             raise
         raise offline(
             f"Cannot read {without_user(url)}: the Hub sends no more ({type(exc).__name__})."
@@ -431,277 +427,6 @@ def _is_refused(failure: Exception) -> bool:
     reason = type(failure.args[0]).__name__ if failure.args else ""
     is_of_connecting = "Connect" in type(failure).__name__ and reason in ("str", "MaxRetryError")
     return is_of_connecting or isinstance(failure, urllib.error.URLError)
-
-
-# --- httpx, httpx2 ----------------------------------------------------------------------------
-
-
-def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
-    body = request.read() if _is_read_with_body(request) else b""
-
-    library, is_streamed = sys.modules[_library(stock)], bool(kwargs.get("stream"))
-
-    def send() -> Any:
-        response = stock(client, request, **kwargs)
-        if is_streamed and not goes_to_the_hub.get():
-            response.stream = _watched_stream(library, response.stream, str(request.url))
-        return response
-
-    response, is_ours = _exchange_httpx(library, request, body, send, is_streamed=is_streamed)
-    for hook in client.event_hooks["response"] if is_ours else ():
-        hook(response)
-    if is_ours and not is_streamed:
-        response.read()
-    return response
-
-
-def _watched_stream(library: Any, stream: Any, url: str) -> Any:
-    class Watched(library.SyncByteStream):  # type: ignore[misc]
-        def __iter__(self) -> Iterator[bytes]:
-            return _watched(stream, url, _failures_of(library), OfflineModeIsEnabled)
-
-        def close(self) -> None:
-            stream.close()
-
-    return Watched()
-
-
-def _failures_of(library: Any) -> tuple[type[Exception], ...]:
-    """Return what huggingface_hub sends a request again for."""
-    return library.TimeoutException, library.NetworkError, library.RemoteProtocolError
-
-
-async def _send_httpx_async(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
-    """Do as `_send_httpx`, in a thread, while the event loop goes on."""
-    import anyio.from_thread
-    import anyio.to_thread
-
-    body = await request.aread() if _is_read_with_body(request) else b""
-
-    def send() -> Any:
-        return anyio.from_thread.run(functools.partial(stock, client, request, **kwargs))
-
-    def exchange() -> tuple[Any, bool]:
-        return _exchange_httpx(sys.modules[_library(stock)], request, body, send)
-
-    response, is_ours = await anyio.to_thread.run_sync(exchange)
-    for hook in client.event_hooks["response"] if is_ours else ():
-        await hook(response)
-    if is_ours and not kwargs.get("stream"):
-        await response.aread()
-    return response
-
-
-def _library(method: Callable[..., Any]) -> str:
-    return method.__module__.partition(".")[0]
-
-
-def _is_read_with_body(request: Any) -> bool:
-    asked = _request(request.method, str(request.url), {}, b"")
-    return asked is not None and asked.method == "POST" and (is_read(asked) or asked.path == CREATION)
-
-
-def _exchange_httpx(
-    library: Any, request: Any, body: bytes, send: Callable[[], Any], *, is_streamed: bool = False
-) -> tuple[Any, bool]:
-    """Return the response to *request*, and whether it is ours; by *send*, the Hub is asked."""
-    asked, is_ours = _request(request.method, str(request.url), request.headers, body), False
-
-    def ask_hub(url: str | None) -> Any:
-        if url is not None:
-            request.url = library.URL(url)
-        if asked is not None and is_read(asked):
-            connect, read = _hub.seconds_left()
-            limits = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
-            request.extensions["timeout"] = {
-                name: _least(seconds, connect if name == "connect" else read)
-                for name, seconds in limits.items()
-            }
-        return send()
-
-    def respond(reply: Reply, body: BinaryIO) -> Any:
-        nonlocal is_ours
-
-        class Stream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
-            def __iter__(self) -> Iterator[bytes]:
-                return iter(lambda: body.read(_CHUNK_BYTES), b"")
-
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                import anyio.to_thread
-
-                while chunk := await anyio.to_thread.run_sync(body.read, _CHUNK_BYTES):
-                    yield chunk
-
-            def close(self) -> None:
-                body.close()
-
-            async def aclose(self) -> None:
-                body.close()
-
-        content = {"content": reply.body} if isinstance(reply.body, bytes) else {"stream": Stream()}
-        response = library.Response(
-            reply.status, headers=list(reply.headers.items()), request=request, **content
-        )
-        response.headers.update(reply.headers)  # Content-Length of a HEAD is not that of its body.
-        response.elapsed = dt.timedelta(0)
-        is_ours = True
-        return response
-
-    response = _exchange(asked, ask_hub, respond, _failures_of(library), is_streamed=is_streamed)
-    return response, is_ours
-
-
-def _least(seconds: float | None, limit: float) -> float:
-    return limit if seconds is None else min(seconds, limit)
-
-
-# --- requests ---------------------------------------------------------------------------------
-
-
-def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwargs: Any) -> Any:
-    import requests
-
-    body = request.body.encode() if isinstance(request.body, str) else request.body
-    asked = _request(
-        str(request.method), str(request.url), request.headers, body if isinstance(body, bytes) else b""
-    )
-    is_streamed = bool(kwargs.get("stream"))
-
-    def ask_hub(url: str | None) -> Any:
-        if url is not None:
-            request.url = url
-        if asked is not None and is_read(asked):
-            given = kwargs.get("timeout")
-            pair = given if isinstance(given, tuple) else (given, given)
-            kwargs["timeout"] = tuple(map(_least, pair, _hub.seconds_left()))
-        response = stock(session, request, **kwargs)
-        if is_streamed and not goes_to_the_hub.get():
-            chunks_of = response.iter_content
-            response.iter_content = lambda *args, **options: _watched(
-                chunks_of(*args, **options), str(request.url), failures, offline
-            )
-        return response
-
-    def respond(reply: Reply, body: BinaryIO) -> Any:
-        from urllib3 import HTTPResponse
-
-        raw = HTTPResponse(
-            body=body,
-            headers=reply.headers,
-            status=reply.status,
-            reason=http.client.responses.get(reply.status),
-            preload_content=False,
-            request_method=request.method,
-        )
-        response = requests.adapters.HTTPAdapter().build_response(request, raw)
-        response.elapsed = dt.timedelta(0)
-        response = requests.hooks.dispatch_hook(  # type: ignore[no-untyped-call]
-            "response", request.hooks, response, **kwargs
-        )
-        if not is_streamed:
-            _ = response.content
-        return response
-
-    offline = OfflineModeIsEnabled if _uses_requests() else _offline_as(requests.exceptions.ConnectionError)
-    failures = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
-    kept = (requests.exceptions.ProxyError, requests.exceptions.SSLError)
-
-    def ask(url: str | None) -> Any:
-        try:
-            return ask_hub(url)
-        except kept as exc:  # A matter of the client's configuration: it is told as it is.
-            raise _KeptError(exc) from None
-
-    try:
-        return _exchange(asked, ask, respond, failures, offline, is_streamed=is_streamed)
-    except _KeptError as exc:
-        raise exc.args[0] from None
-
-
-class _KeptError(Exception):
-    """Carries an error past the handling of its base class."""
-
-
-def _uses_requests() -> bool:
-    """Tell whether huggingface_hub itself sends by requests: then it retries what is an error of requests."""
-    from huggingface_hub.utils import _http
-
-    return hasattr(_http, "requests")
-
-
-@functools.lru_cache(maxsize=4)
-def _offline_as(kind: type[Exception]) -> type[Exception]:
-    """Return ``OfflineModeIsEnabled`` as a class that callers of another library catch, too."""
-    name = f"Offline{kind.__name__}"  # By which pickle finds it.
-    made = type(
-        "OfflineModeIsEnabled", (kind, OfflineModeIsEnabled), {"__qualname__": name, "__module__": __name__}
-    )
-    globals()[name] = made
-    return made
-
-
-# --- urllib -----------------------------------------------------------------------------------
-
-
-def _open_urllib(
-    stock: Callable[..., Any], opener: Any, request: Any, data: Any = None, timeout: Any = None
-) -> Any:
-    url = request if isinstance(request, str) else request.full_url
-    body = data if data is not None or isinstance(request, str) else request.data
-    method = "GET" if isinstance(request, str) else request.get_method()
-    method = "POST" if body is not None and method == "GET" else method
-    asked = _request(method, url, {} if isinstance(request, str) else dict(request.header_items()), b"")
-
-    def respond(reply: Reply, body: BinaryIO) -> Any:
-        response: Any = http.client.HTTPResponse(_Connection(reply, body), method=method)  # type: ignore[arg-type]
-        response.begin()
-        response.url, response.msg = url, response.reason  # As HTTPHandler does.
-        if reply.status >= 300:
-            raise urllib.error.HTTPError(url, reply.status, response.reason, response.headers, response)
-        return response
-
-    def ask_hub(url: str | None) -> Any:
-        nonlocal request
-        if url is not None and isinstance(request, str):
-            request = url
-        elif url is not None:
-            request.full_url = url
-        seconds = _least(timeout if isinstance(timeout, (int, float)) else None, max(_hub.seconds_left()))
-        try:
-            return stock(opener, request, data, seconds)
-        except urllib.error.HTTPError as exc:
-            raise _KeptError(exc) from None
-
-    try:
-        failures = (urllib.error.URLError, TimeoutError)
-        return _exchange(asked, ask_hub, respond, failures, _offline_as(urllib.error.URLError))
-    except _KeptError as exc:
-        raise exc.args[0] from None
-
-
-class _Connection(io.RawIOBase):
-    """What http.client takes for the socket of a connection: *reply* comes out of it."""
-
-    def __init__(self, reply: Reply, body: BinaryIO) -> None:
-        lines = [f"HTTP/1.1 {reply.status} {http.client.responses.get(reply.status, '')}"]
-        lines += [f"{name}: {value}" for name, value in reply.headers.items()]
-        self._head, self._body = "\r\n".join([*lines, "", ""]).encode("latin-1"), body
-
-    def makefile(self, *_: Any) -> BinaryIO:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._head[: len(buffer)] or self._body.read(len(buffer))
-        self._head = self._head[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._body.close()
-        super().close()
 
 
 @contextlib.contextmanager
@@ -731,14 +456,3 @@ def answering_only_what_is_held() -> contextlib.AbstractContextManager[None]:
 def leaving_out_the_hub() -> contextlib.AbstractContextManager[None]:
     """Answer, in this thread, what is held, and what is missing there, without a request to the Hub."""
     return _switched_on(hub_is_left_out)
-
-
-#: How each library's client sends.
-SENDERS: dict[str, Callable[..., Any]] = {
-    "httpx.Client": _send_httpx,
-    "httpx.AsyncClient": _send_httpx_async,
-    "httpx2.Client": _send_httpx,
-    "httpx2.AsyncClient": _send_httpx_async,
-    "requests.Session": _send_requests,
-    "urllib.OpenerDirector": _open_urllib,
-}

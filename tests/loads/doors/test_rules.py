@@ -21,7 +21,7 @@ from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, O
 import hf_localize
 from hf_localize import settings
 from hf_localize.errors import UnreachableError
-from hf_localize.hf.doors import transport
+from hf_localize.hf.doors import senders
 from tests.loads.doors.conftest import DATASET
 from tests.rig.held import HeldRepositories
 from tests.rig.hub import Fault, LoopbackHub, make_repository
@@ -179,7 +179,7 @@ def test_callers_of_other_libraries_catch_what_they_always_did(
     with pytest.raises(urllib.error.URLError) as found:
         urllib.request.urlopen(url("doors/else"))
     assert isinstance(pickle.loads(pickle.dumps(found.value)), urllib.error.URLError)
-    if transport._uses_requests():  # Then huggingface_hub would retry it.
+    if senders._uses_requests():  # Then huggingface_hub would retry it.
         return
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.get(url("doors/else"))
