@@ -31,7 +31,6 @@ from hf_localize.errors import (
     without_user,
 )
 from hf_localize.format import save_to_disk
-from hf_localize.format.arrow.shards import link_or_copy
 from hf_localize.format.features import portable
 from hf_localize.format.manifest import Manifest, Split, known
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
@@ -44,6 +43,7 @@ from hf_localize.hf.unprepared import telling_why
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, download_command
+from hf_localize.store.linking import link_from_cache
 from hf_localize.transfer.flushing import flushing
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class HubFiles:
                 repository, repo_type="dataset", revision=self.manifest.commit
             )
         shutil.rmtree(folder)
-        return capture_files(Path(snapshot), folder, self.manifest, link_or_copy)
+        return capture_files(Path(snapshot), folder, self.manifest, link_from_cache)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ from hf_localize.errors import (
     without_frames,
     without_queries,
 )
-from hf_localize.format.arrow.shards import link_or_copy
 from hf_localize.format.repository import (
     Repository,
     RepositoryFile,
@@ -45,6 +44,7 @@ from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.hf.errors import telling_unreachable
 from hf_localize.hf.hub_terms import answer_of, shown_endpoint
 from hf_localize.progress import task
+from hf_localize.store.linking import link_from_cache
 from hf_localize.store.repositories import LocalRepositories
 from hf_localize.store.staging import staging_folder
 from hf_localize.transfer.disk_space import require_room
@@ -151,7 +151,7 @@ def _bring(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path, R
     if cached is not None:
         linked = folder / uuid.uuid4().hex
         with contextlib.suppress(OSError, IntegrityError):  # What is damaged there is downloaded.
-            link_or_copy(cached.resolve(), linked)
+            link_from_cache(cached.resolve(), linked)
             return _checked(linked, found.repository, file)
     return _checked(_download(found, file, folder), found.repository, file)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,24 +13,45 @@ from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.progress import task
 from hf_localize.transfer.workers import run_all
 
+_SECOND_NS = 1_000_000_000
+
 
 def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
     """Return, in words, how the file at *path* differs from *record*; None: it does not.
 
     Args:
-        deep: compare the sha256 too, where one is recorded; it reads all bytes.
+        deep: compare the sha256 too, where one is recorded; it reads all bytes. It is also compared if the
+            file is linked into a user's cache and was written to since.
     """
     try:
-        size = os.stat(path).st_size
-        if size != record.size_bytes:
-            return f"has {size} bytes; its manifest says {record.size_bytes}"
-        if deep and record.sha256 and hash_file(path, record.path) != record:
+        told = os.stat(path)
+        if told.st_size != record.size_bytes:
+            return f"has {told.st_size} bytes; its manifest says {record.size_bytes}"
+        if (deep or _may_be_edited(told)) and record.sha256 and hash_file(path, record.path) != record:
             return "differs from the entry's manifest: its sha256 is different"
     except (FileNotFoundError, NotADirectoryError, IntegrityError):
         return "is missing"
     except OSError as exc:
         return f"can't be read: {exc.strerror}"
     return None
+
+
+def seal(path: Path) -> bool:
+    """Mark the verified file at *path*, so that a later write into it is noticed; False: that can't be done.
+
+    The sticky bit stays when a file is written to; a time of change in whole seconds does not.
+    """
+    try:
+        told = os.stat(path)
+        path.chmod(stat.S_IMODE(told.st_mode) | stat.S_ISVTX)
+        os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns // _SECOND_NS * _SECOND_NS))
+    except OSError:
+        return False
+    return True
+
+
+def _may_be_edited(told: os.stat_result) -> bool:
+    return bool(told.st_mode & stat.S_ISVTX and told.st_mtime_ns % _SECOND_NS)
 
 
 def problems_in(folder: Path, files: Sequence[FileRecord], *, deep: bool) -> dict[str, str]:

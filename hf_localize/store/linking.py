@@ -16,10 +16,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
+from hf_localize.format.arrow.shards import link_or_copy
 from hf_localize.format.files import replacing
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.store.entry import LocalEntry
-from hf_localize.store.integrity import problem_with
+from hf_localize.store.integrity import problem_with, seal
 from hf_localize.store.places import Places
 from hf_localize.transfer.disk_space import file_system_of, require_room
 
@@ -75,6 +76,14 @@ def link_into(
             _copy(entry, record, fresh)
     if there:
         fresh.replace(target)
+
+
+def link_from_cache(source: Path, target: Path) -> None:
+    """Link *source*, which its user may write into later, at *target*; copy it where that is not safe."""
+    if seal(source):
+        link_or_copy(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def links_are_free(path: Path) -> bool:

@@ -22,6 +22,7 @@ from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
 from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import Session
+from hf_localize.store.integrity import seal
 from hf_localize.store.linking import links_are_free
 
 _log = logging.getLogger(__name__)
@@ -147,6 +148,8 @@ def _are_free(folder: Path) -> bool:
 
 
 def _has_linked(source: Path, target: Path) -> bool:
+    if not seal(source):  # Users may write into the files of their cache.
+        return False
     with contextlib.suppress(OSError):
         os.link(source, target)
         return True
