@@ -140,6 +140,8 @@ def refs_named(
 ) -> list[DatasetRef | RepositoryRef]:
     """Return what the arguments of :func:`lock_datasets` name."""
     listed = read_list(Path(from_file)) if from_file is not None else []
+    if from_file is not None and not listed:
+        raise LockError(f"the list {os.fspath(from_file)} names nothing, so there is nothing to lock")
     ids = (ids,) if isinstance(ids, str) else tuple(ids)
     if repo_type is not None:
         return [*(RepositoryRef(Repository(repo_type, repo_id), revision) for repo_id in ids), *listed]

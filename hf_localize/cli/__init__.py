@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -81,6 +82,18 @@ class _Commands(click.Group):
         function = name.replace("-", "_")
         command: click.Command = getattr(module, function if hasattr(module, function) else f"{function}_")
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what stands before the command; fail with what to type where that is an option of it."""
+        typed = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as exc:
+            at = next((i for i, word in enumerate(typed) if word in self.list_commands(ctx)), None)
+            if at is None:
+                raise
+            meant = shlex.join([typed[at], *typed[:at], *typed[at + 1 :]])
+            ctx.fail(f"{exc.option_name} is before the command. Options come after it: hg-localize {meant}")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -568,4 +568,9 @@ def _take_default_store(lookup: _Lookup, here: str) -> None:
     origin = "default, by HF_HOME" if home else "default"
     if not home:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    lookup.take("datasets_store_path", absolute("HF_HOME", expanded(home)) / "datasets_store", origin)
+    store = absolute("HF_HOME", expanded(home)) / "datasets_store"
+    if expanded(home).parts[:1] and expanded(home).parts[0].startswith("~"):
+        text = f"there is no home folder, so the local store is in the working folder: {store}"
+        advice = "Set HF_HOME, or HGLOC_DATASETS_STORE_PATH, to a folder of yours"
+        lookup.notes.append(Note("datasets_store", logging.WARNING, text, advice))
+    lookup.take("datasets_store_path", store, origin)

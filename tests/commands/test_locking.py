@@ -289,3 +289,13 @@ def test_data_files_that_a_person_put_into_the_store_are_locked_by_their_bytes(d
         (folder / "train.csv").write_text("text\nb\n")
         with pytest.raises(errors.ConflictError, match="No other content is used"):
             loaded("team/raw", name="cfg")
+
+
+def test_a_list_that_names_nothing_does_not_empty_a_lock_file(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# nothing yet\n")
+    (tmp_path / "a.lock").write_text("kept")
+    for more in ([], ["--check"]):
+        ran = run("lock", "--from-file", str(tmp_path / "list.txt"), "-o", str(tmp_path / "a.lock"), *more)
+        assert (ran.exit_code, ran.stdout) == (2, "")
+        assert "names nothing" in ran.stderr
+    assert (tmp_path / "a.lock").read_text() == "kept"

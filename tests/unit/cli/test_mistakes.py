@@ -81,6 +81,20 @@ def test_a_list_takes_an_id_as_people_have_it(typed: str, tmp_path: Path) -> Non
     assert run("list", typed).stdout == "team/corpus\t-\t-\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["-v", "list-local"], "list-local -v"),
+        (["--json", "list-local", "a*"], "list-local --json 'a*'"),
+        (["--name", "main", "info", "a/b"], "info --name main a/b"),
+    ],
+)
+def test_an_option_before_the_command_is_answered_with_what_works(typed: list[str], meant: str) -> None:
+    ran = run(*typed)
+    assert ran.exit_code == 2
+    assert f"{typed[0]} is before the command. Options come after it: hg-localize {meant}\n" in ran.output
+
+
 def test_a_mistyped_command_is_answered_with_those_like_it() -> None:
     ran = run("lst-local")
     assert ran.exit_code == 2

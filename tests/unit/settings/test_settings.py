@@ -61,7 +61,9 @@ def test_the_store_is_the_variable_else_the_folder_here_else_below_hf_home(
     assert settings.current().datasets_store_path == tmp_path / "elsewhere"
 
 
-def test_a_user_without_a_home_folder_has_the_store_where_stock_has_its_caches(tmp_path: Path) -> None:
+def test_a_user_without_a_home_folder_has_the_store_where_stock_has_its_caches_and_is_told(
+    tmp_path: Path,
+) -> None:
     code = (
         "import os\nfor name in ('HOME', 'HF_HOME', 'XDG_CACHE_HOME', 'HGLOC_DATASETS_STORE_PATH'):\n"
         "    os.environ.pop(name, None)\n"
@@ -70,8 +72,10 @@ def test_a_user_without_a_home_folder_has_the_store_where_stock_has_its_caches(t
         "print(current().may_have_aws_credentials)\n"
         "from huggingface_hub.constants import HF_HOME; print(os.path.abspath(HF_HOME))"
     )
-    store, _, home = run_python(code, cwd=tmp_path).stdout.splitlines()
+    ran = run_python(code, cwd=tmp_path)
+    store, _, home = ran.stdout.splitlines()
     assert store == f"{home}/datasets_store" == f"{tmp_path}/~/.cache/huggingface/datasets_store"
+    assert ran.stderr.count(f"so the local store is in the working folder: {store}. Set HF_HOME") == 1
 
 
 @pytest.mark.parametrize(
