@@ -292,7 +292,7 @@ def _import_files(found: ArchiveSnapshot, local: LocalRepositories, checked: set
     unread = [file for file in found.present if file.sha256 not in checked]
     missing = local.missing(unread)
     snapshot = found.snapshot
-    if not missing and local.snapshot(snapshot.repository, snapshot.commit) is not None:
+    if not missing and local.readable_snapshot(snapshot.repository, snapshot.commit) is not None:
         _log.info(
             "the files of %s at %s are in the local store already", snapshot.repository, snapshot.commit
         )

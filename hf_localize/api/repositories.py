@@ -397,7 +397,7 @@ def snapshots_at(
     if place == "local":
         local = session.repositories.local
         own = [repository for repository in local.all() if repository.repo_type == repo_type]
-        found = [(repo, commit) for repo in own if (refs := local.refs(repo)) for commit in refs.commits]
+        found = [(repo, commit) for repo in own for commit in local.commits(repo)]
         where = str(session.store.path)
     else:
         from hf_localize.publish.repositories import commits_in

@@ -52,6 +52,7 @@ from hf_localize.store.repositories import LocalRepositories
 from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
+_BUCKET, _REFS = "the bucket or its public files", "refs.json"
 
 
 def verify_repositories(
@@ -118,6 +119,8 @@ def _checked(
     files: list[RepositoryFile] = []
     is_partial = False
     try:
+        if place == "local":
+            session.repositories.local.refs(repository)
         snapshot = _snapshot_at(place, repository, commit, session)
         if snapshot is None:
             return []
@@ -187,17 +190,18 @@ def repaired_files(
     for repository, commit in snapshots_at("local", repo_type, repo_id, revision, session):
         damaged = ""
         try:
+            lists = _list_again(repository, commit, local, session)
             snapshot = local.snapshot(repository, commit)
             problems = {} if snapshot is None else _problems("local", snapshot, True, session)[1]
-            if snapshot is None or not problems:
+            if snapshot is None or not (problems or lists):
                 continue
             damaged = f"{', '.join(sorted(problems))}: "
-            source = _bring_again(snapshot, list(problems), local, session)
+            source = _bring_again(snapshot, list(problems), local, session) if problems else _BUCKET
         except HfLocalizeError as exc:
             failed.append(f"  - {repository} at {commit}: {damaged}{exc}")
             continue
         place, named = path_of(snapshot, session), (repository.repo_id, None, commit)
-        mended.append(RepairedDataset(*named, place, sorted(problems), source))
+        mended.append(RepairedDataset(*named, place, sorted([*problems, *lists]), source))
     return mended, failed
 
 
@@ -211,7 +215,30 @@ def _bring_again(snapshot: Snapshot, paths: list[str], local: LocalRepositories,
 
         download_from_hub(found, local, tuple(map(glob.escape, paths)), ())
         return SOURCE_NAMES["hub"]
-    return "the bucket or its public files"
+    return _BUCKET
+
+
+def _list_again(repository: Repository, commit: str, local: LocalRepositories, session: Session) -> list[str]:
+    """Write the list of a snapshot's files, or the refs, again if they are damaged; return their names."""
+    damaged, problem = [], None
+    lists = (
+        (f"{commit}.json", lambda: local.snapshot(repository, commit)),
+        (_REFS, lambda: local.refs(repository)),
+    )
+    for name, read in lists:
+        try:
+            read()
+        except IntegrityError as exc:
+            problem = exc
+            damaged.append(name)
+    if problem is not None:
+        place = replace(session.repositories, local=local)
+        snapshot = place.snapshot(repository, commit)
+        refs = None if snapshot is None else place.refs_elsewhere(snapshot)
+        if snapshot is None or refs is None:
+            raise problem
+        local.keep(snapshot, refs)
+    return damaged
 
 
 def diff_repositories(

@@ -140,8 +140,7 @@ def _with_hash(file: RepositoryFile, same: RepositoryFile | None) -> RepositoryF
 
 
 def _stored(local: LocalRepositories, repository: Repository) -> Collection[RepositoryFile]:
-    refs = local.refs(repository)
-    snapshots = [local.snapshot(repository, commit) for commit in refs.commits] if refs else []
+    snapshots = [local.readable_snapshot(repository, commit) for commit in local.commits(repository)]
     return [file for snapshot in snapshots if snapshot is not None for file in snapshot.files]
 
 

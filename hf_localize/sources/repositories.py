@@ -250,9 +250,8 @@ class RepositoryTiers:
             absent = min(wanted - {file.path for file in files})
             raise FileNotFoundError(f"{snapshot.repository} at {snapshot.commit} has no file {absent}")
         sources = self._bring(snapshot.repository, files)
-        present = self.local.snapshot(snapshot.repository, snapshot.commit)
-        if present is None or not present.is_complete:
-            self.local.keep(snapshot, self._refs_elsewhere(snapshot))
+        if not self.local.lists_all(snapshot):
+            self.local.keep(snapshot, self.refs_elsewhere(snapshot))
         return sources
 
     def _bring(self, repository: Repository, files: Collection[RepositoryFile]) -> Collection[str]:
@@ -275,7 +274,8 @@ class RepositoryTiers:
         with task("Fetching", f"files from {place.name}", records):
             fetch_files(records, place.open_blob, folder, workers=self.workers)
 
-    def _refs_elsewhere(self, snapshot: Snapshot) -> RepositoryRefs | None:
+    def refs_elsewhere(self, snapshot: Snapshot) -> RepositoryRefs | None:
+        """Return the refs of the first place besides the local store that has *snapshot*; None: none has."""
         problems: list[HfLocalizeError] = []
         for place in self._remote(problems):
             with _noting(place.name, problems):

@@ -145,8 +145,7 @@ def _looked_at(entry: LocalEntry) -> _Item | None:
 
 def _snapshots(local: LocalRepositories) -> Iterator[_Item]:
     for repository in local.all():
-        refs = local.refs(repository)
-        for commit in refs.commits if refs is not None else ():
+        for commit in local.commits(repository):
             with contextlib.suppress(IntegrityError, OSError):
                 snapshot, place = local.snapshot(repository, commit), local.place_of(repository, commit)
                 times, inodes = [place.stat().st_mtime], {}

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from hf_localize.errors import HfLocalizeError, InvalidRefError
+from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
 from hf_localize.format.files import replacing
+from hf_localize.format.index import is_of_other_release
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
     REPO_TYPES,
@@ -59,13 +60,36 @@ class LocalRepositories:
     def refs(self, repository: Repository) -> RepositoryRefs | None:
         """Return the refs of *repository*, with the commits of which there are snapshots; None: none."""
         with reading(self.store.path):
-            commits = tuple(sorted(self._commits(repository)))
+            commits = self.commits(repository)
             path = self._path(repository.refs_path)
             try:
                 refs = read_refs(path.read_bytes(), str(path), repository)
             except FileNotFoundError:
                 return RepositoryRefs(repository, commits=commits) if commits else None
             return replace(refs, commits=commits)
+
+    def commits(self, repository: Repository) -> tuple[str, ...]:
+        """Return the commits of which there are snapshots, damaged or not."""
+        names = _names(self._path(repository.folder))
+        return tuple(commit for name in names if is_commit_sha(commit := name.removesuffix(".json")))
+
+    def readable_snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
+        """Return the snapshot of *commit*; None: it is not here, or is damaged and may be replaced."""
+        try:
+            return self.snapshot(repository, commit)
+        except IntegrityError as exc:
+            _refuse_other_release(self.place_of(repository, commit))
+            _log.warning("what is stored of %s is incomplete: %s", repository, exc)
+            return None
+
+    def lists_all(self, snapshot: Snapshot) -> bool:
+        """Tell whether the refs, and the whole list of the files of *snapshot*, are here and can be read."""
+        present = self.readable_snapshot(snapshot.repository, snapshot.commit)
+        try:
+            self.refs(snapshot.repository)
+        except IntegrityError:
+            return False
+        return present is not None and present.is_complete
 
     def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
         """Return the snapshot of *commit*; None: it is not here."""
@@ -93,7 +117,7 @@ class LocalRepositories:
                 for name in _names(self._path(f"repositories/{repo_type}")):
                     with contextlib.suppress(InvalidRefError):  # Somebody else's folder.
                         found.append(Repository(repo_type, unquote(name)))
-        return [repository for repository in found if self.refs(repository) is not None]
+            return [one for one in found if self.commits(one) or self._path(one.refs_path).exists()]
 
     def known_ids(self, repo_type: RepoType) -> Collection[str]:
         """Return the ids of repositories of that type that are or were stored; no file is read."""
@@ -154,7 +178,7 @@ class LocalRepositories:
         repository, path = snapshot.repository, self._path(snapshot.repository.snapshot_path(snapshot.commit))
         with writing(self.store), self._changing(repository):
             folder = self._made(repository.folder)
-            present = self.snapshot(repository, snapshot.commit)
+            present = self.readable_snapshot(repository, snapshot.commit)
             merged = snapshot.merged(present)
             if merged != present:
                 self._write(path, snapshot_bytes(merged))
@@ -167,15 +191,21 @@ class LocalRepositories:
     def remove(self, repository: Repository, commits: Collection[str]) -> None:
         """Remove the refs if no other commit is here, the snapshots, then the blobs that no other names."""
         with writing(self.store), self._changing(repository):
-            gone = {f.sha256: f for commit in commits for f in self._files(repository, commit)}
+            snapshots = [self.readable_snapshot(repository, commit) for commit in commits]
+            gone = {file.sha256: file for snapshot in snapshots if snapshot for file in snapshot.files}
             path = self._path(repository.refs_path)
-            if set(commits) >= set(self._commits(repository)):
+            if set(commits) >= set(self.commits(repository)):
                 path.unlink(missing_ok=True)
             for commit in commits:
                 self._path(repository.snapshot_path(commit)).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # It is not empty.
                 path.parent.rmdir()
-        for blob in gone.keys() - self._named():
+        try:
+            unnamed = gone.keys() - self._named()
+        except IntegrityError as exc:  # Of another snapshot, whose files these may be.
+            _log.warning("the files of %s stay, since another repository is damaged: %s", repository, exc)
+            unnamed = set()
+        for blob in unnamed:
             self._path(gone[blob].blob_path).unlink(missing_ok=True)
         self._remove_stale()
 
@@ -208,7 +238,7 @@ class LocalRepositories:
         return {
             file.sha256
             for repository in self.all()
-            for commit in self._commits(repository)
+            for commit in self.commits(repository)
             for file in self._files(repository, commit)
         }
 
@@ -220,7 +250,13 @@ class LocalRepositories:
         path = self._path(refs.repository.refs_path)
         document = {}
         with contextlib.suppress(FileNotFoundError):
-            document = parse_json(path.read_bytes(), str(path))
+            try:
+                document = parse_json(path.read_bytes(), str(path))
+                read_refs(document, str(path), refs.repository)
+            except IntegrityError as exc:
+                _refuse_other_release(path)
+                _log.warning("the refs of %s are replaced: %s", refs.repository, exc)
+                document = {}
         if merge_refs(document, refs, str(path)):
             self._write(path, json_bytes(document))
 
@@ -229,10 +265,6 @@ class LocalRepositories:
         with incoming_folder(self.store, "repository") as folder, replacing(path, folder) as part:
             part.write_bytes(data)
             flush(part)
-
-    def _commits(self, repository: Repository) -> Iterator[str]:
-        names = _names(self._path(repository.folder))
-        return (commit for name in names if is_commit_sha(commit := name.removesuffix(".json")))
 
     def _path(self, path: str) -> Path:
         return self.store.path / ".hgloc" / path
@@ -255,6 +287,12 @@ class LocalRepositories:
         name = hashlib.sha256(repository.folder.encode()).hexdigest()[:16]
         with lock(self.store, f"repository-{name}"):
             yield
+
+
+def _refuse_other_release(path: Path) -> None:
+    """Raise IntegrityError where *path* is not damaged, but in a format that this release does not read."""
+    if is_of_other_release(path.read_bytes(), str(path)):
+        raise IntegrityError(f"{path} is in the format of another release of hf_localize: upgrade it")
 
 
 def _names(folder: Path) -> list[str]:

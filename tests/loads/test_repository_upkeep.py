@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -314,3 +315,67 @@ def _rows() -> Any:
     import datasets
 
     return datasets.Dataset.from_dict({"a": [1]})
+
+
+def _list_of(what: str, commit: str) -> Path:
+    local, repository = current_session().repositories.local, Repository("model", "team/one")
+    place = local.place_of(repository, commit)
+    return place if what == "snapshot" else place.with_name("refs.json")
+
+
+@pytest.mark.parametrize("left", [0, 40])
+@pytest.mark.parametrize("what", ["snapshot", "refs"])
+def test_a_cut_list_of_files_or_refs_is_told_and_repaired(
+    what: str, left: int, stored: str, desk: Desk
+) -> None:
+    path = _list_of(what, stored)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    for command in (("list-local", *MODEL), ("prune", "--max-size", "1GB")):
+        assert run(*command).exit_code == 0
+    checked = run("verify", "team/one", *MODEL)
+    assert checked.exit_code != 0
+    assert path.name in checked.output
+    assert run("repair", "team/one", *MODEL).exit_code == 0
+    assert run("verify", "team/one", *MODEL).exit_code == 0
+    assert json.loads(path.read_bytes()).keys() == json.loads(whole).keys()
+
+
+@pytest.mark.parametrize("way", ["download", "remove"])
+@pytest.mark.parametrize("what", ["snapshot", "refs"])
+def test_a_cut_list_of_files_or_refs_is_downloaded_again_or_removed(
+    way: str, what: str, stored: str, desk: Desk
+) -> None:
+    path = _list_of(what, stored)
+    path.write_bytes(b"")
+    options = ("--yes",) if way == "remove" else ()
+    assert run(way, "team/one", *MODEL, *options).exit_code == 0
+    assert path.exists() == (way == "download")
+    assert run("verify").exit_code == 0
+
+
+def test_a_cut_list_of_files_keeps_those_of_others_from_nothing(
+    stored: str, hub: LoopbackHub, desk: Desk
+) -> None:
+    hub.add(make_repository(desk.folder / "repositories", "models/team/two", "main", FILES))
+    download_repository("team/two", repo_type="model")
+    path = _list_of("snapshot", stored)
+    path.write_bytes(b"")
+    blob = _blob_named(FILES["model.bin"])
+    assert run("remove", "team/two", *MODEL, "--yes").exit_code == 0
+    assert blob.exists()
+    assert run("repair", "team/one", *MODEL).exit_code == 0
+    assert run("verify", "team/one", *MODEL).exit_code == 0
+
+
+def test_a_list_of_files_of_a_newer_release_is_left_as_it_is(stored: str, desk: Desk) -> None:
+    path = _list_of("refs", stored)
+    newer = json.dumps({**json.loads(path.read_bytes()), "format_version": 99}).encode()
+    path.write_bytes(newer)
+    assert run("download", "team/one", *MODEL).exit_code != 0
+    assert path.read_bytes() == newer
+
+
+def _blob_named(data: bytes) -> Path:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return current_session().store.path / ".hgloc" / "blobs" / sha256[:2] / sha256
