@@ -294,7 +294,7 @@ def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:
     """Return *refs* with the branch of an entry at the entry's commit, which may not be the newest."""
     name = manifest.revision or "main"
     if manifest.commit is None or name not in refs.branches:
-        return refs
+        return refs if manifest.commit is None else refs.with_pull(name, manifest.commit)
     return replace(refs, branches={**refs.branches, name: manifest.commit})
 
 

@@ -40,6 +40,8 @@ _MAX_PATH_BYTES = 4096
 _UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]|(?:^|[/\\])\.{1,2}(?:$|[/\\])|^/|//|/$|^$", re.MULTILINE)
 _MAX_DEPTH = 60
 
+_PULLS = "refs/pr/"
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -169,6 +171,8 @@ class RepositoryRefs:
     commits: tuple[str, ...] = ()
     #: When the Hub was asked (UTC, ISO 8601).
     seen: str = ""
+    #: By number, such as ``1``, which is ``refs/pr/1``: the pull requests that were asked for.
+    pulls: Mapping[str, str] = field(default_factory=dict)
 
     def merged(self, other: RepositoryRefs | None) -> RepositoryRefs:
         """Return the refs of both; of a name that both have, the newer commit that has a snapshot."""
@@ -188,6 +192,7 @@ class RepositoryRefs:
             both(older.converts, newer.converts),
             commits,
             newer.seen,
+            both(older.pulls, newer.pulls),
         )
 
     def resolve(self, revision: str | None) -> str | None:
@@ -208,7 +213,14 @@ class RepositoryRefs:
             ("refs/convert/", self.converts),
             ("refs/heads/", self.branches),
             ("refs/tags/", self.tags),
+            (_PULLS, self.pulls),
         )
+
+    def with_pull(self, revision: str | None, commit: str) -> RepositoryRefs:
+        """Return these refs; if *revision* is a pull request, with that at *commit*."""
+        if revision is None or not revision.startswith(_PULLS):
+            return self
+        return replace(self, pulls={**self.pulls, revision.removeprefix(_PULLS): commit})
 
 
 def matches(path: str, allow_patterns: tuple[str, ...] | None, ignore_patterns: tuple[str, ...]) -> bool:
@@ -420,6 +432,6 @@ def read_refs(data: bytes | Mapping[str, Any], where: str, repository: Repositor
         if any(name != commit for name, commit in commits.items()):
             raise ValueError("an entry of a commit names another commit")
         kinds = (below("refs/heads/"), below("refs/tags/"), below("refs/convert/"))
-        return RepositoryRefs(repository, *kinds, tuple(sorted(commits)), seen)
+        return RepositoryRefs(repository, *kinds, tuple(sorted(commits)), seen, below(_PULLS))
     except (TypeError, KeyError, ValueError, AttributeError) as exc:
         raise IntegrityError(f"{where} does not hold refs: {exc!r:.300}") from exc

@@ -89,7 +89,8 @@ def find_on_hub(
     kept = {name: value for name, value in info.items() if name not in _NOT_KEPT}
     seen = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     snapshot = Snapshot(repository, commit, tuple(sorted(files, key=lambda f: f.path)), info=kept)
-    return snapshot, RepositoryRefs(repository, branches, tags, converts, (commit,), seen)
+    told = RepositoryRefs(repository, branches, tags, converts, (commit,), seen)
+    return snapshot, told.with_pull(revision, commit)
 
 
 def download_from_hub(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import hf_localize
 from hf_localize.api.repositories import download_repository, remove_repository, sync_local_repository_to_s3
 from hf_localize.errors import (
     AccessDeniedError,
@@ -144,6 +145,22 @@ def test_a_revision_brings_only_the_bytes_that_are_new(hosted: LoopbackHub, desk
     hosted.start()
     with pytest.raises(DatasetNotFoundError):
         _download(revision="none")
+
+
+def test_a_pull_request_is_found_by_its_name(hosted: LoopbackHub, desk: Desk, tmp_path: Path) -> None:
+    make_repository(tmp_path / "hub", "models/team/one", "refs/pr/1", {"config.json": b"{2}"})
+    make_repository(tmp_path / "hub", "team/one", "refs/pr/1", {"data.csv": b"a\n1\n"})
+    hosted.refresh()
+    desk.publisher()
+    _download()
+    _download(revision="refs/pr/1")
+    hf_localize.download_dataset("team/one", revision="refs/pr/1")
+    hosted.stop()
+    for who in (desk.publisher, desk.teammate):
+        who()
+        assert _content(_found("model", "refs/pr/1")[1]) == {"config.json": b"{2}"}
+        assert _content(_found("model")[1])["config.json"] == b"{}"
+        assert _content(_found("dataset", "refs/pr/1")[1]) == {"data.csv": b"a\n1\n"}
 
 
 def test_a_newer_revision_in_the_bucket_is_found_beside_what_is_in_the_store(
