@@ -116,7 +116,8 @@ def test_python_says_which_id_was_meant_without_a_request(shared: Desk) -> None:
     shared.outsider()
     shared.s3.clear()
     assert said("openai/gsm8kk", "main", sources=PUBLIC).endswith(f"\nDid you mean {GSM8K}?")
-    assert {request.path for request in shared.s3.requests} == {f"/{shared.bucket}/public_datasets.json"}
+    places = {"public_datasets.json", "public_repositories/repositories/dataset/openai%2Fgsm8kk/refs.json"}
+    assert {request.path for request in shared.s3.requests} == {f"/{shared.bucket}/{name}" for name in places}
     assert run_cli("download", "openai/gsm8kk").stderr.count("Did you mean") == 1
     with pytest.raises(FileNotFoundError) as caught:
         hf_localize.download_dataset("openai/gsm8kk", "main")
