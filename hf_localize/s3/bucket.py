@@ -356,7 +356,9 @@ class Bucket:
 
 def _check_page(page: Any) -> None:
     """Raise KeyError where a page of a listing lacks what S3 servers give, as XML of another kind does."""
-    for fields, records in (({"IsTruncated"}, [page]), (_OF_OBJECTS, page.get("Contents", []))):
+    # Without the token, what follows would be taken for missing.
+    of_page = {"IsTruncated", "NextContinuationToken"} if page.get("IsTruncated") else {"IsTruncated"}
+    for fields, records in ((of_page, [page]), (_OF_OBJECTS, page.get("Contents", []))):
         for record in records:
             if missing := fields - record.keys():
                 raise KeyError(min(missing))

@@ -47,6 +47,13 @@ _RIGHTS = {
     "ListParts": "s3:ListMultipartUploadParts",
 }
 
+#: What helps, by the server's error code.
+_REMEDIES = {
+    "ExpiredToken": "Get new credentials",
+    "RequestTimeTooSkewed": "Set the clock of this machine",
+}
+#: A server names the missing right: for objects that KMS encrypts, it may be kms:Decrypt.
+_NAMED_RIGHT = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)")
 _HTML = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
@@ -121,9 +128,15 @@ def error_of(
     if code in _ACLS_OFF:
         return AclsDisabledError(f"{where}: {said}")
     if code in _NOT_PERMITTED:
-        return NotPermittedError(f"{where}: {said}. {_lacking(operation, with_acl)}")
+        return NotPermittedError(f"{where}: {said}. {_lacking(operation, with_acl, said)}")
+    if code == "InvalidObjectState":
+        return RefusedError(
+            f"{where}: {said}. The object was archived, perhaps by a lifecycle rule of the bucket: restore "
+            "it, and keep the rule from the folder of the data"
+        )
     if status in (401, 403) or code in _BAD_CREDENTIALS:
-        return AccessDeniedError(f"{where}: {said} ({operation})")
+        remedy = f". {_REMEDIES[code]}" if code in _REMEDIES else ""
+        return AccessDeniedError(f"{where}: {said} ({operation}){remedy}")
     kind = UnreachableError
     if status in (429, 503) or code in _SLOW_DOWN:
         kind = SlowDownError
@@ -134,8 +147,10 @@ def error_of(
     return kind(f"{where}: {said} ({operation})")
 
 
-def _lacking(operation: str, with_acl: bool) -> str:
-    """Say which rights the credentials lack where *operation* was refused."""
+def _lacking(operation: str, with_acl: bool, said: str) -> str:
+    """Say which rights the credentials lack where *operation* was refused; *said*: by these words."""
+    if named := _NAMED_RIGHT.search(said):
+        return f"The credentials lack the permission {named[1]}, or a policy denies it"
     rights = _RIGHTS.get(operation, f"s3:{operation}")
     if with_acl:
         rights = f"{rights} or s3:PutObjectAcl"

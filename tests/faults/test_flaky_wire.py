@@ -149,6 +149,15 @@ def test_a_write_that_no_s3_server_confirms_is_not_taken_for_done(what: str, des
     assert hf_localize.load_local_dataset(NAME, revision="v2")["train"]["text"][:] == made["text"][:]
 
 
+def test_a_list_that_is_cut_without_saying_where_it_goes_on_is_not_taken_for_all(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME)
+    cut = b"<ListBucketResult><Name>x</Name><IsTruncated>true</IsTruncated></ListBucketResult>"
+    desk.s3.fail(Rule("GET", ".", Page(200, cut, "application/xml"), query="list-type"))
+    with pytest.raises(errors.HfLocalizeError, match="not one of S3"):
+        hf_localize.list_s3_datasets()
+
+
 def test_a_removal_that_no_s3_server_confirms_is_not_taken_for_done(desk: Desk) -> None:
     desk.publisher()
     hf_localize.register_dataset(save(desk.folder / "data", "new"), NAME)
