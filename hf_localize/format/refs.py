@@ -20,6 +20,8 @@ _INDEX = ".hgloc/index"
 _ALIASES = ".hgloc/alias"
 _CATALOG = ".hgloc/catalog"
 
+#: What stands for a part that is not given, and how a config or revision of that very name is written.
+_QUOTED = {name: f"%{ord(name[0]):02X}{name[1:]}" for name in (DEFAULT_CONFIG, DEFAULT_REVISION)}
 _NAMES = ("dataset_id", "config_name", "revision")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 #: What nearly all names look like; others are looked at more closely.
@@ -122,7 +124,7 @@ class DatasetRef:
     @property
     def record_key(self) -> str:
         """Return this ref's usual key in ``public_datasets.json``."""
-        return "---".join(self._full_parts)
+        return "---".join(self._distinct_parts)
 
     @property
     def zip_key(self) -> str:
@@ -138,11 +140,21 @@ class DatasetRef:
     def _full_parts(self) -> tuple[str, str, str]:
         return self.dataset_id, self.config_name or DEFAULT_CONFIG, self.revision or DEFAULT_REVISION
 
+    @property
+    def _distinct_parts(self) -> tuple[str, ...]:
+        """Return the full parts; a name that stands for none has its first character quoted."""
+        names = (given and _QUOTED.get(given, given) for given in self.parts[1:])
+        return self.dataset_id, *(
+            name or full for name, full in zip(names, self._full_parts[1:], strict=True)
+        )
+
     def _safe_parts(self) -> list[str]:
         return list(map(safe_part, self._full_parts))
 
     def _quoted(self) -> str:
-        return "/".join(quote(part, safe="") for part in self._full_parts)
+        return "/".join(
+            part if part in _QUOTED.values() else quote(part, safe="") for part in self._distinct_parts
+        )
 
 
 def ref_of_index_key(key: str) -> DatasetRef | None:
@@ -151,7 +163,7 @@ def ref_of_index_key(key: str) -> DatasetRef | None:
     if not key.startswith(f"{_INDEX}/") or not key.endswith(".json") or len(parts) != 3:
         return None
     try:
-        return _ref_of_parts(*map(unquote, parts))
+        return DatasetRef(unquote(parts[0]), *(None if p in _QUOTED else unquote(p) for p in parts[1:]))
     except InvalidRefError:
         return None
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
+from datasets.builder import InvalidConfigName
 
+from hf_localize.errors import InvalidRefError
 from hf_localize.format import save_to_disk
 from hf_localize.format.files import files_below
 from hf_localize.format.manifest import Manifest
@@ -56,7 +58,12 @@ def register(
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
+        InvalidRefError: `datasets` refuses to load a config of that name.
     """
+    try:
+        datasets.BuilderConfig(name=ref.config_name or "default")
+    except InvalidConfigName as exc:
+        raise InvalidRefError(f"config name {ref.config_name!r} is refused: {exc}") from exc
     data, saved, card, source = path_or_dataset, None, None, None
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()

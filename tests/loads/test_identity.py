@@ -9,6 +9,7 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize.errors import InvalidRefError
 from tests.conftest import DATA, Desk
 from tests.rig.hub import LoopbackHub, make_repository
 from tests.rig.s3_proxy import Rule, Status
@@ -46,6 +47,29 @@ def test_ids_that_share_a_folder_name_each_load_their_own_rows(desk: Desk) -> No
         for dataset_id in listed:
             assert texts(dataset_id) == [dataset_id], who
     assert {found["dataset_id"] for found in hf_localize.list_s3_datasets()} == listed  # as an outsider
+
+
+def test_names_that_stand_for_no_name_are_names_too(desk: Desk) -> None:
+    desk.publisher().open_public_places()
+    refs = [(c, r) for c in (None, "default_config") for r in (None, "default_revision")]
+    for config, revision in refs:
+        data = rows(f"{config} {revision}")
+        hf_localize.register_dataset(data, "org/named", name=config, revision=revision, make_public=True)
+    assert len(hf_localize.list_s3_datasets()) == 4
+    for place in ("deep", "s3", "public"):
+        checked = hf_localize.verify_dataset(**{place: True})
+        assert [found["damaged"] for found in checked] == [[]] * 4
+    for who in everywhere(desk):
+        sit(desk, who)
+        for config, revision in refs:
+            assert texts("org/named", config, revision) == [f"{config} {revision}"], who
+
+
+def test_a_config_that_datasets_could_not_load_is_not_registered(desk: Desk) -> None:
+    desk.publisher()
+    with pytest.raises(InvalidRefError, match=r"'a/b' is refused: Bad characters"):
+        hf_localize.register_dataset(rows("one"), "org/own", name="a/b")
+    assert hf_localize.list_local_datasets() == hf_localize.list_s3_datasets() == []
 
 
 def test_refs_that_share_a_record_key_are_two_public_records(desk: Desk) -> None:
