@@ -7,7 +7,7 @@ import fnmatch
 import glob
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import unquote
@@ -16,12 +16,15 @@ from hf_localize.api.publishing import Sharing, may_share_files, publish_files, 
 from hf_localize.api.results import Result, ids_of
 from hf_localize.api.values import DatasetName, RepositoryFiles, StoredDataset
 from hf_localize.errors import (
+    DatasetCorruptError,
+    DatasetDeniedError,
     DatasetNotFoundError,
     DatasetUnreachableError,
     HfLocalizeError,
     InvalidRefError,
     SettingsError,
     UnreachableError,
+    kind_of,
 )
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import LockedRepository
@@ -50,6 +53,12 @@ MAX_KEPT_BYTES = 5_000_000_000
 FROM_TAR = "To repair them from a tar file that has them: hg-localize import FILE"
 #: A snapshot with more patterns takes long to match.
 _MAX_PATTERNS = 1000
+#: The error for what no place has, by the kind of a failure; the first counts.
+_FAILURES: dict[str, type[DatasetNotFoundError]] = {
+    "corrupt": DatasetCorruptError,
+    "denied": DatasetDeniedError,
+    "unreachable": DatasetUnreachableError,
+}
 
 
 def download_repository(
@@ -563,8 +572,12 @@ def _localize(
     try:
         found, refs = find_on_hub(repository, revision, session, problem)
     except (DatasetNotFoundError, UnreachableError) as exc:
-        said = exc if session.hub_enabled() else problem
-        raise files_not_found(repository, revision, session, said) from exc
+        said = [one for one in (problem, exc if session.hub_enabled() else None) if one is not None]
+        answers = ". ".join([f"Looked in: {session.places_of_files()}", *map(str, said)])
+        has_answered = session.hub_enabled() and not isinstance(exc, UnreachableError)
+        raise files_not_found(
+            repository, revision, session, answers, map(kind_of, said), has_answered=has_answered
+        ) from exc
     return _from_hub(found, refs, allow, ignore, session)
 
 
@@ -572,26 +585,33 @@ def files_not_found(
     repository: Repository,
     revision: str | None,
     session: Session,
-    said: Exception | None = None,
-    answers: str | None = None,
+    answers: str,
+    kinds: Iterable[str],
+    *,
+    has_answered: bool,
 ) -> DatasetNotFoundError:
     """Return the error for files that no place has.
 
     Args:
-        said: what the Hub answered, or a place that failed.
-        answers: those of all places, in words, where each was asked by itself.
+        answers: what the places answered, in words.
+        kinds: those of the answers.
+        has_answered: the Hub said that it has none.
     """
-    kind = DatasetUnreachableError if isinstance(said, UnreachableError) else DatasetNotFoundError
+    failed = {*kinds}
+    kind = next((error for name, error in _FAILURES.items() if name in failed), DatasetNotFoundError)
     named = f" --revision '{revision}'" if revision else ""
     command = f"hg-localize download {repository.repo_id} {files_option(repository.repo_type)}{named}"
-    if session.asks("public") and (session.is_outsider or not session.asks("s3")):
+    if has_answered:
+        mend = "" if kind is DatasetNotFoundError else "Fix what failed above. "
+        advice = f"{mend}The Hub has answered: check the id, the revision and the type of the repository. "
+        advice += "If it is private, set HF_TOKEN"
+    elif session.asks("public") and (session.is_outsider or not session.asks("s3")):
         advice = (
             "Without credentials, only files that are shared publicly can be read. To share these, their "
             f"publisher runs: {command} --make-public (files hold all configs)"
         )
     else:
         advice = f"To publish them, run this where the Hub and the bucket are reachable: {command}"
-    answers = answers or f"Looked in: {session.places_of_files()}{'' if said is None else f'. {said}'}"
     near = session.did_you_mean(repository)
     return kind(
         f"The files of {repository} at {revision or 'main'} could not be found.\n{answers}\n{advice}{near}"

@@ -28,6 +28,7 @@ from hf_localize.api.values import (
     SourceAnswer,
 )
 from hf_localize.errors import (
+    AccessDeniedError,
     DatasetNotFoundError,
     HfLocalizeError,
     IntegrityError,
@@ -305,6 +306,7 @@ def outdated_repositories(
 
     Raises:
         InvalidRefError, SettingsError, DatasetNotFoundError: as for :func:`verify_repositories`.
+        AccessDeniedError: the Hub refuses the token.
         UnreachableError: the Hub is out of reach.
     """
     session, place = current_session(), "s3" if s3 else "local"
@@ -337,6 +339,8 @@ def _ages(
             for name, commit in named.items()
         ]
         return [*gone, *pinned]
+    except AccessDeniedError:
+        raise
     except HfLocalizeError as exc:
         raise UnreachableError(str(exc)) from exc
     found = []
@@ -415,7 +419,9 @@ def describe_repository(
     if not having:
         lines = [f"  - {SOURCE_NAMES[one.kind]}: {one.reason}" for one in asked if session.asks(one.kind)]
         answers = "\n".join(["Asked, in this order:", *lines])
-        raise files_not_found(repository, revision, session, answers=answers)
+        kinds = [one.answer for one in asked]
+        has_answered = any(one.kind == "hub" and one.answer == NOT_HERE for one in asked)
+        raise files_not_found(repository, revision, session, answers, kinds, has_answered=has_answered)
     snapshot = having[0].snapshot
     assert snapshot is not None
     places = [

@@ -42,7 +42,7 @@ from hf_localize.format.repository import (
 )
 from hf_localize.hf.doors.transport import asking_the_hub_itself
 from hf_localize.hf.errors import telling_unreachable
-from hf_localize.hf.hub_terms import answer_of, shown_endpoint
+from hf_localize.hf.hub_terms import answer_of, shown_endpoint, stands_for_missing
 from hf_localize.progress import task
 from hf_localize.store.linking import link_from_cache
 from hf_localize.store.repositories import LocalRepositories
@@ -230,10 +230,11 @@ def _json(path: str, repository: Repository, timeout_seconds: float) -> Any:
             raise RefusedError(f"{shown_endpoint()} answers what the Hub does not") from exc
     code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
     text = f"{repository}: {shown_endpoint()} answers {answer.status_code} {message or code}".rstrip()
-    if code in ("RepoNotFound", "RevisionNotFound") or answer.status_code == 404:
+    is_missing = answer.status_code == 404 or (not code and stands_for_missing(answer))
+    if code in ("RepoNotFound", "RevisionNotFound") or is_missing:
         raise DatasetNotFoundError(text)
     if answer.status_code in (401, 403):
-        raise AccessDeniedError(text)
+        raise AccessDeniedError(f"{text}. Set HF_TOKEN to a token that may read it")
     raise RefusedError(text)
 
 

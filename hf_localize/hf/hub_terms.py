@@ -37,10 +37,15 @@ def terms_of(dataset_id: str, timeout_seconds: float, repo_type: str = "dataset"
     code, message = answer.headers.get("X-Error-Code", ""), answer.headers.get("X-Error-Message", "")
     if answer.ok:
         return _terms(answer)
-    # Without a token 401 stands for what is not there; with one it says that the token is not valid.
-    if code == "RepoNotFound" or (answer.status_code == 401 and message and "credentials" not in message):
+    if code == "RepoNotFound" or stands_for_missing(answer):
         return None
     raise RefusedError(f"{shown_endpoint()} answers {answer.status_code} {message or code}".rstrip())
+
+
+def stands_for_missing(answer: requests.Response) -> bool:
+    """Tell whether a 401 stands for what is not there, as without a token; else the token is not valid."""
+    message = answer.headers.get("X-Error-Message", "")
+    return answer.status_code == 401 and bool(message) and "credentials" not in message
 
 
 def answer_of(path: str, timeout_seconds: float) -> requests.Response:

@@ -492,7 +492,8 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Sequence[Unaske
     if any(answer.reason == _HERE_BUT_FORCED for answer in answers):
         return "No other source could deliver it. To load the copy that is here, leave out force_redownload"
     if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
-        return "The Hub has answered: check the id, the config and the revision."
+        mend = "Fix what failed above. " if any(answer.has_failed for answer in answers) else ""
+        return f"{mend}The Hub has answered: check the id, the config and the revision."
     command = download_command(ref)
     if any(a.source == SOURCE_NAMES["hub"] and isinstance(a.error, IntegrityError) for a in answers):
         return (

@@ -76,6 +76,25 @@ def test_info_and_explain_tell_of_a_repository(stored: str, hub: LoopbackHub, de
     assert run("info", "team/one", *MODEL, "--name", "x").exit_code == 2
 
 
+def test_where_the_hub_has_answered_that_it_has_none_the_id_is_to_be_checked(
+    hub: LoopbackHub, desk: Desk
+) -> None:
+    desk.publisher()
+    advice = "The Hub has answered: check the id, the revision and the type of the repository."
+    for command in ("download", "info"):
+        ran = run(command, "team/none", *MODEL)
+        assert (ran.exit_code, "To publish them" in ran.stderr) == (3, False), ran.stderr
+        assert f"\n{advice}" in ran.stderr
+    desk.set(HGLOC_S3_ENDPOINT_URL="http://127.0.0.1:9")
+    for command in ("download", "info"):  # The bucket may have it.
+        ran = run(command, "team/none", *MODEL)
+        assert ran.exit_code == 5, ran.stderr
+        assert "http://127.0.0.1:9 could not be reached" in ran.stderr
+        assert f"\nFix what failed above. {advice}" in ran.stderr
+    hub.stop()
+    assert advice not in run("download", "team/none", *MODEL).stderr
+
+
 def test_damaged_files_are_found_and_mended(stored: str, hub: LoopbackHub, desk: Desk) -> None:
     for cut in (False, True):
         for stops in (False, True):  # From the Hub, where the bucket does not have them; from the bucket.
