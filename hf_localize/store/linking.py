@@ -63,16 +63,17 @@ def link_into(
     """
     offered = places.by_digest(entry.folder, entry.digest) / record.sha256 if entry.has_manifest else None
     there = os.path.lexists(target)
-    if there and _is_same(target, entry.folder / record.path, offered):
+    own = entry.folder / record.path
+    if there and _is_same(target, own, offered, record, deep=verifies_hashes):
         return
     fresh = target.with_name(f".{uuid.uuid4().hex}") if there else target
     is_free = links_are_free(places.root)
     if not (is_free and _has_linked(entry, record, offered, fresh)):
         if there and not target.is_symlink() and not problem_with(target, record, deep=verifies_hashes):
             return  # A copy.
-        if offered is not None and is_free and not offered.exists():
+        if offered is not None and is_free and not _is_link(offered, own):
             _offer_late(entry, record, offered)
-        if not _has_symlinked(offered, record, fresh):
+        if not _has_symlinked(offered, own, record, fresh, deep=verifies_hashes):
             _copy(entry, record, fresh)
     if there:
         fresh.replace(target)
@@ -91,21 +92,36 @@ def links_are_free(path: Path) -> bool:
     return file_system_of(path) != "overlay"
 
 
-def _is_same(target: Path, source: Path, offered: Path | None) -> bool:
+def _is_same(target: Path, source: Path, offered: Path | None, record: FileRecord, *, deep: bool) -> bool:
     """Tell whether *target* is a link to *source* that another content can't show through."""
     if target.is_symlink():
-        return offered is not None and target.readlink() == offered and offered.exists()
+        is_offered = offered is not None and target.readlink() == offered
+        return is_offered and offered is not None and _holds(offered, source, record, deep=deep)
     return target.samefile(source)
+
+
+def _is_link(offered: Path, source: Path) -> bool:
+    """Tell whether the two are one file. In a store that was copied, they may be two."""
+    try:
+        return offered.samefile(source)
+    except FileNotFoundError:
+        return False
+
+
+def _holds(offered: Path, source: Path, record: FileRecord, *, deep: bool) -> bool:
+    """Tell whether *offered* is *source*, which is checked, or passes the same check."""
+    return _is_link(offered, source) or not problem_with(offered, record, deep=deep)
 
 
 def _has_linked(entry: LocalEntry, record: FileRecord, offered: Path | None, target: Path) -> bool:
     """Hard-link *offered*, else the entry's own file, at *target*; False: that can't be done."""
+    own = entry.folder / record.path
     try:
-        if offered is not None:
+        if offered is not None and (_is_link(offered, own) or entry.was_replaced()):
             with contextlib.suppress(FileNotFoundError):
                 os.link(offered, target)
                 return True
-        os.link(entry.folder / record.path, target)
+        os.link(own, target)
     except FileNotFoundError:
         raise
     except OSError:
@@ -114,10 +130,12 @@ def _has_linked(entry: LocalEntry, record: FileRecord, offered: Path | None, tar
     return True
 
 
-def _has_symlinked(offered: Path | None, record: FileRecord, target: Path) -> bool:
+def _has_symlinked(
+    offered: Path | None, source: Path, record: FileRecord, target: Path, *, deep: bool
+) -> bool:
     """Point a symbolic link at *offered*; False: that can't be done, or it is not there."""
     try:
-        if offered is None or offered.stat().st_size != record.size_bytes:
+        if offered is None or not _holds(offered, source, record, deep=deep):
             return False
         target.symlink_to(offered)
     except OSError:

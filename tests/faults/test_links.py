@@ -237,3 +237,37 @@ def test_a_store_of_another_user_that_offers_nothing_is_copied_once(apart: Desk)
     content = b"".join(path.read_bytes() for path in cached())
     assert b"old 0" in content
     assert b"new 0" not in content
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_a_copied_store_whose_links_were_cut_gives_the_rows_of_the_entry(
+    is_prepared: bool, desk: Desk
+) -> None:
+    desk.publisher().set(HGLOC_SOURCES="local")
+    store_rows(OLD)
+    if is_prepared:
+        load()
+    _cut_offered(desk.store)
+    assert load()["text"][:] == OLD
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_a_copied_store_whose_links_were_cut_gives_its_rows_to_symbolic_links(
+    is_prepared: bool, apart: Desk
+) -> None:
+    store_rows(OLD)
+    if is_prepared:
+        load()
+    _cut_offered(apart.store)
+    assert load()["text"][:] == OLD
+    assert all(path.is_symlink() and path.stat().st_nlink == 2 for path in cached())
+
+
+def _cut_offered(store: Path) -> None:
+    """Leave a part of each file in ``by-digest``, as a copy of the store does that ends too early."""
+    files = [path for path in (store / ".hgloc" / "by-digest").rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[: len(data) // 2])
