@@ -118,7 +118,7 @@ def _rendered(markdown: str) -> tuple[str, str]:
 def _name_headings(tokens: Sequence[Token]) -> set[str]:
     """Give headings a name for links, and their rank below the page's own."""
     anchors: set[str] = set()
-    for token, inline in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, inline in itertools.zip_longest(tokens, tokens[1:]):
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1:]) + 2)}"
         if token.type == "heading_open" and inline is not None:

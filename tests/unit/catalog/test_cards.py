@@ -61,3 +61,8 @@ def test_the_head_of_a_card_is_text_and_lists_only() -> None:
     assert told.told["license"] == ("mit",)
     assert told.told["language"] == ("no", "mit")
     assert "href" not in told.text
+
+
+def test_a_card_of_links_that_no_text_uses_is_empty() -> None:
+    card = read_card(b"---\nlicense: mit\n---\n[paper]: https://example.org/paper\n")
+    assert (card.text, card.summary) == ("", "")
