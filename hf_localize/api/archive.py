@@ -17,6 +17,7 @@ from hf_localize.api.batch import Download, failed
 from hf_localize.api.configs import ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import may_travel
 from hf_localize.api.repositories import names_of, snapshots_at
+from hf_localize.api.results import ids_of
 from hf_localize.errors import (
     ConflictError,
     DatasetNotFoundError,
@@ -50,7 +51,7 @@ _log = logging.getLogger(__name__)
 def export_datasets(
     dataset_ids: str | Iterable[str] | None,
     path: str | os.PathLike[str],
-    config_names: Iterable[str | None] = (None,),
+    config_names: str | Iterable[str | None] = (None,),
     revision: str | None = None,
 ) -> list[DatasetRef]:
     """Write datasets of the local store, and the stored files of their repositories, into a tar file.
@@ -74,8 +75,7 @@ def export_datasets(
     """
     if dataset_ids is None:
         return export_all(path)[0]
-    ids = (dataset_ids,) if isinstance(dataset_ids, str) else tuple(dataset_ids)
-    names = tuple(config_names)
+    ids, names = ids_of(dataset_ids), ids_of(config_names)
     return export_refs([ref_of(one, name, revision) for one in ids for name in names], path)[0]
 
 

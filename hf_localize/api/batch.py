@@ -98,8 +98,8 @@ _Kind = TypeVar("_Kind", Download, Sync)
 
 
 def download_datasets(
-    dataset_ids: Iterable[str],
-    config_names: Iterable[str | None] = (None,),
+    dataset_ids: str | Iterable[str],
+    config_names: str | Iterable[str | None] = (None,),
     revision: str | None = None,
     *,
     all_configs: bool = False,
@@ -153,17 +153,17 @@ def download_datasets(
 
 
 def refs_named(
-    dataset_ids: Iterable[str],
-    config_names: Iterable[str | None],
+    dataset_ids: str | Iterable[str],
+    config_names: str | Iterable[str | None],
     revision: str | None,
     *,
     all_configs: bool,
     trust_remote_code: bool,
 ) -> dict[DatasetRef, Download | None]:
     """Return the refs that :func:`download_datasets` takes; with a failure if an id's configs are unknown."""
-    names = tuple(config_names)
+    names = ids_of(config_names)
     needed: dict[DatasetRef, Download | None] = {}
-    for dataset_id in dataset_ids:
+    for dataset_id in ids_of(dataset_ids):
         if all_configs:
             needed |= _configs(DatasetRef(dataset_id, None, revision), trust_remote_code)
         else:

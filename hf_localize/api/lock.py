@@ -14,6 +14,7 @@ from hf_localize.api.batch import Download, Outcome, download_refs, failed
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import download_locked_files, lock_repository
+from hf_localize.api.results import ids_of
 from hf_localize.errors import (
     HfLocalizeError,
     InvalidRefError,
@@ -53,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 def lock_datasets(
     dataset_ids: str | Iterable[str] = (),
-    config_names: Iterable[str | None] = (None,),
+    config_names: str | Iterable[str | None] = (None,),
     revision: str | None = None,
     *,
     from_record: str | os.PathLike[str] | None = None,
@@ -133,7 +134,7 @@ def _warn_of_bucket(made: Lock, session: Session) -> None:
 
 def refs_named(
     ids: str | Iterable[str],
-    config_names: Iterable[str | None],
+    config_names: str | Iterable[str | None],
     revision: str | None,
     repo_type: RepoType | None,
     from_file: str | os.PathLike[str] | None,
@@ -142,10 +143,10 @@ def refs_named(
     listed = read_list(Path(from_file)) if from_file is not None else []
     if from_file is not None and not listed:
         raise LockError(f"the list {os.fspath(from_file)} names nothing, so there is nothing to lock")
-    ids = (ids,) if isinstance(ids, str) else tuple(ids)
+    ids = ids_of(ids)
     if repo_type is not None:
         return [*(RepositoryRef(Repository(repo_type, repo_id), revision) for repo_id in ids), *listed]
-    names = tuple(config_names)
+    names = ids_of(config_names)
     return [*(DatasetRef(dataset_id, name, revision) for dataset_id in ids for name in names), *listed]
 
 
@@ -219,7 +220,7 @@ def _compared(ref: RepositoryRef, lock: Lock) -> LockState:
 
 def download_locked(
     path: str | os.PathLike[str],
-    dataset_ids: Collection[str] = (),
+    dataset_ids: str | Collection[str] = (),
     *,
     trust_remote_code: bool = False,
     verification_mode: str | None = None,
@@ -244,6 +245,7 @@ def download_locked(
     Raises:
         LockError: the lock file can't be read, or does not name one of *dataset_ids*.
     """
+    dataset_ids = ids_of(dataset_ids)
     with lock_in_force(path, dataset_ids) as refs:
         lock = read_lock(Path(path).absolute())
         wanted = set(dataset_ids) or {item.repository.repo_id for item in lock.repositories}

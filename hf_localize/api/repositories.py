@@ -66,8 +66,8 @@ def download_repository(
     *,
     repo_type: RepoType = "dataset",
     revision: str | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     make_public: bool = False,
     skip_s3_upload: bool = False,
     share_restricted: str | Collection[str] = (),
@@ -96,15 +96,16 @@ def download_repository(
         PublishError: it is in the local store (the error's ``path``), but could not be published.
     """
     repository, session = Repository(repo_type, repo_id), current_session()
+    include, exclude = ids_of(include), ids_of(exclude)
     publishes_publicly = make_public and not skip_s3_upload
     if publishes_publicly:
         session.require_publisher()
     with one_load():
-        snapshot = _localize(repository, revision, tuple(include) or None, tuple(exclude), session)
+        snapshot = _localize(repository, revision, include or None, exclude, session)
     path = path_of(snapshot, session)
     if not skip_s3_upload:
         sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)
-        _publish_if_possible(snapshot, session, sharing, path, tuple(include) or None, tuple(exclude))
+        _publish_if_possible(snapshot, session, sharing, path, include or None, exclude)
     return Result(True, path)
 
 

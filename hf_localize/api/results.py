@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+_Name = TypeVar("_Name", bound="str | None")
 
 
 class Result(NamedTuple):
@@ -26,6 +28,6 @@ class Result(NamedTuple):
         return {**self._asdict(), "path": self.path}
 
 
-def ids_of(named: str | Collection[str]) -> tuple[str, ...]:
-    """Return the ids that an argument names: one, or several."""
+def ids_of(named: str | Iterable[_Name]) -> tuple[str | _Name, ...]:
+    """Return the ids, names or patterns that an argument names: one, or several."""
     return (named,) if isinstance(named, str) else tuple(named)

@@ -16,7 +16,7 @@ from hf_localize.api.repositories import (
     withdraw_original_files,
     withdraw_rest,
 )
-from hf_localize.api.results import Result
+from hf_localize.api.results import Result, ids_of
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
 from hf_localize.errors import (
     AccessDeniedError,
@@ -245,6 +245,8 @@ def withdraw_dataset(
                     ", but files of its repository are, which hold all configs. To stop sharing them: "
                     f"hg-localize withdraw {ref.dataset_id} --files-only"
                 )
+            else:
+                told += ". To see what is: hg-localize list-public"
             raise DatasetNotFoundError(told)
     withdraw_original_files(ref.dataset_id, session)
     remove_files_of(ref, "public", session)
@@ -254,7 +256,7 @@ def withdraw_dataset(
 def prune_datasets(
     max_bytes: int | None = None,
     older_than_seconds: float | None = None,
-    keep: Iterable[str] = (),
+    keep: str | Iterable[str] = (),
     dry_run: bool = False,
 ) -> list[PrunedDataset]:
     """Remove the least recently used datasets from the local store, if they can be downloaded again.
@@ -279,7 +281,7 @@ def prune_datasets(
         session.store,
         most_bytes=max_bytes,
         unused_seconds=older_than_seconds,
-        keep=tuple(keep),
+        keep=ids_of(keep),
         can_be_had_again=lambda entry: can_be_had_again(entry, session, ("s3", "public")),
         dry_run=dry_run,
     )

@@ -82,6 +82,19 @@ def test_one_that_fails_does_not_stop_the_others(many: str, desk: Desk) -> None:
     assert results[1].path == str(desk.store / "made_many/c0/default_revision")
 
 
+def test_in_python_one_string_is_one_name(many: str, desk: Desk, tmp_path: Path) -> None:
+    desk.publisher()
+    (one,) = hf_localize.download_datasets(many, "c0", skip_s3_upload=True)
+    assert (one.config_name, one.success) == ("c0", True)
+    hf_localize.lock_datasets(many, "c0").write(tmp_path / "a.lock")
+    assert [done.success for done in hf_localize.download_locked(tmp_path / "a.lock", many)] == [True]
+    assert [ref.config_name for ref in hf_localize.export_datasets(many, tmp_path / "a.tar", "c0")] == ["c0"]
+    for path in desk.store.rglob("*"):
+        os.utime(path, (0, 0))
+    assert hf_localize.prune_datasets(older_than_seconds=1, keep=many, dry_run=True) == []
+    assert hf_localize.prune_datasets(older_than_seconds=1, keep=[many[:4]], dry_run=True) != []
+
+
 def test_a_process_that_is_killed_is_a_download_that_failed(many: str, desk: Desk, hub: LoopbackHub) -> None:
     desk.publisher()
     stalled = Fault(r"/resolve/.*/c1\.csv", "stall", seconds=60)

@@ -164,7 +164,7 @@ def test_diff_and_outdated_compare_repositories(stored: str, hub: LoopbackHub, d
     assert states == {stored: "same", newest: "only local"}
     desk.publisher()
     assert [item["state"] for item in _differences()] == ["only s3"]
-    download_repository("team/one", repo_type="model", include=["*.json"], revision="kept")
+    download_repository("team/one", repo_type="model", include="*.json", revision="kept")
     (partly,) = printed("diff", *MODEL)
     assert ([file["path"] for file in partly["files"]], partly["state"]) == (["model.bin"], "different")
 
