@@ -102,6 +102,8 @@ def download_repository(
         session.require_publisher()
     with one_load():
         snapshot = _localize(repository, revision, include or None, exclude, session)
+    if (include or exclude) and not snapshot.only(include or None, exclude).files:
+        _log.warning("the patterns leave no file of %s, so no file was downloaded", repository)
     path = path_of(snapshot, session)
     if not skip_s3_upload:
         sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)

@@ -169,6 +169,13 @@ def test_diff_and_outdated_compare_repositories(stored: str, hub: LoopbackHub, d
     assert ([file["path"] for file in partly["files"]], partly["state"]) == (["model.bin"], "different")
 
 
+def test_patterns_that_no_file_matches_are_told(stored: str, desk: Desk) -> None:
+    told = "the patterns leave no file of model team/one, so no file was downloaded"
+    for mistyped in (("--include", "*.jsn"), ("--exclude", "*")):
+        assert told in run("download", "team/one", *MODEL, *mistyped).stderr
+    assert told not in run("download", "team/one", *MODEL, "--include", "*.json").stderr
+
+
 def test_all_that_is_here_is_uploaded_and_listed(stored: str, hub: LoopbackHub, desk: Desk) -> None:
     hub.add(make_repository(desk.folder / "repositories", "made/data", "main", {"a.csv": b"n\n1\n"}))
     desk.publisher()
