@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,19 +14,20 @@ from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.sealed_json import parse_json
 
+_log = logging.getLogger(__name__)
+
 
 def targets_of(store: Path, ref: DatasetRef) -> Iterator[DatasetRef]:
-    """Yield the refs to which pointers from *ref* lead.
-
-    Raises:
-        IntegrityError: a pointer is damaged.
-    """
+    """Yield the refs to which pointers from *ref* lead. A damaged one leads nowhere."""
     for key in ref.alias_keys:
         try:
             data = (store / key).read_bytes()
         except OSError:  # Also where its name, quoted, is longer than a file's may be.
             continue
-        yield read_pointer(data, key)
+        try:
+            yield read_pointer(data, str(store / key))
+        except IntegrityError as exc:
+            _log.warning("%s. Remove this file: it only points from one id to a stored dataset", exc)
 
 
 def other_ids(manifest: Manifest) -> list[DatasetRef]:

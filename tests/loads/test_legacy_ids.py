@@ -6,6 +6,8 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize import errors
+from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
 from tests.rig.hub import LoopbackHub
 
@@ -64,3 +66,16 @@ def test_what_is_not_localized_is_stocks_to_answer(hub: LoopbackHub, desk: Desk)
         assert len(datasets.load_dataset("unheard_of", "main", split="test")) == 1319
         with pytest.raises(FileNotFoundError, match=r"as nyu-mll/glue: not in"):
             datasets.load_dataset("glue", "mrpc")
+
+
+def test_a_damaged_pointer_keeps_nothing_from_being_loaded(desk: Desk) -> None:
+    desk.publisher().set(HGLOC_SOURCES="local")
+    made = datasets.Dataset.from_dict({"n": [1, 2]})
+    hf_localize.register_dataset(made, "team/own", skip_s3_upload=True)
+    pointer = desk.store / DatasetRef("team/other").alias_key
+    pointer.parent.mkdir(parents=True)
+    pointer.write_bytes(b"")
+    with pytest.raises(errors.DatasetNotFoundError):
+        hf_localize.load_local_dataset("team/other")
+    hf_localize.register_dataset(made, "team/other", skip_s3_upload=True)
+    assert hf_localize.load_local_dataset("team/other")["train"]["n"][:] == [1, 2]
