@@ -493,7 +493,11 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Sequence[Unaske
         return "No other source could deliver it. To load the copy that is here, leave out force_redownload"
     if any(answer.source == SOURCE_NAMES["hub"] and answer.is_definite for answer in answers):
         mend = "Fix what failed above. " if any(answer.has_failed for answer in answers) else ""
-        return f"{mend}The Hub has answered: check the id, the config and the revision."
+        there = "".join(
+            f' A source has it at revision="{revision}" (in commands: --revision {revision}).'
+            for revision in _other_revisions(ref, answers)[:1]
+        )
+        return f"{mend}The Hub has answered: check the id, the config and the revision.{there}"
     command = download_command(ref)
     if any(a.source == SOURCE_NAMES["hub"] and isinstance(a.error, IntegrityError) for a in answers):
         return (

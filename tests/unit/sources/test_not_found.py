@@ -46,3 +46,11 @@ def test_the_first_line_says_what_happened(failure: errors.HfLocalizeError | Non
     answers = [MISSING, *([Answer("Hugging Face Hub", str(failure), failure)] if failure else [])]
     error = not_found(DatasetRef("org/x", "c"), answers)
     assert str(error).splitlines()[0] == f"Dataset org/x [c] {outcome}"
+
+
+def test_where_the_hub_has_answered_a_revision_that_is_stored_is_named() -> None:
+    stored = Answer("private S3", "not in s3://b (it has org/x@v1)")
+    gone = Answer("Hugging Face Hub", "no such dataset", errors.DatasetNotFoundError("no such dataset"))
+    text = str(not_found(DatasetRef("org/x"), [MISSING, stored, gone]))
+    assert "The Hub has answered: check the id" in text
+    assert 'A source has it at revision="v1" (in commands: --revision v1).' in text
