@@ -309,7 +309,7 @@ def _under_another_name(
     """Return a builder for what no source has under the very ref, as stock would find it; else None.
 
     That is a config which the card of a person's own folder declares, the only config of own data, or the
-    held files of a repository of which nothing is prepared: stock may stream what it can't prepare, and says
+    held files of a repository of which this is not prepared: stock may stream what it can't prepare, and says
     itself what is wrong with it.
 
     Args:
@@ -320,12 +320,13 @@ def _under_another_name(
         return stock_builder(open_folder(Path(own), ref.config_name, cache_dir=request.cache_dir), ref)
     known = resolver.repository(ref)
     _raise_for_config(ref, known)
-    if known is None and missing is not None and not request.force and _holds_all_files(ref, missing):
-        return _recorded(request.call_stock(None), ref, current_session())
     name = None if known is None or known.files else known.repository_default_config
-    if ref.config_name is not None or name in (None, "default") or resolver.lock is not None:
-        return None  # A lock file names each config that may be loaded.
-    return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
+    # A lock file names each config that may be loaded.
+    if ref.config_name is None and name not in (None, "default") and resolver.lock is None:
+        return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
+    if missing is not None and not request.force and _holds_all_files(ref, missing):
+        return _recorded(request.call_stock(None), ref, current_session())
+    return None
 
 
 def _raise_for_config(ref: DatasetRef, known: Manifest | None) -> None:

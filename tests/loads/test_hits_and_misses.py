@@ -336,7 +336,11 @@ def test_what_was_loaded_before_never_answers_for_another_revision_or_config(sto
     hf_localize.register_dataset(rows, "team/corpus", revision="v1")
     with hf_localize.installed():
         assert datasets.load_dataset("team/corpus", revision="v1", split="train")["text"][:] == ["v1"]
-        assert len(datasets.load_dataset(GSM8K, "socratic", split="test")) == 1319
+        socratic = datasets.load_dataset(GSM8K, "socratic", split="test")
+        assert len(socratic) == 1319
+    files = stored.store / ".hgloc" / "repositories"
+    files.rename(stored.folder / "files")
+    with hf_localize.installed(sources="local"):
         HfFileSystem.clear_instance_cache()  # Stock remembers what it has asked the Hub in this process.
         for arguments, expected in (
             (("team/corpus",), datasets.exceptions.DatasetNotFoundError),
@@ -346,6 +350,8 @@ def test_what_was_loaded_before_never_answers_for_another_revision_or_config(sto
         ):
             with pytest.raises(expected):
                 datasets.load_dataset(*arguments)
+        (stored.folder / "files").rename(files)  # They have the other config.
+        assert datasets.load_dataset(GSM8K, "main", split="test")[0]["answer"] != socratic[0]["answer"]
 
 
 def test_a_column_may_have_any_name(hub: LoopbackHub, desk: Desk) -> None:

@@ -154,6 +154,25 @@ def test_held_files_of_which_nothing_is_prepared_answer_as_the_hub_does(
         assert datasets.get_dataset_split_names(name) == ["train"]
 
 
+def test_held_files_answer_for_a_config_that_was_not_downloaded(hub: LoopbackHub, desk: Desk) -> None:
+    configs = ("main", "socratic")
+    stock = {name: datasets.load_dataset("openai/gsm8k", name)["test"][:3] for name in configs}
+    desk.publisher()
+    hf_localize.download_dataset("openai/gsm8k", "main", keep_files=True)
+    hub.stop()
+    for who in ("publisher", "teammate"):
+        if who == "teammate":
+            desk.teammate()
+        with hf_localize.installed(sources="local,s3"):
+            for name in reversed(configs):
+                assert datasets.load_dataset("openai/gsm8k", name)["test"][:3] == stock[name], who
+                assert "test" in datasets.get_dataset_split_names("openai/gsm8k", name)
+                stream = datasets.load_dataset("openai/gsm8k", name, split="test", streaming=True)
+                assert next(iter(stream))["question"] == stock[name]["question"][0]
+            with pytest.raises(ValueError, match="none"):
+                datasets.load_dataset("openai/gsm8k", "none")
+
+
 def test_a_part_of_the_files_does_not_answer_for_all(hub: LoopbackHub, desk: Desk) -> None:
     name = "made/numbers"
     add(hub, desk, name, {"a.csv": b"n\n1\n", "b.csv": b"n\n2\n"})
