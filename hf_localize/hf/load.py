@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -324,7 +324,9 @@ def _under_another_name(
     # A lock file names each config that may be loaded.
     if ref.config_name is None and name not in (None, "default") and resolver.lock is None:
         return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
-    if missing is not None and not request.force and _holds_all_files(ref, missing):
+    # Outsiders are told of a config that is not shared, although shared files hold all configs.
+    kinds = ("local", "s3", "public") if known is None else ("local", "s3")
+    if missing is not None and not request.force and _holds_all_files(ref, missing, kinds):
         return _recorded(request.call_stock(None), ref, current_session())
     return None
 
@@ -417,19 +419,25 @@ def _holds_files(ref: DatasetRef, session: Session) -> bool:
     return False
 
 
-def _holds_all_files(ref: DatasetRef, missing: DatasetNotFoundError | None = None) -> bool:
+def _holds_all_files(
+    ref: DatasetRef,
+    missing: DatasetNotFoundError | None = None,
+    kinds: Collection[str] = ("local", "s3", "public"),
+) -> bool:
     """Tell whether each file of the repository of *ref* is held, whatever is prepared of it.
 
     Under a lock file none counts: it names what may be loaded.
 
     Args:
         missing: what the sources said. Where one gave no answer, only the local store is asked.
+        kinds: of the places that are asked.
     """
     session = current_session()
     places, answers = session.repositories, missing.answers if missing is not None else ()
     if any(isinstance(a, Answer) and a.has_failed and a.source != SOURCE_NAMES["hub"] for a in answers):
-        kinds = zip(session.enabled, places.places, strict=True)
-        places = replace(places, places=tuple(place for kind, place in kinds if kind == "local"))
+        kinds = ("local",)
+    enabled = zip(session.enabled, places.places, strict=True)
+    places = replace(places, places=tuple(place for kind, place in enabled if kind in kinds))
     with contextlib.suppress(InvalidRefError, UnreachableError):
         repository = Repository("dataset", ref.dataset_id)
         refs = None if session.lock is not None else places.refs(repository, ref.revision)
