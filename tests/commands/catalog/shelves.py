@@ -7,7 +7,7 @@ import math
 import re
 import struct
 import wave
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +16,10 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 
 import hf_localize
+from hf_localize.format.refs import DatasetRef
+from hf_localize.sources.session import current_session
+from hf_localize.store.commit import commit
+from hf_localize.store.staging import staging_folder
 
 #: What would run, or ask another host, if it were taken for markup.
 EVIL = "</code></pre><script>alert('evil')</script><img src=https://evil.example/x onerror=alert(1)>\"'&$x"
@@ -118,12 +122,22 @@ def _register(
 
 
 def register_evil(folder: Path, dataset_id: str = "team/evil") -> None:
-    """Register a dataset of which every part tries to become markup."""
+    """Publish a dataset of which every part tries to become markup: its config's name, not by `register`."""
     made = datasets.Dataset.from_dict({EVIL: [EVIL, EVIL], "n": [1, 2]})
     labelled = made.cast_column("n", datasets.ClassLabel(names=["a", EVIL, "b"]))
     labelled.save_to_disk(str(folder))
     (folder / "README.md").write_text(EVIL_CARD)
-    hf_localize.register_dataset(str(folder), dataset_id, "<script>alert(8)<", '"><svg onload=alert(9)>')
+    revision = '"><svg onload=alert(9)>'
+    hf_localize.register_dataset(str(folder), dataset_id, "a", revision, skip_s3_upload=True)
+    store = current_session().store
+    entry = store.find(DatasetRef(dataset_id, "a", revision))
+    assert entry is not None
+    manifest = replace(entry.manifest, config_name="<script>alert(8)<", resolved_config="<script>alert(8)<")
+    with staging_folder(store, "evil") as staged:
+        entry.link_into(staged)
+        commit(store, staged, manifest)
+    hf_localize.remove_dataset(dataset_id, "a", revision)
+    hf_localize.sync_local_dataset_to_s3(dataset_id, manifest.config_name, revision)
 
 
 #: All that a page has of elements: of a dataset's card none but Markdown's.
