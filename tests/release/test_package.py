@@ -24,6 +24,8 @@ IMPORTED_AS = {
     "pyyaml": {"yaml"},
     "requests": {"requests", "certifi"},
 }
+#: Where an asynchronous client of httpx is used, these are there.
+BY_HTTPX = {"anyio"}
 #: What `datasets` needs in a release that fits it, so it is left to `datasets`.
 BY_DATASETS = {"pyarrow", "fsspec", "numpy"}
 FOR_TYPES = {"mypy_boto3_s3", "typing_extensions"}
@@ -46,7 +48,7 @@ def test_each_dependency_is_imported_and_each_import_is_a_dependency() -> None:
     extras = PROJECT.split("[project.optional-dependencies]")[1].split("\n[")[0]
     optional = set(re.findall(r'"([\w-]+)', extras)) - {"datasets"}
     used = set().union(*map(imported, (ROOT / "hf_localize").rglob("*.py")))
-    foreign = used - set(sys.stdlib_module_names) - {"hf_localize"} - BY_DATASETS - FOR_TYPES
+    foreign = used - set(sys.stdlib_module_names) - {"hf_localize"} - BY_DATASETS - BY_HTTPX - FOR_TYPES
     known = {name: IMPORTED_AS.get(name, {name}) for name in dependencies}
     assert [name for name, modules in known.items() if not modules & used] == []
     assert foreign <= set().union(*known.values(), *(IMPORTED_AS.get(name, {name}) for name in optional))
