@@ -40,7 +40,7 @@ from hf_localize.store.entry import LocalEntry
 _log = logging.getLogger(__name__)
 #: Most of the time of a small dataset goes to waiting for the Hub; each has a process's memory.
 _AT_ONCE = 6
-#: How long those that are told to end may take.
+#: How long processes may take to end once they are asked to.
 _GRACE_SECONDS = 1.0
 
 

@@ -21,7 +21,7 @@ def ended_by_signals(say: Callable[[], object]) -> Iterator[None]:
 
     *say* is called before the end. The process does not wait for threads, since one that waits for a network
     can't be ended, and waits at most ``_GRACE_SECONDS`` for what clears up. A second signal does not wait for
-    anything. A signal that is ignored, or handled by somebody else, is left alone.
+    anything. A signal that is ignored, or that other code handles, is left alone.
     """
     usual: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
@@ -31,7 +31,7 @@ def ended_by_signals(say: Callable[[], object]) -> Iterator[None]:
     ending = threading.Lock()
 
     def end() -> None:
-        ending.acquire()  # For good: whoever comes second waits for the end.
+        ending.acquire()  # Never released: a second thread waits here until the process ends.
         say()
         logging.shutdown()
         sys.stdout.flush()

@@ -324,7 +324,7 @@ def _under_another_name(
     # A lock file names each config that may be loaded.
     if ref.config_name is None and name not in (None, "default") and resolver.lock is None:
         return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
-    # Outsiders are told of a config that is not shared, although shared files hold all configs.
+    # A config that is not shared stays missing for outsiders, although the shared files hold all configs.
     kinds = ("local", "s3", "public") if known is None else ("local", "s3")
     if missing is not None and not request.force and _holds_all_files(ref, missing, kinds):
         return _recorded(request.call_stock(None), ref, current_session())
@@ -395,7 +395,7 @@ def open_original_files(
 
 
 def reading_files(ref: DatasetRef) -> contextlib.AbstractContextManager[None]:
-    """Let stock, told to be offline, read meanwhile what is held of the repository of *ref*."""
+    """Let `datasets` read the held files of *ref* in the meantime, even if it is set to be offline."""
     session = current_session()
     return _reading_offline(session) if _holds_files(ref, session) else contextlib.nullcontext()
 

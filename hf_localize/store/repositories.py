@@ -79,7 +79,7 @@ class LocalRepositories:
             return self.snapshot(repository, commit)
         except IntegrityError as exc:
             _refuse_other_release(self.place_of(repository, commit))
-            _log.warning("what is stored of %s is incomplete: %s", repository, exc)
+            _log.warning("the stored list of the files of %s is damaged: %s", repository, exc)
             return None
 
     def lists_all(self, snapshot: Snapshot) -> bool:

@@ -116,7 +116,7 @@ def test_an_error_under_the_status_200_is_an_error(way: str, desk: Desk) -> None
     assert hf_localize.load_local_dataset(NAME, revision="v2")["train"]["text"][:] == made["text"][:]
 
 
-#: What something else than an S3 server answers in its place, and to what.
+#: The requests that another server answers in place of the S3 server, with a page.
 WRITES = {
     "object": Rule("PUT", r"\.arrow$", Page(200), times=1),
     "manifest": Rule("PUT", r"\.hgloc\.json$", Page(200), times=1),

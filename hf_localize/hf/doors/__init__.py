@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import sys
 
-#: Where everybody finds the Hub. It redirects from the last two to the first.
+#: The public addresses of the Hub. The last two redirect to the first.
 _ADDRESSES = ("https://huggingface.co/", "https://hf.co/", "http://huggingface.co/")
 
 

@@ -53,7 +53,7 @@ def unwatch() -> None:
     global _is_wanted
     _is_wanted = bool
     for key, (owner, method, stock, ours) in list(_wrapped.items()):
-        if vars(owner).get(method) is ours:  # Else somebody has wrapped it in turn.
+        if vars(owner).get(method) is ours:  # Else other code has wrapped ours.
             setattr(owner, method, stock)
             del _wrapped[key]
     transport = sys.modules.get("hf_localize.hf.doors.transport")

@@ -29,7 +29,6 @@ from hf_localize.hf.doors.transport import (
 
 def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
     body = request.read() if _is_read_with_body(request) else b""
-
     library, is_streamed = sys.modules[_library(stock)], bool(kwargs.get("stream"))
 
     def send() -> Any:
@@ -72,10 +71,10 @@ async def _send_httpx_async(stock: Callable[..., Any], client: Any, request: Any
     def send() -> Any:
         return anyio.from_thread.run(functools.partial(stock, client, request, **kwargs))
 
-    def exchange() -> tuple[Any, bool]:
+    def work() -> tuple[Any, bool]:
         return _exchange_httpx(sys.modules[_library(stock)], request, body, send)
 
-    response, is_ours = await anyio.to_thread.run_sync(exchange)
+    response, is_ours = await anyio.to_thread.run_sync(work)
     for hook in client.event_hooks["response"] if is_ours else ():
         await hook(response)
     if is_ours and not kwargs.get("stream"):
@@ -200,7 +199,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
     def ask(url: str | None) -> Any:
         try:
             return ask_hub(url)
-        except kept as exc:  # A matter of the client's configuration: it is told as it is.
+        except kept as exc:  # The client is misconfigured: the error is raised as it is.
             raise _KeptError(exc) from None
 
     try:

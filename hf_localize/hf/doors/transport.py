@@ -52,7 +52,7 @@ CHUNK_BYTES = 1 << 20
 goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 #: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
 only_held: ContextVar[bool] = ContextVar("only_held", default=False)
-#: For `datasets` that is told to be offline: what is held is answered, and the Hub is not asked.
+#: While `datasets` is set to be offline: held files are answered, and the Hub is not asked.
 hub_is_left_out: ContextVar[bool] = ContextVar("hub_is_left_out", default=False)
 #: While the Hub is known not to answer: reads are refused, whether they are held or not.
 is_cut_off: ContextVar[bool] = ContextVar("is_cut_off", default=False)

@@ -22,7 +22,7 @@ DATA = b'{"a": 1}\n' * 4000
 
 @pytest.fixture
 def stored(hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Publish a repository, from a cache of huggingface_hub that has it already."""
+    """Publish a repository whose files are already in a cache of huggingface_hub."""
     hub.add(make_repository(tmp_path / "hub", NAME, "main", {"train.jsonl": DATA}))
     use_hub_cache(monkeypatch, tmp_path / "first")
     hf_hub_download(NAME, "train.jsonl", **KIND)
