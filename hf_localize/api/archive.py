@@ -27,7 +27,7 @@ from hf_localize.errors import (
     UnusableDataError,
 )
 from hf_localize.format.arrow.shards import check_shards
-from hf_localize.format.files import writing
+from hf_localize.format.files import telling_unwritable
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import Repository
@@ -210,7 +210,7 @@ def _write(
     repositories: dict[Repository, list[str]] = {}
     for repository, commit_sha in snapshots:
         repositories.setdefault(repository, []).append(commit_sha)
-    with writing(path):
+    with telling_unwritable(path):
         write_archive(list(entries.values()), list(repositories.items()), session.repositories.local, path)
     return list(entries), [RepositoryRef(*item) for item in snapshots]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_localize.errors import AccessDeniedError, ConflictError, PublishError
-from hf_localize.format.files import replacing, writing
+from hf_localize.format.files import replacing, telling_unwritable
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.publish.catalog_pages import INDEX, PAGES, PRIVATE_PLACE, PUBLIC_PLACE
 from hf_localize.publish.public import public_policy
@@ -40,7 +40,7 @@ class FolderSite:
             ConflictError: it has files that are not from a catalog.
             StoreError: it can't be made.
         """
-        with writing(self.folder):
+        with telling_unwritable(self.folder):
             (self.folder / PAGES).mkdir(parents=True, exist_ok=True)
             names = {path.name for path in self.folder.iterdir() if not _is_part(path)}
         pages = [self.folder / INDEX, *(page for page in self._pages() if not _is_part(page))]
@@ -53,14 +53,14 @@ class FolderSite:
     def put(self, path: str, page: bytes) -> None:
         """Write a page; raises StoreError where it can't be written."""
         target = self.folder / path
-        with writing(target), replacing(target) as part:
+        with telling_unwritable(target), replacing(target) as part:
             part.write_bytes(page)
 
     def finish(self, paths: Collection[str]) -> None:
         """Remove other pages."""
         for page in self._pages():
             if f"{PAGES}/{page.name}" not in paths:
-                with writing(page):
+                with telling_unwritable(page):
                     page.unlink(missing_ok=True)
 
     def _pages(self) -> list[Path]:

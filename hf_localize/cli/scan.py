@@ -32,9 +32,9 @@ def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     if output is not None:
         from pathlib import Path
 
-        from hf_localize.format.files import replacing, writing
+        from hf_localize.format.files import replacing, telling_unwritable
 
-        with writing(output), replacing(Path(output)) as part:
+        with telling_unwritable(output), replacing(Path(output)) as part:
             part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if as_json:
         listed = [{"repo_type": None, **item.ref.as_dict(), "places": item.places} for item in found]

@@ -99,7 +99,7 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+def telling_unwritable(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise StoreError, which names *path*, where the system does not let a user's file be written there."""
     try:
         yield

@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_localize.errors import ConflictError, IntegrityError, InvalidRefError, LockError, NotLockedError
 from hf_localize.format.equivalence import Identity, identity_fields
-from hf_localize.format.files import replacing, writing
+from hf_localize.format.files import replacing, telling_unwritable
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef
@@ -172,7 +172,7 @@ class Lock(Record):
                     f"{path} exists and is not a lock file, so it is not overwritten. Name another file "
                     "with --output, or remove it"
                 ) from exc
-        with writing(path), replacing(there) as part:
+        with telling_unwritable(path), replacing(there) as part:
             part.write_bytes(self.to_bytes())
 
 
