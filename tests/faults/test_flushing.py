@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import threading
+from typing import Any
 
+import datasets
 import pytest
 
 import hf_localize
@@ -20,10 +23,18 @@ def test_a_disk_that_fails_meanwhile_is_told_of_and_nothing_is_committed(
 ) -> None:
     """The system tells of a failed write once: who flushes at the end would not hear of it."""
     failed: list[str] = []
+    has_failed = threading.Event()
+    prepare = datasets.DatasetBuilder.download_and_prepare
+
+    def prepare_until_flushed(*args: Any, **kwargs: Any) -> None:
+        """On a busy machine all may be prepared before the other thread takes its first look."""
+        prepare(*args, **kwargs)
+        has_failed.wait(60)
 
     def fail_once(path: str) -> None:
         if not failed:
             failed.append(path)
+            has_failed.set()
             raise OSError(errno.EIO, "Input/output error", path)
 
     desk.outsider()
@@ -31,6 +42,7 @@ def test_a_disk_that_fails_meanwhile_is_told_of_and_nothing_is_committed(
         patch.setattr(flushing, "flush", fail_once)
         patch.setattr(flushing, "_GROWN_BYTES", 1)
         patch.setattr(flushing, "_LOOK_SECONDS", 0)
+        patch.setattr(datasets.DatasetBuilder, "download_and_prepare", prepare_until_flushed)
         with pytest.raises(errors.StoreError, match="Input/output error"):
             hf_localize.download_dataset(GSM8K, "main", skip_s3_upload=True)
     assert ".prepared" in failed[0]
