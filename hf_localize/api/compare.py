@@ -111,8 +111,7 @@ def diff_datasets(
     if ref is not None:
         compared = []
         for one in with_configs(ref, session, "local", "s3"):
-            local, there = session.store.find(one), PrivateSource(bucket, workers).find(one)
-            found = there if isinstance(there, BucketEntry) else None
+            local, found = session.store.find(one), _found(PrivateSource(bucket, workers), one)
             if local is not None or found is not None:
                 compared.append(_difference(one, local, found, session))
         if not compared:
@@ -133,8 +132,7 @@ def diff_datasets(
         try:
             entry = find_indexed(bucket, ref, workers)
             if entry is None and ref not in here:  # Of the original tool: it is in no index.
-                found = source.find(ref)
-                entry = found if isinstance(found, BucketEntry) else None
+                entry = _found(source, ref)
         except IntegrityError as exc:  # It does not keep the others from being compared.
             _log.warning("%s in %s is damaged: %s", ref, bucket.address, exc)
             alone = _difference(ref, here.get(ref), None, session)
@@ -301,6 +299,11 @@ def _told(ask: Callable[[], list[_Told]], what: str) -> list[_Told] | None:
         return None
 
 
+def _found(source: PrivateSource, ref: DatasetRef) -> BucketEntry | None:
+    found = source.find(ref)
+    return found if isinstance(found, BucketEntry) else None
+
+
 def _in_store(ref: DatasetRef | None, session: Session) -> list[Manifest]:
     if ref is None:
         return [entry.manifest for entry in session.store.entries()]
@@ -311,8 +314,8 @@ def _in_store(ref: DatasetRef | None, session: Session) -> list[Manifest]:
 def _in_bucket(ref: DatasetRef | None, session: Session) -> list[Manifest]:
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
     if ref is not None:
-        found = PrivateSource(bucket, workers).find(ref)
-        return [found.manifest] if isinstance(found, BucketEntry) else []
+        found = _found(PrivateSource(bucket, workers), ref)
+        return [] if found is None else [found.manifest]
 
     def read(one: DatasetRef) -> BucketEntry | None:
         try:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from hf_localize.api.configs import configs_listed, ref_of
 from hf_localize.api.dataset_ids import near_ids
-from hf_localize.api.publishing import Sharing, publish_entry, publish_files_of, tell_if_files_stay_public
+from hf_localize.api.publishing import (
+    Sharing,
+    after_storing,
+    publish_entry,
+    publish_files_of,
+    tell_if_files_stay_public,
+)
 from hf_localize.api.repositories import keep_files_of
 from hf_localize.api.results import Result, ids_of
 from hf_localize.errors import (
@@ -584,9 +590,6 @@ def _publish_if_possible(
     if skip or not session.can_publish():
         _log.debug("%s is only in %s: uploading is turned off, or not permitted", ref, entry.folder)
         return
-    try:
+    path = str(entry.folder)
+    with after_storing(path, f"the dataset is in the local store at {path}; publishing it failed"):
         _log.info("%s: %s", ref, "; ".join(publish_entry(entry, session, sharing, replaces=replaces)))
-    except HfLocalizeError as exc:
-        exc.path = str(entry.folder)
-        exc.comes_after(f"the dataset is in the local store at {exc.path}; publishing it failed")
-        raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hf_localize.errors import HfLocalizeError, InvalidRefError
@@ -35,6 +35,17 @@ class Sharing:
     share_restricted: tuple[str, ...]
     #: The files of a repository were named: they are shared even if a config is kept private.
     is_named: bool
+
+
+@contextlib.contextmanager
+def after_storing(path: str, done: str) -> Iterator[None]:
+    """Have an error of what is done meanwhile begin with what is *done*, and name *path* in the store."""
+    try:
+        yield
+    except HfLocalizeError as exc:
+        exc.path = path
+        exc.comes_after(done)
+        raise
 
 
 def publish_entry(entry: LocalEntry, session: Session, sharing: Sharing, *, replaces: bool) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 from urllib.parse import unquote
 
-from hf_localize.api.publishing import Sharing, may_share_files, publish_files, terms_of
+from hf_localize.api.publishing import Sharing, after_storing, may_share_files, publish_files, terms_of
 from hf_localize.api.results import Result, ids_of
 from hf_localize.api.values import DatasetName, RepositoryFiles, StoredDataset
 from hf_localize.errors import (
@@ -320,15 +320,11 @@ def _publish_if_possible(
 ) -> None:
     if session.lock is not None or not session.can_publish():
         return
-    try:
+    with after_storing(path, f"the files are in the local store at {path}; publishing them failed"):
         for name in names_of(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
                 done = publish_files(name, (snapshot.commit,), session, sharing, allow=allow, ignore=ignore)
                 _log.info("files of %s: %s", name, "; ".join(done))
-    except HfLocalizeError as exc:
-        exc.path = path
-        exc.comes_after(f"the files are in the local store at {exc.path}; publishing them failed")
-        raise
 
 
 def sync_local_repository_to_s3(

@@ -21,16 +21,10 @@ def policy(kind: str, bucket: str | None) -> None:
     """
     from hf_localize.errors import SettingsError
     from hf_localize.format.policies import policy as policy_of
-    from hf_localize.settings import current, current_overrides, override, restore
+    from hf_localize.settings import current, parsed
 
-    before = current_overrides()
-    try:
-        if bucket:
-            override(s3_bucket_name=bucket)  # It is checked as the setting is.
-        settings = current()
-    finally:
-        restore(before)
-    name = settings.s3_bucket_name
+    settings = current()
+    name = parsed("s3_bucket_name", "--bucket", bucket) if bucket else settings.s3_bucket_name
     if name is None:
         raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: name the bucket with --bucket")
     click.echo(policy_of(kind, name, settings.s3_data_prefix or ""))

@@ -213,7 +213,7 @@ def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
     for name, variable in _VARIABLES.items():
         if variable in environment:
             if environment[variable]:
-                lookup.take(name, _parsed(name, variable, environment[variable]), "environment")
+                lookup.take(name, parsed(name, variable, environment[variable]), "environment")
         elif file and variable in file.values:
             value = _parse(name, variable, file.values[variable], file.path.parent)
             lookup.take(name, value, str(file.path))
@@ -234,7 +234,12 @@ def _look_up(overrides: Mapping[str, Any]) -> _Lookup:
     return lookup
 
 
-def _parsed(name: str, variable: str, value: Any) -> Any:
+def parsed(name: str, variable: str, value: Any) -> Any:
+    """Return the value of the setting *name* as *variable*, or an option of a command, has it.
+
+    Raises:
+        SettingsError: it can't be used.
+    """
     try:
         return _parse(name, variable, value)
     except SettingsError as exc:
