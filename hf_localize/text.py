@@ -11,6 +11,8 @@ _LISTS = frozenset({"Sequence", "List", "LargeList"})
 
 def size(size_bytes: float) -> str:
     """Return a size as people read it, such as ``4.7 MB``."""
+    if size_bytes == 1:
+        return "1 byte"
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if size_bytes < 999.5 or unit == "PB":
             break

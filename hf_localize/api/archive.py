@@ -252,9 +252,9 @@ def import_datasets(path: str | os.PathLike[str], *, replace: bool = False) -> l
         try_to(ref, functools.partial(_import_files, found, local, checked))
     if archive.others:
         _log.warning(
-            "%d files of %s are not imported, because they belong to no complete dataset or repository, such "
+            "not imported, because they belong to no complete dataset or repository: %d file%s of %s, such "
             "as %s. To have them too, unpack the tar file into a local store",
-            *(len(archive.others), path, archive.others[0]),
+            *(len(archive.others), "s" * (len(archive.others) != 1), path, archive.others[0]),
         )
     return done
 

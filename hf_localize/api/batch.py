@@ -304,7 +304,12 @@ def _unnamed(entry: LocalEntry) -> str:
 
 def _counted(verb: str, refs: Sequence[DatasetRef]) -> contextlib.AbstractContextManager[object]:
     """Show how many of *refs* are done meanwhile."""
-    return task(verb, f"{len(refs)} datasets", [Item(str(ref), 1) for ref in refs], is_in_bytes=False)
+    return task(
+        verb,
+        f"{len(refs)} dataset{'s' * (len(refs) != 1)}",
+        [Item(str(ref), 1) for ref in refs],
+        is_in_bytes=False,
+    )
 
 
 def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Download | None]:

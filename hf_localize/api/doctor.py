@@ -91,8 +91,9 @@ def _store(session: Session) -> Iterator[Finding]:
         told = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in sorted(counts.items()))
         yield Finding("store", "repositories", OK, f"files as they are: {told}")
     if (lock := session.lock) is not None:
-        told = f"{session.settings.lock}: it allows loads of {len(lock.datasets)} datasets"
-        told += f" and reads of {len(lock.repositories)} repositories" if lock.repositories else ""
+        count, files = len(lock.datasets), len(lock.repositories)
+        told = f"{session.settings.lock}: it allows loads of {count} dataset{'s' * (count != 1)}"
+        told += f" and reads of {files} repositor{'y' if files == 1 else 'ies'}" if files else ""
         yield Finding("store", "lock file", OK, told)
 
 

@@ -197,12 +197,13 @@ def remove_dataset(
         with configs_listed(ref, "s3"):
             count = remove_from_bucket(bucket, own, workers)
         remove_files_of(own, "s3", session)
+        objects = "1 object" if count == 1 else f"{count} objects"
         kept = (
             "; the bucket keeps former versions, from which they can be restored"
             if bucket.keeps_versions
             else ""
         )
-        return Result(True, f"{own}: removed from {bucket.address}, {count} objects{kept}")
+        return Result(True, f"{own}: removed from {bucket.address}, {objects}{kept}")
     with configs_listed(ref, "local"):
         places = session.store.places_of(ref)
         if not places:

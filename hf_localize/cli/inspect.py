@@ -144,8 +144,8 @@ def _access(restriction: str | None) -> str | None:
 
 def _split_line(split: Mapping[str, Any]) -> str:
     shards = f", {plural(split['shards'], 'shard')}" if split["shards"] else ""
-    rows = "?" if split["rows"] is None else f"{split['rows']:,}"
-    return f"{split['name']}: {rows} rows, {size(split['size_bytes']) or 'of unknown size'}{shards}"
+    rows = "? rows" if split["rows"] is None else plural(split["rows"], "row")
+    return f"{split['name']}: {rows}, {size(split['size_bytes']) or 'of unknown size'}{shards}"
 
 
 def _show_part(heading: str, lines: list[str]) -> None:

@@ -21,6 +21,7 @@ from hf_localize.cli.output import (
     show_list,
     size,
 )
+from hf_localize.text import plural
 
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
@@ -240,7 +241,7 @@ def _show(
             found = find(True)
         else:
             say(
-                f"{len(found)} datasets. To see rows, sizes and more, give a PATTERN such as "
+                f"{plural(len(found), 'dataset')}. To see rows, sizes and more, give a PATTERN such as "
                 "'openai/*', or --long"
             )
     if not found and not pattern:

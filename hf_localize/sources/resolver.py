@@ -580,5 +580,6 @@ def log_answer(what: str, source: str, count: str, size_bytes: int, how: str) ->
     """Log one line at INFO: the source that answered for *what*, how much is stored, and *how* it came."""
     units = (("MB", 1e6, 1), ("kB", 1e3, 1), ("bytes", 1, 0))
     unit, scale, digits = next(one for one in units if size_bytes >= one[1] or one[0] == "bytes")
-    amount = f"{size_bytes / scale:.{digits}f} {unit}"
-    _log.info("%s ← %s, %s files, %s, %s", what, source, count, amount, how)
+    amount = "1 byte" if size_bytes == 1 else f"{size_bytes / scale:.{digits}f} {unit}"
+    files = "file" if count == "1" else "files"
+    _log.info("%s ← %s, %s %s, %s, %s", what, source, count, files, amount, how)

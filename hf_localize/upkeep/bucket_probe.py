@@ -340,7 +340,7 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
         else:
             yield Finding(area, "records", OK, f"nothing is shared at {where}")
         return
-    yield Finding(area, "records", OK, f"{len(records)} datasets are shared at {where}")
+    yield Finding(area, "records", OK, f"datasets shared at {where}: {len(records)}")
     is_readable = public_files.is_readable(records[0].zip_key)
     told = f"{public_files.url(records[0].zip_key)} can't be read"
     advice = f"check all of them: hg-localize verify --in public; {_PAGE}"

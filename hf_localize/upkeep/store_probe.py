@@ -78,7 +78,8 @@ def _contents(store: Store) -> Iterator[Finding]:
         return
     parts = len(store.partials())
     partly = f", {parts} in part" if parts else ""
-    yield Finding(_AREA, "path", OK, f"{store.path}: {len(store.refs())} datasets{partly}")
+    count = len(store.refs())
+    yield Finding(_AREA, "path", OK, f"{store.path}: {count} dataset{'s' * (count != 1)}{partly}")
 
 
 def _space(folder: Path) -> Finding:

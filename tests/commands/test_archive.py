@@ -466,7 +466,11 @@ def test_what_no_manifest_names_is_told(tar: Path, desk: Desk) -> None:
         file.add(desk.folder / "carried", ".")
         file.addfile(tarfile.TarInfo("own/default/main/train/data.arrow"))
     ran = run("import", str(tar))
-    assert (ran.exit_code, "1 files of" in ran.stderr, "unpack the tar file" in ran.stderr) == (0, True, True)
+    assert (
+        ran.exit_code,
+        "dataset or repository: 1 file of" in ran.stderr,
+        "unpack the tar file" in ran.stderr,
+    ) == (0, True, True)
 
 
 def header(kind: bytes = tarfile.REGTYPE, size: int | None = None, byte: int | None = None) -> bytes:
