@@ -174,10 +174,6 @@ class DatasetNotFoundError(HfLocalizeError, FileNotFoundError):
 
     answers: tuple[object, ...] = ()
 
-    def __reduce__(self) -> tuple[type[DatasetNotFoundError], tuple[object, ...]]:
-        # The answers hold what other libraries raised, not all of which can be pickled.
-        return type(self), self.args
-
 
 class ConfigMissingError(DatasetNotFoundError, ValueError):
     """No config is named, and the dataset has no default config. The message lists its configs."""

@@ -17,9 +17,9 @@ def size(size_bytes: float) -> str:
         if size_bytes < 999.5 or unit == "PB":
             break
         size_bytes /= 1000
-    return (
-        f"{size_bytes:.0f} {unit}" if unit == "bytes" or size_bytes >= 99.95 else f"{size_bytes:.1f} {unit}"
-    )
+    if unit == "bytes":
+        return plural(round(size_bytes), "byte")
+    return f"{size_bytes:.{0 if size_bytes >= 99.95 else 1}f} {unit}"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

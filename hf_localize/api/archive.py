@@ -139,8 +139,6 @@ def export_all(path: str | os.PathLike[str]) -> tuple[list[DatasetRef], list[Rep
     snapshots = [
         (repo, commit) for repo in local.all() if (refs := local.refs(repo)) for commit in refs.commits
     ]
-    if not entries and not snapshots:
-        raise DatasetNotFoundError(f"there is nothing to export in {session.store.path}")
     return _write(entries, snapshots, Path(path), session)
 
 
@@ -207,6 +205,8 @@ def _write(
     path: Path,
     session: Session,
 ) -> tuple[list[DatasetRef], list[RepositoryRef]]:
+    if not entries and not snapshots:
+        raise DatasetNotFoundError(f"there is nothing to export from {session.store.path}")
     repositories: dict[Repository, list[str]] = {}
     for repository, commit_sha in snapshots:
         repositories.setdefault(repository, []).append(commit_sha)

@@ -29,7 +29,7 @@ from hf_localize.errors import (
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.manifest import Manifest
-from hf_localize.format.refs import DatasetRef, index_prefix
+from hf_localize.format.refs import FILES_CONFIG, DatasetRef, index_prefix, same_revision
 from hf_localize.format.repository import (
     PUBLIC_FOLDER,
     Repository,
@@ -41,7 +41,7 @@ from hf_localize.format.repository import (
 )
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, download_command, files_option
+from hf_localize.sources.base import Entry, RepositorySource, arguments_of, download_command, files_option
 from hf_localize.sources.resolver import log_answer
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -204,8 +204,9 @@ def _find(
     if snapshot is not None:
         return snapshot, True
     if not asks_hub:
-        raise DatasetNotFoundError(f"{repository} at {revision or 'main'} is in no enabled source")
-    return find_on_hub(repository, revision, session)[0], False
+        places = f"Looked in: {session.places_of_files()}"
+        raise files_not_found(repository, revision, session, places, (), has_answered=False)
+    return _find_with_advice(repository, revision, session)[0], False
 
 
 def files_to_share(
@@ -260,7 +261,7 @@ def lock_repository(
     refs = session.repositories.refs(repository, revision)
     commit = refs.resolve(revision) if refs is not None else None
     if commit is None:
-        commit = find_on_hub(repository, revision, session)[0].commit
+        commit = _find_with_advice(repository, revision, session)[0].commit
     return LockedRepository(repository, revision or "main", commit)
 
 
@@ -527,6 +528,22 @@ def remove_files_of(ref: DatasetRef, place: Literal["local", "s3", "public"], se
             _log.info("%s", remove_repository(name.repo_id, place=place).message_or_path)
 
 
+def tell_if_original_files_stay(ref: DatasetRef, place: Literal["local", "s3"], session: Session) -> None:
+    """Warn of original files of *ref*, which was removed, if they are all that is left of its revision."""
+    (source,) = session.resolver(only=(place,)).sources
+    left: list[DatasetRef] = []
+    with contextlib.suppress(HfLocalizeError):  # It was removed all the same.
+        assert isinstance(source, RepositorySource)
+        same = (one.ref for one in source.stored(ref) if one.has_id(ref.dataset_id))
+        left = [one for one in same if same_revision(one.revision, ref.revision)]
+    if left and {one.config_name for one in left} == {FILES_CONFIG}:
+        at = "" if place == "local" else f" --in {place}"
+        _log.warning(
+            "the original files, %s, stay. To remove them: hg-localize remove %s%s",
+            *(left[0], arguments_of(left[0]), at),
+        )
+
+
 def files_removed_with(ref: DatasetRef, place: str, session: Session) -> Iterator[Repository]:
     """Yield the repositories whose files go with *ref*: the last dataset made of them; if public, any one."""
     try:
@@ -568,8 +585,16 @@ def _localize(
     snapshot, problem = _from_places(repository, revision, allow, ignore, session)
     if snapshot is not None:
         return snapshot
+    found, refs = _find_with_advice(repository, revision, session, problem)
+    return _from_hub(found, refs, allow, ignore, session)
+
+
+def _find_with_advice(
+    repository: Repository, revision: str | None, session: Session, problem: UnreachableError | None = None
+) -> tuple[Snapshot, RepositoryRefs]:
+    """Return what :func:`find_on_hub` does; its errors also say where else was looked, and what to do."""
     try:
-        found, refs = find_on_hub(repository, revision, session, problem)
+        return find_on_hub(repository, revision, session, problem)
     except (DatasetNotFoundError, UnreachableError) as exc:
         said = [one for one in (problem, exc if session.hub_enabled() else None) if one is not None]
         answers = ". ".join([f"Looked in: {session.places_of_files()}", *map(str, said)])
@@ -577,7 +602,6 @@ def _localize(
         raise files_not_found(
             repository, revision, session, answers, map(kind_of, said), has_answered=has_answered
         ) from exc
-    return _from_hub(found, refs, allow, ignore, session)
 
 
 def files_not_found(

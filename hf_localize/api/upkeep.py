@@ -13,6 +13,7 @@ from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import (
     FROM_TAR,
     remove_files_of,
+    tell_if_original_files_stay,
     withdraw_original_files,
     withdraw_rest,
 )
@@ -197,6 +198,7 @@ def remove_dataset(
         with configs_listed(ref, "s3"):
             count = remove_from_bucket(bucket, own, workers)
         remove_files_of(own, "s3", session)
+        tell_if_original_files_stay(own, "s3", session)
         objects = "1 object" if count == 1 else f"{count} objects"
         kept = (
             "; the bucket keeps former versions, from which they can be restored"
@@ -212,6 +214,7 @@ def remove_dataset(
     for place in places:
         remove(session.store, place)
     remove_files_of(ref, "local", session)
+    tell_if_original_files_stay(ref, "local", session)
     return Result(True, f"{ref}: removed from {', '.join(map(str, places))}")
 
 

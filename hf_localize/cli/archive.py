@@ -64,6 +64,8 @@ def export(
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if [bool(dataset_ids), is_all, from_file is not None].count(True) != 1:
         raise click.UsageError("name what to write, by one of DATASET_ID..., --from-file FILE and --all")
+    if output == "-":
+        raise click.UsageError("a tar file can't be written to stdout, because it is resumed: name a file")
     if not dataset_ids and (config_names or revision or files_only or repo_type != "dataset"):
         raise click.UsageError("--name, --revision, --repo-type and --files-only need DATASET_ID...")
     from hf_localize.api.archive import export_all, export_refs

@@ -238,6 +238,9 @@ def listed(from_file: str | None) -> tuple[list[DatasetRef], list[RepositoryRef]
     from hf_localize.format.listfile import RepositoryRef, parse_list, read_list
 
     listed = parse_list(sys.stdin, "stdin") if from_file == "-" else read_list(Path(from_file))
+    if not listed:
+        where = "stdin" if from_file == "-" else from_file
+        show(f"Warning: the list {where} names nothing.", err=True)
     repositories = [ref for ref in listed if isinstance(ref, RepositoryRef)]
     return [ref for ref in listed if not isinstance(ref, RepositoryRef)], repositories
 

@@ -103,6 +103,8 @@ def lock(
             raise click.UsageError("--check compares with the current content: leave out --from-record")
         _check(ctx, dataset_ids, config_names, from_file, output, as_json, **options)
         return
+    if output == "-" and as_json:
+        raise click.UsageError("-o - prints the lock file, which is JSON of its own: leave out --json")
     record = current().record
     if not dataset_ids and from_file is None and from_record is None:
         if record is None:

@@ -52,6 +52,7 @@ _AWS_NAMES = (
     ("aws_default_region", "AWS_DEFAULT_REGION"),
 )
 _CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_PATHS = frozenset({"datasets_store_path", "record", "lock"})
 #: Fields that no setting sets.
 _DERIVED = frozenset({"hub_offline", "aws_environment"})
 #: A bucket's name and a region become parts of a host name.
@@ -340,7 +341,7 @@ def override(**values: Any) -> dict[str, Any]:
     known = _VARIABLES.keys()
     if unknown := sorted(set(values) - known):
         raise SettingsError(f"no such setting: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
-    parsed = {k: None if v is None else _parse(k, k, _as_text(v)) for k, v in values.items()}
+    parsed = {k: None if v is None else _parse(k, k, _as_text(k, v)) for k, v in values.items()}
     _look_up(parsed)  # Raises before anything is replaced.
     restore(parsed)
     return parsed
@@ -426,10 +427,12 @@ def without_bars_of_datasets() -> None:
         os.environ.setdefault(name, "1")
 
 
-def _as_text(value: Any) -> Any:
-    """Return a Python value as it would be written in the environment; a secret as it is."""
-    if isinstance(value, Secret):
+def _as_text(name: str, value: Any) -> Any:
+    """Return a Python value as it would be written in the environment; a secret and a path as they are."""
+    if isinstance(value, Secret) or name in _PATHS:
         return value
+    if isinstance(value, bytes):
+        raise SettingsError(f"{name} must be a string, not bytes")
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value)
@@ -441,7 +444,7 @@ def _parse(name: str, variable: str, raw: Any, folder: Path | None = None) -> An
         if name != "aws_secret_access_key" and not can_be_sent(revealed(raw).strip()):
             raise SettingsError(f"{variable} has a line break or another character that no credential has")
         return hidden(name, revealed(raw).strip()) or None
-    if name in ("datasets_store_path", "record", "lock"):
+    if name in _PATHS:
         return located(variable, raw, folder)
     if name == "sources":
         names = (part.strip().lower() for part in raw.split(",") if part.strip())

@@ -23,8 +23,10 @@ def located(variable: str, raw: str | os.PathLike[str], folder: Path | None = No
         variable: whose value it is, for errors.
 
     Raises:
-        SettingsError: there is no such home folder, or no working folder any more.
+        SettingsError: it is no path; there is no such home folder, or no working folder any more.
     """
+    if not isinstance(raw, (str, os.PathLike)):
+        raise SettingsError(f"{variable} must be a path, not {type(raw).__name__}")
     path = Path(folder or "", expanded(raw))
     if path.parts[:1] and path.parts[0].startswith("~"):
         raise SettingsError(f"{variable}={os.fspath(raw)!r}: there is no such home folder")

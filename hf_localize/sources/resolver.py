@@ -80,6 +80,11 @@ class Answer:
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors of other libraries may hold requests, with their credentials, and not all can be pickled.
+        own = self.error if isinstance(self.error, HfLocalizeError) else None
+        return Answer, (self.source, self.reason, own, self.is_partial)
+
     @property
     def has_failed(self) -> bool:
         """Tell whether the source could not answer at all."""

@@ -78,12 +78,12 @@ def prune(
         is_old = unused_seconds is not None and now - item.last_used > unused_seconds
         if not is_old and (most_bytes is None or total <= most_bytes):
             continue
-        ref = item.ref
+        ref, name = item.ref, f"{'files of ' if item.repository else ''}{item.ref}"
         if item.entry is not None and shelf_of(store.places.folder_of(item.entry.folder)):
-            _log.info("%s is kept: the original tool has put it there", ref)
+            _log.info("%s is kept: the original tool has put it there", name)
             continue
         if why := _why_kept(item, ref, keep, now, in_use, can_be_had_again):
-            _log.info("%s is kept: %s", ref, why)
+            _log.info("%s is kept: %s", name, why)
             continue
         freed = [inode for inode in item.inodes if held[inode] == 1]
         held.subtract(item.inodes.keys())

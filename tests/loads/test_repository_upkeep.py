@@ -193,7 +193,9 @@ def test_all_that_is_here_is_uploaded_and_listed(stored: str, hub: LoopbackHub, 
     assert told["repositories"] == "files as they are: 1 dataset, 1 model"
 
 
-def test_prune_removes_files_that_were_not_used(stored: str, desk: Desk) -> None:
+def test_prune_removes_files_that_were_not_used(
+    stored: str, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     def age(path: str, days: int) -> None:
         moment = time.time() - days * 24 * 3600
         os.utime(_blob(path), (moment, moment))
@@ -207,6 +209,7 @@ def test_prune_removes_files_that_were_not_used(stored: str, desk: Desk) -> None
     assert printed("prune", "--older-than", "1d") == []
     age("config.json", 30)
     assert printed("prune", "--older-than", "1d", "--keep", "team/*") == []
+    assert f"files of team/one@{stored} is kept: as asked" in caplog.text
     (pruned,) = printed("prune", "--max-size", "1kB", "--dry-run")
     assert (pruned["repo_type"], pruned["revision"], pruned["dataset_id"]) == ("model", stored, "team/one")
     assert pruned["size_bytes"] == sum(map(len, FILES.values()))

@@ -238,3 +238,48 @@ def test_what_the_system_says_and_what_follows_a_success_is_no_defect() -> None:
 
         ran = CliRunner().invoke(broken, [])
         assert (ran.exit_code, ran.stdout, ran.stderr) == (1, stdout, stderr)
+
+
+def test_an_empty_list_is_said_and_nothing_is_exported(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("# none yet\n")
+    ran = run("download", "--from-file", "ids.txt")
+    assert (ran.exit_code, "Warning: the list ids.txt names nothing." in ran.stderr) == (0, True)
+    ran = run("export", "--from-file", "ids.txt", "-o", "data.tar")
+    assert (ran.exit_code, "there is nothing to export" in ran.stderr) == (3, True)
+    assert not (tmp_path / "data.tar").exists()
+
+
+def test_stdout_takes_no_tar_file_and_one_json_document(tmp_path: Path) -> None:
+    ran = run("export", "--all", "-o", "-")
+    assert (ran.exit_code, "name a file" in ran.stderr, (tmp_path / "-").exists()) == (2, True, False)
+    ran = run("lock", "a/b", "-o", "-", "--json")
+    assert (ran.exit_code, ran.stdout, "leave out --json" in ran.stderr) == (2, "", True)
+
+
+@pytest.mark.parametrize("command", [("download", "--dry-run"), ("lock",)])
+def test_a_model_that_no_place_has_is_answered_with_the_next_step(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for sources in ("local,s3,public,hub", "local"):
+        monkeypatch.setenv("HGLOC_SOURCES", sources)
+        ran = run(*command, "team/model", "--repo-type", "model")
+        assert ran.exit_code in (3, 5)
+        told = "run this where the Hub and the bucket are reachable: hg-localize download team/model --repo-type model"
+        assert told in ran.stderr, ran.output
+
+
+def test_original_files_that_a_removal_leaves_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.csv").write_text("a\n1\n")
+    for name in ("one", "two"):
+        hf_localize.register_dataset("data", "team/corpus", name, revision="v1", keep_files=True)
+    hf_localize.remove_dataset("team/corpus", "one", "v1")
+    assert "stay" not in caplog.text, "those of the other config"
+    hf_localize.remove_dataset("team/corpus", "two", "v1")
+    advice = "hg-localize remove team/corpus --name 'original_files' --revision 'v1'"
+    assert advice in caplog.text
+    hf_localize.remove_dataset("team/corpus", "original_files", "v1")
+    assert caplog.text.count("stay") == 1

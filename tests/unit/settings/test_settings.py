@@ -123,7 +123,16 @@ def test_a_line_break_after_a_value_does_not_count(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "overrides", [{"sources": ["local", "ftp"]}, {"timeout_seconds": -1}, {"write_back": 3}, {"nonsense": 1}]
+    "overrides",
+    [
+        {"sources": ["local", "ftp"]},
+        {"timeout_seconds": -1},
+        {"write_back": 3},
+        {"nonsense": 1},
+        {"datasets_store_path": 5},
+        {"lock": b"datasets.lock"},
+        {"s3_data_prefix": b"team"},
+    ],
 )
 def test_install_refuses_what_can_not_be_used_and_leaves_nothing_behind(overrides: dict[str, object]) -> None:
     with pytest.raises(errors.SettingsError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from hf_localize import errors
@@ -31,6 +33,26 @@ def test_the_worst_answer_gives_the_error_its_class(
         assert type(error) is expected
         said = [str(error).index(answer.reason) for answer in order]
         assert said == sorted(said), "each source is named, in the order in which they were asked"
+
+
+def test_the_answers_come_through_a_pickle_without_what_other_libraries_raised() -> None:
+    class RequestError(Exception):  # One that pickle refuses, because it is local.
+        pass
+
+    denied = errors.AccessDeniedError("refused")
+    answers = [
+        MISSING,
+        Answer("private S3", "refused", denied),
+        Answer("Hub", "gone", RequestError("SECRET")),
+    ]
+    error = not_found(DatasetRef("org/x"), answers)
+    error.path = "/store"
+    pickled = pickle.dumps(error)
+    assert b"SECRET" not in pickled
+    copied = pickle.loads(pickled)
+    assert (type(copied), str(copied), copied.path) == (errors.DatasetDeniedError, str(error), "/store")
+    assert list(map(str, copied.answers)) == list(map(str, answers))
+    assert [type(answer.error) for answer in copied.answers] == [type(None), type(denied), type(None)]
 
 
 @pytest.mark.parametrize(

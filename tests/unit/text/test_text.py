@@ -13,6 +13,7 @@ from hf_localize import text
     ("size_bytes", "expected"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1.0 kB"),
         (99_900, "99.9 kB"),
