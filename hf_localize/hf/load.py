@@ -32,7 +32,7 @@ from hf_localize.format.repository import Repository
 from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
-from hf_localize.hf.doors.transport import asking_the_hub_itself, leaving_out_the_hub, loading
+from hf_localize.hf.doors.transport import asking_the_hub_itself, is_written, leaving_out_the_hub, loading
 from hf_localize.hf.errors import as_stock_raises, is_unreachable
 from hf_localize.hf.hub import (
     HubEntry,
@@ -112,6 +112,9 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     needed = None if request.force else _needed.get()
     resolver = session.resolver(hub if with_hub else None, needed=needed, locked=True)
     resolver = replace(resolver, check=check_entry)
+    if with_hub and _was_pushed(request.ref, session):
+        others = (source for source in resolver.sources if source is not hub)
+        resolver = replace(resolver, sources=(hub, *others))
 
     def opened(entry: Entry) -> Entry | LocalizedDataset:
         if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
@@ -267,7 +270,7 @@ def config_names(ref: DatasetRef, call_stock: Callable[[], list[str]]) -> list[s
     """Return the names of all configs of the repository of *ref*, from a store, else from stock."""
     if (own := _own_folder(ref)) is not None:
         return list(datasets.get_dataset_config_names(own))
-    known = current_session().resolver().repository(ref)
+    known = _known(ref)
     return list(known.repository_configs) if known else _told_by_stock(call_stock, ref, "config names")
 
 
@@ -276,10 +279,26 @@ def default_config_name(ref: DatasetRef, call_stock: Callable[[], str | None]) -
     if (own := _own_folder(ref)) is not None:
         name: str | None = datasets.get_dataset_default_config_name(own)
         return name
-    known = current_session().resolver().repository(ref)
+    known = _known(ref)
     if known:
         return known.repository_default_config
     return _told_by_stock(call_stock, ref, "default config name")
+
+
+def _known(ref: DatasetRef) -> Manifest | None:
+    """Return a manifest that tells the configs of the repository of *ref*, unless they may be older ones."""
+    session = current_session()
+    return None if _was_pushed(ref, session) else session.resolver().repository(ref)
+
+
+def _was_pushed(ref: DatasetRef, session: Session) -> bool:
+    """Tell whether this process has written to the dataset on the Hub, so that what is held may be older.
+
+    A lock file still names what is loaded.
+    """
+    with contextlib.suppress(InvalidRefError):
+        return session.lock is None and is_written(Repository("dataset", ref.dataset_id))
+    return False
 
 
 def _told_by_stock(call_stock: Callable[[], _T], ref: DatasetRef, asked: str) -> _T:
@@ -372,7 +391,7 @@ def open_original_files(
         return stock_cached(ref, arguments) if ref.revision is None else None
 
     session = current_session()
-    if not force and _holds_files(ref, session):
+    if (not force and _holds_files(ref, session)) or _was_pushed(ref, session):
         with _reading_offline(session):
             return _recorded(call_stock(), ref, session)  # It reads them through the doors.
     try:
@@ -513,6 +532,8 @@ def only_stock(
         if session.asks("public") and session.is_outsider:
             mend = f"To share them, their publisher runs: {command} --make-public (files hold all configs)"
         advice = f" The repository's files, which would answer it, are not stored ({where}). {mend}"
+        if _holds_files(ref, session):
+            advice = " The repository's files are stored, but not used: leave out force_redownload"
     raise NotAnswerableError(
         f"{', '.join(asked)} of {ref} can't be answered from a localized dataset, and the Hub can't be "
         f"asked: {without_queries(str(problem))}.{advice}"

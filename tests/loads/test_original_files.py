@@ -125,6 +125,9 @@ def test_a_forced_load_passes_over_the_kept_files(hub: LoopbackHub, desk: Desk) 
                 "made/forced", data_files="a.csv", split="train", download_mode=mode
             )
             assert loaded["n"][:] == expected
+        hub.stop()
+        with pytest.raises(ConnectionError, match="are stored, but not used: leave out force_redownload"):
+            datasets.load_dataset("made/forced", data_files="a.csv", download_mode="force_redownload")
 
 
 def test_kept_files_are_not_read_in_place_of_running_a_script(hub: LoopbackHub, desk: Desk) -> None:

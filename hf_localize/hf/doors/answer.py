@@ -28,6 +28,11 @@ _PAGE_ENTRIES = 10_000
 #: What of the headers of a request counts. Others may hold a token, which a traceback would show.
 HEADERS = ("content-type", "if-none-match", "if-range", "range")
 _EPOCH = "1970-01-01T00:00:00.000Z"
+#: What the Hub tells of a repository only if it is asked for by name, so it is not held.
+_ONLY_EXPANDED = {
+    *("baseModels", "childrenModelCount", "downloadsAllTime", "evalResults", "inference"),
+    *("inferenceProviderMapping", "resourceGroup", "securityRepoStatus", "trendingScore"),
+}
 _TYPES: dict[str, RepoType] = {"datasets": "dataset", "models": "model", "spaces": "space"}
 
 
@@ -123,17 +128,18 @@ def asked_for(request: Request) -> Asked | None:
 
 def changed_by(request: Request) -> Repository | None:
     """Return the repository that *request*, which is not a read, changes or begins to change."""
-    if request.path == CREATION:  # Programs also make sure in this way that it exists, before they write.
-        return _created_by(request.body)
+    if request.path.startswith(REPOSITORIES):
+        return _named_in(request.body)
     found = _CHANGE.fullmatch(request.path)
     parts = {} if found is None else {name: unquote(text) for name, text in found.groupdict().items()}
     return next(iter(_repositories(parts)), None) if parts else None
 
 
-def _created_by(body: bytes) -> Repository | None:
+def _named_in(body: bytes) -> Repository | None:
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        made = json.loads(body)
-        return Repository(made.get("type") or "model", f"{made['organization']}/{made['name']}")
+        named = json.loads(body)
+        repo_id = named.get("fromRepo") or f"{named['organization']}/{named['name']}"
+        return Repository(named.get("type") or "model", repo_id)
     return None
 
 
@@ -328,7 +334,10 @@ def _info_of(call: _Call, index: _Index) -> Reply | None:
         "sha": snapshot.commit,
         "siblings": [_sibling(file, blobs=call.flag("blobs")) for file in snapshot.files],
     }
-    if wanted := {name for names in call.query.get("expand", ()) for name in names.split(",")}:
+    wanted = {name for names in call.query.get("expand", ()) for name in names.split(",")}
+    if not call.is_last and (wanted & _ONLY_EXPANDED or call.flag("securityStatus")):
+        return None
+    if wanted:
         document = {name: value for name, value in document.items() if name in {"_id", "id", *wanted}}
     return _json(document, snapshot)
 
@@ -486,8 +495,13 @@ _ID = r"(?P<id>[^/]+(?:/[^/]+)?)"
 _REV = r"(?P<rev>refs/(?:convert|pr)/[^/]+|[^/]+)"
 _TYPE = r"(?P<types>datasets|models|spaces)"
 _API = rf"/api/{_TYPE}/{_ID}"
-CREATION = "/api/repos/create"
-_CHANGE = re.compile(rf"{_API}/(?:preupload|commit|branch|tag)/.+", re.DOTALL)
+#: Below it, repositories are created, renamed and deleted. Programs also create one before they write to it,
+#: to make sure that it exists.
+REPOSITORIES = "/api/repos/"
+_CHANGE = re.compile(
+    rf"{_API}/(?:(?:preupload|commit|branch|tag|super-squash)/.+|settings|lfs-files/batch|discussions/[0-9]+/merge)",
+    re.DOTALL,
+)
 #: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.
 _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...] = tuple(
     (method, re.compile(pattern, re.DOTALL), reply)

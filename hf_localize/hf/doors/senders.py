@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from huggingface_hub.utils import OfflineModeIsEnabled
 
-from hf_localize.hf.doors.answer import CREATION, Reply
+from hf_localize.hf.doors.answer import REPOSITORIES, Reply
 from hf_localize.hf.doors.transport import (
     CHUNK_BYTES,
     exchange,
@@ -88,7 +88,9 @@ def _library(method: Callable[..., Any]) -> str:
 
 def _is_read_with_body(request: Any) -> bool:
     asked = request_of(request.method, str(request.url), {}, b"")
-    return asked is not None and asked.method == "POST" and (is_read(asked) or asked.path == CREATION)
+    if asked is None or asked.method in ("GET", "HEAD"):
+        return False
+    return is_read(asked) or asked.path.startswith(REPOSITORIES)
 
 
 def _exchange_httpx(
@@ -240,7 +242,8 @@ def _open_urllib(
     body = data if data is not None or isinstance(request, str) else request.data
     method = "GET" if isinstance(request, str) else request.get_method()
     method = "POST" if body is not None and method == "GET" else method
-    asked = request_of(method, url, {} if isinstance(request, str) else dict(request.header_items()), b"")
+    headers = {} if isinstance(request, str) else dict(request.header_items())
+    asked = request_of(method, url, headers, body if isinstance(body, bytes) else b"")
 
     def respond(reply: Reply, body: BinaryIO) -> Any:
         response: Any = http.client.HTTPResponse(_Connection(reply, body), method=method)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -151,3 +152,13 @@ def test_urllib_gives_a_response_of_its_own_kind(
     hub.stop()
     with hf_localize.installed():
         assert facts() == expected
+
+
+def test_urllib_asks_for_paths_as_the_others_do(offline: HeldRepositories) -> None:
+    address = f"{huggingface_hub.constants.ENDPOINT}/api/datasets/{DATASET}/paths-info/main"
+    as_json = urllib.request.Request(
+        address, data=b'{"paths": ["README.md"]}', headers={"Content-Type": "application/json"}
+    )
+    for asked in (as_json, urllib.request.Request(address, data=b"paths=README.md")):
+        assert [found["path"] for found in json.load(urllib.request.urlopen(asked))] == ["README.md"]
+    assert [found["path"] for found in json.load(urllib.request.urlopen(address, b"paths=.dot"))] == [".dot"]

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import pytest
 from huggingface_hub import DatasetCard, HfApi, metadata_update, repocard, snapshot_download
 
@@ -98,3 +99,40 @@ def test_a_program_that_makes_sure_of_a_repository_is_about_to_write_to_it(
             repo_id=REPO, folder_path=tmp_path, allow_patterns="ours.txt", delete_patterns="*.txt", **KIND
         )
         assert sorted(api.list_repo_files(REPO, **KIND)) == [".gitattributes", "ours.txt"]
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("sources", ["local,hub", "local"])
+def test_a_dataset_that_was_pushed_is_loaded_as_it_is_on_the_hub(
+    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
+) -> None:
+    fresh("cache")
+    desk.outsider()
+    hub.writers.add(WRITER)
+    rows(3).push_to_hub(REPO, token=WRITER)
+    hf_localize.download_dataset(REPO, skip_s3_upload=True)
+    with hf_localize.installed(sources=sources):
+        assert datasets.load_dataset(REPO, split="train").num_rows == 3
+        rows(9).push_to_hub(REPO, token=WRITER)
+        rows(5).push_to_hub(REPO, "more", token=WRITER)
+        for how in ({}, {"data_files": "data/*"}, {"streaming": True}):
+            assert len(list(datasets.load_dataset(REPO, split="train", **how))) == 9, how
+        assert datasets.load_dataset(REPO, "more", split="train").num_rows == 5
+        assert datasets.get_dataset_config_names(REPO) == ["default", "more"]
+        hub.stop()
+        assert datasets.load_dataset(REPO, split="train").num_rows in (3, 9)
+
+
+def test_a_repository_that_was_deleted_is_gone(
+    hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
+) -> None:
+    fresh("cache")
+    desk.outsider()
+    hub.writers.add(WRITER)
+    api = HfApi(token=WRITER)
+    api.create_repo(REPO, **KIND)
+    download_repository(REPO, **KIND, skip_s3_upload=True)
+    with hf_localize.installed(sources="local"):
+        assert api.repo_exists(REPO, **KIND)
+        api.delete_repo(REPO, **KIND)
+        assert not api.repo_exists(REPO, **KIND)

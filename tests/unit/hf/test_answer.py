@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from hf_localize.format.repository import Repository, RepositoryFile, RepositoryRefs, Snapshot
-from hf_localize.hf.doors.answer import Part, Reply, Request, answer, not_held
+from hf_localize.hf.doors.answer import Part, Reply, Request, answer, changed_by, not_held
 
 COMMIT, OLD, ABSENT = "a" * 40, "b" * 40, "c" * 40
 CARD = RepositoryFile("README.md", 5, "1" * 64, "2" * 40)
@@ -200,6 +200,30 @@ def test_writes_are_not_answered(method: str, path: str) -> None:
     assert ask(f"/api/datasets/org/data{path}", method) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *(
+            (f"/api/models/org/data/{path}", {})
+            for path in ("commit/main", "branch/new", "tag/main", "settings")
+        ),
+        *((f"/api/models/org/data/{path}", {}) for path in ("super-squash/main", "discussions/1/merge")),
+        ("/api/models/org/data/lfs-files/batch", {}),
+        ("/api/repos/create", {"name": "data", "organization": "org"}),
+        ("/api/repos/delete", {"name": "data", "organization": "org", "type": "model"}),
+        ("/api/repos/move", {"fromRepo": "org/data", "toRepo": "org/new", "type": "model"}),
+    ],
+)
+def test_what_changes_a_repository_is_known(path: str, body: dict[str, str]) -> None:
+    request = Request("POST", path, body=json.dumps(body).encode())
+    assert changed_by(request) == Repository("model", "org/data")
+
+
+@pytest.mark.parametrize("path", ["/like", "/discussions/1/comment", "/user-access-request/handle"])
+def test_what_leaves_a_repository_as_it_is_is_no_change(path: str) -> None:
+    assert changed_by(Request("POST", f"/api/models/org/data{path}")) is None
+
+
 def test_an_old_id_is_answered_by_the_present_one() -> None:
     squad = Places(repo_id="rajpurkar/squad")
     for name in ("squad", "SQuAD", "rajpurkar/squad"):
@@ -219,7 +243,9 @@ def test_the_facts_of_a_repository_are_those_of_the_hub() -> None:
     sibling = told("/api/datasets/org/data?blobs=true")["siblings"][1]
     assert (sibling["size"], sibling["lfs"], len(sibling["blobId"])) == (100, lfs, 40)
     assert set(told("/api/datasets/org/data?expand=sha&expand=likes")) == {"_id", "id", "sha", "likes"}
-    assert told("/api/datasets/org/data?securityStatus=true")["sha"] == COMMIT
+    for more in ("expand=sha&expand=downloadsAllTime", "securityStatus=true"):  # Only the Hub knows that.
+        assert told(f"/api/datasets/org/data?{more}")["sha"] == COMMIT
+        assert ask(f"/api/datasets/org/data?{more}", is_last=False) is None
 
 
 def test_a_tree_is_listed_page_by_page() -> None:
