@@ -18,6 +18,8 @@ from datasets.utils.py_utils import convert_file_size_to_int
 from hf_localize.errors import bookkeeping
 
 _log = logging.getLogger(__name__)
+#: Files of one row each, such as documents, are shards up to this number, since a load opens each shard.
+MAX_SINGLE_ROWS = 256
 #: The attribute of a builder that has {split: rows of each source file}.
 _SOURCE_ROWS = "_hgloc_source_rows"
 #: The attribute of a builder that has what it was last told to read.
@@ -125,7 +127,7 @@ def _counting(
 ) -> Callable[..., Any]:
     """Return *generate*, adding to *rows* what it yields as long as its keys name the files in order.
 
-    Before it yields, *ends* knows whether a file of several rows has ended, and *reading* what was read.
+    Before it yields, *ends* knows whether a file that is a shard has ended, and *reading* what was read.
     """
 
     def count(key: Any, data: Any, last: int) -> int:
@@ -133,7 +135,7 @@ def _counting(
         ends.is_reached = None
         if file is None or not last <= file < len(rows):
             return last
-        ends.is_reached = file > last and rows[last] > 1
+        ends.is_reached = file > last and (rows[last] > 1 or len(rows) <= MAX_SINGLE_ROWS)
         rows[file] += data.num_rows if isinstance(data, pa.Table) else 1
         return file
 
@@ -166,9 +168,9 @@ def _file_of(key: Any) -> int | None:
 def source_rows(builder: datasets.DatasetBuilder, split: str) -> list[int] | None:
     """Return the rows of each source file, if there are several and each one's are known."""
     rows = getattr(builder, _SOURCE_ROWS, {}).get(split, [])
-    # A file of one row is an image or a sound, not a shard.
-    is_known = sum(rows) == builder.info.splits[split].num_examples and len(rows) > 1 and max(rows) > 1
-    return list(rows) if is_known else None
+    are_shards = len(rows) > 1 and (max(rows) > 1 or len(rows) <= MAX_SINGLE_ROWS)
+    is_known = sum(rows) == builder.info.splits[split].num_examples
+    return list(rows) if is_known and are_shards else None
 
 
 def read_by(builder: datasets.DatasetBuilder) -> Reading:

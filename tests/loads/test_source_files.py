@@ -16,7 +16,7 @@ from hf_localize.format.arrow.shards import count_rows
 from hf_localize.format.refs import DatasetRef
 from hf_localize.hf.hub import HubEntry
 from hf_localize.hf.load import ask_hub
-from hf_localize.hf.source_rows import cut_at_files
+from hf_localize.hf.source_rows import MAX_SINGLE_ROWS, cut_at_files
 from tests.conftest import Desk, tree
 from tests.loads.fidelity.repositories import no_rows, parquet, png
 from tests.loads.fidelity.snapshots import shards
@@ -107,16 +107,39 @@ def test_what_is_prepared_for_an_entry_is_a_file_for_each_source_file_and_not_wr
 
 
 @pytest.mark.parametrize("rows", [[1, 1, 1], [1, 1, 4], [4, 1, 1, 1, 4]])
-def test_files_of_one_row_are_not_cut_one_by_one(rows: list[int], hub: LoopbackHub, desk: Desk) -> None:
+def test_files_of_one_row_are_shuffled_as_stocks_shards(
+    rows: list[int], hub: LoopbackHub, desk: Desk
+) -> None:
     name = f"made/small-{'-'.join(map(str, rows))}"
-    add(hub, desk, name, {f"train-{i}.jsonl": b'{"n": 1}\n' * count for i, count in enumerate(rows)})
+    files = {
+        f"train-{i}.jsonl": b"".join(b'{"n": %d}\n' % (10 * i + row) for row in range(count))
+        for i, count in enumerate(rows)
+    }
+    add(hub, desk, name, files)
+
+    def streamed() -> tuple[int, list[int]]:
+        stream = datasets.load_dataset(name, split="train", streaming=True)
+        return shards(stream), [row["n"] for row in stream.shuffle(seed=1, buffer_size=1)]
+
+    expected = streamed()
+    assert expected[0] == len(rows)
     desk.publisher()
     hf_localize.download_dataset(name)
     hub.stop()
     with hf_localize.installed():
-        stream = datasets.load_dataset(name, split="train", streaming=True)
-        assert shards(stream) == (1 if max(rows) == 1 else len(rows))
-        assert len(list(stream)) == sum(rows)
+        assert streamed() == expected
+
+
+def test_very_many_files_of_one_row_are_one_shard(hub: LoopbackHub, desk: Desk) -> None:
+    count = MAX_SINGLE_ROWS + 1
+    add(hub, desk, "made/documents", {f"train-{i:03}.txt": b"%d\n" % i for i in range(count)})
+    desk.publisher()
+    hf_localize.download_dataset("made/documents")
+    hub.stop()
+    with hf_localize.installed():
+        stream = datasets.load_dataset("made/documents", split="train", streaming=True)
+        assert shards(stream) == 1
+        assert [row["text"] for row in stream] == list(map(str, range(count)))
 
 
 @pytest.mark.parametrize("count", [1, 4])  # One file is linked, several are copied.
