@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,8 @@ from hf_localize.progress import counter
 _CHUNK_BYTES = 1 << 20
 #: Common file systems take names of 255 bytes; S3 takes keys of 1,024, the entry's folder with them.
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 900
+#: What the system says of a folder, of links that lead in a circle, and of a socket.
+_NOT_A_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 #: Characters of a path that has no more bytes than a name may have, in any script.
 _SHORT = 63
 #: What most paths look like; others are looked at more closely.
@@ -83,6 +87,27 @@ def files_below(folder: Path) -> Iterator[str]:
             yield relative.as_posix()
 
 
+def read_whole(path: Path) -> bytes:
+    """Return the bytes of the file at *path*.
+
+    Raises:
+        IntegrityError: something else is there: a folder, as Docker makes one to mount a missing file on,
+            links in a circle, or a pipe, which would be waited for.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
+    except OSError as exc:
+        if exc.errno not in _NOT_A_FILE:
+            raise
+    raise IntegrityError(f"{path} is not a file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 @contextlib.contextmanager
 def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Lend a path beside *path*: what is written there takes the place of *path* by one rename.
@@ -93,9 +118,26 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     part = (folder or path.parent) / f".{uuid.uuid4().hex}.part"
     try:
         yield part
-        os.replace(part, path)
+        replace_file(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def replace_file(source: Path, path: Path) -> None:
+    """Rename *source* to *path*. An empty folder there makes way, as another file does."""
+    try:
+        os.replace(source, path)
+    except IsADirectoryError:
+        path.rmdir()
+        os.replace(source, path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove the file at *path*, if there is one, or an empty folder there."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        path.rmdir()
 
 
 @contextlib.contextmanager

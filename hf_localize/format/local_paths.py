@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_localize.format.files import replacing
+from hf_localize.format.files import read_whole, replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.save_to_disk import INFO_FILE
 from hf_localize.format.sealed_json import parse_json
@@ -87,7 +87,7 @@ def names_local_files(folder: Path, manifest: Manifest) -> bool:
     `datasets` notes from which files it has read, and the builder of WebDataset puts it into each row.
     """
     for path in (file.path for file in manifest.files if file.path.rpartition("/")[2] == INFO_FILE):
-        document = parse_json((folder / path).read_bytes(), str(folder / path))
+        document = parse_json(read_whole(folder / path), str(folder / path))
         checksums = document.get("download_checksums")
         if isinstance(checksums, dict) and any(map(_ON_A_DISK.match, checksums)):
             return True

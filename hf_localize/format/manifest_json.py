@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_localize.errors import IntegrityError, InvalidRefError, UnsafeArchiveError
 from hf_localize.format.arrow.seek import check_points
-from hf_localize.format.files import check_tree
+from hf_localize.format.files import check_tree, read_whole
 from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.format.sealed_json import check_seal, parse_json, sealed
@@ -147,7 +147,7 @@ def read_manifest_in(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST_NAME
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return read_manifest(data, str(path))

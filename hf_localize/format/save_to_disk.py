@@ -21,7 +21,7 @@ from typing import Any
 from hf_localize.errors import IntegrityError, UnusableDataError
 from hf_localize.format.arrow.shards import column_names, count_rows
 from hf_localize.format.features import differences, portable
-from hf_localize.format.files import check_tree, hash_file
+from hf_localize.format.files import check_tree, hash_file, read_whole
 from hf_localize.format.manifest import FileRecord, Manifest, Shard, Split
 from hf_localize.format.manifest_json import SPLIT_NAME, check_fields, count
 from hf_localize.format.refs import DatasetRef
@@ -59,7 +59,7 @@ def recorded_id(folder: Path) -> str | None:
     infos = (folder / INFO_FILE, *sorted(folder.glob(f"*/{INFO_FILE}")))
     for info in infos:
         with contextlib.suppress(OSError, IntegrityError):
-            document = parse_json(info.read_bytes(), str(info))
+            document = parse_json(read_whole(info), str(info))
             checksums = document.get("download_checksums") if isinstance(document, dict) else None
             found = _HUB_URL.match(next(iter(checksums), "")) if isinstance(checksums, dict) else None
             return found.group(1) if found else None
@@ -78,7 +78,7 @@ def describe_folder(folder: Path, ref: DatasetRef, *, hashed: bool) -> Manifest:
 
     def read(path: str) -> bytes | None:
         try:
-            return (folder / path).read_bytes()
+            return read_whole(folder / path)
         except FileNotFoundError:
             return None
 
@@ -323,5 +323,5 @@ def _count_rows(folder: Path, split: Split) -> Split:
 
 def read_fingerprint(split_folder: Path) -> str:
     """Return the fingerprint that ``state.json`` of a split folder records."""
-    document = parse_json((split_folder / STATE_FILE).read_bytes(), str(split_folder / STATE_FILE))
+    document = parse_json(read_whole(split_folder / STATE_FILE), str(split_folder / STATE_FILE))
     return str(document["_fingerprint"])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
-from hf_localize.format.files import replacing
+from hf_localize.format.files import read_whole, replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.sealed_json import parse_json
@@ -21,7 +21,7 @@ def targets_of(store: Path, ref: DatasetRef) -> Iterator[DatasetRef]:
     """Yield the refs to which pointers from *ref* lead. A damaged one leads nowhere."""
     for key in ref.alias_keys:
         try:
-            data = (store / key).read_bytes()
+            data = read_whole(store / key)
         except OSError:  # Also where its name, quoted, is longer than a file's may be.
             continue
         try:
@@ -50,7 +50,7 @@ def remove_pointers(store: Path, manifest: Manifest) -> None:
     for ref in manifest.equivalents():
         pointer = store / ref.alias_key
         with contextlib.suppress(OSError, IntegrityError):
-            if read_pointer(pointer.read_bytes(), "") == manifest.ref:
+            if read_pointer(read_whole(pointer), "") == manifest.ref:
                 pointer.unlink()
 
 

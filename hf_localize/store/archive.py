@@ -170,6 +170,8 @@ def _members_of(
 
 
 def _open(path: Path) -> BinaryIO:
+    if not path.is_file():
+        raise IntegrityError(f"{path} is not a file. To repair it: hg-localize repair")
     return open(path, "rb")
 
 

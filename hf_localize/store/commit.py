@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError
-from hf_localize.format.files import replacing
+from hf_localize.format.files import replace_file, replacing
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import manifest_bytes, read_manifest_in
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
@@ -138,7 +138,7 @@ def _move_files(store: Store, staging: Path, place: Path, manifest: Manifest, pa
     offer(staging, store.places.by_digest(place, manifest.digest), manifest, set(paths))
     for path in paths:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staging / path, place / path)
+        replace_file(staging / path, place / path)
     for folder in {(place / path).parent for path in paths}:
         flush(folder)
 

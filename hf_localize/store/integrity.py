@@ -25,6 +25,8 @@ def problem_with(path: Path, record: FileRecord, *, deep: bool) -> str | None:
     """
     try:
         told = os.stat(path)
+        if not stat.S_ISREG(told.st_mode):
+            return "is not a file"
         if told.st_size != record.size_bytes:
             return f"has {told.st_size} bytes; its manifest says {record.size_bytes}"
         if (deep or _may_be_edited(told)) and record.sha256 and hash_file(path, record.path) != record:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from hf_localize.errors import IntegrityError, InvalidRefError, bookkeeping
+from hf_localize.errors import InvalidRefError, bookkeeping
+from hf_localize.format.files import read_whole
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, safe_part
 from hf_localize.format.sealed_json import parse_json
@@ -140,8 +141,8 @@ def _origin_path(store: Path, ref: DatasetRef) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     """Return a small JSON object, which is a hint; an empty one where there is none that can be used."""
     try:
-        document = parse_json(path.read_bytes(), str(path))
-    except (OSError, IntegrityError):
+        document = parse_json(read_whole(path), str(path))
+    except OSError:
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -150,7 +150,7 @@ def _snapshots(local: LocalRepositories) -> Iterator[_Item]:
                 snapshot, place = local.snapshot(repository, commit), local.place_of(repository, commit)
                 times, inodes = [place.stat().st_mtime], {}
                 for file in snapshot.files if snapshot is not None else ():
-                    with contextlib.suppress(FileNotFoundError):  # Not all need be here.
+                    with contextlib.suppress(OSError):  # Not all need be here.
                         stat = local.place_of_file(file).stat()
                         inodes[stat.st_dev, stat.st_ino] = stat.st_size
                         times += [stat.st_atime, stat.st_mtime]

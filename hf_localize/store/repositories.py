@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from hf_localize.errors import HfLocalizeError, IntegrityError, InvalidRefError
-from hf_localize.format.files import replacing
+from hf_localize.format.files import read_whole, remove_file, replace_file, replacing
 from hf_localize.format.index import is_of_other_release
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
@@ -63,7 +62,7 @@ class LocalRepositories:
             commits = self.commits(repository)
             path = self._path(repository.refs_path)
             try:
-                refs = read_refs(path.read_bytes(), str(path), repository)
+                refs = read_refs(read_whole(path), str(path), repository)
             except FileNotFoundError:
                 return RepositoryRefs(repository, commits=commits) if commits else None
             return replace(refs, commits=commits)
@@ -96,7 +95,7 @@ class LocalRepositories:
         path = self._path(repository.snapshot_path(commit))
         with reading(self.store.path):
             try:
-                data = path.read_bytes()
+                data = read_whole(path)
             except FileNotFoundError:
                 return None
         return read_snapshot(data, str(path), repository, commit)
@@ -170,7 +169,7 @@ class LocalRepositories:
             parents = {self._made(Path(file.blob_path).parent.as_posix()) for file in files}
             for file in files:
                 # It takes the place of the same bytes, or of what is damaged.
-                os.replace(folder / file.sha256, self._path(file.blob_path))
+                replace_file(folder / file.sha256, self._path(file.blob_path))
             run_all(flush, sorted(parents), workers=_WORKERS)
 
     def keep(self, snapshot: Snapshot, refs: RepositoryRefs | None) -> Path:
@@ -195,9 +194,9 @@ class LocalRepositories:
             gone = {file.sha256: file for snapshot in snapshots if snapshot for file in snapshot.files}
             path = self._path(repository.refs_path)
             if set(commits) >= set(self.commits(repository)):
-                path.unlink(missing_ok=True)
+                remove_file(path)
             for commit in commits:
-                self._path(repository.snapshot_path(commit)).unlink(missing_ok=True)
+                remove_file(self._path(repository.snapshot_path(commit)))
             with contextlib.suppress(OSError):  # It is not empty.
                 path.parent.rmdir()
         try:
@@ -206,7 +205,7 @@ class LocalRepositories:
             _log.warning("the files of %s stay, since another repository is damaged: %s", repository, exc)
             unnamed = set()
         for blob in unnamed:
-            self._path(gone[blob].blob_path).unlink(missing_ok=True)
+            remove_file(self._path(gone[blob].blob_path))
         self._remove_stale()
 
     def _remove_stale(self) -> None:
@@ -216,14 +215,14 @@ class LocalRepositories:
         writes its snapshot next.
         """
         stamp, limit = self._path("blobs/.looked-through"), time.time() - _STALE_SECONDS
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if stamp.stat().st_mtime > limit:
                 return
         self._made("blobs")
         try:
             stamp.touch()
             named = self._named()
-        except (HfLocalizeError, PermissionError) as exc:  # Another user's stamp, or a damaged snapshot.
+        except (HfLocalizeError, OSError) as exc:  # Another user's stamp, or a damaged snapshot.
             _log.debug("blobs that no snapshot names stay: %s", exc)
             return
         for pattern in ("blobs/*/*", "repositories/*/*/.*"):
@@ -251,7 +250,7 @@ class LocalRepositories:
         document = {}
         with contextlib.suppress(FileNotFoundError):
             try:
-                document = parse_json(path.read_bytes(), str(path))
+                document = parse_json(read_whole(path), str(path))
                 read_refs(document, str(path), refs.repository)
             except IntegrityError as exc:
                 _refuse_other_release(path)
@@ -291,7 +290,10 @@ class LocalRepositories:
 
 def _refuse_other_release(path: Path) -> None:
     """Raise IntegrityError where *path* is not damaged, but in a format that this release does not read."""
-    if is_of_other_release(path.read_bytes(), str(path)):
+    data = b""
+    with contextlib.suppress(IntegrityError):  # It is not a file.
+        data = read_whole(path)
+    if is_of_other_release(data, str(path)):
         raise IntegrityError(f"{path} is in the format of another release of hf_localize: upgrade it")
 
 

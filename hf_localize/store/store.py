@@ -23,7 +23,7 @@ from hf_localize.errors import (
 )
 from hf_localize.format import save_to_disk
 from hf_localize.format.arrow.shards import link_or_copy
-from hf_localize.format.files import hash_file
+from hf_localize.format.files import hash_file, read_whole
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.manifest_json import read_manifest_in, ref_at_head
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef, ref_of_folder
@@ -193,7 +193,7 @@ class Store:
     def ref_of_damaged(self, folder: Path) -> DatasetRef:
         """Return the ref that a manifest that can't be read names, else the one of the folder's name."""
         with contextlib.suppress(OSError):
-            ref = ref_at_head((folder / MANIFEST_NAME).read_bytes()[:_HEAD_BYTES])
+            ref = ref_at_head(read_whole(folder / MANIFEST_NAME)[:_HEAD_BYTES])
             if ref is not None:
                 return ref
         return ref_of_folder("/".join(folder.parts[-3:]))
@@ -466,7 +466,7 @@ def _damaged(entry: LocalEntry) -> frozenset[str]:
 def _head_of(path: str) -> bytes:
     """Return the first bytes of a file; nothing where it can't be read. A listing reads thousands."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return b""
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.errors import IntegrityError, InvalidRefError
+from hf_localize.format.files import read_whole
 from hf_localize.format.manifest_json import manifest_document
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.format.sealed_json import is_as_written
@@ -72,7 +73,7 @@ def check_entry(entry: LocalEntry, *, deep: bool) -> Checked:
         damages = [Damage(*found) for found in problems_in(entry.folder, files, deep=deep).items()]
     if entry.has_manifest:
         try:
-            data = (entry.folder / MANIFEST_NAME).read_bytes()
+            data = read_whole(entry.folder / MANIFEST_NAME)
             if not is_as_written(data, manifest_document(entry.manifest)):
                 damages.append(Damage(MANIFEST_NAME, UNSEALED))
         except FileNotFoundError:

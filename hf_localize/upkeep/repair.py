@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
+from hf_localize.format.files import read_whole
 from hf_localize.format.manifest_json import manifest_bytes
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 from hf_localize.sources.base import NotHere, Source, StoredEntry
@@ -48,6 +49,8 @@ def repair(store: Store, sources: Sequence[Source], ref: DatasetRef | None) -> l
 
 def _repair(store: Store, sources: Sequence[Source], checked: Checked) -> Repaired:
     reasons: list[str] = []
+    if not checked.files and "_" in checked.ref.dataset_id:  # No manifest was read, so a folder names it.
+        reasons.append(f"if its id is not {checked.ref.dataset_id}, name it: hg-localize repair ID")
     for source, entry in _stored(sources, checked.ref, reasons):
         try:
             mended = _mend(store, Path(checked.place), entry)
@@ -56,7 +59,7 @@ def _repair(store: Store, sources: Sequence[Source], checked: Checked) -> Repair
             continue
         _log.info("%s: %s mended from %s", checked.ref, ", ".join(mended), source.name)
         return Repaired(checked.ref, checked.place, tuple(mended), source.name)
-    return Repaired(checked.ref, checked.place, reason="; ".join(reasons) or "no source is enabled")
+    return Repaired(checked.ref, checked.place, reason="; ".join(reasons or ["no source is enabled"]))
 
 
 def _stored(
@@ -91,7 +94,7 @@ def _mend(store: Store, folder: Path, source: StoredEntry) -> list[str]:
     with staging_folder(store, f"{source.digest}-repair") as staging:
         if wrong:
             source.fetch_some(staging, wrong)
-        if not entry or (folder / MANIFEST_NAME).read_bytes() != manifest_bytes(entry.manifest):
+        if not entry or read_whole(folder / MANIFEST_NAME) != manifest_bytes(entry.manifest):
             (staging / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
             wrong.append(MANIFEST_NAME)
         exchange(store, entry or unread, staging, wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -351,3 +352,63 @@ def test_a_quick_check_of_the_bucket_reads_no_data(commit: str, desk: Desk) -> N
     desk.client().delete_object(Bucket=desk.bucket, Key=key)
     (found,) = hf_localize.verify_dataset(NAME, s3=True)
     assert found["damaged"] == [f"{key} is missing"]
+
+
+#: What can be where a file is expected. Docker makes a folder to mount a file on that is missing.
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "links in a circle": lambda path: path.symlink_to(path),
+    "pipe": os.mkfifo,
+}
+
+
+@pytest.mark.sampled(len(NO_FILES))
+@pytest.mark.parametrize("what", NO_FILES)
+def test_an_entry_whose_manifest_is_no_file_stops_none_of_the_others(what: str, desk: Desk) -> None:
+    desk.publisher()
+    for name in (NAME, "org/whole"):
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), name)
+    manifest = desk.store / ENTRY / ".hgloc.json"
+    manifest.unlink()
+    NO_FILES[what](manifest)
+    found = {item["place"]: item["damaged"] for item in hf_localize.verify_dataset(deep=True)}
+    damage = f".hgloc.json can't be used: {manifest} is not a file"
+    assert found == {
+        str(manifest.parent): [damage],
+        str(desk.store / "org_whole/default_config/default_revision"): [],
+    }
+    assert [item["dataset_id"] for item in hf_localize.list_local_datasets()] == ["org/whole"]
+    assert hf_localize.prune_datasets(1 << 40) == []
+    with pytest.raises(
+        errors.IntegrityError, match=r"if its id is not made_rot, name it: hg-localize repair ID"
+    ):
+        hf_localize.repair_dataset()
+    (item,) = hf_localize.repair_dataset(NAME)
+    assert item["mended"] == [".hgloc.json"]
+    assert hf_localize.verify_dataset(NAME, deep=True)[0]["damaged"] == []
+
+
+@pytest.mark.sampled(len(NO_FILES))
+@pytest.mark.parametrize("what", NO_FILES)
+def test_records_of_a_repository_that_are_no_files_are_damaged_and_are_written_again(
+    what: str, hub: LoopbackHub, desk: Desk
+) -> None:
+    files = {"config.json": b"{}", "model.bin": b"weights"}
+    hub.add(make_repository(desk.folder / "repositories", "models/team/one", "main", files))
+    desk.publisher()
+
+    def download() -> None:
+        hf_localize.download_repository("team/one", repo_type="model", skip_s3_upload=True)
+
+    download()
+    kept = [p for p in (desk.store / ".hgloc").rglob("*") if p.is_file() and p.parent.name != "locks"]
+    assert len(kept) == 5
+    for path in kept:
+        path.unlink()
+        NO_FILES[what](path)
+        found = [item["damaged"] for item in hf_localize.verify_dataset()]
+        assert path.name.startswith(".") or any(found) or not path.exists(), (path, found)
+        assert hf_localize.prune_datasets(1 << 40) == []
+        download()
+        assert hf_localize.verify_dataset(deep=True) == []
+        assert path.name.startswith(".") or path.is_file()
