@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.pinned import PinnedFetch, hashed_manifest
+from hf_localize.sources.repositories import RepositoryTiers
 from hf_localize.sources.resolver import Answer, Resolver
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.commit import commit
@@ -344,8 +345,8 @@ def _under_another_name(
     if ref.config_name is None and name not in (None, "default") and resolver.lock is None:
         return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
     # A config that is not shared stays missing for outsiders, although the shared files hold all configs.
-    kinds = ("local", "s3", "public") if known is None else ("local", "s3")
-    if missing is not None and not request.force and _holds_all_files(ref, missing, kinds):
+    left_out = None if known is None else "public"
+    if missing is not None and not request.force and _holds_all_files(ref, missing, left_out=left_out):
         return _recorded(request.call_stock(None), ref, current_session())
     return None
 
@@ -425,23 +426,11 @@ def _reading_offline(session: Session) -> contextlib.AbstractContextManager[None
 
 def _holds_files(ref: DatasetRef, session: Session) -> bool:
     """Tell whether the files of the repository of *ref* are held; under a lock file, those that it has."""
-    for name in filter(None, (ref, current_ref(ref))):
-        with contextlib.suppress(InvalidRefError, UnreachableError):
-            repository, revision = Repository("dataset", name.dataset_id), ref.revision
-            if session.lock is not None:
-                revision = session.lock.commit_of(repository, revision or "main")
-                if revision is None:
-                    continue
-            refs = session.repositories.refs(repository, revision)
-            if refs is not None and refs.resolve(revision) in refs.commits:
-                return True
-    return False
+    return any(_held(ref, session, session.repositories, everywhere=False))
 
 
 def _holds_all_files(
-    ref: DatasetRef,
-    missing: DatasetNotFoundError | None = None,
-    kinds: Collection[str] = ("local", "s3", "public"),
+    ref: DatasetRef, missing: DatasetNotFoundError | None = None, *, left_out: str | None = None
 ) -> bool:
     """Tell whether each file of the repository of *ref* is held, whatever is prepared of it.
 
@@ -449,21 +438,44 @@ def _holds_all_files(
 
     Args:
         missing: what the sources said. Where one gave no answer, only the local store is asked.
-        kinds: of the places that are asked.
+        left_out: the kind of a place that is not asked.
     """
     session = current_session()
+    if session.lock is not None:
+        return False
     places, answers = session.repositories, missing.answers if missing is not None else ()
     if any(isinstance(a, Answer) and a.has_failed and a.source != SOURCE_NAMES["hub"] for a in answers):
-        kinds = ("local",)
+        kinds = {"local"}
+    else:
+        kinds = {*session.enabled} - {left_out}
     enabled = zip(session.enabled, places.places, strict=True)
     places = replace(places, places=tuple(place for kind, place in enabled if kind in kinds))
-    with contextlib.suppress(InvalidRefError, UnreachableError):
-        repository = Repository("dataset", ref.dataset_id)
-        refs = None if session.lock is not None else places.refs(repository, ref.revision)
-        commit = None if refs is None else refs.resolve(ref.revision)
-        snapshot = None if commit is None else places.snapshot(repository, commit)
-        return snapshot is not None and snapshot.is_complete
+    with contextlib.suppress(UnreachableError):
+        snapshots = (places.snapshot(*found) for found in _held(ref, session, places, everywhere=True))
+        return any(snapshot is not None and snapshot.is_complete for snapshot in snapshots)
     return False
+
+
+def _held(
+    ref: DatasetRef, session: Session, places: RepositoryTiers, *, everywhere: bool
+) -> Iterator[tuple[Repository, str]]:
+    """Yield the repositories in *places* that *ref* can name, each with its commit that is held.
+
+    Args:
+        everywhere: look for ids in other letter case outside the local store too.
+    """
+    for name in filter(None, (ref, current_ref(ref))):
+        with contextlib.suppress(InvalidRefError, UnreachableError):
+            for repository in places.spellings(Repository("dataset", name.dataset_id), everywhere=everywhere):
+                revision = ref.revision
+                if session.lock is not None:
+                    revision = session.lock.commit_of(repository, revision or "main")
+                    if revision is None:
+                        continue
+                refs = places.refs(repository, revision)
+                commit = None if refs is None else refs.resolve(revision)
+                if refs is not None and commit is not None and commit in refs.commits:
+                    yield repository, commit
 
 
 def _recorded(builder: datasets.DatasetBuilder, ref: DatasetRef, session: Session) -> datasets.DatasetBuilder:

@@ -108,6 +108,7 @@ class Wire:
         Raises:
             StatusError: the server refused.
             TooShortError: the file ends before *stop*.
+            RefusedError: a proxy has compressed the response.
             UnreachableError: no answer; or the server sends something else than that range.
         """
         headers = {"Cache-Control": "no-cache"} if past_caches else {}
@@ -119,17 +120,26 @@ class Wire:
             if exc.status == 416:
                 raise TooShortError(f"{self._base_url}/{key} ends before byte {start} (416)") from exc
             raise
+        needed = None if stop is None else stop - start
+        whole_is_range = start == 0 and needed in (None, body.left_bytes)
+        is_right = (
+            body.is_range(start, stop) if body.status == 206 else "Range" not in headers or whole_is_range
+        )
+        encoding = body.headers.get("content-encoding", "identity")
+        # A file that was uploaded with an encoding comes as it is, and its size is known.
+        if encoding != "identity" and (body.left_bytes is None or not is_right):
+            body.close()
+            raise RefusedError(
+                f"{self._base_url}/{key}: a proxy has compressed the response (Content-Encoding: "
+                f"{encoding}), which must come as it is: have it except this server, or name that in NO_PROXY"
+            )
         if stop is not None and body.total_bytes is not None and body.total_bytes < stop:
             body.close()
             raise TooShortError(f"{self._base_url}/{key} has {body.total_bytes} bytes, {stop} are needed")
-        needed = None if stop is None else stop - start
-        whole_is_range = start == 0 and needed in (None, body.left_bytes)
-        if "Range" in headers and body.status != 206 and not whole_is_range:
+        if not is_right:
             body.close()
-            raise UnreachableError(f"{self._base_url}/{key}: the server does not serve ranges")
-        if body.status == 206 and not body.is_range(start, stop):
-            body.close()
-            raise UnreachableError(f"{self._base_url}/{key}: the server answered with another range")
+            what = "answered with another range" if body.status == 206 else "does not serve ranges"
+            raise UnreachableError(f"{self._base_url}/{key}: the server {what}")
         return body
 
     def put(self, key: str, data: Any, headers: Mapping[str, str], query: str = "") -> Mapping[str, str]:

@@ -18,7 +18,14 @@ from hf_localize.errors import (
 from hf_localize.http.client import Body, TooShortError, Wire
 from hf_localize.http.deadline import Patience
 from hf_localize.http.retry import retrying
-from hf_localize.http.status import StatusError, code_and_message, is_final, place_in, wants_virtual_hosts
+from hf_localize.http.status import (
+    ARCHIVED,
+    StatusError,
+    code_and_message,
+    is_final,
+    place_in,
+    wants_virtual_hosts,
+)
 
 #: Base URLs whose form the server has refused.
 _refused: set[str] = set()
@@ -117,6 +124,8 @@ class _MissingError(IntegrityError):
 def _problem(answer: StatusError, url: str) -> HfLocalizeError:
     status = answer.status
     said = f"{url}: {status} {answer.reason}"
+    if code_and_message(answer)[0] == "InvalidObjectState":
+        return RefusedError(f"{said}. {ARCHIVED}")
     if status in (401, 403):
         return AccessDeniedError(said)
     if status == 404:

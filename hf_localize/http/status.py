@@ -16,6 +16,11 @@ _VIRTUAL_HOSTS_ONLY = re.compile(
     r"|virtual host(ed)?[ -]?(style|domain)|third level domain|path[ -]style",
     re.IGNORECASE,
 )
+#: What helps where a server answers InvalidObjectState.
+ARCHIVED = (
+    "The object was archived, perhaps by a lifecycle rule of the bucket: restore it (aws s3api "
+    "restore-object), and keep the rule from the folder of the data"
+)
 #: Statuses below 500 after which another try may succeed.
 _MAY_PASS = frozenset({408, 425, 429})
 

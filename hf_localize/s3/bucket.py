@@ -31,6 +31,7 @@ from hf_localize.settings import Settings, current
 
 _MAX_DELETED = 1000
 _OF_OBJECTS = frozenset({"Key", "Size", "ETag", "LastModified"})
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class KeyInfo:
     etag: str
     age_seconds: float = 0.0
     modified: float = 0.0
+    #: It was moved to a class of storage from which it must be restored; it may have been.
+    is_archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +301,8 @@ class Bucket:
         for item in page.get("Contents", []):
             key, etag = self.address.relative(item["Key"]), item["ETag"].strip('"')
             modified = item["LastModified"].timestamp()
-            yield KeyInfo(key, item["Size"], etag, now - modified, modified)
+            is_archived = item.get("StorageClass") in _ARCHIVES
+            yield KeyInfo(key, item["Size"], etag, now - modified, modified, is_archived)
 
     def list_folder(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the folder names and the file names directly under *prefix* (``a/b/`` or empty)."""

@@ -13,7 +13,7 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http.status import is_final, place_in
+from hf_localize.http.status import ARCHIVED, is_final, place_in
 
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
@@ -130,10 +130,7 @@ def error_of(
     if code in _NOT_PERMITTED:
         return NotPermittedError(f"{where}: {said}. {_lacking(operation, with_acl, said)}")
     if code == "InvalidObjectState":
-        return RefusedError(
-            f"{where}: {said}. The object was archived, perhaps by a lifecycle rule of the bucket: restore "
-            "it, and keep the rule from the folder of the data"
-        )
+        return RefusedError(f"{where}: {said}. {ARCHIVED}")
     if status in (401, 403) or code in _BAD_CREDENTIALS:
         remedy = f". {_REMEDIES[code]}" if code in _REMEDIES else ""
         return AccessDeniedError(f"{where}: {said} ({operation}){remedy}")

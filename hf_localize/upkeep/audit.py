@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_localize.errors import IntegrityError
+from hf_localize.errors import IntegrityError, RefusedError
 from hf_localize.format.index import IndexEntry, folder_of
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.manifest_json import declared
@@ -81,13 +81,18 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
 
 def _size_damages(bucket: Bucket, placed: IndexEntry) -> Iterator[Damage]:
     folders = {folder_of(key) for key in placed.all_keys()}
-    there = {info.key: info.size_bytes for folder in folders for info in bucket.list_keys(f"{folder}/")}
+    there = {info.key: info for folder in folders for info in bucket.list_keys(f"{folder}/")}
     for file in placed.manifest.files:
         key = placed.key(file.path)
         if key not in there:
             yield Damage(key, "is missing")
-        elif there[key] != file.size_bytes:
-            yield Damage(key, f"has {there[key]} bytes; its manifest says {file.size_bytes}")
+        elif (info := there[key]).size_bytes != file.size_bytes:
+            yield Damage(key, f"has {info.size_bytes} bytes; its manifest says {file.size_bytes}")
+        elif info.is_archived:
+            try:
+                bucket.open_range(key).close()
+            except RefusedError as exc:
+                yield Damage.of(key, exc)
 
 
 def _hash_damages(

@@ -412,3 +412,24 @@ def test_records_of_a_repository_that_are_no_files_are_damaged_and_are_written_a
         download()
         assert hf_localize.verify_dataset(deep=True) == []
         assert path.name.startswith(".") or path.is_file()
+
+
+def test_an_archived_object_is_told_by_its_cause_and_by_what_to_do(desk: Desk) -> None:
+    if desk.server.name != "moto":
+        pytest.skip("the server archives nothing")
+    desk.publisher().open_public_places()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), NAME, make_public=True)
+    client = desk.client()
+    for key in desk.bucket_keys():
+        if key.endswith((".arrow", ".zip")):
+            source = {"Bucket": desk.bucket, "Key": key}
+            acl = {"ACL": "public-read"} if key.endswith(".zip") else {}
+            client.copy_object(Bucket=desk.bucket, Key=key, CopySource=source, StorageClass="GLACIER", **acl)
+    for deep in (False, True):
+        (found,) = hf_localize.verify_dataset(NAME, s3=True, deep=deep)
+        assert len(found["damaged"]) == 1
+        assert "archived" in found["damaged"][0]
+    for who, source in (("teammate", "s3"), ("outsider", "public")):
+        getattr(desk, who)().set(HGLOC_SOURCES=source)
+        with pytest.raises(errors.DatasetUnreachableError, match=r"was archived.*aws s3api restore-object"):
+            hf_localize.load_local_dataset(NAME)

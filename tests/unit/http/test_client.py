@@ -45,6 +45,21 @@ def _say(listener: socket.socket, said: bytes) -> None:
         client.recv(1)  # Until the other side has given up.
 
 
+@pytest.mark.parametrize(
+    "length", [b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc", b"Content-Length: 3\r\n\r\nabc"]
+)
+@pytest.mark.parametrize("status", [b"206 Partial Content\r\nContent-Range: bytes 2-6/10", b"200 OK"])
+def test_a_response_that_a_proxy_has_compressed_is_told_at_once(status: bytes, length: bytes) -> None:
+    said = b"HTTP/1.1 " + status + b"\r\nContent-Encoding: gzip\r\n" + length
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=3)
+        threading.Thread(target=_say, args=(listener, said), daemon=True).start()
+        with pytest.raises(
+            errors.RefusedError, match=r"compressed the response .*Content-Encoding: gzip.* NO_PROXY"
+        ):
+            wire.get("key", 2, 7)
+
+
 def test_a_request_names_its_client_and_a_range_may_come_in_chunks() -> None:
     heads: list[bytes] = []
 
