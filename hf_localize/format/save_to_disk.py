@@ -207,6 +207,14 @@ def warn_of_name(where: str, key: str, name: str) -> None:
     )
 
 
+def warn_of_no_rows(where: str, key: str) -> None:
+    """Warn of a split that only streams can read."""
+    _log.warning(
+        "%s: split %r has no rows. `datasets` can stream it, but loads neither it nor all splits at once",
+        *(where, key),
+    )
+
+
 def require_same_features(features: Mapping[str, Mapping[str, Any]]) -> None:
     """Check that all splits have the same features, as `datasets` wants it of what it loads.
 

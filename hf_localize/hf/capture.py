@@ -233,6 +233,10 @@ def _checked_names(data: datasets.DatasetDict, saved: Path | None) -> dict[str, 
     names = save_to_disk.split_names(list(data))
     save_to_disk.require_same_features({key: asdict(split.features) for key, split in data.items()})
     for key, name in names.items():
+        if not data[key].features:
+            raise UnusableDataError(f"split {key!r} has no columns")
+        if not len(data[key]):
+            save_to_disk.warn_of_no_rows(str(saved or "the dataset"), key)
         if key != name:
             save_to_disk.warn_of_name(str(saved or "the dataset"), key, name)
     return names

@@ -11,7 +11,7 @@ from pathlib import Path
 import datasets
 from datasets.builder import InvalidConfigName
 
-from hf_localize.errors import InvalidRefError
+from hf_localize.errors import InvalidRefError, UnusableDataError
 from hf_localize.format import save_to_disk
 from hf_localize.format.files import files_below
 from hf_localize.format.manifest import Manifest
@@ -58,26 +58,28 @@ def register(
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds nothing that can be loaded.
+        UnusableDataError: a saved dataset is damaged.
         InvalidRefError: `datasets` refuses to load a config of that name.
     """
     try:
         datasets.BuilderConfig(name=ref.config_name or "default")
     except InvalidConfigName as exc:
         raise InvalidRefError(f"config name {ref.config_name!r} is refused: {exc}") from exc
-    data, saved, card, source = path_or_dataset, None, None, None
+    data, saved, card, source, builder = path_or_dataset, None, None, None, None
     if not isinstance(data, (datasets.Dataset, datasets.DatasetDict)):
         path = Path(data).expanduser()
         card = path / (
             save_to_disk.card_in([item.name for item in path.glob("*.md")]) or save_to_disk.CARD_FILE
         )
         _require_files(path)
-        saved, source = (path, None) if save_to_disk.is_saved_dataset(path) else (None, path)
+        if save_to_disk.is_saved_dataset(path):
+            saved, data = path, _load(path)
+        else:
+            source, builder = path, open_folder(path.absolute(), ref.config_name)
     with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
         rows_of: Callable[[str], list[int] | None] = _unknown
-        if saved is not None:
-            data = datasets.load_from_disk(str(saved))
-        elif source is not None:
-            data, rows_of = _prepare(source, ref.config_name, folder / ".prepared")
+        if builder is not None:
+            data, rows_of = _prepare(builder, str(source), folder / ".prepared")
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
         manifest = capture_dataset(data, folder, ref, saved, source, rows_of)
         shutil.rmtree(folder / ".prepared", ignore_errors=True)  # There is none of a saved dataset.
@@ -129,16 +131,27 @@ def _require_files(path: Path) -> None:
         raise FileNotFoundError(f"{path} holds no data files")
 
 
+def _load(saved: Path) -> datasets.Dataset | datasets.DatasetDict:
+    try:
+        return datasets.load_from_disk(str(saved))
+    except OSError:  # It names the file.
+        raise
+    except Exception as exc:  # Whatever stock raises over a damaged folder.
+        why = f"{type(exc).__name__}: {exc}"
+        if isinstance(exc, IndexError):
+            why = "a split has no rows, and load_from_disk can't load that either. Remove it, or add rows"
+        raise UnusableDataError(f"{saved} can't be loaded: {why}") from exc
+
+
 def _prepare(
-    source: Path, config_name: str | None, folder: Path
+    builder: datasets.DatasetBuilder, source: str, folder: Path
 ) -> tuple[datasets.DatasetDict, Callable[[str], list[int] | None]]:
     """Have stock prepare the data files of *source* in *folder*; return them, and the rows of each by split.
 
     It is done there and not in the cache of `datasets`: of what lies there the files' rows are not known.
     """
-    builder = open_folder(source.absolute(), config_name)
     count_source_rows(builder)
-    with telling_why(builder, str(source)):
+    with telling_why(builder, source):
         builder.download_and_prepare(str(folder))
     return builder.as_dataset(), functools.partial(source_rows, builder)
 

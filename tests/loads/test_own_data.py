@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize.errors import StoreError, UnusableDataError
 from hf_localize.format.refs import DatasetRef
 from tests.conftest import Desk
 from tests.loads.fidelity.repositories import card, config, parquet, png
@@ -148,3 +152,51 @@ def test_a_folder_that_stock_can_not_prepare_is_refused_with_the_cause(desk: Des
     with pytest.raises(hf_localize.errors.PreparationError, match=r"b\.csv: ParserError: .*line 3, saw 2"):
         hf_localize.register_dataset(tmp_path, NAME)
     assert hf_localize.list_local_datasets() == []
+
+
+def test_a_split_without_rows_is_warned_of_and_streams(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(datasets.DatasetDict(train=rows(), test=rows().select([])), NAME)
+    assert "split 'test' has no rows" in caplog.text
+    with hf_localize.installed():
+        assert list(datasets.load_dataset(NAME, split="test", streaming=True)) == []
+        assert datasets.load_dataset(NAME, split="train").num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "told"),
+    [
+        ("cut", UnusableDataError, "own can't be loaded: ArrowInvalid"),
+        ("gone", FileNotFoundError, "data-00000-of-00001.arrow"),
+        ("state", UnusableDataError, "own can't be loaded: JSONDecodeError"),
+        ("no rows", UnusableDataError, "own can't be loaded: a split has no rows"),
+        ("no data", FileNotFoundError, "No .*data files.* found in .*own"),
+        ("no columns", UnusableDataError, "split 'train' has no columns"),
+    ],
+)
+def test_a_folder_that_can_not_be_registered_is_named_and_the_store_is_not_blamed(
+    damage: str, error: type[Exception], told: str, desk: Desk, tmp_path: Path
+) -> None:
+    folder: Path | datasets.Dataset = tmp_path / "own"
+    assert isinstance(folder, Path)
+    (rows().select([]) if damage == "no rows" else rows()).save_to_disk(str(folder))
+    if damage == "no rows":  # So stock writes it, by the release.
+        (state := folder / "state.json").write_text(
+            json.dumps({**json.loads(state.read_text()), "_data_files": []})
+        )
+    elif damage == "cut":
+        os.truncate(folder / "data-00000-of-00001.arrow", 100)
+    elif damage == "gone":
+        (folder / "data-00000-of-00001.arrow").unlink()
+    elif damage == "state":
+        (folder / "state.json").write_text("{")
+    elif damage == "no data":
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "sheet.xlsx").write_bytes(b"")
+    elif damage == "no columns":
+        folder = rows().remove_columns("n")
+    desk.publisher()
+    with pytest.raises(error, match=told) as caught:
+        hf_localize.register_dataset(folder, NAME)
+    assert not isinstance(caught.value, StoreError)
