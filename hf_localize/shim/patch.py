@@ -453,6 +453,7 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "huggingface_hub._snapshot_download": {"snapshot_download": _snapshot},
     "huggingface_hub.repocard": {"metadata_update": _write},
+    "huggingface_hub._commit_api": {"_fetch_files_to_copy": _write},
 }
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import datasets
 import pytest
-from huggingface_hub import DatasetCard, HfApi, metadata_update, repocard, snapshot_download
+from huggingface_hub import (
+    CommitOperationCopy,
+    DatasetCard,
+    HfApi,
+    metadata_update,
+    repocard,
+    snapshot_download,
+)
 
 import hf_localize
 from hf_localize.api.repositories import download_repository
@@ -136,3 +143,25 @@ def test_a_repository_that_was_deleted_is_gone(
         assert api.repo_exists(REPO, **KIND)
         api.delete_repo(REPO, **KIND)
         assert not api.repo_exists(REPO, **KIND)
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("sources", ["local,hub", "local"])
+def test_a_copy_is_made_of_the_file_that_the_hub_has(
+    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
+) -> None:
+    def push(content: bytes) -> None:
+        api.upload_file(path_or_fileobj=content, path_in_repo="a.txt", repo_id=REPO, **KIND)
+
+    fresh("cache")
+    desk.outsider()
+    hub.writers.add(WRITER)
+    api = HfApi(token=WRITER)
+    api.create_repo(REPO, **KIND)
+    push(b"old")
+    download_repository(REPO, **KIND, skip_s3_upload=True)
+    push(b"new")
+    with hf_localize.installed(sources=sources):
+        copy = CommitOperationCopy("a.txt", "b.txt")
+        api.create_commit(REPO, operations=[copy], commit_message="Copy", **KIND)
+    assert Path(api.hf_hub_download(REPO, "b.txt", **KIND)).read_bytes() == b"new"
