@@ -227,12 +227,12 @@ def _public_records(session: Session, is_wanted: Callable[[DatasetRef], bool]) -
         doubt = f", or {variable} is wrong" if session.is_outsider else ""
         where = session.public_files.url(PUBLIC_RECORDS_KEY)
         _log.info("%s does not exist: nothing is shared there%s", where, doubt)
-    records = [(read_record(value), value) for value in (document or {}).values()]
-    return [
-        _of_record(record, value, session.public_files.url(record.zip_key))
-        for record, value in records
-        if record is not None and is_wanted(record.ref)
-    ]
+    found: dict[DatasetRef, StoredDataset] = {}  # A load takes the first record of a dataset too.
+    for value in (document or {}).values():
+        record = read_record(value)
+        if record is not None and record.ref not in found and is_wanted(record.ref):
+            found[record.ref] = _of_record(record, value, session.public_files.url(record.zip_key))
+    return list(found.values())
 
 
 def _of_record(record: PublicRecord, value: Mapping[str, Any], url: str) -> StoredDataset:

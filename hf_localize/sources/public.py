@@ -26,7 +26,7 @@ from hf_localize.format.repository import PUBLIC_FOLDER, RepoType
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
 from hf_localize.format.zip import reader
 from hf_localize.http.public_files import PublicFiles
-from hf_localize.http.retry import reread, retrying
+from hf_localize.http.retry import retrying
 from hf_localize.progress import Item, counter, task
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, alternatives
@@ -42,6 +42,8 @@ _MAX_RECORDS_BYTES = 64 << 20
 #: so many bytes, since columns that hold one value compress to a thousandth.
 _MAX_EXPANSION, _MAX_SMALL_BYTES = 100, 1 << 30
 _READ_AHEAD = 1 << 20
+#: How many times a ZIP may be replaced between its record and the read of its directory.
+_REPLACEMENTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,17 @@ class PublicSource:
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return the shared ZIP for *ref*, found by the fields of its record."""
-        return reread(lambda: self._find(ref))
+        before: list[PublicRecord] | None = None
+        for _ in range(_REPLACEMENTS):
+            try:
+                return self._find(ref)
+            except UnsafeArchiveError:
+                raise
+            except IntegrityError:
+                if self._seen == before:
+                    raise  # Nothing was replaced while it was read.
+                before = self._seen.copy()
+        return self._find(ref)
 
     def _find(self, ref: DatasetRef) -> Entry | NotHere:
         where = self.files.url(PUBLIC_RECORDS_KEY)

@@ -249,25 +249,27 @@ def test_readers_always_see_one_of_the_contents_that_writers_put_in_place_of_eac
     verify_folder(entry.folder, entry.manifest)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("command", [("pull", NAME), ("pull", NAME, "--name", "c")])
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("who", "config"), [("teammate", None), ("outsider", None), ("teammate", "c")])
 def test_a_dataset_that_is_replaced_again_and_again_while_it_is_fetched_comes_whole(
-    command: tuple[str, ...], desk: Desk
+    who: str, config: str | None, desk: Desk
 ) -> None:
-    config = command[-1] if len(command) > 2 else None
+    command = ("pull", NAME, *(("--name", config) if config else ()))
+    suffix = ".arrow" if who == "teammate" else ".zip"
 
     def publish(value: int) -> None:
-        hf_localize.register_dataset(datasets.Dataset.from_dict({"v": [value] * 3}), NAME, config)
+        rows = datasets.Dataset.from_dict({"v": [value] * 3})
+        hf_localize.register_dataset(rows, NAME, config, make_public=True)
 
-    desk.teammate()
+    getattr(desk, who)()
     reader = desk.store
-    environment = dict(os.environ)
-    desk.publisher()
+    environment = dict(os.environ, HGLOC_SOURCES="local,s3" if who == "teammate" else "local,public")
+    desk.publisher().open_public_places()
     publish(0)
     replacing, replaced = threading.Lock(), []
 
     def replace(request: Request) -> None:
-        is_data = request.method == "GET" and request.path.endswith(".arrow")
+        is_data = request.method == "GET" and request.path.endswith(suffix)
         if is_data and len(replaced) < 4 and replacing.acquire(blocking=False):
             replaced.append(request.path)
             publish(len(replaced))

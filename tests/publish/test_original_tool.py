@@ -89,13 +89,15 @@ def test_a_public_zip_of_the_original_form_is_read(saved: Path, desk: Desk) -> N
             archive.writestr(path, data)
     key = "public_datasets_zip/org_old---en---v1.zip"
     record = {"dataset_id": "org/old", "config_name": "en", "revision": "v1", "s3_zip_key": key}
-    records = {"org/old---en---v1": {**record, "s3_bucket": desk.bucket}}
+    records = {name: {**record, "s3_bucket": desk.bucket} for name in ("org/old---en---v1", "the same again")}
     acl = {"ACL": "public-read"} if desk.server.supports_acl else {}
     desk.client().put_object(Bucket=desk.bucket, Key=key, Body=packed.getvalue(), **acl)
     body = json.dumps(records).encode()
     desk.client().put_object(Bucket=desk.bucket, Key="public_datasets.json", Body=body, **acl)
     desk.outsider()
     assert load() == EXPECTED
+    names = {"dataset_id": "org/old", "config_name": "en", "revision": "v1"}
+    assert hf_localize.list_public_datasets() == [names]
 
 
 def test_the_original_tool_can_read_ours(saved: Path, desk: Desk, tmp_path: Path) -> None:
