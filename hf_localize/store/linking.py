@@ -64,7 +64,7 @@ def link_into(
     offered = places.by_digest(entry.folder, entry.digest) / record.sha256 if entry.has_manifest else None
     there = os.path.lexists(target)
     own = entry.folder / record.path
-    if there and _is_same(target, own, offered, record, deep=verifies_hashes):
+    if there and _is_same(target, own, offered):
         return
     fresh = target.with_name(f".{uuid.uuid4().hex}") if there else target
     is_free = links_are_free(places.root)
@@ -92,11 +92,13 @@ def links_are_free(path: Path) -> bool:
     return file_system_of(path) != "overlay"
 
 
-def _is_same(target: Path, source: Path, offered: Path | None, record: FileRecord, *, deep: bool) -> bool:
-    """Tell whether *target* is a link to *source* that another content can't show through."""
+def _is_same(target: Path, source: Path, offered: Path | None) -> bool:
+    """Tell whether *target* is a link to *source* that another content can't show through.
+
+    In a store that was copied, *offered* may be a file of its own, which nobody verifies.
+    """
     if target.is_symlink():
-        is_offered = offered is not None and target.readlink() == offered
-        return is_offered and offered is not None and _holds(offered, source, record, deep=deep)
+        return offered is not None and target.readlink() == offered and _is_link(offered, source)
     return target.samefile(source)
 
 
