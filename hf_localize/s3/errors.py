@@ -72,6 +72,10 @@ class MissingKeyError(HfLocalizeError, FileNotFoundError):
     """There is no such key."""
 
 
+class ArchivedError(RefusedError):
+    """The object is in a class of storage from which it must be restored first."""
+
+
 class NoSuchUploadError(RefusedError):
     """There is no such upload in parts, or no more."""
 
@@ -130,7 +134,7 @@ def error_of(
     if code in _NOT_PERMITTED:
         return NotPermittedError(f"{where}: {said}. {_lacking(operation, with_acl, said)}")
     if code == "InvalidObjectState":
-        return RefusedError(f"{where}: {said}. {ARCHIVED}")
+        return ArchivedError(f"{where}: {said}. {ARCHIVED}")
     if status in (401, 403) or code in _BAD_CREDENTIALS:
         remedy = f". {_REMEDIES[code]}" if code in _REMEDIES else ""
         return AccessDeniedError(f"{where}: {said} ({operation}){remedy}")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_localize.errors import IntegrityError, RefusedError
+from hf_localize.errors import IntegrityError
 from hf_localize.format.index import IndexEntry, folder_of
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.manifest_json import declared
@@ -23,6 +23,7 @@ from hf_localize.http.public_files import PublicFiles
 from hf_localize.progress import Item, task
 from hf_localize.publish.inspect import mark_damages, sha256_of
 from hf_localize.s3.bucket import Bucket
+from hf_localize.s3.errors import ArchivedError
 from hf_localize.sources.base import Entry, NotHere
 from hf_localize.sources.bucket import BucketEntry, PrivateSource, find_indexed, list_refs
 from hf_localize.sources.public import PublicSource, ZipEntry, ZipFetch
@@ -53,14 +54,17 @@ def _check_in_bucket(bucket: Bucket, ref: DatasetRef, deep: bool, workers: int) 
         entry: Entry | NotHere | None = find_indexed(bucket, ref, workers)
         key = catalog_key(ref.dataset_id)
         entry = entry or PrivateSource(bucket, workers).find(ref)
-    except IntegrityError as exc:
+    except (IntegrityError, ArchivedError) as exc:
         return Checked(ref, place, damages=(Damage.of(key, exc),))
     if not isinstance(entry, BucketEntry):
         return None
     manifest, placed = entry.manifest, entry.placed
     damages: list[Damage] = []
     if entry.is_indexed:
-        damages += mark_damages(bucket, placed)
+        try:
+            damages += mark_damages(bucket, placed)
+        except ArchivedError as exc:
+            damages.append(Damage.of(ref.index_key, exc))
         damages += _size_damages(bucket, placed)
         if deep:
             seen = {damage.path for damage in damages}
@@ -91,7 +95,7 @@ def _size_damages(bucket: Bucket, placed: IndexEntry) -> Iterator[Damage]:
         elif info.is_archived:
             try:
                 bucket.open_range(key).close()
-            except RefusedError as exc:
+            except ArchivedError as exc:
                 yield Damage.of(key, exc)
 
 

@@ -429,6 +429,13 @@ def test_an_archived_object_is_told_by_its_cause_and_by_what_to_do(desk: Desk) -
         (found,) = hf_localize.verify_dataset(NAME, s3=True, deep=deep)
         assert len(found["damaged"]) == 1
         assert "archived" in found["damaged"][0]
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), "org/other")
+    for key in (f"{ENTRY}/.hgloc.json", DatasetRef(NAME).index_key):
+        source = {"Bucket": desk.bucket, "Key": key}
+        client.copy_object(Bucket=desk.bucket, Key=key, CopySource=source, StorageClass="GLACIER")
+        damaged = {item["dataset_id"]: item["damaged"] for item in hf_localize.verify_dataset(s3=True)}
+        assert damaged["org/other"] == []
+        assert "archived" in damaged[NAME][0]
     for who, source in (("teammate", "s3"), ("outsider", "public")):
         getattr(desk, who)().set(HGLOC_SOURCES=source)
         with pytest.raises(errors.DatasetUnreachableError, match=r"was archived.*aws s3api restore-object"):
