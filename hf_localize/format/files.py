@@ -124,11 +124,18 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 
 def replace_file(source: Path, path: Path) -> None:
-    """Rename *source* to *path*. An empty folder there makes way, as another file does."""
+    """Rename *source* to *path*. An empty folder there makes way, as another file does.
+
+    Raises:
+        IntegrityError: there is a folder that has files.
+    """
     try:
         os.replace(source, path)
     except IsADirectoryError:
-        path.rmdir()
+        try:
+            path.rmdir()
+        except OSError as exc:
+            raise IntegrityError(f"{path} is a folder that has files: remove it") from exc
         os.replace(source, path)
 
 

@@ -388,6 +388,23 @@ def test_an_entry_whose_manifest_is_no_file_stops_none_of_the_others(what: str, 
     assert hf_localize.verify_dataset(NAME, deep=True)[0]["damaged"] == []
 
 
+def test_what_can_not_be_repaired_keeps_no_other_from_it(desk: Desk) -> None:
+    desk.publisher()
+    for name in (NAME, "org/other"):
+        hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), name)
+    first, second = (
+        desk.store / name / "default_config/default_revision" for name in ("made_rot", "org_other")
+    )
+    for folder in (first, second):
+        (folder / "dataset_dict.json").unlink()
+    (first / "dataset_dict.json" / "of somebody").mkdir(parents=True)
+    with pytest.raises(
+        errors.IntegrityError, match=r"made/rot .*dataset_dict.json is a folder that has files"
+    ):
+        hf_localize.repair_dataset()
+    assert (second / "dataset_dict.json").is_file()
+
+
 @pytest.mark.sampled(len(NO_FILES))
 @pytest.mark.parametrize("what", NO_FILES)
 def test_records_of_a_repository_that_are_no_files_are_damaged_and_are_written_again(
