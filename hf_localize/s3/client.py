@@ -274,4 +274,6 @@ def _problem_of(exc: BaseException) -> str:
 def _words_of(exc: Exception) -> str:
     """Return what *exc* says, but not what others' parsers quote of files that hold credentials."""
     kinds = (botoerrors.BotoCoreError, botoerrors.ClientError, OSError)
-    return str(exc) if isinstance(exc, kinds) or type(exc) is RuntimeError else type(exc).__name__
+    if isinstance(exc, kinds) or type(exc) is RuntimeError:
+        return str(exc)
+    return f"{type(exc).__name__}. Check the variables that begin with AWS_, and the files that they name"

@@ -49,7 +49,7 @@ _RIGHTS = {
 
 #: What helps, by the server's error code.
 _REMEDIES = {
-    "ExpiredToken": "Get new credentials",
+    **dict.fromkeys(("ExpiredToken", "InvalidToken", "TokenRefreshRequired"), "Get new credentials"),
     "RequestTimeTooSkewed": "Set the clock of this machine",
 }
 #: A server names the missing right: for objects that KMS encrypts, it may be kms:Decrypt.
@@ -151,7 +151,10 @@ def error_of(
 def _lacking(operation: str, with_acl: bool, said: str) -> str:
     """Say which rights the credentials lack where *operation* was refused; *said*: by these words."""
     if named := _NAMED_RIGHT.search(said):
-        return f"The credentials lack the permission {named[1]}, or a policy denies it"
+        told = f"The credentials lack the permission {named[1]}, or a policy denies it"
+        if named[1] == "s3:PutObject" and "explicit deny" in said:
+            told += ". If the policy demands encryption, set HGLOC_S3_SSE"
+        return told
     rights = _RIGHTS.get(operation, f"s3:{operation}")
     if with_acl:
         rights = f"{rights} or s3:PutObjectAcl"

@@ -15,6 +15,14 @@ def test_the_right_that_a_refusal_names_is_the_one_that_is_lacking() -> None:
     assert "s3:GetObject" not in str(error)
 
 
+def test_a_policy_that_denies_writing_may_demand_encryption() -> None:
+    said = (
+        "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a policy"
+    )
+    assert "set HGLOC_S3_SSE" in str(error_of("key", said, 403, "AccessDenied", "PutObject"))
+    assert "SSE" not in str(error_of("key", said.partition(" with")[0], 403, "AccessDenied", "PutObject"))
+
+
 def test_an_archived_object_is_not_a_matter_of_rights() -> None:
     error = error_of("key", "403 InvalidObjectState", 403, "InvalidObjectState", "GetObject")
     assert isinstance(error, RefusedError)
@@ -23,7 +31,11 @@ def test_an_archived_object_is_not_a_matter_of_rights() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code", "remedy"),
-    [(400, "ExpiredToken", "Get new credentials"), (403, "RequestTimeTooSkewed", "Set the clock")],
+    [
+        (400, "ExpiredToken", "Get new credentials"),
+        (400, "TokenRefreshRequired", "Get new credentials"),
+        (403, "RequestTimeTooSkewed", "Set the clock"),
+    ],
 )
 def test_a_refusal_of_credentials_says_what_helps(status: int, code: str, remedy: str) -> None:
     error = error_of("key", f"{status} {code}", status, code, "GetObject")
