@@ -155,6 +155,18 @@ def test_an_unknown_aws_profile_is_an_error_of_that_source_only(monkeypatch: pyt
         _ = current_session().bucket
 
 
+def test_a_container_token_that_no_header_takes_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HGLOC_S3_BUCKET_NAME", "team")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "SECRET\n")
+    from hf_localize.sources.session import current_session
+
+    with pytest.raises(errors.AccessDeniedError, match="ValueError[.] Check the variables") as e:
+        _ = current_session().bucket.has_credentials
+    assert "Check the variables" in str(e.value)
+    assert "SECRET" not in str(e.value)
+
+
 def test_aws_own_variables_serve_where_ours_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost:9000")
     assert settings.current().s3_endpoint_url is None  # Without a bucket it is none of our business.
