@@ -44,7 +44,9 @@ def check_paths(paths: Iterable[str], where: str) -> set[str]:
             raise UnsafeArchiveError(f"{where} names a path that is too long: {path[:200]!r}…")
         name = path.casefold()
         if name in folded:
-            raise UnsafeArchiveError(f"{where} names {path!r} twice, or in place of the manifest")
+            raise UnsafeArchiveError(
+                f"{where} names {path!r} twice (in any letter case), or in place of the manifest"
+            )
         folded.add(name)
         checked.add(path)
     return checked

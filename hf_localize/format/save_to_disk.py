@@ -181,15 +181,16 @@ def split_names(keys: Sequence[str]) -> dict[str, str]:
     means all splits together, becomes ``all_``.
 
     Raises:
-        UnusableDataError: nothing is left of a key, or two become the same.
+        UnusableDataError: nothing is left of a key, or two become the same, or differ in letter case only.
     """
     names = {key: _split_name(key.split("[", 1)[0]) for key in keys}
     for name in names.values():
-        same = [key for key, value in names.items() if value == name]
+        same = [key for key, value in names.items() if value.casefold() == name.casefold()]
         if not name or len(same) > 1:
             raise UnusableDataError(
                 f"{' and '.join(map(repr, same))} can't be told apart as splits of a load, whose names have "
-                "only letters, digits, _ and dots. Save a DatasetDict with other keys."
+                "only letters, digits, _ and dots, and differ by more than letter case. Save a DatasetDict "
+                "with other keys."
             )
     return names
 

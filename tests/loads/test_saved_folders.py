@@ -235,7 +235,9 @@ def test_any_key_of_a_dataset_dict_is_loaded_by_a_name_that_a_load_can_ask_for(
     assert caplog.text.count("split 'train-clean' is loaded as 'train_clean'") == 1
 
 
-@pytest.mark.parametrize("keys", [("train-clean", "train_clean"), ("a[:1]", "a[1:]"), ("-", "_"), ("..",)])
+@pytest.mark.parametrize(
+    "keys", [("train-clean", "train_clean"), ("Train", "train"), ("a[:1]", "a[1:]"), ("-", "_"), ("..",)]
+)
 def test_keys_that_a_load_can_not_tell_apart_are_refused_by_name(keys: tuple[str, ...], desk: Desk) -> None:
     desk.publisher()
     data = datasets.DatasetDict({key: datasets.Dataset.from_dict({"n": [1]}) for key in keys})

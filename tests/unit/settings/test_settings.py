@@ -161,7 +161,7 @@ def test_a_container_token_that_no_header_takes_is_not_shown(monkeypatch: pytest
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "SECRET\n")
     from hf_localize.sources.session import current_session
 
-    with pytest.raises(errors.AccessDeniedError, match="ValueError[.] Check the variables") as e:
+    with pytest.raises(errors.AccessDeniedError, match="ValueError") as e:
         _ = current_session().bucket.has_credentials
     assert "Check the variables" in str(e.value)
     assert "SECRET" not in str(e.value)
