@@ -20,6 +20,7 @@ from hf_localize.http.deadline import Patience
 from hf_localize.http.retry import retrying
 from hf_localize.http.status import (
     ARCHIVED,
+    ArchivedError,
     StatusError,
     code_and_message,
     is_final,
@@ -125,7 +126,7 @@ def _problem(answer: StatusError, url: str) -> HfLocalizeError:
     status = answer.status
     said = f"{url}: {status} {answer.reason}"
     if code_and_message(answer)[0] == "InvalidObjectState":
-        return RefusedError(f"{said}. {ARCHIVED}")
+        return ArchivedError(f"{said}. {ARCHIVED}")
     if status in (401, 403):
         return AccessDeniedError(said)
     if status == 404:

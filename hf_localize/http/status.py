@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from hf_localize.errors import RefusedError
+
 #: What S3 servers say that take a bucket's name in the host name only: Alibaba OSS, Tencent COS, ByteDance
 #: TOS, Huawei OBS.
 _VIRTUAL_HOSTS_ONLY = re.compile(
@@ -47,6 +49,10 @@ class StatusError(Exception):
         with contextlib.suppress(ValueError, OverflowError):
             return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
         return None
+
+
+class ArchivedError(RefusedError):
+    """The object must be restored first."""
 
 
 def is_final(status: int) -> bool:

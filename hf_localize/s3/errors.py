@@ -13,7 +13,7 @@ from hf_localize.errors import (
     SlowDownError,
     UnreachableError,
 )
-from hf_localize.http.status import ARCHIVED, is_final, place_in
+from hf_localize.http.status import ARCHIVED, ArchivedError, is_final, place_in
 
 _LOST_RACE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _ACLS_OFF = frozenset({"AccessControlListNotSupported", "InvalidBucketAclWithObjectOwnership"})
@@ -70,10 +70,6 @@ class AclsDisabledError(HfLocalizeError):
 
 class MissingKeyError(HfLocalizeError, FileNotFoundError):
     """There is no such key."""
-
-
-class ArchivedError(RefusedError):
-    """The object is in a class of storage from which it must be restored first."""
 
 
 class NoSuchUploadError(RefusedError):

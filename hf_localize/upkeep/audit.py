@@ -20,10 +20,10 @@ from hf_localize.format.manifest_json import declared
 from hf_localize.format.public_records import PublicRecord, described, read_record, record_ref
 from hf_localize.format.refs import MANIFEST_NAME, PUBLIC_RECORDS_KEY, DatasetRef, catalog_key
 from hf_localize.http.public_files import PublicFiles
+from hf_localize.http.status import ArchivedError
 from hf_localize.progress import Item, task
 from hf_localize.publish.inspect import mark_damages, sha256_of
 from hf_localize.s3.bucket import Bucket
-from hf_localize.s3.errors import ArchivedError
 from hf_localize.sources.base import Entry, NotHere
 from hf_localize.sources.bucket import BucketEntry, PrivateSource, find_indexed, list_refs
 from hf_localize.sources.public import PublicSource, ZipEntry, ZipFetch
@@ -173,7 +173,7 @@ def _check_zip(source: PublicSource, record: PublicRecord, value: Mapping[str, A
         damages = list(_record_damages(entry, value))
         if deep:
             damages += _zip_damages(entry)
-    except IntegrityError as exc:
+    except (IntegrityError, ArchivedError) as exc:
         return replace(checked, damages=(Damage.of(record.zip_key, exc),))
     files = entry.manifest.files
     return replace(checked, files=len(files), size_bytes=entry.manifest.size_bytes, damages=tuple(damages))

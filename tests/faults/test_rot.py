@@ -446,6 +446,8 @@ def test_an_archived_object_is_told_by_its_cause_and_by_what_to_do(desk: Desk) -
         (found,) = hf_localize.verify_dataset(NAME, s3=True, deep=deep)
         assert len(found["damaged"]) == 1
         assert "archived" in found["damaged"][0]
+        (found,) = hf_localize.verify_dataset(public=True, deep=deep)
+        assert "archived" in found["damaged"][0]
     hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), "org/other")
     for key in (f"{ENTRY}/.hgloc.json", DatasetRef(NAME).index_key):
         source = {"Bucket": desk.bucket, "Key": key}
