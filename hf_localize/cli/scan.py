@@ -12,7 +12,11 @@ from hf_localize.text import plural
 @command(has_bars=False)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True))
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help="File to write. Default: stdout."
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="File to write. Default: -, which is stdout.",
 )
 def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     """Find the datasets, models and metrics that source code names.
@@ -29,7 +33,7 @@ def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
 
     found, unknown = find(paths)
     lines = sorted(f"{line_of(item.ref)}  # {', '.join(item.places)}" for item in found)
-    if output is not None:
+    if output not in (None, "-"):
         from pathlib import Path
 
         from hf_localize.format.files import replacing, telling_unwritable
@@ -39,7 +43,7 @@ def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     if as_json:
         listed = [{"repo_type": None, **item.ref.as_dict(), "places": item.places} for item in found]
         show_json({"found": listed, "unknown": unknown})
-    elif output is None:
+    elif output in (None, "-"):
         for line in lines:
             show(line)
     for place in unknown:

@@ -149,6 +149,9 @@ def test_what_is_found_is_downloaded_from_the_list(hub: LoopbackHub, desk: Desk,
     (tmp_path / "src" / "one.py").write_text(
         'load_dataset("made/data")\n\nAutoModel.from_pretrained("made/model")\nload_dataset(x)\n'
     )
+    source = str(tmp_path / "src")
+    assert run("scan", source, "-o", "-").stdout == run("scan", source).stdout != ""
+    assert not Path("-").exists()
     ran = run("scan", str(tmp_path / "src"), "-o", str(tmp_path / "list.txt"), "--json")
     assert ran.exit_code == 0, ran.stderr
     assert len(json.loads(ran.stdout)["found"]) == 2
