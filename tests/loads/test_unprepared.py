@@ -169,7 +169,10 @@ def test_held_files_answer_for_a_config_that_was_not_downloaded(hub: LoopbackHub
                 assert "test" in datasets.get_dataset_split_names("openai/gsm8k", name)
                 stream = datasets.load_dataset("openai/gsm8k", name, split="test", streaming=True)
                 assert next(iter(stream))["question"] == stock[name]["question"][0]
-            assert datasets.load_dataset("OpenAI/GSM8K", "socratic")["test"][:3] == stock["socratic"], who
+            if (
+                who == "publisher" or not desk.server.enforces_auth
+            ):  # Else the ids in the bucket can't be listed.
+                assert datasets.load_dataset("OpenAI/GSM8K", "socratic")["test"][:3] == stock["socratic"]
             with pytest.raises(ValueError, match="none"):
                 datasets.load_dataset("openai/gsm8k", "none")
 
