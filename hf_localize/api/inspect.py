@@ -27,9 +27,9 @@ from hf_localize.format.lockfile import Locked
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.base import Budget, Entry, NotHere, StoredEntry
 from hf_localize.sources.pinned import PinnedEntry, PinnedFetch
-from hf_localize.sources.resolver import Answer, Budget, consult, not_found
+from hf_localize.sources.resolver import Answer, consult, not_found
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 
@@ -211,7 +211,7 @@ def _ask(
         return Asked(kind, answer, without_queries(reason), seconds, entry, error)
 
     try:
-        budget = Budget(session.settings.timeout_seconds, sources)
+        budget = Budget(session.settings.timeout_seconds, [kind])
         try:
             found, _ = consult(sources[0], ref, locked, session.store, budget)
         finally:

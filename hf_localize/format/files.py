@@ -101,7 +101,7 @@ def read_whole(path: Path) -> bytes:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read()
     except OSError as exc:
-        if exc.errno not in _NOT_A_FILE:
+        if exc.errno not in _NOT_A_FILE or not os.path.lexists(path):  # Or its folder can't be reached.
             raise
     raise IntegrityError(f"{path} is not a file")
 

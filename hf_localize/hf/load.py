@@ -448,8 +448,7 @@ def _holds_all_files(
         kinds = {"local"}
     else:
         kinds = {*session.enabled} - {left_out}
-    enabled = zip(session.enabled, places.places, strict=True)
-    places = replace(places, places=tuple(place for kind, place in enabled if kind in kinds))
+    places = replace(places, places=tuple(place for place in places.places if place[0] in kinds))
     with contextlib.suppress(UnreachableError):
         snapshots = (places.snapshot(*found) for found in _held(ref, session, places, everywhere=True))
         return any(snapshot is not None and snapshot.is_complete for snapshot in snapshots)

@@ -16,13 +16,21 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ProxyError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+)
 from urllib3.exceptions import SSLError as PoolSSLError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from hf_localize._version import __version__
 from hf_localize.errors import IntegrityError, RefusedError, UnreachableError, without_frames
+from hf_localize.http.deadline import NoAnswerError
 from hf_localize.http.status import StatusError
 from hf_localize.http.throttle import THROTTLED_BYTES, Throttle, throttle_of
 from hf_localize.progress import sent
@@ -67,6 +75,7 @@ class Wire:
         base_url: str,
         *,
         timeout_seconds: float,
+        upload_seconds: float | None = None,
         proxy_url: str | None = None,
         ca_bundle: str | None = None,
         sign: Sign | None = None,
@@ -76,7 +85,8 @@ class Wire:
 
         Args:
             base_url: ``http://host/path``, quoted; keys are put after it.
-            timeout_seconds: how long to wait for the next bytes, or for a connection.
+            timeout_seconds: how long to wait for a response, for its next bytes, or for a connection.
+            upload_seconds: how long instead where a server is sent data; None: as long.
             proxy_url: the proxy to go through, with user and password if it wants them.
             ca_bundle: file, or folder, with the certificates to trust; None: those of certifi.
             sign: signs each request; None: anonymous.
@@ -88,6 +98,7 @@ class Wire:
         self._host = host_header(base_url)
         self._path = parts.path.rstrip("/")
         self._timeout_seconds = timeout_seconds
+        self._upload_seconds = upload_seconds or timeout_seconds
         self._proxy_url = proxy_url
         self._ca_bundle = ca_bundle
         self._sign = sign
@@ -182,7 +193,7 @@ class Wire:
         url = f"{self._origin}{target.partition('?')[0]}"
         pool = self._pool()
         proxied = self._proxy_url and not self.is_tls
-        seconds = self._timeout_seconds
+        seconds = self._timeout_seconds if data is None else self._upload_seconds
         # A slow link may take long to take a chunk, which urllib3 counts as connecting.
         to_connect = min(_CONNECT_SECONDS, seconds) if data is None else seconds
         for is_last in (False, True):
@@ -204,6 +215,8 @@ class Wire:
                 # A server closes connections that were idle for long: then a new one is tried.
                 if is_last or isinstance(exc.args[-1], TimeoutError):
                     raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
+            except ReadTimeoutError as exc:
+                raise NoAnswerError(f"{url}: no response within {seconds:g} s") from without_frames(exc)
             except PoolSSLError as exc:
                 if "CERTIFICATE_VERIFY_FAILED" in str(exc):
                     raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({text_of(exc)})") from without_frames(

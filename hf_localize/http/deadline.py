@@ -68,8 +68,8 @@ def has_left(seconds: float) -> bool:
 class Patience:
     """How long a server is waited for.
 
-    Once it has not answered in time, questions to it fail at once for as long again: a command that has
-    several questions waits once, not once for each.
+    Once it has not answered in time, questions to it fail at once for as long again, and at least for
+    *seconds*: a command that has several questions waits once, not once for each.
     """
 
     def __init__(self, server: str, seconds: float) -> None:
@@ -93,7 +93,7 @@ class Patience:
             return within(self._seconds, question)
         except NoAnswerError:
             waited = time.monotonic() - begun
-            self._silent_until = time.monotonic() + waited
+            self._silent_until = time.monotonic() + max(waited, self._seconds)
             raise NoAnswerError(
                 f"{self._server}: no answer within the time budget, {waited:.1f} s (HGLOC_TIMEOUT_SECONDS)"
             ) from None

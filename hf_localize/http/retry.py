@@ -20,7 +20,7 @@ from hf_localize.errors import (
     UnreachableError,
     UnsafeArchiveError,
 )
-from hf_localize.http.deadline import has_left
+from hf_localize.http.deadline import NoAnswerError, has_left
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -40,6 +40,7 @@ def retrying(
     slow_down: Callable[[], None] = lambda: None,
     tries: int = TRIES,
     slowed_seconds: float = 0.0,
+    is_silent: Callable[[], bool] = lambda: False,
 ) -> None:
     """Do *work*, a few times where the other side can't be reached, or what comes makes no sense.
 
@@ -51,6 +52,8 @@ def retrying(
         slow_down: is called when the server says that it is asked for too much.
         tries: how often, at most.
         slowed_seconds: how long an answer to slow down does not count as a failure.
+        is_silent: tells that nothing has come yet, so that a server that does not respond is asked only once
+            more: each time takes as long as may be waited.
 
     Raises:
         UnreachableError, GarbledError: it failed each time.
@@ -60,8 +63,11 @@ def retrying(
         try:
             work()
         except (UnreachableError, GarbledError) as exc:
-            failures += not (isinstance(exc, SlowDownError) and time.monotonic() < patient_until)
-            if failures == tries or isinstance(exc, RefusedError) or is_stopped():
+            if isinstance(exc, NoAnswerError) and is_silent():
+                failures += (tries + 1) // 2
+            else:
+                failures += not (isinstance(exc, SlowDownError) and time.monotonic() < patient_until)
+            if failures >= tries or isinstance(exc, RefusedError) or is_stopped():
                 raise
             pause = random.uniform(0.1, 0.3) * 2 ** min(attempt, _MAX_DOUBLINGS)
             if isinstance(exc, SlowDownError):

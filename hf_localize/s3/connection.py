@@ -190,7 +190,8 @@ class Connection:
         route = route_to(target.url, self._settings.aws_environment.plain)
         wire = Wire(
             target.url,
-            timeout_seconds=_READ_TIMEOUT_SECONDS,
+            timeout_seconds=self._settings.timeout_seconds,
+            upload_seconds=_READ_TIMEOUT_SECONDS,
             proxy_url=route.proxy_url,
             ca_bundle=route.ca_bundle,
             sign=Signer(self._current_keys, target.region, self._paying),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
 
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import RepoType
+from hf_localize.http.deadline import within
 
+_T = TypeVar("_T")
 #: Which files of an entry a load needs, by its manifest; None: all.
 Needed = Callable[[Manifest], "Collection[str] | None"]
 
@@ -86,6 +89,33 @@ class Source(Protocol):
         Raises:
             AccessDeniedError, UnreachableError, IntegrityError: the source can't tell.
         """
+
+
+@dataclass(slots=True)
+class Budget:
+    """The time that remote stores may take to answer, together. Fetching what they have is not counted.
+
+    Each gets an equal share of what is left, so that one that falls silent leaves time for the next.
+    """
+
+    seconds: float
+    #: The kinds of all sources that are asked, in order.
+    kinds: Sequence[str]
+
+    def ask(self, kind: str, question: Callable[[], _T]) -> _T:
+        """Return the answer of the source of that *kind* to *question*.
+
+        Raises:
+            NoAnswerError: it took more than its share.
+        """
+        remote = [one for one in self.kinds if one in ("s3", "public")]
+        if kind not in remote:
+            return question()
+        started = time.monotonic()
+        try:
+            return within(self.seconds / (len(remote) - remote.index(kind)), question)
+        finally:
+            self.seconds -= time.monotonic() - started
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, cast
+from typing import BinaryIO, Protocol, TypeAlias, TypeVar, cast
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -28,8 +28,10 @@ from hf_localize.format.repository import (
     read_refs,
     read_snapshot,
 )
+from hf_localize.http.deadline import NoAnswerError
 from hf_localize.http.retry import reread
 from hf_localize.progress import task
+from hf_localize.sources.base import Budget
 from hf_localize.store.repositories import LocalRepositories
 from hf_localize.transfer.fetch import fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
@@ -42,6 +44,8 @@ _READ_ON_BYTES = 1 << 20
 _MAX_KEPT = 8
 #: A list of all repositories may take several requests, and is needed only for what is not found.
 _IDS_SECONDS = 10.0
+#: How long a place is not asked for data that it did not begin to send in time.
+_SILENT_SECONDS = 60.0
 _FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 
 
@@ -111,15 +115,22 @@ class RemoteRepositories:
         return reread(read)
 
 
+_Place: TypeAlias = LocalRepositories | RemoteRepositories
+
+
 @dataclass(frozen=True, slots=True)
 class RepositoryTiers:
     """Repositories of the local store and of places elsewhere, in the order in which they are asked."""
 
     local: LocalRepositories
-    #: Functions, so that a hit in the store loads no network library.
-    places: tuple[Callable[[], LocalRepositories | RemoteRepositories | None], ...]
+    #: Kinds of sources and functions, so that a hit in the store loads no network library.
+    places: tuple[tuple[str, Callable[[], _Place | None]], ...]
     workers: int
+    #: How long all places together may take to tell what they have.
+    timeout_seconds: float
     _kept: dict[tuple[Repository, str], Snapshot] = field(default_factory=dict, compare=False, repr=False)
+    #: Until when a place is not asked for data.
+    _silent: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
     #: The ids of remote places by (place, type of repository), and until when they count.
     _ids: dict[tuple[str, str], tuple[float, Collection[str]]] = field(
         default_factory=dict, compare=False, repr=False
@@ -133,27 +144,26 @@ class RepositoryTiers:
         """
         found: RepositoryRefs | None = None
         problems: list[HfLocalizeError] = []
-        for place in self._asked(problems):
-            with _noting(place.name, problems):
-                refs = place.refs(repository)
-                found = found if refs is None else refs.merged(found)
-                if found is not None and found.resolve(revision) is not None:
-                    return found
+        for refs in self._answers(lambda place: place.refs(repository), problems):
+            found = refs.merged(found)
+            if found.resolve(revision) is not None:
+                return found
         _raise_if_any(problems, repository)
         return found
 
     def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
         """Yield *repository*, and those that differ from it in the letter case of the id."""
         problems: list[HfLocalizeError] = []
-        others: list[Repository] = []
-        if any(isinstance(place, LocalRepositories) for place in self._asked(problems)):
-            others = self.local.in_other_case(repository)
+        others = self.local.in_other_case(repository) if "local" in dict(self.places) else []
         yield from others
         yield repository
-        for place in self._remote(problems) if everywhere else ():
-            with _noting(place.name, problems):
-                found = repository.in_other_case(self._ids_at(place, repository.repo_type))
-                yield from (one for one in found if one not in others)
+
+        def in_other_case(place: _Place) -> list[Repository]:
+            assert isinstance(place, RemoteRepositories)
+            return repository.in_other_case(self._ids_at(place, repository.repo_type))
+
+        for found in self._answers(in_other_case, problems, is_remote=True) if everywhere else ():
+            yield from (one for one in found if one not in others)
 
     def _ids_at(self, place: RemoteRepositories, repo_type: RepoType) -> Collection[str]:
         key, now = (place.name, repo_type), time.monotonic()
@@ -173,13 +183,11 @@ class RepositoryTiers:
             return kept
         found: Snapshot | None = None
         problems: list[HfLocalizeError] = []
-        for place in self._asked(problems):
-            with _noting(place.name, problems):
-                snapshot = place.snapshot(repository, commit)
-                found = found if snapshot is None else snapshot.merged(found)
-                if found is not None and found.is_complete:
-                    self._keep(found)
-                    return found
+        for snapshot in self._answers(lambda place: place.snapshot(repository, commit), problems):
+            found = snapshot.merged(found)
+            if found.is_complete:
+                self._keep(found)
+                return found
         if found is None:
             _raise_if_any(problems, repository)
         return found
@@ -262,7 +270,11 @@ class RepositoryTiers:
             if not missing:
                 return sources
             with _noting(place.name, problems):
-                self.local.bring(missing, functools.partial(self._fetch, place))
+                try:
+                    self.local.bring(missing, functools.partial(self._fetch, place))
+                except NoAnswerError:  # Nor will it the next request of the same call.
+                    self._silent[place.name] = time.monotonic() + _SILENT_SECONDS
+                    raise
                 sources.append(place.name)
         if missing := self.local.missing(files):
             _raise_if_any(problems, repository)
@@ -277,22 +289,47 @@ class RepositoryTiers:
     def refs_elsewhere(self, snapshot: Snapshot) -> RepositoryRefs | None:
         """Return the refs of the first place besides the local store that has *snapshot*; None: none has."""
         problems: list[HfLocalizeError] = []
-        for place in self._remote(problems):
-            with _noting(place.name, problems):
-                if (refs := place.refs(snapshot.repository)) is not None and snapshot.commit in refs.commits:
-                    return refs
+        for refs in self._answers(lambda place: place.refs(snapshot.repository), problems, is_remote=True):
+            if snapshot.commit in refs.commits:
+                return refs
         return None
 
-    def _asked(self, problems: list[HfLocalizeError]) -> Iterator[LocalRepositories | RemoteRepositories]:
-        for make in self.places:
+    def _answers(
+        self,
+        question: Callable[[_Place], _T | None],
+        problems: list[HfLocalizeError],
+        *,
+        is_remote: bool = False,
+    ) -> Iterator[_T]:
+        """Yield what each place that has something answers; why others can't tell is added to *problems*.
+
+        Args:
+            is_remote: the local store is not asked.
+        """
+        budget = Budget(self.timeout_seconds, [kind for kind, _ in self.places])
+        for kind, place in self._asked(problems):
+            answer = None
+            if not is_remote or isinstance(place, RemoteRepositories):
+                with _noting(place.name, problems):
+                    answer = budget.ask(kind, functools.partial(question, place))
+            if answer is not None:
+                yield answer
+
+    def _asked(self, problems: list[HfLocalizeError]) -> Iterator[tuple[str, _Place]]:
+        for kind, make in self.places:
             place = None
             with _noting("a source", problems):
                 place = make()
             if place is not None:
-                yield place
+                yield kind, place
 
     def _remote(self, problems: list[HfLocalizeError]) -> Iterator[RemoteRepositories]:
-        return (place for place in self._asked(problems) if isinstance(place, RemoteRepositories))
+        for _, place in self._asked(problems):
+            if isinstance(place, RemoteRepositories):
+                if self._silent.get(place.name, 0.0) < time.monotonic():
+                    yield place
+                else:
+                    problems.append(NoAnswerError(f"{place.name} did not answer the previous request"))
 
 
 class _Part(io.BufferedIOBase):

@@ -38,10 +38,10 @@ from hf_localize.format.lockfile import Lock, Locked
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.renamed_ids import current_ref
-from hf_localize.http.deadline import within
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import (
+    Budget,
     Entry,
     Needed,
     NotHere,
@@ -211,12 +211,12 @@ class Resolver:
 
     def repository(self, ref: DatasetRef) -> Manifest | None:
         """Return a manifest that lists all configs of the repository of *ref*, from any store."""
-        budget = Budget(self.timeout_seconds, self.sources)
+        budget = Budget(self.timeout_seconds, [source.kind for source in self.sources])
         for source in self.sources:
             if isinstance(source, RepositorySource):
                 try:
                     for name in filter(None, (ref, current_ref(ref))):
-                        known = budget.ask(source, functools.partial(source.repository, name))
+                        known = budget.ask(source.kind, functools.partial(source.repository, name))
                         if known is not None:
                             return known
                 except HfLocalizeError as exc:
@@ -251,7 +251,7 @@ class Resolver:
         """Return what *use* makes of the first entry; sources whose answers are *given* are not asked."""
         answers: list[Answer] = []
         said_by_stock: Exception | None = None
-        budget = Budget(self.timeout_seconds, sources)
+        budget = Budget(self.timeout_seconds, [source.kind for source in sources])
         locked = None if self.lock is None else self.lock.of(ref)
         for source in sources:
             if known := [answer for answer in given if answer.source == source.name]:
@@ -395,7 +395,7 @@ def consult(
     """
 
     def find(name: DatasetRef) -> Entry | NotHere:
-        return budget.ask(source, functools.partial(find_pinned, source, name, locked, store))
+        return budget.ask(source.kind, functools.partial(find_pinned, source, name, locked, store))
 
     found = find(ref)
     present = current_ref(ref)
@@ -542,33 +542,6 @@ def _advice(ref: DatasetRef, answers: Sequence[Answer], unasked: Sequence[Unaske
         )
     failed = "Fix what failed above, or publish it" if has_failed else "To publish it, run this"
     return f"{failed} where the Hub and the bucket are reachable: {command}"
-
-
-@dataclass(slots=True)
-class Budget:
-    """The time that remote stores may take to answer. Fetching what they have is not counted.
-
-    Each gets an equal share of what is left, so that one that falls silent leaves time for the next.
-    """
-
-    seconds: float
-    #: All that are asked, in order.
-    sources: Sequence[Source]
-
-    def ask(self, source: Source, question: Callable[[], _T]) -> _T:
-        """Return the answer of *source* to *question*.
-
-        Raises:
-            UnreachableError: it took more than its share.
-        """
-        kinds = [other.kind for other in self.sources if other.kind in ("s3", "public")]
-        if source.kind not in kinds:
-            return question()
-        started = time.monotonic()
-        try:
-            return within(self.seconds / (len(kinds) - kinds.index(source.kind)), question)
-        finally:
-            self.seconds -= time.monotonic() - started
 
 
 def _log_resolution(ref: DatasetRef, source: str, local: LocalEntry, how: str) -> None:

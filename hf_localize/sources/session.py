@@ -334,8 +334,10 @@ def _repositories(settings: Settings) -> RepositoryTiers:
     from hf_localize.store.repositories import LocalRepositories
 
     session = Session(settings)
-    places = tuple(functools.partial(session.repositories_at, kind) for kind in session.enabled)
-    return RepositoryTiers(LocalRepositories(session.store), places, settings.max_concurrency)
+    kinds = (kind for kind in session.enabled if kind != "hub" and session.asks(kind))
+    places = tuple((kind, functools.partial(session.repositories_at, kind)) for kind in kinds)
+    local = LocalRepositories(session.store)
+    return RepositoryTiers(local, places, settings.max_concurrency, settings.timeout_seconds)
 
 
 def current_session() -> Session:

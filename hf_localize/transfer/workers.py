@@ -55,6 +55,7 @@ class WorkerPool:
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._is_out_of_work = False
+        self._has_moved = False
         self._failures: list[BaseException] = []
         self._is_cancelled = False
 
@@ -69,7 +70,8 @@ class WorkerPool:
 
     def retrying(self, what: str, work: Callable[[], None]) -> None:
         """Do *work* as :func:`retrying` does, with fewer threads where the server asks for that."""
-        retrying(what, work, self.is_stopped, self._slow_down, TRANSFER_TRIES, SLOWED_SECONDS)
+        how = (self.is_stopped, self._slow_down, TRANSFER_TRIES, SLOWED_SECONDS)
+        retrying(what, work, *how, is_silent=lambda: not self._has_moved)
 
     def _slow_down(self) -> None:
         with self._lock:
@@ -120,6 +122,7 @@ class WorkerPool:
                     self._is_out_of_work = True
                     return
                 moved = piece()
+                self._has_moved = True
                 with self._lock:
                     if self._is_adaptive and self._concurrency.count(moved + _PIECE_BYTES):
                         self._grow()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import trustme
 
@@ -17,6 +18,7 @@ from tests.faults.killer import NAME, rows, save
 from tests.rig.hub import Fault, LoopbackHub
 from tests.rig.s3_proxy import BlackHole, RecordingProxy, Rule
 
+GSM8K = "openai/gsm8k"
 BUDGET = 2.0
 #: What is no question to a source takes time too, on a machine that does other work as well.
 SLACK = 20.0
@@ -78,6 +80,33 @@ def test_a_local_hit_asks_nobody_whoever_swallows_packets(
     assert published.s3.requests == ()
     assert hub.requests == []
     hub.stop()
+
+
+@pytest.mark.parametrize("held_data", [r".", r"/blobs/"], ids=["nothing answers", "only metadata comes"])
+def test_doors_end_in_time_where_bucket_and_public_files_swallow_packets(
+    held_data: str, hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    """Both places share one limit. Of what they have, each is asked for data twice, and then not again at once."""
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset(GSM8K, "main", make_public=True)
+    desk.teammate().set(HGLOC_TIMEOUT_SECONDS=str(BUDGET))
+    desk.s3.fail(Rule(None, held_data, BlackHole()))
+    limit = BUDGET + 1 if held_data == "." else 4 * BUDGET + 6
+    for is_up in (True, False):
+        if not is_up:
+            time.sleep(2 * BUDGET)  # Until then, nobody is asked who did not answer.
+            hub.stop()
+        with hf_localize.installed():
+            begun = time.monotonic()
+            try:
+                path = huggingface_hub.hf_hub_download(
+                    GSM8K, "README.md", repo_type="dataset", cache_dir=tmp_path / f"{is_up}"
+                )
+                assert is_up
+                assert Path(path).read_bytes()
+            except (OSError, huggingface_hub.errors.LocalEntryNotFoundError):
+                assert not is_up
+            assert time.monotonic() - begun < limit
 
 
 @pytest.fixture
