@@ -137,7 +137,7 @@ class Wire:
             body.is_range(start, stop) if body.status == 206 else "Range" not in headers or whole_is_range
         )
         encoding = body.headers.get("content-encoding", "identity")
-        # A file that was uploaded with an encoding comes as it is, and its size is known.
+        # A server sends a file that was uploaded with an encoding unchanged, and states its length.
         if encoding != "identity" and (body.left_bytes is None or not is_right):
             body.close()
             raise RefusedError(

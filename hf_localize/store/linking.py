@@ -95,7 +95,7 @@ def links_are_free(path: Path) -> bool:
 def _is_same(target: Path, source: Path, offered: Path | None) -> bool:
     """Tell whether *target* is a link to *source* that another content can't show through.
 
-    In a store that was copied, *offered* may be a file of its own, which nobody verifies.
+    In a store that was copied, *offered* may be a second copy of the file, which no check of the store reads.
     """
     if target.is_symlink():
         return offered is not None and target.readlink() == offered and _is_link(offered, source)

@@ -86,7 +86,7 @@ def test_a_local_hit_asks_nobody_whoever_swallows_packets(
 def test_doors_end_in_time_where_bucket_and_public_files_swallow_packets(
     held_data: str, hub: LoopbackHub, desk: Desk, tmp_path: Path
 ) -> None:
-    """Both places share one limit. Of what they have, each is asked for data twice, and then not again at once."""
+    """Both places share one limit. A place that sends no data is asked for it twice, then not for a while."""
     desk.publisher().open_public_places()
     hf_localize.download_dataset(GSM8K, "main", make_public=True)
     desk.teammate().set(HGLOC_TIMEOUT_SECONDS=str(BUDGET))
@@ -94,7 +94,7 @@ def test_doors_end_in_time_where_bucket_and_public_files_swallow_packets(
     limit = BUDGET + 1 if held_data == "." else 4 * BUDGET + 6
     for is_up in (True, False):
         if not is_up:
-            time.sleep(2 * BUDGET)  # Until then, nobody is asked who did not answer.
+            time.sleep(2 * BUDGET)  # For so long, a place that did not answer is not asked again.
             hub.stop()
         with hf_localize.installed():
             begun = time.monotonic()

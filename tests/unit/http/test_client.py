@@ -13,7 +13,7 @@ from hf_localize import errors
 from hf_localize.http.client import Wire
 from hf_localize.http.public_files import PublicFiles
 
-#: What a server says before it falls silent, and what is told of it.
+#: What a server sends before it falls silent, and what the error says.
 SILENCES = {
     "before the head": (b"", "no response within 0.3 s"),
     "in the head": (b"HTTP/1.1 200 OK\r\nContent-Le", "no response within 0.3 s"),
