@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from hf_localize.api.preview import preview_dataset
     from hf_localize.api.repositories import download_repository as download_repository
     from hf_localize.api.repositories import sync_local_repository_to_s3 as sync_local_repository_to_s3
-    from hf_localize.api.results import Result as Result
     from hf_localize.api.upkeep import prune_datasets as prune_datasets
     from hf_localize.api.upkeep import remove_dataset, verify_dataset
     from hf_localize.api.upkeep import repair_dataset as repair_dataset
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from hf_localize.api.values import PrunedDataset as PrunedDataset
     from hf_localize.api.values import RepairedDataset as RepairedDataset
     from hf_localize.api.values import RepositoryFiles as RepositoryFiles
+    from hf_localize.api.values import Result as Result
     from hf_localize.api.values import SourceAnswer as SourceAnswer
     from hf_localize.api.values import StoredDataset as StoredDataset
     from hf_localize.catalog.catalog import Catalog as Catalog
@@ -110,11 +110,10 @@ _NAMES = {
     "api.lock": "LockState check_lock download_locked lock_datasets",
     "api.preview": "preview_dataset",
     "api.repositories": "download_repository sync_local_repository_to_s3",
-    "api.results": "Result",
     "api.upkeep": "prune_datasets remove_dataset repair_dataset verify_dataset withdraw_dataset",
     "api.values": (
         "CheckedDataset DatasetName DescribedPlace DescribedSplit Description Explanation "
-        "Preview PrunedDataset RepairedDataset RepositoryFiles SourceAnswer StoredDataset"
+        "Preview PrunedDataset RepairedDataset RepositoryFiles Result SourceAnswer StoredDataset"
     ),
     "catalog.catalog": "Catalog publish_catalog write_catalog",
     "errors": "HfLocalizeError",

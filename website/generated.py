@@ -144,12 +144,13 @@ def _returned() -> dict[str, type]:
 
 def _fields(kind: type) -> str:
     """Return the fields of a class, each with the comment before it, and its properties and methods."""
-    source = inspect.getsource(kind)
+    bases = [base for base in reversed(kind.__mro__) if base is kind or "__dataclass_fields__" in vars(base)]
+    source = "".join(map(inspect.getsource, bases))
     parts = [
         f"- `{name}: {told}`{': ' + _joined(comment.replace('#: ', '')) if comment else ''}"
         for comment, name, told in _FIELD.findall(source)
     ]
-    own = {name: item for name, item in vars(kind).items() if not name.startswith("_")}
+    own = {name: item for base in bases for name, item in vars(base).items() if not name.startswith("_")}
     for name, item in own.items():
         function = item.fget if isinstance(item, property) else item
         if inspect.isfunction(function) and inspect.getdoc(function):

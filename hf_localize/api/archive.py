@@ -17,7 +17,7 @@ from hf_localize.api.batch import Download, failed
 from hf_localize.api.configs import ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import may_travel
 from hf_localize.api.repositories import names_of, snapshots_at
-from hf_localize.api.results import ids_of
+from hf_localize.api.values import ids_of
 from hf_localize.errors import (
     ConflictError,
     DatasetNotFoundError,

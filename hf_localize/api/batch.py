@@ -28,10 +28,9 @@ from hf_localize.api.datasets import (
 )
 from hf_localize.api.publishing import Sharing, has_files_of, tell_if_files_stay_public
 from hf_localize.api.repositories import download_repository, keep_files, sync_files
-from hf_localize.api.results import Result, ids_of
+from hf_localize.api.values import Named, Result, ids_of
 from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
-from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
 from hf_localize.sources.session import current_session
@@ -44,18 +43,15 @@ _AT_ONCE = 6
 _GRACE_SECONDS = 1.0
 
 
-class Outcome(Record):
+class Outcome(Named):
     """What became of one of many."""
 
     __slots__ = ()
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     error: str | None
     error_kind: str | None
 
     def __str__(self) -> str:
-        return str(DatasetRef(self.dataset_id, self.config_name, self.revision))
+        return str(self.ref)
 
     @property
     def success(self) -> bool:
@@ -71,9 +67,6 @@ class Download(Outcome):
     error, as :func:`~hf_localize.errors.kind_of` returns it.
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     path: str | None = None
     error: str | None = None
     error_kind: str | None = None
@@ -86,9 +79,6 @@ class Sync(Outcome):
     ``error_kind`` is the kind of the error, as :func:`~hf_localize.errors.kind_of` returns it.
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     message: str | None = None
     error: str | None = None
     error_kind: str | None = None

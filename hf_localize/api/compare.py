@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from hf_localize.api.configs import any_ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub, require_hub, update_from
+from hf_localize.api.values import Named
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.record import Record
@@ -34,7 +35,7 @@ class FileDifference(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference(Record):
+class Difference(Named):
     """How the local copy of a dataset and the bucket's differ.
 
     ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` (a side has no sha256 of
@@ -43,9 +44,6 @@ class Difference(Record):
     stored, which is enough for loads that need only these.
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     state: str
     local_digest: str | None = None
     s3_digest: str | None = None
@@ -55,14 +53,9 @@ class Difference(Record):
     was_removed: bool = False
     is_partial: bool = False
 
-    @property
-    def ref(self) -> DatasetRef:
-        """Return what names the dataset."""
-        return DatasetRef(self.dataset_id, self.config_name, self.revision)
-
 
 @dataclass(frozen=True, slots=True)
-class Age(Record):
+class Age(Named):
     """Whether a stored dataset from the Hub is what the Hub has now.
 
     ``state`` is ``current``, ``outdated``, ``pinned`` (it is stored under its commit), ``gone`` (the Hub no
@@ -70,18 +63,10 @@ class Age(Record):
     ``hub_commit`` that of the same revision on the Hub now.
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     state: str
     commit: str | None = None
     hub_commit: str | None = None
     reason: str | None = None
-
-    @property
-    def ref(self) -> DatasetRef:
-        """Return what names the dataset."""
-        return DatasetRef(self.dataset_id, self.config_name, self.revision)
 
 
 def diff_datasets(
@@ -224,7 +209,7 @@ def refs_to_update() -> list[DatasetRef]:
 
 
 @dataclass(frozen=True, slots=True)
-class Status(Record):
+class Status(Named):
     """A stored dataset compared with the bucket and with the Hub.
 
     ``bucket`` is the state of a :class:`Difference`. ``hub`` is the state of an :class:`Age`, or ``own`` if
@@ -232,9 +217,6 @@ class Status(Record):
     ``is_partial`` are those of the :class:`Difference`.
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     bucket: str | None
     hub: str | None
     was_removed: bool = False

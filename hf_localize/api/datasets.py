@@ -20,7 +20,7 @@ from hf_localize.api.publishing import (
     tell_if_files_stay_public,
 )
 from hf_localize.api.repositories import keep_files_of
-from hf_localize.api.results import Result, ids_of
+from hf_localize.api.values import Result, ids_of
 from hf_localize.errors import (
     AccessDeniedError,
     DatasetNotFoundError,
@@ -403,8 +403,7 @@ def sync_files_of(
 ) -> Result:
     """Upload the files of the repository of a dataset that :func:`sync_data` has uploaded."""
     session = current_session()
-    entry: Entry = session.resolver(only=("local",)).find(DatasetRef(dataset_id, config_name, revision))
-    assert isinstance(entry, LocalEntry)
+    entry = session.local_entry(DatasetRef(dataset_id, config_name, revision))
     return Result(True, "; ".join(publish_files_of(entry.manifest, session, sharing)))
 
 

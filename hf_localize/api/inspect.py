@@ -26,6 +26,7 @@ from hf_localize.errors import (
 from hf_localize.format.lockfile import Locked
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
+from hf_localize.format.repository import Snapshot
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Budget, Entry, NotHere, StoredEntry
 from hf_localize.sources.pinned import PinnedEntry, PinnedFetch
@@ -44,7 +45,7 @@ _ACTIONS = {"local": "open", "hub": "prepare"}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one source answered about a dataset.
+    """What one source answered about a dataset or a repository.
 
     ``answer`` is ``has_it``, ``not_here``, ``not_asked``, or the kind of failure (see
     :func:`~hf_localize.errors.kind_of`); ``reason`` says why, or where it is.
@@ -56,6 +57,8 @@ class Asked:
     seconds: float = 0.0
     entry: Entry | None = None
     error: Exception | None = None
+    #: Where a repository was asked for.
+    snapshot: Snapshot | None = None
 
     @property
     def name(self) -> str:
@@ -66,6 +69,15 @@ class Asked:
     def manifest(self) -> Manifest | None:
         """Return the manifest of what it has, where there is one before anything is fetched."""
         return self.entry.manifest if isinstance(self.entry, StoredEntry) else None
+
+    def shown(self) -> SourceAnswer:
+        """Return it as the public functions do."""
+        told = self.manifest or self.snapshot
+        commit = None if told is None else told.commit
+        digest = self.entry.digest if isinstance(self.entry, StoredEntry) else None
+        return SourceAnswer(
+            self.kind, self.name, self.answer, self.reason, round(self.seconds, 3), commit, digest
+        )
 
 
 def explain_dataset(
@@ -93,7 +105,7 @@ def explain_dataset(
         locked = None if lock is None else lock.of(ref)
     except NotLockedError as exc:
         refused = str(exc)
-    asked = ask_all(ref, session, locked=locked, check=_check_as_a_load)
+    asked = ask_all(session, lambda kind: _ask(kind, ref, session, locked, _check_as_a_load))
     taken = None if refused else next((one for one in asked if one.entry is not None), None)
     as_locked = None if lock is None or locked is None else lock.as_locked(locked)
     error = config_missing(ref, session, _errors(asked)) if taken is None and not refused else None
@@ -104,7 +116,7 @@ def explain_dataset(
         files, size_bytes = to_fetch(taken.entry, session)
     return Explanation(
         **ref.as_dict(),  # type: ignore[arg-type]
-        sources=[_shown(one) for one in asked],
+        sources=[one.shown() for one in asked],
         takes=None if taken is None else taken.kind,
         transfer_files=files,
         transfer_bytes=size_bytes,
@@ -142,7 +154,7 @@ def describe_dataset(
     """
     ref = ref_of(dataset_id, config_name, revision, name)
     session = current_session()
-    asked = ask_all(ref, session, stop=lambda found: any(one.entry for one in found))
+    asked = ask_all(session, lambda kind: _ask(kind, ref, session), stops=True)
     having = [one for one in asked if one.entry is not None]
     if not having:
         raise config_missing(ref, session, _errors(asked)) or _not_found(ref, asked, session)
@@ -161,28 +173,18 @@ def describe_dataset(
     return Description(**facts_of(manifest), digest=digests[0], places=places)
 
 
-def ask_all(
-    ref: DatasetRef,
-    session: Session,
-    stop: Callable[[list[Asked]], bool] = lambda _: False,
-    locked: Locked | None = None,
-    check: Callable[[Entry | NotHere], None] = lambda _: None,
-) -> list[Asked]:
-    """Ask each source for *ref*, in the order of a load, and return what they said.
+def ask_all(session: Session, ask: Callable[[str], Asked], *, stops: bool = False) -> list[Asked]:
+    """Have *ask* ask each kind of source, in the order of a load, and return what they said.
 
     Args:
-        stop: tells, by what the others said, whether the Hub need not be asked.
-        locked: what alone counts; None: whatever a source has.
-        check: raises where a load could not use an answer.
+        stops: the Hub is not asked where another has it.
     """
     asked: list[Asked] = []
     for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
         if (why := session.why_not_asked(kind)) is not None:
             asked.append(Asked(kind, NOT_ASKED, why))
-        elif kind == "hub" and stop(asked):
-            continue
-        else:
-            asked.append(_ask(kind, ref, session, locked, check))
+        elif not (stops and kind == "hub" and any(one.answer == HAS_IT for one in asked)):
+            asked.append(ask(kind))
     return asked
 
 
@@ -198,9 +200,15 @@ def _ask(
     kind: str,
     ref: DatasetRef,
     session: Session,
-    locked: Locked | None,
-    check: Callable[[Entry | NotHere], None],
+    locked: Locked | None = None,
+    check: Callable[[Entry | NotHere], None] = lambda _: None,
 ) -> Asked:
+    """Ask one kind of source for *ref*.
+
+    Args:
+        locked: what alone counts; None: whatever a source has.
+        check: raises where a load could not use an answer.
+    """
     hub = PlainHub(trust_remote_code=False) if kind == "hub" else None
     sources = session.resolver(hub, only=(kind,)).sources
     if kind == "hub":
@@ -258,12 +266,6 @@ def _came_from(entry: Entry | None, session: Session) -> str | None:
 def _bare(entry: Entry | None) -> Entry | None:
     """Return the source's own entry, without what a lock file adds to it."""
     return entry.entry if isinstance(entry, (PinnedEntry, PinnedFetch)) else entry
-
-
-def _shown(one: Asked) -> SourceAnswer:
-    commit = None if one.manifest is None else one.manifest.commit
-    digest = one.entry.digest if isinstance(one.entry, StoredEntry) else None
-    return SourceAnswer(one.kind, one.name, one.answer, one.reason, round(one.seconds, 3), commit, digest)
 
 
 def to_fetch(entry: Entry, session: Session) -> tuple[int | None, int | None]:

@@ -14,7 +14,7 @@ from hf_localize.api.batch import Download, Outcome, download_refs, failed
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import download_locked_files, lock_repository
-from hf_localize.api.results import ids_of
+from hf_localize.api.values import ids_of
 from hf_localize.errors import (
     HfLocalizeError,
     InvalidRefError,
@@ -157,9 +157,6 @@ class LockState(Outcome):
     ``state`` is ``same``, ``different``, ``not locked``, or ``missing`` (no source has it).
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     state: str | None = None
     locked: str | None = None
     now: str | None = None

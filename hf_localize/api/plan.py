@@ -20,6 +20,7 @@ from hf_localize.api.repositories import (
     describe_files_of,
     files_removed_with,
     files_to_share,
+    snapshot_at,
     snapshots_at,
 )
 from hf_localize.api.upkeep import can_be_had_again
@@ -35,7 +36,7 @@ from hf_localize.errors import (
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.repository import Repository, RepoType, Snapshot
+from hf_localize.format.repository import Repository, RepoType
 from hf_localize.publish.bucket import differs
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
@@ -53,20 +54,12 @@ class Planned(Outcome):
     ``files_bytes``: how many more for the files of the repository, at the first of its datasets; None: none.
     """
 
-    dataset_id: str
-    config_name: str | None
-    revision: str | None
     action: str | None = None
     place: str | None = None
     size_bytes: int | None = None
     files_bytes: int | None = None
     error: str | None = None
     error_kind: str | None = None
-
-    @property
-    def ref(self) -> DatasetRef:
-        """Return what names the dataset."""
-        return DatasetRef(self.dataset_id, self.config_name, self.revision)
 
 
 def planned_removal(ref: DatasetRef, place: str) -> tuple[Planned, bool]:
@@ -219,8 +212,7 @@ def planned_uploads(
         found = diff_datasets()
     else:
         with configs_listed(ref, "local"):
-            entry: Entry = session.resolver(only=("local",)).find(ref)
-        assert isinstance(entry, LocalEntry)
+            entry = session.local_entry(ref)
         entries = [entry]
         found = diff_datasets(*entry.manifest.ref.parts)
     named = {entry.manifest.ref: entry for entry in entries}
@@ -277,7 +269,7 @@ def planned_files(
             raise
         return plan
     for repository, commit in found:
-        snapshot = _snapshot_at(place, repository, commit, session)
+        snapshot = snapshot_at(place, repository, commit, session)
         size_bytes = sum(file.size_bytes for file in snapshot.files) if snapshot is not None else None
         if snapshot is not None and action != "upload":
             verb = {"remove": "removed", "withdraw": "withdrawn"}[action]
@@ -295,14 +287,6 @@ def _original_zips(dataset_id: str, session: Session) -> list[Planned]:
 
     refs = shared_original_files(dataset_id, session.public_files)
     return [planned_removal(ref, "public")[0] for ref in refs]
-
-
-def _snapshot_at(place: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
-    if place == "local":
-        return session.repositories.local.snapshot(repository, commit)
-    from hf_localize.publish.repositories import snapshot_in
-
-    return snapshot_in(session.bucket, repository, commit, public=place == "public")
 
 
 def _refused(difference: Difference, session: Session, *, is_all: bool) -> Planned | None:

@@ -55,14 +55,10 @@ def preview_dataset(
         StoreError: the cache of `datasets` can't be written, which `datasets` needs for each builder.
     """
     ref = ref_of(dataset_id, config_name, revision, name)
-    from hf_localize.hf.load import BuilderRequest, open_builder, stock_function
+    from hf_localize.hf.load import open_builder, plain_request
 
-    stock = stock_function()
-    request = BuilderRequest(
-        ref, lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
-    )
     with configs_listed(ref), _telling_of_cache():
-        builder = open_builder(request, with_hub=current_session().hub_enabled())
+        builder = open_builder(plain_request(ref), with_hub=current_session().hub_enabled())
     streams = builder.as_streaming_dataset()
     if split is not None and split not in streams:
         raise FileNotFoundError(f"{ref} has no split {split!r}. It has {', '.join(streams)}")

@@ -13,8 +13,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from hf_localize.api.publishing import Sharing, after_storing, may_share_files, publish_files, terms_of
-from hf_localize.api.results import Result, ids_of
-from hf_localize.api.values import DatasetName, RepositoryFiles, StoredDataset
+from hf_localize.api.values import DatasetName, RepositoryFiles, Result, StoredDataset, ids_of
 from hf_localize.errors import (
     DatasetCorruptError,
     DatasetDeniedError,
@@ -41,7 +40,7 @@ from hf_localize.format.repository import (
 )
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, RepositorySource, arguments_of, download_command, files_option
+from hf_localize.sources.base import RepositorySource, arguments_of, download_command, files_option
 from hf_localize.sources.resolver import log_answer
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -125,8 +124,7 @@ def keep_files(
     Arguments are as for :func:`~hf_localize.api.datasets.download_dataset`.
     """
     session = current_session()
-    entry: Entry = session.resolver(only=("local",)).find(DatasetRef(dataset_id, config_name, revision))
-    assert isinstance(entry, LocalEntry)
+    entry = session.local_entry(DatasetRef(dataset_id, config_name, revision))
     sharing = None if skip_s3_upload else Sharing(make_public, ids_of(share_restricted), is_named=False)
     keep_files_of(entry, session, sharing, is_required=False)
     return Result(True, str(entry.folder))
@@ -184,23 +182,25 @@ def describe_files(
         DatasetNotFoundError: no source has it.
         AccessDeniedError, UnreachableError: a source can't tell.
     """
-    tiers = session.repositories
     snapshot, _ = _find(repository, revision, session, asks_hub=asks_hub)
     files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
     size_bytes = sum(file.size_bytes for file in files)
-    missing = [file for file in files if not file.sha256 or tiers.local_path(file) is None]
-    transfer_bytes = sum(file.size_bytes for file in missing)
+    _, transfer_bytes = to_transfer(files, session)
     return RepositoryFiles(len(files), size_bytes, transfer_bytes, size_bytes <= MAX_KEPT_BYTES)
+
+
+def to_transfer(files: Iterable[RepositoryFile], session: Session) -> tuple[int, int]:
+    """Return how many of *files*, and bytes, are not in the local store."""
+    local = session.repositories.local
+    missing = [file for file in files if not file.sha256 or local.local_path(file) is None]
+    return len(missing), sum(file.size_bytes for file in missing)
 
 
 def _find(
     repository: Repository, revision: str | None, session: Session, *, asks_hub: bool
 ) -> tuple[Snapshot, bool]:
     """Return a snapshot, and whether the store or a bucket has it; raises as :func:`describe_files`."""
-    tiers = session.repositories
-    refs = tiers.refs(repository, revision)
-    commit = refs.resolve(revision) if refs is not None else None
-    snapshot = tiers.snapshot(repository, commit) if commit is not None else None
+    snapshot = session.repositories.find(repository, revision)
     if snapshot is not None:
         return snapshot, True
     if not asks_hub:
@@ -300,7 +300,7 @@ def _is_chosen(file: RepositoryFile, files: Collection[str] | None) -> bool:
 
 def path_of(snapshot: Snapshot, session: Session) -> str:
     """Return where a snapshot is in the local store, or would be."""
-    return f"{session.store.path}/.hgloc/{snapshot.repository.snapshot_path(snapshot.commit)}"
+    return str(session.repositories.local.place_of(snapshot.repository, snapshot.commit))
 
 
 def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:
@@ -428,12 +428,21 @@ def snapshots_at(
     return found
 
 
+def snapshot_at(place: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
+    """Return the snapshot that a place has: for a publisher, past any cache before the bucket."""
+    if place == "local":
+        return session.repositories.local.snapshot(repository, commit)
+    from hf_localize.publish.repositories import snapshot_in
+
+    return snapshot_in(session.bucket, repository, commit, public=place == "public")
+
+
 def _described(repository: Repository, commit: str, session: Session) -> StoredDataset:
     snapshot = session.repositories.snapshot(repository, commit)
     known = terms_of(snapshot or Snapshot(repository, commit, ()))
     return StoredDataset(
         *(repository.repo_id, None, commit),
-        place=f"{session.store.path}/.hgloc/{repository.snapshot_path(commit)}",
+        place=str(session.repositories.local.place_of(repository, commit)),
         commit=commit,
         origin="hub",
         restriction=known.restriction,
@@ -651,9 +660,7 @@ def _from_places(
     """Return the snapshot, brought from the store or a bucket; else None, and the place's failure, if any."""
     tiers = session.repositories
     try:
-        refs = tiers.refs(repository, revision)
-        commit = refs.resolve(revision) if refs is not None else None
-        snapshot = tiers.snapshot(repository, commit) if commit is not None else None
+        snapshot = tiers.find(repository, revision)
         if snapshot is not None and snapshot.covers(allow, ignore):
             started, files = time.monotonic(), snapshot.only(allow, ignore).files
             sources = tiers.bring(snapshot, [file.path for file in files])

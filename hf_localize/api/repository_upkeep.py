@@ -7,17 +7,19 @@ import glob
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hf_localize.api.compare import Age, Difference, FileDifference
-from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, facts_of
+from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, Asked, ask_all, facts_of
 from hf_localize.api.publishing import terms_of
 from hf_localize.api.repositories import (
     FROM_TAR,
     files_not_found,
     find_on_hub,
     path_of,
+    snapshot_at,
     snapshots_at,
+    to_transfer,
 )
 from hf_localize.api.values import (
     CheckedDataset,
@@ -25,7 +27,6 @@ from hf_localize.api.values import (
     Description,
     Explanation,
     RepairedDataset,
-    SourceAnswer,
 )
 from hf_localize.errors import (
     AccessDeniedError,
@@ -122,7 +123,7 @@ def _checked(
     try:
         if place == "local":
             session.repositories.local.refs(repository)
-        snapshot = _snapshot_at(place, repository, commit, session)
+        snapshot = snapshot_at(place, repository, commit, session)
         if snapshot is None:
             return []
         files, problems = _problems(place, snapshot, deep, session)
@@ -263,7 +264,7 @@ def diff_repositories(
 
     def compare(item: tuple[Repository, str]) -> Difference:
         here, there = (
-            _snapshot_at(place, *item, session) if item in sides[place] else None for place in ("local", "s3")
+            snapshot_at(place, *item, session) if item in sides[place] else None for place in ("local", "s3")
         )
         files = tuple(_differing(here, there, session)) if here is not None and there is not None else ()
         state = "only s3" if here is None else "only local"
@@ -309,12 +310,13 @@ def outdated_repositories(
         AccessDeniedError: the Hub refuses the token.
         UnreachableError: the Hub is out of reach.
     """
-    session, place = current_session(), "s3" if s3 else "local"
-    stored = snapshots_at(place, repo_type, repo_id, revision, session)
+    session, kind = current_session(), "s3" if s3 else "local"
+    stored = snapshots_at(kind, repo_type, repo_id, revision, session)
+    place = session.repositories_at(kind)
     ages: list[Age] = []
     for repository in dict.fromkeys(repository for repository, _ in stored):
         commits = {commit for owner, commit in stored if owner == repository}
-        ages += _ages(repository, commits, _refs_at(place, repository, session), session)
+        ages += _ages(repository, commits, place.refs(repository) if place else None, session)
     return ages
 
 
@@ -351,22 +353,6 @@ def _ages(
     return [*found, *pinned]
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What one source answered about a repository."""
-
-    kind: str
-    answer: str
-    reason: str
-    seconds: float = 0.0
-    snapshot: Snapshot | None = None
-
-    def shown(self) -> SourceAnswer:
-        commit = None if self.snapshot is None else self.snapshot.commit
-        told = (self.kind, SOURCE_NAMES[self.kind], self.answer, self.reason, round(self.seconds, 3))
-        return SourceAnswer(*told, commit, None)
-
-
 def explain_repository(
     repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
 ) -> Explanation:
@@ -376,13 +362,15 @@ def explain_repository(
         InvalidRefError: *repo_id* can't name a repository.
     """
     session, repository = current_session(), Repository(repo_type, repo_id)
-    asked = _ask_all(repository, revision, session)
+    asked = ask_all(session, lambda kind: _ask(kind, repository, revision, session))
     taken = next((one for one in asked if one.snapshot is not None), None)
-    told = _to_fetch(taken.snapshot, session) if taken is not None and taken.snapshot is not None else None
+    told = None
+    if taken is not None and taken.snapshot is not None:
+        told = to_transfer(taken.snapshot.files, session)
     failures = [one.answer for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
     does = "fail: no source has it"
     if taken is not None:
-        does = f"fetch its files from {SOURCE_NAMES[taken.kind]}"
+        does = f"fetch its files from {taken.name}"
         if told == (0, 0):
             does = "open its files where they are; no request is made, and nothing is downloaded"
     return Explanation(
@@ -398,12 +386,6 @@ def explain_repository(
     )
 
 
-def _to_fetch(snapshot: Snapshot, session: Session) -> tuple[int, int]:
-    local = session.repositories.local
-    missing = [file for file in snapshot.files if not file.sha256 or local.local_path(file) is None]
-    return len(missing), sum(file.size_bytes for file in missing)
-
-
 def describe_repository(
     repo_id: str, *, repo_type: RepoType = "dataset", revision: str | None = None
 ) -> Description:
@@ -414,10 +396,10 @@ def describe_repository(
         DatasetNotFoundError: no source has it.
     """
     session, repository = current_session(), Repository(repo_type, repo_id)
-    asked = _ask_all(repository, revision, session, stops=True)
+    asked = ask_all(session, lambda kind: _ask(kind, repository, revision, session), stops=True)
     having = [one for one in asked if one.snapshot is not None]
     if not having:
-        lines = [f"  - {SOURCE_NAMES[one.kind]}: {one.reason}" for one in asked if session.asks(one.kind)]
+        lines = [f"  - {one.name}: {one.reason}" for one in asked if session.asks(one.kind)]
         answers = "\n".join(["Asked, in this order:", *lines])
         kinds = [one.answer for one in asked]
         has_answered = any(one.kind == "hub" and one.answer == NOT_HERE for one in asked)
@@ -443,68 +425,34 @@ def describe_repository(
     return Description(**known, digest=None, places=places)
 
 
-def _ask_all(
-    repository: Repository, revision: str | None, session: Session, *, stops: bool = False
-) -> list[_Answer]:
-    """Ask each source, in the order of a load.
-
-    Args:
-        stops: the Hub is not asked where another has it.
-    """
-    asked: list[_Answer] = []
-    for kind in (*session.enabled, *(kind for kind in SOURCE_NAMES if kind not in session.enabled)):
-        if (why := session.why_not_asked(kind)) is not None:
-            asked.append(_Answer(kind, NOT_ASKED, why))
-        elif not (stops and kind == "hub" and any(one.snapshot for one in asked)):
-            asked.append(_ask(kind, repository, revision, session))
-    return asked
-
-
-def _ask(kind: str, repository: Repository, revision: str | None, session: Session) -> _Answer:
+def _ask(kind: str, repository: Repository, revision: str | None, session: Session) -> Asked:
     started, snapshot = time.monotonic(), None
     try:
         if kind == "s3" and not session.bucket.has_credentials:
-            return _Answer(kind, NOT_ASKED, f"not asked: {session.bucket.missing_credentials}")
+            return Asked(kind, NOT_ASKED, f"not asked: {session.bucket.missing_credentials}")
         if kind == "hub":
             snapshot = find_on_hub(repository, revision, session)[0]
         else:
-            refs = _refs_at(kind, repository, session)
+            place = session.repositories_at(kind)
+            refs = None if place is None else place.refs(repository)
             commit = None if refs is None else refs.resolve(revision)
-            snapshot = None if commit is None else _snapshot_of(kind, repository, commit, session)
+            snapshot = None if place is None or commit is None else place.snapshot(repository, commit)
     except HfLocalizeError as exc:
         failure = kind_of(exc)
         answer = NOT_HERE if failure == "not found" else failure
-        return _Answer(kind, answer, without_queries(str(exc)), time.monotonic() - started)
+        return Asked(kind, answer, without_queries(str(exc)), time.monotonic() - started)
     seconds = time.monotonic() - started
     if snapshot is None:
-        return _Answer(kind, NOT_HERE, f"it does not have {repository} at {revision or 'main'}", seconds)
-    return _Answer(kind, HAS_IT, _place(kind, repository, snapshot.commit, session), seconds, snapshot)
-
-
-def _snapshot_of(kind: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
-    place = session.repositories_at(kind)
-    return None if place is None else place.snapshot(repository, commit)
-
-
-def _refs_at(kind: str, repository: Repository, session: Session) -> RepositoryRefs | None:
-    place = session.repositories_at(kind)
-    return None if place is None else place.refs(repository)
-
-
-def _snapshot_at(place: str, repository: Repository, commit: str, session: Session) -> Snapshot | None:
-    """Return the snapshot that a place has: for a publisher, past any cache before the bucket."""
-    if place == "local":
-        return session.repositories.local.snapshot(repository, commit)
-    from hf_localize.publish.repositories import snapshot_in
-
-    return snapshot_in(session.bucket, repository, commit, public=place == "public")
+        return Asked(kind, NOT_HERE, f"it does not have {repository} at {revision or 'main'}", seconds)
+    where = _place(kind, repository, snapshot.commit, session)
+    return Asked(kind, HAS_IT, where, seconds, snapshot=snapshot)
 
 
 def _place(kind: str, repository: Repository, commit: str, session: Session) -> str:
     """Return where a snapshot is, as users read it."""
     path = repository.snapshot_path(commit)
     if kind == "local":
-        return f"{session.store.path}/.hgloc/{path}"
+        return str(session.repositories.local.place_of(repository, commit))
     if kind == "s3":
         return f"{PRIVATE_FOLDER}/{path} in {session.bucket.address}"
     if kind == "public":

@@ -17,8 +17,7 @@ from hf_localize.api.repositories import (
     withdraw_original_files,
     withdraw_rest,
 )
-from hf_localize.api.results import Result, ids_of
-from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset
+from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset, Result, ids_of
 from hf_localize.errors import (
     AccessDeniedError,
     DatasetNotFoundError,

@@ -1,14 +1,55 @@
-"""What public functions return: frozen values whose fields can also be read by name, as in a dict."""
+"""What public functions return: frozen values, most of which can also be read by name, as a dict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from hf_localize.format.manifest import UNKNOWN
-from hf_localize.format.record import MappingRecord
+from hf_localize.format.record import MappingRecord, Record
 from hf_localize.format.refs import DatasetRef
+
+_Name = TypeVar("_Name", bound="str | None")
+
+
+class Result(NamedTuple):
+    """The result of a function; it unpacks as ``success, message_or_path``.
+
+    ``success`` is always True, because a failure raises an error.
+    """
+
+    success: bool
+    message_or_path: str
+
+    @property
+    def path(self) -> str | None:
+        """Return the path of the dataset in the local store; None: the command has none to tell."""
+        return self.message_or_path if Path(self.message_or_path).is_absolute() else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, and the path."""
+        return {**self._asdict(), "path": self.path}
+
+
+def ids_of(named: str | Iterable[_Name]) -> tuple[str | _Name, ...]:
+    """Return the ids, names or patterns that an argument names: one, or several."""
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Record):
+    """The id, config and revision of a dataset, and what is told of it."""
+
+    dataset_id: str
+    config_name: str | None
+    revision: str | None
+
+    @property
+    def ref(self) -> DatasetRef:
+        """Return what names the dataset."""
+        return DatasetRef(self.dataset_id, self.config_name, self.revision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from operator import itemgetter
@@ -102,16 +103,22 @@ def list_(place: Place, repo_type: RepoType | None, **options: Any) -> None:
 
     Example: hg-localize list 'openai/*' --in s3
     """
+    _list(place, repo_type, **options)
+
+
+def _list(place: Place, repo_type: RepoType | None, *, all_folders: bool = False, **options: Any) -> None:
     if repo_type is not None:
         _show_repositories(repo_type, place=place, **options)
+    elif place == "s3":
+        _show_s3(all_folders=all_folders, **options)
     else:
-        {"local": _show_local, "s3": _show_s3, "public": _show_public}[place](**options)
+        {"local": _show_local, "public": _show_public}[place](**options)
 
 
 @command("list-local")
 @_LISTING
 @_RAW_TYPE
-def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) -> None:
+def list_local(**options: Any) -> None:
     """List the datasets in the local store.
 
     PATTERN, such as 'openai/*', selects dataset ids. On a terminal, the list is a table. If it is too
@@ -124,10 +131,7 @@ def list_local(pattern: str | None, repo_type: RepoType | None, **options: Any) 
 
     Example: hg-localize list-local 'openai/*' --sort size
     """
-    if repo_type is not None:
-        _show_repositories(repo_type, pattern, "local", **options)
-    else:
-        _show_local(pattern, **options)
+    _list("local", **options)
 
 
 def _show_local(pattern: str | None, **options: Any) -> None:
@@ -139,9 +143,7 @@ def _show_local(pattern: str | None, **options: Any) -> None:
     from hf_localize.settings import current
     from hf_localize.sources.base import download_command
 
-    def find(details: bool) -> Found:
-        return list_local_datasets(pattern, details=True) if details else list_local_datasets(pattern)
-
+    find = functools.partial(list_local_datasets, pattern)
     _show(find, pattern, where=f" in {current().datasets_store_path}", **options)
     for ref, summary in list_partial_datasets():
         say(f"{ref} is stored only in part: {summary}. To download the rest: {download_command(ref)}")
@@ -157,7 +159,7 @@ def _show_local(pattern: str | None, **options: Any) -> None:
     help="Look for datasets without an index entry in all folders, not in the first 1,000.",
 )
 @_RAW_TYPE
-def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, **options: Any) -> None:
+def list_s3(**options: Any) -> None:
     """List the datasets in the bucket.
 
     Without credentials, lists the datasets that are shared publicly. The columns are those of list-local.
@@ -166,27 +168,19 @@ def list_s3(pattern: str | None, all_folders: bool, repo_type: RepoType | None, 
 
     Example: hg-localize list-s3 'openai/*' --long
     """
-    if repo_type is not None:
-        _show_repositories(repo_type, pattern, "s3", **options)
-    else:
-        _show_s3(pattern, all_folders=all_folders, **options)
+    _list("s3", **options)
 
 
 def _show_s3(pattern: str | None, *, all_folders: bool = False, **options: Any) -> None:
     from hf_localize.api.listing import list_s3_datasets
 
-    def find(details: bool) -> Found:
-        if details:
-            return list_s3_datasets(all_folders, pattern, details=True)
-        return list_s3_datasets(all_folders, pattern)
-
-    _show(find, pattern, is_costly=True, **options)
+    _show(functools.partial(list_s3_datasets, all_folders, pattern), pattern, is_costly=True, **options)
 
 
 @command("list-public")
 @_LISTING
 @_RAW_TYPE
-def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any) -> None:
+def list_public(**options: Any) -> None:
     """List the datasets that are shared publicly.
 
     This is what people without credentials see. The columns are those of list-local; the size is that of
@@ -194,19 +188,13 @@ def list_public(pattern: str | None, repo_type: RepoType | None, **options: Any)
 
     Example: hg-localize list-public --json
     """
-    if repo_type is not None:
-        _show_repositories(repo_type, pattern, "public", **options)
-    else:
-        _show_public(pattern, **options)
+    _list("public", **options)
 
 
 def _show_public(pattern: str | None, **options: Any) -> None:
     from hf_localize.api.listing import list_public_datasets
 
-    def find(details: bool) -> Found:
-        return list_public_datasets(pattern, details=True) if details else list_public_datasets(pattern)
-
-    _show(find, pattern, **options)
+    _show(functools.partial(list_public_datasets, pattern), pattern, **options)
 
 
 def _show_repositories(repo_type: RepoType, pattern: str | None, place: Place, **options: Any) -> None:

@@ -183,12 +183,7 @@ def load_localized(
     num_proc: int | None = None,
 ) -> Any:
     """Return *ref* from the local store, the bucket or the public ZIPs, as ``datasets.load_dataset`` does."""
-    stock = stock_function()
-    request = BuilderRequest(
-        ref,
-        lambda commit: stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision),
-        cache_dir=cache_dir,
-    )
+    request = plain_request(ref, cache_dir)
     with load_of(ref.dataset_id, split):
         builder = open_builder(request, with_hub=False)
         if streaming:
@@ -199,14 +194,21 @@ def load_localized(
         return builder.as_dataset(split=split, in_memory=keep_in_memory)
 
 
+def plain_request(ref: DatasetRef, cache_dir: str | None = None) -> BuilderRequest:
+    """Return the request for *ref* of a call that has no other arguments for stock."""
+    stock = stock_function()
+
+    def call_stock(commit: str | None) -> datasets.DatasetBuilder:
+        return stock(ref.dataset_id, ref.config_name, revision=commit or ref.revision)
+
+    return BuilderRequest(ref, call_stock, cache_dir)
+
+
 def ask_hub(
     ref: DatasetRef, trust_remote_code: bool, verification_mode: str | None = None
 ) -> Entry | NotHere:
     """Return what the Hub has for *ref*, with no other arguments than these."""
-    stock = stock_function()
-    arguments: dict[str, object] = {"revision": ref.revision}
-    if "trust_remote_code" in inspect.signature(stock).parameters:  # datasets < 4
-        arguments["trust_remote_code"] = trust_remote_code
+    stock, arguments = stock_function(), _stock_arguments(ref, trust_remote_code)
     settings = current_session().settings
     return HubSource(
         lambda: stock(canonical_id(ref.dataset_id, settings.timeout_seconds), ref.config_name, **arguments),
@@ -221,15 +223,17 @@ def ask_for_config_names(ref: DatasetRef, trust_remote_code: bool) -> list[str]:
 
     def call_stock() -> list[str]:
         stock = inspect.unwrap(datasets.inspect.get_dataset_config_names)
-        arguments: dict[str, object] = {"revision": ref.revision}
-        if "trust_remote_code" in inspect.signature(stock_function()).parameters:  # datasets < 4
-            arguments["trust_remote_code"] = trust_remote_code
-        names: list[str] = stock(
-            canonical_id(ref.dataset_id, current_session().settings.timeout_seconds), **arguments
-        )
+        known_id = canonical_id(ref.dataset_id, current_session().settings.timeout_seconds)
+        names: list[str] = stock(known_id, **_stock_arguments(ref, trust_remote_code))
         return names
 
     return config_names(ref, call_stock)
+
+
+def _stock_arguments(ref: DatasetRef, trust_remote_code: bool) -> dict[str, object]:
+    if "trust_remote_code" in inspect.signature(stock_function()).parameters:  # datasets < 4
+        return {"revision": ref.revision, "trust_remote_code": trust_remote_code}
+    return {"revision": ref.revision}
 
 
 def without_progress_bars() -> None:

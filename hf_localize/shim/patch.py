@@ -329,14 +329,6 @@ def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> 
     return open_builder(request)
 
 
-def _config_names(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    return _ask_repository("config_names", stock, args, kwargs)
-
-
-def _default_config_name(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    return _ask_repository("default_config_name", stock, args, kwargs)
-
-
 def _ask_repository(question: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     call, args, kwargs = _dataset_call(stock, args, kwargs)
     if call is None:
@@ -444,8 +436,8 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
     "datasets.utils.file_utils": {"_raise_if_offline_mode_is_enabled": _offline_check},
     "datasets.load": {"load_dataset_builder": _load_dataset_builder, "load_dataset": _load_dataset},
     "datasets.inspect": {
-        "get_dataset_config_names": _config_names,
-        "get_dataset_default_config_name": _default_config_name,
+        "get_dataset_config_names": functools.partial(_ask_repository, "config_names"),
+        "get_dataset_default_config_name": functools.partial(_ask_repository, "default_config_name"),
     },
     "huggingface_hub.file_download": {
         "hf_hub_download": _from_cache_only,

@@ -192,6 +192,12 @@ class RepositoryTiers:
             _raise_if_any(problems, repository)
         return found
 
+    def find(self, repository: Repository, revision: str | None) -> Snapshot | None:
+        """Return the snapshot of *revision*; None: it is held nowhere. Raises as :meth:`refs`."""
+        refs = self.refs(repository, revision)
+        commit = None if refs is None else refs.resolve(revision)
+        return None if commit is None else self.snapshot(repository, commit)
+
     def _keep(self, snapshot: Snapshot) -> None:
         if len(self._kept) >= _MAX_KEPT:
             self._kept.clear()

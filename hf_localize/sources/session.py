@@ -157,6 +157,14 @@ class Session:
             unasked=self.unasked if only is None else (),
         )
 
+    def local_entry(self, ref: DatasetRef) -> LocalEntry:
+        """Return what the local store has for *ref*.
+
+        Raises:
+            DatasetNotFoundError: it does not have it.
+        """
+        return self.resolver(only=("local",)).find(ref)
+
     @property
     def repositories(self) -> RepositoryTiers:
         """Return the repositories of the store and of the enabled sources, without the Hub."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from hf_localize.errors import InvalidRefError
@@ -33,6 +33,8 @@ _ONLY_EXPANDED = {
     *("baseModels", "childrenModelCount", "downloadsAllTime", "evalResults", "inference"),
     *("inferenceProviderMapping", "resourceGroup", "securityRepoStatus", "trendingScore"),
 }
+#: Makes a reply of a :class:`_Call` and, where one revision is asked for, of the index of its snapshot.
+_Make: TypeAlias = "Callable[..., Reply | None]"
 _TYPES: dict[str, RepoType] = {"datasets": "dataset", "models": "model", "spaces": "space"}
 
 
@@ -96,9 +98,9 @@ def answer(request: Request, repositories: Repositories, *, is_last: bool = True
         for repository in chain.from_iterable(repositories.spellings(a, everywhere=is_last) for a in asked):
             refs = repositories.refs(repository, parts.get("rev") or None)
             if refs is not None:
-                return _without_body_for_head(
-                    request, reply(_Call(request, parts, query, repositories, refs, is_last))
-                )
+                call = _Call(request, parts, query, repositories, refs, is_last)
+                made = reply(call) if reply in _OF_REVISIONS else call.with_snapshot(reply)
+                return _without_body_for_head(request, made)
     return None
 
 
@@ -122,7 +124,7 @@ def asked_for(request: Request) -> Asked | None:
     repository = next(iter(_repositories(parts)), None)
     if repository is None:
         return None
-    revision = None if reply in (_list_refs, _commits) else parts.get("rev") or "main"
+    revision = None if reply in _OF_REVISIONS else parts.get("rev") or "main"
     return Asked(repository, revision, parts["path"] if reply is _file else None)
 
 
@@ -152,7 +154,7 @@ def at_commit(request: Request, commit: str) -> Request:
     return replace(request, path=f"{request.path[:start]}{commit}{request.path[stop:]}")
 
 
-def _route(request: Request) -> tuple[re.Match[str] | None, Callable[[_Call], Reply | None] | None]:
+def _route(request: Request) -> tuple[re.Match[str] | None, _Make | None]:
     method = "GET" if request.method == "HEAD" else request.method
     for own, pattern, reply in _ROUTES:
         if own == method and (found := pattern.fullmatch(request.path)):
@@ -191,7 +193,7 @@ class _Call:
     def flag(self, name: str) -> bool:
         return self.query.get(name, [""])[-1].lower() in ("1", "true")
 
-    def with_snapshot(self, reply: Callable[[_Call, _Index], Reply | None]) -> Reply | None:
+    def with_snapshot(self, reply: _Make) -> Reply | None:
         """Have *reply* answer from the snapshot of the revision that is asked for."""
         revision = self.parts.get("rev") or "main"
         commit = self.refs.resolve(revision)
@@ -249,11 +251,7 @@ def _index(snapshot: Snapshot) -> _Index:
 # --- routes -----------------------------------------------------------------------------------
 
 
-def _file(call: _Call) -> Reply | None:
-    return call.with_snapshot(_file_of)
-
-
-def _file_of(call: _Call, index: _Index) -> Reply | None:
+def _file(call: _Call, index: _Index) -> Reply | None:
     snapshot, path = index.snapshot, call.parts["path"]
     file = index.files.get(path)
     if file is None:
@@ -288,15 +286,11 @@ def _file_of(call: _Call, index: _Index) -> Reply | None:
     return Reply(status, {**headers, "Content-Length": str(stop - start)}, Part(snapshot, file, start, stop))
 
 
-def _raw(call: _Call) -> Reply | None:
-    return call.with_snapshot(_raw_of)
-
-
-def _raw_of(call: _Call, index: _Index) -> Reply | None:
+def _raw(call: _Call, index: _Index) -> Reply | None:
     """Answer with what git has of a file: of one that lies outside of it, a few lines that point there."""
     file = index.files.get(call.parts["path"])
     if file is None or not file.is_lfs:
-        return _file_of(call, index)
+        return _file(call, index)
     data = _pointer(file)
     headers = {"X-Repo-Commit": index.snapshot.commit, "Content-Type": "text/plain; charset=utf-8"}
     return Reply(200, {**headers, "Content-Length": str(len(data))}, data)
@@ -307,11 +301,7 @@ def _number(digits: str) -> int:
     return int(digits.lstrip("0")[:18] or 0)
 
 
-def _info(call: _Call) -> Reply | None:
-    return call.with_snapshot(_info_of)
-
-
-def _info_of(call: _Call, index: _Index) -> Reply | None:
+def _info(call: _Call, index: _Index) -> Reply | None:
     snapshot = index.snapshot
     if not (snapshot.is_complete or call.is_last):
         return None
@@ -366,11 +356,7 @@ def _oid(file: RepositoryFile) -> str:
     return file.oid or file.sha256
 
 
-def _tree(call: _Call) -> Reply | None:
-    return call.with_snapshot(_tree_of)
-
-
-def _tree_of(call: _Call, index: _Index) -> Reply | None:
+def _tree(call: _Call, index: _Index) -> Reply | None:
     snapshot, folder = index.snapshot, call.parts["path"].strip("/")
     if not (snapshot.is_complete or call.is_last):
         return None
@@ -413,11 +399,7 @@ def _described(index: _Index, path: str, expand: bool) -> dict[str, Any]:
     return told
 
 
-def _paths_info(call: _Call) -> Reply | None:
-    return call.with_snapshot(_paths_info_of)
-
-
-def _paths_info_of(call: _Call, index: _Index) -> Reply | None:
+def _paths_info(call: _Call, index: _Index) -> Reply | None:
     try:
         if call.request.headers.get("content-type", "").startswith("application/json"):
             asked = json.loads(call.request.body)
@@ -502,8 +484,10 @@ _CHANGE = re.compile(
     rf"{_API}/(?:(?:preupload|commit|branch|tag|super-squash)/.+|settings|lfs-files/batch|discussions/[0-9]+/merge)",
     re.DOTALL,
 )
+#: What these answer is of no one revision, and needs no snapshot.
+_OF_REVISIONS: tuple[_Make, ...] = (_list_refs, _commits)
 #: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.
-_ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[_Call], Reply | None]], ...] = tuple(
+_ROUTES: tuple[tuple[str, re.Pattern[str], _Make], ...] = tuple(
     (method, re.compile(pattern, re.DOTALL), reply)
     for method, pattern, reply in (
         ("GET", rf"/(?:(?P<types>datasets|spaces)/)?{_ID}/resolve/{_REV}/(?P<path>.+)", _file),
