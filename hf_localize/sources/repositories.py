@@ -34,7 +34,7 @@ from hf_localize.progress import task
 from hf_localize.sources.base import Budget
 from hf_localize.store.repositories import LocalRepositories
 from hf_localize.transfer.fetch import fetch_files
-from hf_localize.transfer.remote_file import RemoteFile, range_reader
+from hf_localize.transfer.remote_file import ReadRange, RemoteFile, range_reader
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -224,7 +224,7 @@ class RepositoryTiers:
             return source if is_to_end else cast("BinaryIO", _Part(source, max(0, stop - start)))
         is_whole = (start, stop) == (0, file.size_bytes)
         record = FileRecord(file.path, stop, file.sha256 if is_whole else "")
-        remote = RemoteFile(record, range_reader(self._open_anywhere, file.sha256), "the repository")
+        remote = RemoteFile(record, self._range_reader(file.sha256), "the repository")
         remote.seek(start)
         if stop - start >= _READ_ON_BYTES:
             remote.read_on()
@@ -233,13 +233,21 @@ class RepositoryTiers:
             stream.peek(1)  # Whoever has none of it says so now.
         return cast("BinaryIO", stream)
 
-    def _open_anywhere(self, sha256: str, start: int, stop: int | None) -> io.RawIOBase:
-        problems: list[HfLocalizeError] = []
-        for place in self._remote(problems):
-            with _noting(place.name, problems):
-                return place.open_blob(sha256, start, stop)
-        _raise_if_any([one for one in problems if not isinstance(one, IntegrityError)], sha256)
-        raise IntegrityError(f"no source has the file with sha256 {sha256}")  # Which is not tried again.
+    def _range_reader(self, sha256: str) -> ReadRange:
+        """Return what reads ranges of the file with that sha256 from the first place that gives them."""
+        readers: dict[str, ReadRange] = {}
+
+        def read_range(start: int, buffer: memoryview) -> None:
+            problems: list[HfLocalizeError] = []
+            for place in self._remote(problems):
+                with self._noting_silence(place, problems):
+                    if place.name not in readers:
+                        readers[place.name] = range_reader(place.open_blob, sha256)
+                    return readers[place.name](start, buffer)
+            _raise_if_any([one for one in problems if not isinstance(one, IntegrityError)], sha256)
+            raise IntegrityError(f"no source has the file with sha256 {sha256}")
+
+        return read_range
 
     def localize(self, snapshot: Snapshot, paths: Collection[str]) -> Mapping[str, Path]:
         """Bring files of *snapshot* into the local store, verified, and return where each lies.
@@ -275,17 +283,23 @@ class RepositoryTiers:
             missing = self.local.missing(files)
             if not missing:
                 return sources
-            with _noting(place.name, problems):
-                try:
-                    self.local.bring(missing, functools.partial(self._fetch, place))
-                except NoAnswerError:  # Nor will it the next request of the same call.
-                    self._silent[place.name] = time.monotonic() + _SILENT_SECONDS
-                    raise
+            with self._noting_silence(place, problems):
+                self.local.bring(missing, functools.partial(self._fetch, place))
                 sources.append(place.name)
         if missing := self.local.missing(files):
             _raise_if_any(problems, repository)
             raise UnreachableError(f"no source has {missing[0].path} of {repository}")
         return sources
+
+    @contextlib.contextmanager
+    def _noting_silence(self, place: RemoteRepositories, problems: list[HfLocalizeError]) -> Iterator[None]:
+        """Note why *place* gives no data, and ask it for none for a while if it did not respond."""
+        with _noting(place.name, problems):
+            try:
+                yield
+            except NoAnswerError:  # Nor will it the next request of the same call.
+                self._silent[place.name] = time.monotonic() + _SILENT_SECONDS
+                raise
 
     def _fetch(self, place: RemoteRepositories, files: Collection[RepositoryFile], folder: Path) -> None:
         records = [FileRecord(file.sha256, file.size_bytes, file.sha256) for file in files]

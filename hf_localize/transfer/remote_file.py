@@ -35,11 +35,18 @@ ReadRange = Callable[[int, memoryview], None]
 
 
 def range_reader(open_range: Callable[[str, int, int], io.RawIOBase], path: str) -> ReadRange:
-    """Return what reads ranges of the file at *path* by *open_range*, each with a few tries."""
+    """Return what reads ranges of the file at *path* by *open_range*, each with a few tries.
+
+    They are two where the server does not respond and has sent nothing of the file yet.
+    """
+    has_begun = threading.Event()
 
     def read_range(start: int, buffer: memoryview) -> None:
-        stop = start + len(buffer)
-        retrying(path, lambda: fill([buffer], open_range(path, start, stop), path))
+        def read() -> None:
+            fill([buffer], open_range(path, start, start + len(buffer)), path)
+            has_begun.set()
+
+        retrying(path, read, is_silent=lambda: not has_begun.is_set())
 
     return read_range
 

@@ -109,6 +109,30 @@ def test_doors_end_in_time_where_bucket_and_public_files_swallow_packets(
             assert time.monotonic() - begun < limit
 
 
+@pytest.mark.parametrize("is_up", [True, False], ids=["Hub up", "Hub down"])
+def test_a_range_read_ends_in_time_where_bucket_and_public_files_send_no_data(
+    is_up: bool, hub: LoopbackHub, desk: Desk
+) -> None:
+    """As for `hf_hub_download`: each place is asked for data twice, then not for a while."""
+    desk.publisher().open_public_places()
+    hf_localize.download_dataset(GSM8K, "main", make_public=True)
+    desk.teammate().set(HGLOC_TIMEOUT_SECONDS=str(BUDGET))
+    desk.s3.fail(Rule(None, r"/blobs/", BlackHole()))
+    if not is_up:
+        hub.stop()
+    with hf_localize.installed():
+        begun = time.monotonic()
+        files = huggingface_hub.HfFileSystem(skip_instance_cache=True)
+        try:
+            with files.open(f"datasets/{GSM8K}/README.md", "rb") as file:
+                data = file.read(8)
+            assert is_up
+            assert len(data) == 8
+        except OSError:
+            assert not is_up
+        assert time.monotonic() - begun < 4 * BUDGET + 6
+
+
 @pytest.fixture
 def secure(published: Desk, tmp_path: Path) -> Iterator[tuple[RecordingProxy, Path]]:
     """Return a proxy that speaks TLS with a certificate of a CA of its own, and that CA's file."""
