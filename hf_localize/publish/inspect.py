@@ -73,6 +73,8 @@ def wrong_objects(
         info = there.get(key)
         if info is None or info.size_bytes != file.size_bytes:
             return True
+        if info.is_archived and ((told := bucket.head_of(key)) is None or told.is_archived):
+            return True
         if info.modified >= marked_at and not _is_as_sent(info, file, path, bucket, are_md5s=are_md5s):
             return True
         return reads and _is_other(bucket, key, file)

@@ -258,7 +258,7 @@ def _is_zip_whole(bucket: Bucket, record: Mapping[str, Any], *, reads: bool) -> 
     """Tell whether the ZIP of a public *record* is what was shared, as far as the server tells."""
     zip_key = record["s3_zip_key"]
     told = bucket.head_of(zip_key)
-    if told is None or told.size_bytes != record.get("size_bytes"):
+    if told is None or told.is_archived or told.size_bytes != record.get("size_bytes"):
         return False
     if told.metadata.get("digest") != record.get("digest") or record.get("etag") not in (None, told.etag):
         return False

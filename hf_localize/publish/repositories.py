@@ -34,6 +34,7 @@ from hf_localize.format.repository import (
     snapshot_bytes,
 )
 from hf_localize.http.public_files import PublicFiles
+from hf_localize.http.status import ARCHIVED
 from hf_localize.progress import task
 from hf_localize.publish.bucket import as_publish_error
 from hf_localize.publish.catalog_pages import remove_pages
@@ -340,6 +341,8 @@ def _problems(
             return "is missing"
         if (head.size_bytes, head.metadata.get("sha256")) != (file.size_bytes, file.sha256):
             return f"has {head.size_bytes} bytes, not {file.size_bytes}, or another recorded sha256"
+        if head.is_archived:
+            return f"can't be read. {ARCHIVED}"
         if reads and sha256_of(key, lambda: bucket.open_range(key)) != file.sha256:
             return "has another sha256"
         return None

@@ -44,7 +44,7 @@ def send_zip(
         ConflictError: somebody else brings another one there.
     """
     told = bucket.head_of(zip_key)
-    is_there = told is not None and told.metadata.get("digest") == packed.digest
+    is_there = told is not None and not told.is_archived and told.metadata.get("digest") == packed.digest
     if told is not None and is_there and not is_damaged:  # An interrupted run has sent it.
         upload = _ZipUpload(packed, bucket, zip_key, workers, is_sent=True)
         made = upload.run()

@@ -58,6 +58,8 @@ class Told:
     etag: str
     metadata: Mapping[str, str]
     size_bytes: int
+    #: It must be restored before it can be read.
+    is_archived: bool = False
 
 
 class Bucket:
@@ -145,7 +147,10 @@ class Bucket:
             found = self.connection.ask(lambda: self.connection.call("head_object", key))
         except MissingKeyError:
             return None
-        return Told(found["ETag"].strip('"'), found["Metadata"], found["ContentLength"])
+        is_archived = found.get("StorageClass") in _ARCHIVES or "ArchiveStatus" in found
+        is_restored = 'ongoing-request="false"' in found.get("Restore", "")
+        etag, size_bytes = found["ETag"].strip('"'), found["ContentLength"]
+        return Told(etag, found["Metadata"], size_bytes, is_archived and not is_restored)
 
     def put(
         self, key: str, data: bytes, *, public: bool = False, md5: str | None = None, **extra: Any

@@ -459,3 +459,23 @@ def test_an_archived_object_is_told_by_its_cause_and_by_what_to_do(desk: Desk) -
         getattr(desk, who)().set(HGLOC_SOURCES=source)
         with pytest.raises(errors.DatasetUnreachableError, match=r"was archived.*aws s3api restore-object"):
             hf_localize.load_local_dataset(NAME)
+
+
+def test_publishing_again_sends_what_was_archived(desk: Desk) -> None:
+    if desk.server.name != "moto":
+        pytest.skip("the server archives nothing")
+    desk.publisher().open_public_places()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), NAME, make_public=True)
+    hf_localize.download_repository("openai/gsm8k", repo_type="dataset", make_public=True)
+    client = desk.client()
+    archived = [key for key in desk.bucket_keys() if key.endswith((".arrow", ".zip")) or "/blobs/" in key]
+    for key in archived:
+        source = {"Bucket": desk.bucket, "Key": key}
+        client.copy_object(Bucket=desk.bucket, Key=key, CopySource=source, StorageClass="GLACIER")
+    hf_localize.sync_local_dataset_to_s3(NAME, make_public=True)
+    hf_localize.sync_local_repository_to_s3("openai/gsm8k", repo_type="dataset", make_public=True)
+    for key in archived:
+        assert client.head_object(Bucket=desk.bucket, Key=key).get("StorageClass") is None, key
+    for who, source in (("teammate", "s3"), ("outsider", "public")):
+        getattr(desk, who)().set(HGLOC_SOURCES=source)
+        assert hf_localize.load_local_dataset(NAME)["train"]["n"][:] == [1]
