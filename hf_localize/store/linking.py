@@ -73,7 +73,8 @@ def link_into(
             return  # A copy.
         if offered is not None and is_free and not _is_link(offered, own):
             _offer_late(entry, record, offered)
-        if not _has_symlinked(offered, own, record, fresh, deep=verifies_hashes):
+        is_checked = there and offered is not None and _is_checked(target, offered)
+        if not _has_symlinked(offered, own, record, fresh, deep=verifies_hashes or not is_checked):
             _copy(entry, record, fresh)
     if there:
         fresh.replace(target)
@@ -107,6 +108,15 @@ def _is_link(offered: Path, source: Path) -> bool:
     try:
         return offered.samefile(source)
     except FileNotFoundError:
+        return False
+
+
+def _is_checked(target: Path, offered: Path) -> bool:
+    """Tell whether *target* is a link to *offered* from after its last change: it was checked for that link."""
+    try:
+        is_link = target.is_symlink() and target.readlink() == offered
+        return is_link and target.lstat().st_ctime_ns > offered.stat().st_ctime_ns
+    except OSError:
         return False
 
 

@@ -266,6 +266,20 @@ def test_a_copied_store_whose_links_were_cut_gives_its_rows_to_symbolic_links(
     assert all(path.is_symlink() and path.stat().st_nlink == 2 for path in cached())
 
 
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_a_copied_store_of_another_user_whose_links_were_cut_gives_the_rows_of_the_entry(
+    is_prepared: bool, apart: Desk
+) -> None:
+    store_rows(OLD)
+    if is_prepared:
+        give_away(apart.store)
+        assert read_as_another()[0] == "old 0"
+    _cut_offered(apart.store, keeps_size=True)
+    give_away(apart.store)
+    assert read_as_another()[0] == "old 0"
+    assert read_as_another()[0] == "old 0"
+
+
 def _cut_offered(store: Path, *, keeps_size: bool = False) -> None:
     """Leave a part of each file in ``by-digest``, as a copy of the store does that ends too early."""
     files = [path for path in (store / ".hgloc" / "by-digest").rglob("*") if path.is_file()]
