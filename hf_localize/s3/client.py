@@ -6,6 +6,7 @@ It takes 0.3 s to import and to make a client, so only what needs it imports thi
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -181,6 +182,7 @@ def session_of(settings: Settings) -> boto3.Session:
     Raises:
         ERRORS: what is configured for AWS' own tools can't be used.
     """
+    logging.getLogger("botocore.credentials").addFilter(_hide_in_log)
     core = botocore.session.get_session()
     core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     if settings.aws_access_key_id and settings.aws_secret_access_key:
@@ -215,6 +217,7 @@ def chained_session(settings: Settings) -> tuple[boto3.Session, Credentials | No
         session = session_of(settings)
         return session, session.get_credentials()
     except Exception as exc:  # noqa: BLE001  # The chain runs programs and parses files.
+        _hide_output(exc)
         raise AccessDeniedError(f"AWS' credential chain failed: {_words_of(exc)}") from without_frames(exc)
 
 
@@ -228,7 +231,8 @@ def keys_of(credentials: Credentials) -> Keys:
     """
     try:
         frozen = credentials.get_frozen_credentials()
-    except _CREDENTIAL_ERRORS:
+    except _CREDENTIAL_ERRORS as exc:
+        _hide_output(exc)
         raise
     except Exception as exc:  # noqa: BLE001  # As in the chain.
         is_unreachable = isinstance(exc, (botoerrors.HTTPClientError, botoerrors.ConnectionError))
@@ -239,6 +243,19 @@ def keys_of(credentials: Credentials) -> Keys:
     if not (can_be_sent(key) and can_be_sent(token)):
         raise AccessDeniedError("AWS' credentials have a line break or another character that none has")
     return Keys(key, secret, token if token.reveal() else None)
+
+
+def _hide_output(exc: BaseException | None) -> None:
+    """Take out of *exc* what a program of ``credential_process`` has written: it may hold credentials."""
+    if isinstance(exc, botoerrors.CredentialRetrievalError) and exc.kwargs["provider"] == "custom-process":
+        said = "the program that credential_process names failed: run it by itself to see why"
+        exc.args, exc.kwargs = (said,), cast("Any", {**exc.kwargs, "error_msg": said})
+
+
+def _hide_in_log(record: logging.LogRecord) -> bool:
+    """Do the same for what botocore logs where it goes on with keys that it has."""
+    _hide_output(record.exc_info[1] if record.exc_info else None)
+    return True
 
 
 def answer_of(exc: BaseException) -> tuple[int, str, str, str] | None:

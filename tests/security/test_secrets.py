@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import io
+import json
 import logging
 import os
 import pickle
@@ -199,6 +201,48 @@ def test_no_secret_is_in_what_is_said_of_a_credential_that_no_header_takes(
             assert ran.returncode in (2, 4)
             assert "line break" in ran.stderr
             assert not leaks(ran.stdout + ran.stderr), ran.stderr
+
+
+PROGRAMS = {
+    "fails": f"echo 'export AWS_SECRET_ACCESS_KEY={SECRET}' >&2; exit 3",
+    "gives no JSON": f"echo {SECRET}; echo {TOKEN} >&2",
+    "gives no version": f"""echo '{{"AccessKeyId": "{KEY}", "SecretAccessKey": "{SECRET}"}}'""",
+    "gives a secret as version": f"""echo '{{"Version": "{SECRET}"}}'""",
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_secret_is_in_what_is_said_of_a_program_that_gives_out_credentials(
+    program: str, canaries: Desk, tmp_path: Path
+) -> None:
+    """Such programs may write credentials to stderr, and botocore quotes that in its error."""
+    script, config = tmp_path / "program.sh", tmp_path / "config"
+    script.write_text(PROGRAMS[program])
+    config.write_text(f"[default]\ncredential_process = sh {script}\nregion = eu-west-3\n")
+    ours = {f"HGLOC_AWS_{name}": "" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")}
+    for command in (["list-s3"], ["download", SECRET_ID, "--no-s3-upload"], ["doctor"]):
+        ran = run_cli(*command, "-v", **ours, AWS_CONFIG_FILE=str(config), HGLOC_SOURCES="s3")
+        assert not leaks(ran.stdout + ran.stderr), ran.stderr
+        if program == "fails":
+            assert "run it by itself to see why" in ran.stdout + ran.stderr
+
+
+def test_no_secret_is_in_what_botocore_logs_of_a_program_that_fails_later(
+    canaries: Desk, tmp_path: Path
+) -> None:
+    script, config = tmp_path / "program.sh", tmp_path / "config"
+    keys = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=12)
+    (tmp_path / "keys.json").write_text(json.dumps(keys | {"Expiration": until.isoformat()}))
+    script.write_text(f"cd {tmp_path}; cat keys.json || echo {SECRET} >&2; rm keys.json")
+    config.write_text(f"[default]\ncredential_process = sh {script}\nregion = eu-west-3\n")
+    ours = {f"HGLOC_AWS_{name}": "" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")}
+    code = "import logging, hf_localize; logging.basicConfig(); print(hf_localize.list_s3_datasets())"
+    ran = run_python(code, cwd=tmp_path, **ours, AWS_CONFIG_FILE=str(config))
+    assert ran.stdout.strip() == "[]", ran.stderr
+    assert "run it by itself to see why" in ran.stderr
+    assert not leaks(ran.stderr), ran.stderr
 
 
 def test_a_line_break_after_a_credential_does_not_count(desk: Desk) -> None:
