@@ -29,7 +29,7 @@ from hf_localize.api.datasets import (
 from hf_localize.api.publishing import Sharing, has_files_of, tell_if_files_stay_public
 from hf_localize.api.repositories import download_repository, keep_files, sync_files
 from hf_localize.api.values import Named, Result, ids_of
-from hf_localize.errors import HfLocalizeError, kind_of, message_of, without_queries
+from hf_localize.errors import HfLocalizeError, InvalidRefError, kind_of, message_of, without_queries
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
 from hf_localize.progress import Item, counter, task
@@ -311,7 +311,15 @@ def _configs(ref: DatasetRef, trust_remote_code: bool) -> dict[DatasetRef, Downl
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("the configs of %s are not known", ref, exc_info=True)
         return {ref: failed(Download, ref, exc, f"its configs are not known: {exc}")}
-    return dict.fromkeys(DatasetRef(ref.dataset_id, name, ref.revision) for name in names)
+    needed, refused = dict[DatasetRef, Download | None](), list[InvalidRefError]()
+    for name in names:
+        try:
+            needed[DatasetRef(ref.dataset_id, name, ref.revision)] = None
+        except InvalidRefError as exc:
+            refused.append(exc)
+    if refused:
+        needed[ref] = failed(Download, ref, refused[0], "; ".join(map(str, refused)))
+    return needed
 
 
 def _run_files_last(

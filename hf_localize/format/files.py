@@ -134,19 +134,27 @@ def replace_file(source: Path, path: Path) -> None:
     try:
         os.replace(source, path)
     except IsADirectoryError:
-        try:
-            path.rmdir()
-        except OSError as exc:
-            raise IntegrityError(f"{path} is a folder that has files: remove it") from exc
+        _remove_empty(path)
         os.replace(source, path)
 
 
 def remove_file(path: Path) -> None:
-    """Remove the file at *path*, if there is one, or an empty folder there."""
+    """Remove the file at *path*, if there is one, or an empty folder there.
+
+    Raises:
+        IntegrityError: there is a folder that has files.
+    """
     try:
         path.unlink(missing_ok=True)
     except IsADirectoryError:
-        path.rmdir()
+        _remove_empty(path)
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as exc:
+        raise IntegrityError(f"{folder} is a folder that has files: remove it") from exc
 
 
 @contextlib.contextmanager

@@ -85,13 +85,17 @@ def prune(
         if why := _why_kept(item, ref, keep, now, in_use, can_be_had_again):
             _log.info("%s is kept: %s", name, why)
             continue
+        try:
+            if not dry_run and item.entry is not None:
+                remove(store, item.entry.folder)
+            elif not dry_run and item.repository is not None:
+                LocalRepositories(store).remove(item.repository, (str(ref.revision),))
+        except IntegrityError as exc:
+            _log.warning("%s is kept: %s", name, exc)
+            continue
         freed = [inode for inode in item.inodes if held[inode] == 1]
         held.subtract(item.inodes.keys())
         total -= sum(sizes[inode] for inode in freed)
-        if not dry_run and item.entry is not None:
-            remove(store, item.entry.folder)
-        elif not dry_run and item.repository is not None:
-            LocalRepositories(store).remove(item.repository, (str(ref.revision),))
         repo_type = None if item.repository is None else item.repository.repo_type
         size_bytes = sum(item.inodes.values())
         removed.append(Pruned(ref, item.place, size_bytes, item.last_used, repo_type))

@@ -53,6 +53,20 @@ def test_all_configs_come_in_order_and_each_is_what_it_is_alone(many: str, desk:
         assert name == ".hgloc.json" or content == together[name], name  # That has the time.
 
 
+def test_a_config_that_no_folder_can_be_named_after_does_not_stop_the_others(
+    hub: LoopbackHub, desk: Desk
+) -> None:
+    configs = "".join(f"- config_name: {name}\n  data_files: a.csv\n" for name in (".hid", "ok", ".too"))
+    files = {"a.csv": b"a\n1\n", "README.md": f"---\nconfigs:\n{configs}---\n".encode()}
+    hub.add(make_repository(desk.folder / "repositories", "made/dots", "main", files))
+    desk.publisher()
+    ran = run_cli("download", "made/dots", "--all-configs", "--no-files")
+    assert [Path(line).parts[-2] for line in ran.stdout.splitlines()] == ["ok"]
+    for name in (".hid", ".too"):
+        assert f"config name '{name}' is refused: no segment may be empty or begin with a dot" in ran.stderr
+    assert ran.returncode == 2
+
+
 def test_ids_and_names_make_a_download_each_and_what_is_named_twice_is_one(many: str, desk: Desk) -> None:
     desk.publisher()
     ran = run_cli("download", many, GSM8K, many, "-n", "c1", "-n", "main", "--no-s3-upload")

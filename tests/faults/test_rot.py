@@ -479,3 +479,18 @@ def test_publishing_again_sends_what_was_archived(desk: Desk) -> None:
     for who, source in (("teammate", "s3"), ("outsider", "public")):
         getattr(desk, who)().set(HGLOC_SOURCES=source)
         assert hf_localize.load_local_dataset(NAME)["train"]["n"][:] == [1]
+
+
+def test_prune_goes_on_past_a_repository_whose_record_is_a_folder_with_files(desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"n": [1]}), NAME)
+    hf_localize.download_repository("openai/gsm8k", repo_type="dataset")
+    (refs,) = (desk.store / ".hgloc/repositories").rglob("refs.json")
+    refs.unlink()
+    (refs / "somebody's").mkdir(parents=True)
+    for path in (desk.store, *desk.store.rglob("*")):
+        os.utime(path, (0, 0))
+    assert [item["dataset_id"] for item in hf_localize.prune_datasets(1)] == [NAME]
+    ran = run_cli("remove", "openai/gsm8k", "--files-only", "--yes")
+    assert ran.returncode == 6
+    assert "refs.json is a folder that has files: remove it" in ran.stderr
