@@ -112,7 +112,7 @@ def _is_link(offered: Path, source: Path) -> bool:
 
 
 def _is_checked(target: Path, offered: Path) -> bool:
-    """Tell whether *target* is a link to *offered* from after its last change: it was checked for that link."""
+    """Tell whether *target* is a link to *offered* from after its last change. It was checked then."""
     try:
         is_link = target.is_symlink() and target.readlink() == offered
         return is_link and target.lstat().st_ctime_ns > offered.stat().st_ctime_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import io
 import json
 import logging
@@ -233,7 +233,7 @@ def test_no_secret_is_in_what_botocore_logs_of_a_program_that_fails_later(
 ) -> None:
     script, config = tmp_path / "program.sh", tmp_path / "config"
     keys = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}
-    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=12)
+    until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=12)
     (tmp_path / "keys.json").write_text(json.dumps(keys | {"Expiration": until.isoformat()}))
     script.write_text(f"cd {tmp_path}; cat keys.json || echo {SECRET} >&2; rm keys.json")
     config.write_text(f"[default]\ncredential_process = sh {script}\nregion = eu-west-3\n")
