@@ -189,7 +189,7 @@ def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
 
 def index_prefix(beginning: str = "") -> str:
     """Return the key prefix of every commit mark of an id with that *beginning*."""
-    return f"{_INDEX}/{quote(beginning, safe='')}"
+    return f"{_INDEX}/{quote(beginning, safe='', errors='surrogatepass')}"
 
 
 def original_mark(dataset_id: str) -> str:

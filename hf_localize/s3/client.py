@@ -36,7 +36,6 @@ from hf_localize.s3.errors import not_s3
 from hf_localize.s3.signing import Keys
 from hf_localize.s3.target import Target
 from hf_localize.settings import Settings
-from hf_localize.settings.aws_files import is_on_ec2
 from hf_localize.settings.secret import Secret, can_be_sent
 
 if TYPE_CHECKING:
@@ -185,6 +184,8 @@ def session_of(settings: Settings) -> boto3.Session:
     logging.getLogger("botocore.credentials").addFilter(_hide_in_log)
     core = botocore.session.get_session()
     core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+    if settings.aws_default_region and core.get_config_variable("region") is None:
+        core.set_config_variable("region", settings.aws_default_region)  # boto3 does not read AWS_REGION.
     if settings.aws_access_key_id and settings.aws_secret_access_key:
         token = settings.aws_session_token
         return boto3.Session(
@@ -196,7 +197,7 @@ def session_of(settings: Settings) -> boto3.Session:
     # boto3 has no other way to choose where it looks for credentials.
     if not settings.may_have_aws_credentials:  # There are none, or the settings keep them from this endpoint.
         core.register_component("credential_provider", CredentialResolver([]))
-    elif settings.s3_endpoint_url or not is_on_ec2():
+    elif not settings.may_ask_instance:
         core.get_component("credential_provider").remove("iam-role")
     return boto3.Session(botocore_session=core)
 

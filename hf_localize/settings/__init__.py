@@ -132,8 +132,15 @@ class Settings:
         """Tell whether AWS' own chain may be asked for credentials, and has anything to look at."""
         if self.aws_environment.endpoint_file is not None:
             return False
-        is_instance = self.s3_endpoint_url is None and aws_files.is_on_ec2()
-        return is_instance or aws_files.may_have_credentials(self.aws_environment.plain)
+        return self.may_ask_instance or aws_files.may_have_credentials(self.aws_environment.plain)
+
+    @property
+    def may_ask_instance(self) -> bool:
+        """Tell whether the metadata service of an EC2 instance is asked. Elsewhere it does not answer."""
+        if aws_files.names_metadata_service(self.aws_environment.plain):
+            return True
+        host = urlsplit(self.s3_endpoint_url or "//.amazonaws.com").hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn")) and aws_files.is_on_ec2()
 
     def without_credentials(self, endpoint_file: Path) -> Settings:
         """Return these settings for the endpoint that *endpoint_file* names, which has no keys for it."""

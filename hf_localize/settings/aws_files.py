@@ -57,6 +57,12 @@ def is_on_ec2() -> bool:
     return False
 
 
+def names_metadata_service(environment: Mapping[str, str]) -> bool:
+    """Tell whether a variable or the profile in use says where to ask for the role of an instance."""
+    variable, setting = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint"
+    return bool(environment.get(variable) or _profile(environment).get(setting))
+
+
 def endpoint_of(environment: Mapping[str, str]) -> str | None:
     """Return the endpoint for S3 that the profile in use names, or None.
 

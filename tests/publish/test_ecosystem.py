@@ -144,6 +144,50 @@ def test_a_web_identity_as_kubernetes_mounts_it(desk: Desk, home: Path, identiti
     assert_all_signed(desk, region="eu-west-3", token=TOKEN)
 
 
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    "role", ["instance", "container", "container with a file", "profile", "profile of an instance"]
+)
+def test_the_role_of_an_instance_a_container_or_a_profile(
+    role: str, desk: Desk, home: Path, identities: IdentityServer
+) -> None:
+    publish(desk)
+    sit_with_nothing(desk, home)
+    (home / "token").write_text(WEB_IDENTITY)
+    instance = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": identities.url}
+    container = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{identities.url}/container"}
+    kept = {"AWS_ACCESS_KEY_ID": desk.server.access_key, "AWS_SECRET_ACCESS_KEY": desk.server.secret_key}
+    profile = "role_arn = arn:aws:iam::1:role/reader\n"
+    env, source, asked = {
+        "instance": (instance, None, [("instance", ""), ("instance", "reader")]),
+        "container": (
+            container | {"AWS_CONTAINER_AUTHORIZATION_TOKEN": WEB_IDENTITY},
+            None,
+            [("container", "")],
+        ),
+        "container with a file": (
+            container | {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(home / "token")},
+            None,
+            [("container", "")],
+        ),
+        "profile": ({}, "source_profile = base", [("role", "arn:aws:iam::1:role/reader")]),
+        "profile of an instance": (
+            instance,
+            "credential_source = Ec2InstanceMetadata",
+            [("instance", ""), ("instance", "reader"), ("role", "arn:aws:iam::1:role/reader")],
+        ),
+    }[role]
+    if source:
+        keys = "".join(f"{name.lower()} = {value}\n" for name, value in kept.items())
+        (home / ".aws" / "config").write_text(f"[profile ml]\n{profile}{source}\n[profile base]\n{keys}")
+        env = {**env, "AWS_PROFILE": "ml", "AWS_ENDPOINT_URL_STS": identities.url}
+    env = {**env, "AWS_REGION": "eu-west-3", "AWS_ENDPOINT_URL_S3": desk.s3.url}
+    ran = run_python(LOAD, cwd=home, **env)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
+    assert identities.asked == asked
+    assert_all_signed(desk, region="eu-west-3", token=TOKEN)
+
+
 BROKEN_ROLES = {
     "no token": (4, "No such file"),
     "a wrong token": (4, "AssumeRoleWithWebIdentity"),

@@ -1,4 +1,5 @@
-"""Who gives out credentials for a while: AWS' token service and its single sign-on, on 127.0.0.1."""
+"""Who gives out credentials for a while, on 127.0.0.1: AWS' token service and its single sign-on, and what
+gives an instance or a container its role."""
 
 from __future__ import annotations
 
@@ -10,13 +11,21 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "token-of-a-session"
-_STS = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId>
+_STS = """<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>
 <SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{token}</SessionToken>
-<Expiration>{until}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
-</AssumeRoleWithWebIdentityResponse>"""
+<Expiration>{until}</Expiration></Credentials></{action}Result>
+</{action}Response>"""
 _REFUSAL = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
 <Code>InvalidIdentityToken</Code><Message>no</Message></Error></ErrorResponse>"""
+
+
+IMDS_TOKEN = "token-of-the-instance"
+_ROLES = "/latest/meta-data/iam/security-credentials/"
+
+
+def _until() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
 
 
 class IdentityServer:
@@ -31,26 +40,45 @@ class IdentityServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                """Answer AssumeRoleWithWebIdentity."""
+                """Answer AssumeRole and AssumeRoleWithWebIdentity."""
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                asked.append(("web identity", form["RoleArn"][0]))
-                until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
-                given = _STS.format(key=key, secret=secret, token=TOKEN, until=until)
-                self._answer(form["WebIdentityToken"] == [web_identity], given, _REFUSAL)
+                action = form["Action"][0]
+                given = _STS.format(action=action, key=key, secret=secret, token=TOKEN, until=_until())
+                if action == "AssumeRole":
+                    asked.append(("role", form["RoleArn"][0]))
+                    self._answer(f"Credential={key}/" in self.headers["Authorization"], given, _REFUSAL)
+                else:
+                    asked.append(("web identity", form["RoleArn"][0]))
+                    self._answer(form["WebIdentityToken"] == [web_identity], given, _REFUSAL)
+
+            def do_PUT(self) -> None:
+                """Give out a token of an instance's metadata service."""
+                self._answer(self.path == "/latest/api/token", IMDS_TOKEN)
 
             def do_GET(self) -> None:
-                """Answer GetRoleCredentials."""
+                """Answer GetRoleCredentials, or for an instance or a container."""
+                given = {
+                    "AccessKeyId": key,
+                    "SecretAccessKey": secret,
+                    "Token": TOKEN,
+                    "Expiration": _until(),
+                }
+                if self.path.startswith(_ROLES):
+                    name = self.path.removeprefix(_ROLES)
+                    asked.append(("instance", name))
+                    text = json.dumps({"Code": "Success", **given}) if name else "reader"
+                    self._answer(self.headers.get("X-aws-ec2-metadata-token") == IMDS_TOKEN, text)
+                    return
+                if self.path == "/container":
+                    asked.append(("container", ""))
+                    self._answer(self.headers.get("Authorization") == web_identity, json.dumps(given))
+                    return
                 query = parse_qs(urlsplit(self.path).query)
                 asked.append(("sso", query["role_name"][0]))
                 until = int((time.time() + 3600) * 1000)
-                given = {
-                    "accessKeyId": key,
-                    "secretAccessKey": secret,
-                    "sessionToken": TOKEN,
-                    "expiration": until,
-                }
+                keys = {"accessKeyId": key, "secretAccessKey": secret, "sessionToken": TOKEN}
                 is_right = self.headers.get("x-amz-sso_bearer_token") == sso_token
-                self._answer(is_right, json.dumps({"roleCredentials": given}))
+                self._answer(is_right, json.dumps({"roleCredentials": keys | {"expiration": until}}))
 
             def _answer(self, is_right: bool, text: str, refusal: str = '{"message": "no"}') -> None:
                 body = (text if is_right else refusal).encode()

@@ -8,7 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_localize.errors import InvalidRefError
-from hf_localize.format.refs import DEFAULT_CONFIG, DEFAULT_REVISION, DatasetRef, ref_of_index_key
+from hf_localize.format.refs import (
+    DEFAULT_CONFIG,
+    DEFAULT_REVISION,
+    DatasetRef,
+    index_prefix,
+    ref_of_index_key,
+)
 from tests.security.fuzz.targets import (
     inside,
 )
@@ -18,6 +24,10 @@ def test_a_ref_that_fits_is_accepted() -> None:
     for dataset_id in ("glue", "a/b", "Ünï/code", "a.b/c-d_e"):
         assert DatasetRef(dataset_id).dataset_id == dataset_id
     assert io.StringIO(str(DatasetRef("a/b", "c d", "feat#1"))).read() == "a/b [c d]@feat#1"
+
+
+def test_what_a_shell_passes_on_that_is_no_unicode_can_begin_an_id_that_is_looked_for() -> None:
+    assert index_prefix("a\udcff").endswith("/a%ED%B3%BF")
 
 
 #: The same inputs each time, so that a run which passes passes again; `make fuzz` looks for new ones.

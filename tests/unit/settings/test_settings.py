@@ -167,6 +167,24 @@ def test_a_container_token_that_no_header_takes_is_not_shown(monkeypatch: pytest
     assert "SECRET" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "asks"),
+    [
+        (None, True),
+        ("https://bucket.vpce-1a2b.s3.eu-west-3.vpce.amazonaws.com", True),
+        ("https://s3.eu-west-3.amazonaws.com.example", False),
+        ("http://minio:9000", False),
+    ],
+)
+def test_the_role_of_an_instance_is_for_the_endpoints_of_aws(
+    endpoint: str | None, asks: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hf_localize.settings.aws_files._DMI_FILES", (str(tmp_path / "vendor"),))
+    assert not settings.Settings(datasets_store_path=tmp_path, s3_endpoint_url=endpoint).may_ask_instance
+    (tmp_path / "vendor").write_text("Amazon EC2\n")
+    assert settings.Settings(datasets_store_path=tmp_path, s3_endpoint_url=endpoint).may_ask_instance is asks
+
+
 def test_aws_own_variables_serve_where_ours_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost:9000")
     assert settings.current().s3_endpoint_url is None  # Without a bucket it is none of our business.
