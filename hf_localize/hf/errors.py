@@ -6,7 +6,12 @@ import contextlib
 from collections.abc import Iterator
 
 import datasets
-from huggingface_hub.utils import LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import (
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from hf_localize.errors import (
     DatasetConflictError,
@@ -79,4 +84,6 @@ def is_unreachable(exc: BaseException) -> bool:
     """
     if isinstance(exc, (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError)):
         return True
+    if isinstance(exc, (RepositoryNotFoundError, RevisionNotFoundError)):  # The Hub has answered.
+        return False
     return any(kind.__name__ in _NETWORK_ERRORS for kind in type(exc).__mro__)

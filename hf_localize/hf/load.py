@@ -49,7 +49,7 @@ from hf_localize.hf.splits import NeededSplit
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret, revealed
-from hf_localize.sources.base import Entry, NotHere, StoredEntry
+from hf_localize.sources.base import Entry, NotHere, StoredEntry, download_command
 from hf_localize.sources.pinned import PinnedFetch, hashed_manifest
 from hf_localize.sources.repositories import RepositoryTiers
 from hf_localize.sources.resolver import Answer, Resolver
@@ -115,7 +115,7 @@ def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.
     resolver = replace(resolver, check=check_entry)
     if with_hub and _was_pushed(request.ref, session):
         others = (source for source in resolver.sources if source is not hub)
-        resolver = replace(resolver, sources=(hub, *others))
+        resolver = replace(resolver, sources=(hub, *others), hub_decides=True)
 
     def opened(entry: Entry) -> Entry | LocalizedDataset:
         if not isinstance(entry, StoredEntry) or not entry.manifest.splits:
@@ -339,6 +339,9 @@ def _under_another_name(
     Args:
         missing: what the sources said; None: stock is not to be called.
     """
+    answers = missing.answers if missing is not None and resolver.hub_decides else ()
+    if any(isinstance(answer, Answer) and answer.is_definite for answer in answers):
+        return None
     ref, own = request.ref, None if request.force else _own_folder(request.ref)
     if own is not None and ref.config_name in datasets.get_dataset_config_names(own):
         return stock_builder(open_folder(Path(own), ref.config_name, cache_dir=request.cache_dir), ref)
@@ -542,11 +545,13 @@ def only_stock(
     advice = ""
     if missing is not None:
         where = "; ".join(map(str, missing.answers))
-        command = f"hg-localize download {ref.dataset_id} --keep-files"
+        command = f"{download_command(replace(ref, config_name=None))} --keep-files"
         mend = f"To store them, run this on a machine that reaches the Hub: {command}"
         if session.asks("public") and session.is_outsider:
             mend = f"To share them, their publisher runs: {command} --make-public (files hold all configs)"
-        advice = f" The repository's files, which would answer it, are not stored ({where}). {mend}"
+        at_main = ref.revision is not None and _holds_files(replace(ref, revision=None), session)
+        stored = f"stored at main, but not at {ref.revision}" if at_main else "not stored"
+        advice = f" The repository's files, which would answer it, are {stored} ({where}). {mend}"
         if _holds_files(ref, session):
             advice = " The repository's files are stored, but not used: leave out force_redownload"
     raise NotAnswerableError(

@@ -8,14 +8,16 @@ are stock's own.
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from datasets.arrow_reader import ArrowReader
-from datasets.table import ConcatenationTable, Table
+import pyarrow as pa
+from datasets.arrow_reader import ArrowReader, ReadInstruction
+from datasets.table import ConcatenationTable, InMemoryTable, Table
 from datasets.utils import tqdm
 
 #: So many files are opened one after another first, and tell whether threads pay for the rest: not where
@@ -24,12 +26,37 @@ _FIRST_FILES = 16
 _SLOW_SECONDS = 0.001
 #: Threads are handed runs of so many.
 _RUN_FILES = 64
+_NO_ROWS: dict[str, Any] = {"filename": "", "skip": 0, "take": 0}
 
 
 class Reader(ArrowReader):  # type: ignore[misc]  # datasets has no types.
     """Read the rows of a split from Arrow files, mapped into memory."""
 
+    def get_file_instructions(
+        self, name: str, instruction: Any, split_infos: Iterable[Any]
+    ) -> list[dict[str, Any]]:
+        """Return which rows of which files *instruction* asks for.
+
+        A slice that ends before it begins has no rows. Stock, which prepares most splits as one file, reads
+        none then; of several files it finds no instruction, which is an error.
+        """
+        infos = {info.name: info for info in split_infos}
+        wanted = instruction
+        if not isinstance(wanted, ReadInstruction):
+            wanted = ReadInstruction.from_spec(str(instruction))
+        parts = wanted.to_absolute({info.name: info.num_examples for info in infos.values()})
+        rest = [part for part in parts if part.from_ <= part.to or not infos[part.splitname].shard_lengths]
+        if len(rest) < len(parts):
+            if not rest:
+                return [_NO_ROWS]
+            read = [ReadInstruction(part.splitname, None, part.from_, part.to, "abs") for part in rest]
+            instruction = functools.reduce(operator.add, read)
+        files: list[dict[str, Any]] = super().get_file_instructions(name, instruction, infos.values())
+        return files
+
     def _read_files(self, files: Sequence[dict[str, Any]], in_memory: bool = False) -> Table:
+        if files == [_NO_ROWS]:
+            return InMemoryTable.from_batches([], schema=pa.schema(self._info.features.type))
         if in_memory or not files:
             return super()._read_files(files, in_memory=in_memory)
         placed = [{**file, "filename": os.path.join(self._path, file["filename"])} for file in files]

@@ -139,6 +139,8 @@ class Resolver:
     check: Callable[[Path, Manifest, Collection[str] | None], None] = _check
     #: An error names them; at most one has advice.
     unasked: tuple[Unasked, ...] = ()
+    #: Where the Hub has answered that it has no such dataset, the sources after it are not asked.
+    hub_decides: bool = False
 
     def find(
         self, ref: DatasetRef, use: Callable[[Entry], _T] = _as_it_is, *, skip_local: bool = False
@@ -274,6 +276,8 @@ class Resolver:
                 is_raised = exc is said_by_stock and source is sources[-1]
                 if not is_raised and not isinstance(exc, ConflictError):  # Other content than is locked.
                     self._report(answers[-1], ref)
+            if self.hub_decides and source.kind == "hub" and answers[-1].is_definite:
+                break
         for answer in answers:
             if isinstance(answer.error, UnsupportedFeatureError):
                 raise answer.error  # It says what to do; that nobody else has the dataset does not.

@@ -182,6 +182,8 @@ def test_the_files_are_those_of_the_commit_that_was_prepared(
             )
             assert Path(path).read_bytes() == expected
         assert datasets.load_dataset("made/moved", data_files="a.csv", split="train")["n"][:] == [2]
+        with pytest.raises(ConnectionError, match=r"stored at main, but not at nope.*--revision 'nope'"):
+            datasets.load_dataset("made/moved", revision="nope", data_files="a.csv")
 
 
 def test_the_files_are_published_and_removed_with_the_dataset(hub: LoopbackHub, desk: Desk) -> None:

@@ -43,6 +43,32 @@ def add(hub: LoopbackHub, desk: Desk, name: str, files: dict[str, bytes]) -> Non
     hub.add(make_repository(desk.folder / "repositories", name, "main", files))
 
 
+@pytest.mark.parametrize("place", ["local", "private"])
+def test_a_slice_that_ends_before_it_begins_has_no_rows(place: str, hub: LoopbackHub, desk: Desk) -> None:
+    add(hub, desk, "made/files", FILES)
+    splits = ["train[6:3]", "train[90%:10%]", "train[-1:2]", "train[6:3]+train[:3]", "train[:1]+train[6:3]"]
+
+    def loaded() -> list[list[int]]:
+        return [part["n"][:] for part in datasets.load_dataset("made/files", split=splits)]
+
+    desk.use_cache(str(desk.folder / "stock's cache"))
+    expected = loaded()
+    assert expected == [[], [], [], [0, 1, 2], [0]]
+    desk.publisher()
+    hf_localize.download_dataset("made/files")
+    hub.stop()
+    if place == "private":
+        desk.teammate()
+    with hf_localize.installed():
+        for split, rows in zip(splits, expected, strict=True):
+            for in_memory in (False, True):
+                part = datasets.load_dataset("made/files", split=split, keep_in_memory=in_memory)
+                assert (part["n"][:], str(part.split)) == (rows, split)
+                assert part.features == datasets.Features(n=datasets.Value("int64"))
+        assert loaded() == expected
+        assert datasets.load_dataset("made/files", split="train[3:2]").num_rows == 0
+
+
 def test_a_stream_from_the_hub_is_stocks_own(hub: LoopbackHub, desk: Desk) -> None:
     add(hub, desk, "made/files", FILES)
     desk.publisher()

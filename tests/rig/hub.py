@@ -553,6 +553,11 @@ def _serve_refs(call: Call) -> Answer:
     return json_answer(refs)
 
 
+def _serve_auth_check(call: Call) -> Answer:
+    call.repository()
+    return json_answer({})
+
+
 def _serve_whoami(call: Call) -> Answer:
     if call.token not in call.hub.known_tokens():
         raise RefusalError(401, None, "Invalid credentials in Authorization header")
@@ -575,6 +580,7 @@ def _routes_of(kind: str, files: str) -> tuple[Route, ...]:
         Route("GET", rf"{api}/tree/{REV}(?:/(?P<path>.*))?", _serve_tree, kind),
         Route("POST", rf"{api}/paths-info/{REV}", _serve_paths_info, kind),
         Route("GET", rf"{api}/refs", _serve_refs, kind),
+        Route("GET", rf"{api}/auth-check", _serve_auth_check, kind),
         Route("GET", api, _serve_info, kind),
     )
 

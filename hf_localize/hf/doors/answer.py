@@ -434,6 +434,11 @@ def _list_refs(call: _Call) -> Reply | None:
     )
 
 
+def _auth_check(call: _Call) -> Reply | None:
+    """Answer that the caller may read what is held; of what the Hub has, only the Hub can tell."""
+    return _json({}) if call.is_last else None
+
+
 def _commits(call: _Call) -> Reply | None:
     return call.with_snapshot(_commits_of) if call.is_last else None
 
@@ -485,7 +490,7 @@ _CHANGE = re.compile(
     re.DOTALL,
 )
 #: What these answer is of no one revision, and needs no snapshot.
-_OF_REVISIONS: tuple[_Make, ...] = (_list_refs, _commits)
+_OF_REVISIONS: tuple[_Make, ...] = (_list_refs, _commits, _auth_check)
 #: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.
 _ROUTES: tuple[tuple[str, re.Pattern[str], _Make], ...] = tuple(
     (method, re.compile(pattern, re.DOTALL), reply)
@@ -498,6 +503,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], _Make], ...] = tuple(
         ("POST", rf"{_API}/paths-info/{_REV}", _paths_info),
         ("GET", rf"{_API}/commits/{_REV}", _commits),
         ("GET", rf"{_API}/refs", _list_refs),
+        ("GET", rf"{_API}/auth-check", _auth_check),
         ("GET", _API, _info),
     )
 )  # fmt: skip

@@ -71,13 +71,21 @@ def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
     folder = None
     try:
         with transport.one_session() as session:
-            folder = _bring_together(_signature(stock).bind(*args, **kwargs).arguments, session)
+            call = _signature(stock).bind(*args, **kwargs).arguments
+            folder = _bring_together(call, _root_of_cache(stock, call), session)
     except (HfLocalizeError, TypeError) as exc:  # Stock says what is wrong with the arguments.
         _log.debug("files are not fetched ahead of snapshot_download: %s", exc)
     return from_cache_only(stock, args, kwargs) if folder is None else folder
 
 
-def _bring_together(call: Mapping[str, Any], session: Session) -> str | None:
+def _root_of_cache(stock: Callable[..., Any], call: Mapping[str, Any]) -> str:
+    """Return the cache that *call* means, as *stock* writes it: some releases leave it as it is given."""
+    root = os.fspath(call.get("cache_dir") or constants.HF_HUB_CACHE)
+    is_expanded = "expanduser" in inspect.unwrap(stock).__code__.co_names
+    return str(expanded(root).resolve()) if is_expanded else root
+
+
+def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str | None:
     """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
     places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
     if call.get("dry_run") or f"{endpoint}/" not in endpoints():
@@ -101,13 +109,14 @@ def _bring_together(call: Mapping[str, Any], session: Session) -> str | None:
             places.localize(found, missing)
         return None
     name = repo_folder_name(repo_id=repository.repo_id, repo_type=repository.repo_type)
-    folder = expanded(call.get("cache_dir") or constants.HF_HUB_CACHE).resolve() / name
+    folder = Path(root, name)
     pointers = {path: folder / "snapshots" / found.commit / path for path in wanted}
     absent = [path for path, pointer in pointers.items() if not pointer.exists()]
     if wanted and not absent and found.is_complete and session.settings.record is None:
         named = folder / "refs" / (call.get("revision") or "main")
         with contextlib.suppress(OSError):
-            return str(folder / "snapshots" / found.commit) if named.read_text() == found.commit else None
+            whole = os.path.join(root, name, "snapshots", found.commit)  # As stock writes it.
+            return whole if named.read_text() == found.commit else None
     sources = {path: places.local_path(wanted[path]) for path in absent}
     sources.update(
         places.localize(found, missing) if (missing := [p for p in absent if not sources[p]]) else {}

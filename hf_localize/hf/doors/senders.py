@@ -24,11 +24,32 @@ from hf_localize.hf.doors.transport import (
     watched,
 )
 
+
+def _is_body_read(method: str, url: Any) -> bool:
+    """Tell whether the body of a request decides what is answered, or what counts as changed."""
+    asked = request_of(method, str(url), {}, b"")
+    if asked is None or asked.method in ("GET", "HEAD"):
+        return False
+    return is_read(asked) or asked.path.startswith(REPOSITORIES)
+
+
+def _whole(body: Any) -> bytes:
+    """Return *body*, which requests and urllib also take as text, a file or pieces, as bytes."""
+    if isinstance(body, str):
+        return body.encode()
+    if body is None or isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body or b"")
+    pieces = [body.read()] if hasattr(body, "read") else body
+    return b"".join(piece.encode() if isinstance(piece, str) else piece for piece in pieces)
+
+
 # --- httpx, httpx2 ----------------------------------------------------------------------------
 
 
 def _send_httpx(stock: Callable[..., Any], client: Any, request: Any, **kwargs: Any) -> Any:
-    body = request.read() if _is_read_with_body(request) else b""
+    if client.is_closed:
+        return stock(client, request, **kwargs)  # Which is an error.
+    body = request.read() if _is_body_read(request.method, request.url) else b""
     library, is_streamed = sys.modules[_library(stock)], bool(kwargs.get("stream"))
 
     def send() -> Any:
@@ -66,7 +87,9 @@ async def _send_httpx_async(stock: Callable[..., Any], client: Any, request: Any
     import anyio.from_thread
     import anyio.to_thread
 
-    body = await request.aread() if _is_read_with_body(request) else b""
+    if client.is_closed:
+        return await stock(client, request, **kwargs)
+    body = await request.aread() if _is_body_read(request.method, request.url) else b""
 
     def send() -> Any:
         return anyio.from_thread.run(functools.partial(stock, client, request, **kwargs))
@@ -84,13 +107,6 @@ async def _send_httpx_async(stock: Callable[..., Any], client: Any, request: Any
 
 def _library(method: Callable[..., Any]) -> str:
     return method.__module__.partition(".")[0]
-
-
-def _is_read_with_body(request: Any) -> bool:
-    asked = request_of(request.method, str(request.url), {}, b"")
-    if asked is None or asked.method in ("GET", "HEAD"):
-        return False
-    return is_read(asked) or asked.path.startswith(REPOSITORIES)
 
 
 def _exchange_httpx(
@@ -153,10 +169,13 @@ def _least(seconds: float | None, limit: float) -> float:
 def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwargs: Any) -> Any:
     import requests
 
-    body = request.body.encode() if isinstance(request.body, str) else request.body
-    asked = request_of(
-        str(request.method), str(request.url), request.headers, body if isinstance(body, bytes) else b""
-    )
+    body = b""
+    if _is_body_read(str(request.method), request.url):
+        body = _whole(request.body)
+        if request.headers.pop("Transfer-Encoding", None):
+            request.headers["Content-Length"] = str(len(body))
+        request.body = body
+    asked = request_of(str(request.method), str(request.url), request.headers, body)
     is_streamed = bool(kwargs.get("stream"))
 
     def ask_hub(url: str | None) -> Any:
@@ -243,6 +262,8 @@ def _open_urllib(
     method = "GET" if isinstance(request, str) else request.get_method()
     method = "POST" if body is not None and method == "GET" else method
     headers = {} if isinstance(request, str) else dict(request.header_items())
+    if _is_body_read(method, url):
+        body = data = _whole(body)
     asked = request_of(method, url, headers, body if isinstance(body, bytes) else b"")
 
     def respond(reply: Reply, body: BinaryIO) -> Any:

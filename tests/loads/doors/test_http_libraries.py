@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import io
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,52 @@ def test_urllib_asks_for_paths_as_the_others_do(offline: HeldRepositories) -> No
     for asked in (as_json, urllib.request.Request(address, data=b"paths=README.md")):
         assert [found["path"] for found in json.load(urllib.request.urlopen(asked))] == ["README.md"]
     assert [found["path"] for found in json.load(urllib.request.urlopen(address, b"paths=.dot"))] == [".dot"]
+
+
+def pieces(body: bytes) -> Iterator[bytes]:
+    yield body[:8]
+    yield body[8:]
+
+
+@pytest.mark.parametrize("made", [pieces, io.BytesIO])
+def test_a_body_may_come_in_pieces(
+    made: Callable[[bytes], Any],
+    httpx: Any,
+    hub: LoopbackHub,
+    repositories: HeldRepositories,
+    fresh: Callable[[str], Path],
+) -> None:
+    """The rig's Hub reads no chunked body, so what is sent on to it must be whole."""
+    address = f"{huggingface_hub.constants.ENDPOINT}/api/datasets/{DATASET}/paths-info/main"
+    headers, body = {"Content-Type": "application/json"}, b'{"paths": ["README.md"]}'
+
+    def found() -> list[int]:
+        by_urllib = urllib.request.Request(address, made(body), headers)
+        return [
+            len(requests.post(address, data=made(body), headers=headers).json()),
+            len(json.load(urllib.request.urlopen(by_urllib))),
+        ]
+
+    fresh("cache")
+    with hf_localize.installed():
+        assert found() == [1, 1]
+        assert len(httpx.post(address, content=pieces(body), headers=headers).json()) == 1
+        assert hub.requests == []
+        repositories.types = {}
+        assert found() == [1, 1]
+        assert len(hub.requests) == 2
+
+
+def test_a_client_that_was_closed_sends_nothing(httpx: Any, offline: HeldRepositories) -> None:
+    client, later = httpx.Client(), httpx.AsyncClient()
+    assert client.get(url()).content == CARD
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get(url())
+
+    async def read() -> None:
+        await later.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            await later.get(url())
+
+    asyncio.run(read())

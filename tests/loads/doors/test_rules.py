@@ -79,6 +79,45 @@ def test_a_place_that_does_not_answer_is_asked_once(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("cache", ["cache", "./cache/", "link"])
+def test_the_path_of_a_snapshot_is_written_as_the_release_of_huggingface_hub_writes_it(
+    cache: str,
+    hub: LoopbackHub,
+    repositories: HeldRepositories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def twice(side: str) -> list[str]:
+        folder = tmp_path / side
+        (folder / "real").mkdir(parents=True)
+        (folder / "link").symlink_to("real")
+        monkeypatch.chdir(folder)
+        found = [snapshot_download(DATASET, cache_dir=cache, **KIND) for _ in range(2)]
+        assert Path(found[1], "README.md").is_file()
+        return [path.replace(str(folder), "") for path in found]
+
+    expected = twice("stock")
+    hub.stop()
+    with hf_localize.installed():
+        assert twice("ours") == expected
+
+
+def test_who_may_read_what_is_held_is_known_without_the_hub_and_asked_of_it_else(
+    hub: LoopbackHub, repositories: HeldRepositories
+) -> None:
+    if not hasattr(huggingface_hub, "auth_check"):
+        pytest.skip("this release of huggingface_hub has no auth_check")
+    with hf_localize.installed():
+        huggingface_hub.auth_check(DATASET, **KIND)
+        hub.private[DATASET] = set()
+        with pytest.raises(huggingface_hub.errors.RepositoryNotFoundError):
+            huggingface_hub.auth_check(DATASET, **KIND)
+        hub.stop()
+        huggingface_hub.auth_check(DATASET, **KIND)
+        with pytest.raises(OfflineModeIsEnabled):
+            huggingface_hub.auth_check("doors/else", **KIND)
+
+
 @pytest.mark.parametrize("name", ["mine", "blobs"])
 def test_a_folder_of_the_user_gets_copies(name: str, offline: HeldRepositories, tmp_path: Path) -> None:
     snapshot_download(DATASET, local_dir=tmp_path / name, **KIND)
