@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import shlex
 import sys
@@ -126,6 +127,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that *ctx* names."""
         _open_standard_streams()
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # As stderr: what a terminal lacks ends nothing.
         with ended_by_signals(lambda: click.echo(INTERRUPTED + ctx.meta.get(KEPT, ""), err=True)):
             return super().invoke(ctx)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,9 @@ def show_json(value: Any) -> None:
 
     from hf_localize.format.record import plain
 
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=plain)
+    # Click writes UTF-8 where the encoding is ASCII.
+    is_ascii = codecs.lookup(sys.stdout.encoding or "utf-8").name not in ("utf-8", "ascii")
+    text = json.dumps(value, indent=2, ensure_ascii=is_ascii, allow_nan=False, default=plain)
     if printable(text) != text:  # JSON demands escapes of the first 32 characters only.
         text = "".join([c if printable(c) == c else _in_json(c) for c in text])
     click.echo(text)

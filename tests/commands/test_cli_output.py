@@ -511,3 +511,16 @@ def test_completion_waits_for_no_bucket_and_says_nothing_of_it(three: Desk, tmp_
 def test_an_outsider_completes_what_is_public(three: Desk, tmp_path: Path) -> None:
     three.outsider().set(XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert dataset_ids("o") == ["org/a"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp437"])
+def test_what_the_encoding_of_stdout_lacks_is_escaped_and_ends_no_command(encoding: str, desk: Desk) -> None:
+    desk.publisher()
+    hf_localize.register_dataset(datasets.Dataset.from_dict({"s": ["☃"]}), "org/☃", skip_s3_upload=True)
+    env = {"PYTHONIOENCODING": encoding, "HGLOC_SOURCES": "local"}
+    shown = "☃" if encoding == "ascii" else r"\u2603"
+    for command in (["list-local"], ["preview", "org/☃"], ["verify"], ["download", "org/☃", "--no-s3-upload"]):
+        ran = run_cli(*command, **env)
+        assert (ran.returncode, shown in ran.stdout) == (0, True), ran.stderr
+    ran = run_cli("list-local", "--json", **env)
+    assert json.loads(ran.stdout)[0]["dataset_id"] == "org/☃"
