@@ -128,7 +128,7 @@ class _Commands(click.Group):
         """Run the command that *ctx* names."""
         _open_standard_streams()
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(errors="backslashreplace")  # As stderr: what a terminal lacks ends nothing.
+            sys.stdout.reconfigure(errors="backslashreplace")  # As stderr has it.
         with ended_by_signals(lambda: click.echo(INTERRUPTED + ctx.meta.get(KEPT, ""), err=True)):
             return super().invoke(ctx)
 

@@ -49,6 +49,8 @@ ERRORS = (
     *(botoerrors.ClientError, botoerrors.BotoCoreError, ResponseParserError),
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError),
 )
+#: A token of an identity provider (JWT).
+_TOKEN = re.compile(r"eyJ[\w.-]+")
 _CREDENTIAL_ERRORS = (
     botoerrors.NoCredentialsError,
     botoerrors.CredentialRetrievalError,
@@ -218,7 +220,7 @@ def chained_session(settings: Settings) -> tuple[boto3.Session, Credentials | No
         session = session_of(settings)
         return session, session.get_credentials()
     except Exception as exc:  # noqa: BLE001  # The chain runs programs and parses files.
-        _hide_output(exc)
+        _hide_secrets(exc)
         raise AccessDeniedError(f"AWS' credential chain failed: {_words_of(exc)}") from without_frames(exc)
 
 
@@ -233,9 +235,10 @@ def keys_of(credentials: Credentials) -> Keys:
     try:
         frozen = credentials.get_frozen_credentials()
     except _CREDENTIAL_ERRORS as exc:
-        _hide_output(exc)
+        _hide_secrets(exc)
         raise
     except Exception as exc:  # noqa: BLE001  # As in the chain.
+        _hide_secrets(exc)
         is_unreachable = isinstance(exc, (botoerrors.HTTPClientError, botoerrors.ConnectionError))
         kind = RefusedError if is_unreachable else AccessDeniedError
         said = f"AWS' credentials can't be refreshed: {_words_of(exc)}"
@@ -246,16 +249,18 @@ def keys_of(credentials: Credentials) -> Keys:
     return Keys(key, secret, token if token.reveal() else None)
 
 
-def _hide_output(exc: BaseException | None) -> None:
-    """Take out of *exc* what a program of ``credential_process`` has written: it may hold credentials."""
+def _hide_secrets(exc: BaseException | None) -> None:
+    """Take out of *exc* what a program of ``credential_process`` has written, and tokens that STS quotes."""
     if isinstance(exc, botoerrors.CredentialRetrievalError) and exc.kwargs["provider"] == "custom-process":
         said = "the program that credential_process names failed: run it by itself to see why"
         exc.args, exc.kwargs = (said,), cast("Any", {**exc.kwargs, "error_msg": said})
+    elif isinstance(exc, botoerrors.ClientError):
+        exc.args = (_TOKEN.sub("…", str(exc)),)
 
 
 def _hide_in_log(record: logging.LogRecord) -> bool:
     """Do the same for what botocore logs where it goes on with keys that it has."""
-    _hide_output(record.exc_info[1] if record.exc_info else None)
+    _hide_secrets(record.exc_info[1] if record.exc_info else None)
     return True
 
 

@@ -519,7 +519,12 @@ def test_what_the_encoding_of_stdout_lacks_is_escaped_and_ends_no_command(encodi
     hf_localize.register_dataset(datasets.Dataset.from_dict({"s": ["☃"]}), "org/☃", skip_s3_upload=True)
     env = {"PYTHONIOENCODING": encoding, "HGLOC_SOURCES": "local"}
     shown = "☃" if encoding == "ascii" else r"\u2603"
-    for command in (["list-local"], ["preview", "org/☃"], ["verify"], ["download", "org/☃", "--no-s3-upload"]):
+    for command in (
+        ["list-local"],
+        ["preview", "org/☃"],
+        ["verify"],
+        ["download", "org/☃", "--no-s3-upload"],
+    ):
         ran = run_cli(*command, **env)
         assert (ran.returncode, shown in ran.stdout) == (0, True), ran.stderr
     ran = run_cli("list-local", "--json", **env)

@@ -188,6 +188,7 @@ def test_the_role_of_an_instance_a_container_or_a_profile(
     assert_all_signed(desk, region="eu-west-3", token=TOKEN)
 
 
+WRONG_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ3cm9uZyJ9.c2lnbmF0dXJl"
 BROKEN_ROLES = {
     "no token": (4, "No such file"),
     "a wrong token": (4, "AssumeRoleWithWebIdentity"),
@@ -210,7 +211,7 @@ def test_keys_that_can_not_be_had_are_told_apart_from_a_failing_bucket(
     }
     env |= {"AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/reader"}
     if case != "no token":
-        (home / "token").write_text("wrong")
+        (home / "token").write_text(WRONG_TOKEN)
     if case == "nothing that gives out keys":
         env["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"
     if case == "a program whose keys have expired":
@@ -225,6 +226,7 @@ def test_keys_that_can_not_be_had_are_told_apart_from_a_failing_bucket(
     assert words in ran.stderr
     assert "HGLOC_S3_ENDPOINT_URL" not in ran.stderr
     assert "secret-of-old" not in ran.stderr
+    assert WRONG_TOKEN not in ran.stderr
     assert ran.returncode == status
     assert desk.s3.requests == ()
     ran = run_python(LOAD, cwd=home, HGLOC_SOURCES="s3,public", **env)

@@ -17,7 +17,7 @@ _STS = """<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
 <Expiration>{until}</Expiration></Credentials></{action}Result>
 </{action}Response>"""
 _REFUSAL = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
-<Code>InvalidIdentityToken</Code><Message>no</Message></Error></ErrorResponse>"""
+<Code>InvalidIdentityToken</Code><Message>no: {token}</Message></Error></ErrorResponse>"""
 
 
 IMDS_TOKEN = "token-of-the-instance"
@@ -49,7 +49,8 @@ class IdentityServer:
                     self._answer(f"Credential={key}/" in self.headers["Authorization"], given, _REFUSAL)
                 else:
                     asked.append(("web identity", form["RoleArn"][0]))
-                    self._answer(form["WebIdentityToken"] == [web_identity], given, _REFUSAL)
+                    (shown,) = form["WebIdentityToken"]  # Some services quote what they refuse.
+                    self._answer(shown == web_identity, given, _REFUSAL.format(token=shown))
 
             def do_PUT(self) -> None:
                 """Give out a token of an instance's metadata service."""
