@@ -114,6 +114,7 @@ def publish_files(
     Raises:
         SettingsError, RestrictedError, PublishError: as for :func:`publish_entry`.
     """
+    from hf_localize.publish.bucket import warn_if_restricted
     from hf_localize.publish.public import check_may_share
     from hf_localize.publish.repositories import upload_repository
 
@@ -124,14 +125,8 @@ def publish_files(
     if make_public:  # Before anything is sent.
         for manifest in terms:
             check_may_share(manifest, restricted_ids, _terms_on_hub(settings, repository.repo_type))
-    if restricted := next((one for one in terms if one.gated or one.private), None):
-        _log.warning(
-            "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
-            "apply to them too",
-            repository,
-            restricted.restriction,
-            bucket.address,
-        )
+    for restricted in [one for one in terms if one.gated or one.private][:1]:
+        warn_if_restricted(repository, restricted, bucket)
     has_configs = repository.repo_type == "dataset"
     if make_public and has_configs and not sharing.is_named:
         make_public = all(

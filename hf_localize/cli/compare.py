@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,10 +52,7 @@ def diff(
     else:
         found = diff_datasets(dataset_id, **options)
     shown = [item for item in found if is_all or dataset_id is not None or item.state != "same"]
-    rows = (
-        [*names(asdict(item)), item.state, _short(item.local_digest), _short(item.s3_digest)]
-        for item in shown
-    )
+    rows = ([*names(item), item.state, _short(item.local_digest), _short(item.s3_digest)] for item in shown)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "DIGEST HERE", "DIGEST THERE")
     show_found(shown, as_json, rows, headings, headings[:3:-1])
     for item, file in [(one, file) for one in shown for file in one.files if not as_json]:
@@ -101,9 +97,7 @@ def outdated(
     else:
         found = list_outdated(dataset_id, **options)
     shown = [item for item in found if is_all or item.state not in ("current", "pinned")]
-    rows = (
-        [*names(asdict(item)), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown
-    )
+    rows = ([*names(item), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "COMMIT", "ON THE HUB")
     show_found(shown, as_json, rows, headings, headings[:3:-1])
     if not as_json:
@@ -128,7 +122,7 @@ def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
     from hf_localize.api.compare import status_of_datasets
 
     found = status_of_datasets(dataset_id, **options)
-    rows = ([*names(asdict(item)), item.bucket, item.hub] for item in found)
+    rows = ([*names(item), item.bucket, item.hub] for item in found)
     show_found(found, as_json, rows, ("DATASET", "CONFIG", "REVISION", "BUCKET", "HUB"), ())
     if not found:
         say("Nothing is stored.")

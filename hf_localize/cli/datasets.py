@@ -30,15 +30,17 @@ from hf_localize.cli.options import (
     command,
     fail_for,
 )
-from hf_localize.cli.output import named, say, show, show_json
-from hf_localize.cli.planned import show_plan
+from hf_localize.cli.output import named, names, say, show, show_found, show_json, size
 from hf_localize.text import plural
 
 if TYPE_CHECKING:
     from hf_localize.api.batch import Download, Sync
+    from hf_localize.api.plan import Planned
     from hf_localize.format.listfile import RepositoryRef
     from hf_localize.format.refs import DatasetRef
     from hf_localize.format.repository import RepoType
+
+_PLANNED = ("DATASET", "CONFIG", "REVISION", "ACTION", "BYTES", "PLACE")
 
 
 @command()
@@ -280,6 +282,23 @@ def show_results(
                 show(shown)
     fail_for(results, what)
     say(f"{plural(len(results), what.removesuffix('s'))} done.")
+
+
+def show_plan(plan: Sequence[Planned], as_json: bool) -> None:
+    """Show what would be done, and how much it is in total; the exit status is that of what would fail."""
+    done = [one for one in plan if one.success]
+    rows = [[*names(one), one.action, one.size_bytes, one.place] for one in done]
+    show_found(plan if as_json else done, as_json, rows, _PLANNED, ("PLACE",))
+    known = sum(one.size_bytes or 0 for one in done)
+    unknown = sum(one.size_bytes is None for one in done)
+    more = f", and {unknown} of unknown size" if unknown else ""
+    say(f"Nothing was changed. In total: {size(known)}{more}.")
+    if files := sum(one.files_bytes or 0 for one in done):
+        say(
+            f"The files of the repositories, which are stored too, add {size(files)} (to leave them out: "
+            "--no-files)."
+        )
+    fail_for(plan, "dry runs")
 
 
 @command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +154,7 @@ def _check(
 
     refs = refs_named(dataset_ids, config_names or (None,), revision, repo_type, from_file)
     found = check_lock(output, refs, trust_remote_code=trust_remote_code)
-    rows = ([*names(asdict(item)), item.state, item.locked, item.now] for item in found)
+    rows = ([*names(item), item.state, item.locked, item.now] for item in found)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "LOCKED", "NOW")
     show_found(found, as_json, rows, headings, headings[:3:-1])
     fail_for(found, "checks")

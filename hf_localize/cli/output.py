@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -179,9 +179,9 @@ def say(message: str) -> None:
         show(message, err=True)
 
 
-def names(item: Mapping[str, Any]) -> list[str]:
-    """Return what names a dataset; ``-`` stands for the default."""
-    return [item[name] or "-" for name in ("dataset_id", "config_name", "revision")]
+def names(item: Any) -> list[str]:
+    """Return what names the dataset that *item* tells of; ``-`` stands for the default."""
+    return [getattr(item, name) or "-" for name in ("dataset_id", "config_name", "revision")]
 
 
 def named(dataset_id: str, config_name: str | None, revision: str | None, **_: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from hf_localize.cli.datasets import show_plan
 from hf_localize.cli.options import (
     ANY_DATASET,
     DRY_RUN,
@@ -19,7 +20,6 @@ from hf_localize.cli.options import (
     in_places,
 )
 from hf_localize.cli.output import named, names, say, show, show_found, show_json
-from hf_localize.cli.planned import show_plan
 
 if TYPE_CHECKING:
     from hf_localize.api.values import RepairedDataset

@@ -176,10 +176,7 @@ def ref_of_folder(folder: str) -> DatasetRef:
     Raises:
         InvalidRefError: a part can't name anything.
     """
-    return _ref_of_parts(*folder.split("/"))
-
-
-def _ref_of_parts(dataset_id: str, config: str, revision: str) -> DatasetRef:
+    dataset_id, config, revision = folder.split("/")
     return DatasetRef(
         dataset_id,
         None if config == DEFAULT_CONFIG else config,

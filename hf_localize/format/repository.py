@@ -286,13 +286,18 @@ def _kind_of(file: RepositoryFile) -> str:
         return _UNKNOWN if file.oid is None else _IN_GIT
     if file.oid is None:
         return _LFS_UNKNOWN
-    return _POINTER if file.oid == _pointer_oid(file.sha256, file.size_bytes) else _LFS
+    return _POINTER if file.oid == pointer_oid(file.sha256, file.size_bytes) else _LFS
 
 
-def _pointer_oid(sha256: str, size_bytes: int) -> str:
-    """Return git's object id of the pointer file that stands for a file in LFS."""
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size_bytes}\n"
-    return hashlib.sha1(f"blob {len(pointer)}\0{pointer}".encode(), usedforsecurity=False).hexdigest()
+def pointer(sha256: str, size_bytes: int) -> bytes:
+    """Return the pointer file that git has in place of a file in LFS."""
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size_bytes}\n".encode()
+
+
+def pointer_oid(sha256: str, size_bytes: int) -> str:
+    """Return git's object id of that pointer file."""
+    data = pointer(sha256, size_bytes)
+    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 def read_snapshot(data: bytes, where: str, repository: Repository, commit: str) -> Snapshot:
@@ -340,7 +345,7 @@ def _files_of(document: Mapping[str, Any]) -> Iterable[RepositoryFile]:
         raise ValueError(f"{min(unknown)!r} is not a kind of file")
     _check_paths(paths)
     for path, size, kind, sha256 in zip(paths, sizes, kinds, hashes, strict=True):
-        oid = next(oids) if kind in _WITH_OID else _pointer_oid(sha256, size) if kind == _POINTER else None
+        oid = next(oids) if kind in _WITH_OID else pointer_oid(sha256, size) if kind == _POINTER else None
         yield RepositoryFile(path, size, sha256, oid, kind in _OF_LFS)
 
 

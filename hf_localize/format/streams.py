@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 
 class ReadOnlyStream(io.RawIOBase):
@@ -30,6 +30,24 @@ class SeekableStream(ReadOnlyStream):
     def readall(self) -> bytes:
         """Return what is left, as bytes, whatever buffer ``read`` returns."""
         return bytes(self.read())
+
+
+class Window(ReadOnlyStream):
+    """The next bytes of a file, and no more. To close it closes the file."""
+
+    def __init__(self, file: BinaryIO | io.FileIO, size_bytes: int) -> None:
+        self._file, self._left = file, size_bytes
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what comes next into *buffer*; 0 is the end."""
+        count: int = self._file.readinto(memoryview(buffer)[: self._left])  # type: ignore[union-attr]
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 class _Readable(Protocol):

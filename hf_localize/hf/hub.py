@@ -105,11 +105,7 @@ class HubEntry:
         )
         if self.is_from_stock_cache:
             return manifest
-        with telling_unreachable():
-            repository = self.builder.repo_id or manifest.dataset_id
-            return _with_facts(
-                manifest, repository, _commit_of(self.builder) or manifest.revision, self.token
-            )
+        return self._with_facts(manifest)
 
     def to_download(self) -> tuple[int | None, int | None]:
         """Return how many files, and bytes, stock would download if its cache had none; None: not known."""
@@ -163,10 +159,14 @@ class HubEntry:
             is_ours: what it has prepared is nobody else's, and may be changed.
         """
         manifest = capture_builder(self.builder, folder, self.ref, is_ours=is_ours)
+        manifest = self._with_facts(manifest)
         with telling_unreachable():
-            repository = self.builder.repo_id or manifest.dataset_id
-            revision = self.commit or manifest.revision
-            return _with_card(_with_facts(manifest, repository, revision, self.token), folder, self.token)
+            return _with_card(manifest, folder, self.token)
+
+    def _with_facts(self, manifest: Manifest) -> Manifest:
+        repository, revision = self.builder.repo_id or manifest.dataset_id, self.commit or manifest.revision
+        with telling_unreachable():
+            return _with_facts(manifest, repository, revision, self.token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,14 +93,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
             wrong = look(_shared(entry, manifest, present, is_same=is_same), found, listed=listed)
         if is_same:
             return _mend(entry.folder, present, found, wrong, bucket, workers)
-    if manifest.gated or manifest.private:
-        _log.warning(
-            "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
-            "apply to them too",
-            manifest.ref,
-            manifest.restriction,
-            bucket.address,
-        )
+    warn_if_restricted(manifest.ref, manifest, bucket)
     etag = found[1].get("etag", "") if found else None
     with as_publish_error(manifest.ref, bucket, _GO_ON):
         if present is None:
@@ -131,6 +124,16 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
         bucket.delete(key)
         return upload(entry, bucket, replace=replace, workers=workers, reads=reads)
     return True
+
+
+def warn_if_restricted(what: object, terms: Manifest, bucket: Bucket) -> None:
+    """Warn that the Hub, by *terms*, does not give to everybody *what* goes to the team's bucket."""
+    if terms.gated or terms.private:
+        _log.warning(
+            "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "
+            "apply to them too",
+            *(what, terms.restriction, bucket.address),
+        )
 
 
 def differs(ref: DatasetRef, bucket: Bucket, digest: str, local_digest: str) -> ConflictError:
@@ -492,7 +495,9 @@ def _without_sent(
         told = bucket.head_of(key)
         return told is None or told.metadata.get("sha256") != file.sha256
 
-    return _only(todo, is_missing, workers)
+    items = list(todo)
+    missing = run_all(is_missing, items, workers=workers)
+    return [item for item, is_wanted in zip(items, missing, strict=True) if is_wanted]
 
 
 def _known_content(
@@ -526,12 +531,6 @@ def _known_content(
     except (NotPermittedError, IntegrityError) as exc:
         _log.warning("files in %s, of %s, are uploaded again: %s", bucket.address, manifest.dataset_id, exc)
         return {}
-
-
-def _only(todo: Iterable[Sending], is_missing: Callable[[Sending], bool], workers: int) -> list[Sending]:
-    items = list(todo)
-    missing = run_all(is_missing, items, workers=workers)
-    return [item for item, is_wanted in zip(items, missing, strict=True) if is_wanted]
 
 
 def _listed(bucket: Bucket, *prefixes: str) -> list[KeyInfo] | None:

@@ -175,10 +175,7 @@ class Bucket:
                 )
             )
 
-        if public:
-            self.publicly(write)
-        else:
-            write({})
+        self._write(write, public=public)
         self._note_version(answers[-1])
         return str(answers[-1]["ETag"])
 
@@ -202,6 +199,12 @@ class Bucket:
             return exc
         return None
 
+    def _write(self, write: Callable[[dict[str, Any]], object], *, public: bool) -> None:
+        if public:
+            self.publicly(write)
+        else:
+            write({})
+
     def put_file(self, key: str, data: Any, sha256: str, *, public: bool = False) -> None:
         """Write one small object, whose *sha256* (hex) is signed and recorded.
 
@@ -218,10 +221,7 @@ class Bucket:
             sent = headers | ({"x-amz-acl": acl["ACL"]} if acl else {})
             self.connection.request(key, "PutObject", lambda wire, name: wire.put(name, data, sent))
 
-        if public:
-            self.publicly(write)
-        else:
-            write({})
+        self._write(write, public=public)
 
     def delete(self, key: str) -> None:
         """Remove one object; it is a success if there is none."""
@@ -269,10 +269,7 @@ class Bucket:
                 raise RefusedError(f"{key} in {self.address}: the response to copy_object is not one of S3")
 
         try:
-            if public:
-                self.publicly(write)
-            else:
-                write({})
+            self._write(write, public=public)
         except (AccessDeniedError, RefusedError, MissingKeyError):
             return False
         return True

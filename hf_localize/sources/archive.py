@@ -27,6 +27,7 @@ from hf_localize.format.repository import (
     read_snapshot,
 )
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
+from hf_localize.format.streams import Window
 from hf_localize.progress import counter, task
 from hf_localize.store.archive import OF_REPOSITORY, OF_STORE, SEAL, is_document, seal_of
 from hf_localize.transfer.fetch import fetch_files
@@ -70,27 +71,7 @@ class ArchiveFiles:
         first, size_bytes = self.places[path]
         file = io.FileIO(self.path)
         file.seek(first + start)
-        return _Window(file, (size_bytes if stop is None else stop) - start)
-
-
-class _Window(io.RawIOBase):
-    """A number of bytes of a file, from where it stands."""
-
-    def __init__(self, file: io.FileIO, size_bytes: int) -> None:
-        self._file, self._left = file, size_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(cast("bytearray", buffer))[: self._left]
-        count = self._file.readinto(view)
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        return Window(file, (size_bytes if stop is None else stop) - start)
 
 
 @dataclass(frozen=True, slots=True)

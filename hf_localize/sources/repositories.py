@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias, TypeVar, cast
+from typing import BinaryIO, TypeAlias, TypeVar, cast
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -28,6 +28,7 @@ from hf_localize.format.repository import (
     read_refs,
     read_snapshot,
 )
+from hf_localize.format.streams import Window
 from hf_localize.http.deadline import NoAnswerError
 from hf_localize.http.retry import reread
 from hf_localize.progress import task
@@ -47,37 +48,6 @@ _IDS_SECONDS = 10.0
 #: How long a place is not asked for data that it did not begin to send in time.
 _SILENT_SECONDS = 60.0
 _FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
-
-
-class Repositories(Protocol):
-    """What the enabled places hold of repositories; the first that has something answers."""
-
-    def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
-        """Return the refs of *repository*; None: it is held nowhere.
-
-        With *revision*, places are asked until one knows it: none does if the refs don't resolve it.
-
-        Raises:
-            UnreachableError: no place has it, and one of them gave no answer.
-        """
-
-    def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
-        """Yield *repository*, and those that differ from it in the letter case of the id.
-
-        One that is in the local store comes first. With *everywhere*, those in other places come last.
-        """
-
-    def snapshot(self, repository: Repository, commit: str) -> Snapshot | None:
-        """Return the snapshot of *commit*; None: it is held nowhere."""
-
-    def open(self, file: RepositoryFile, start: int = 0, stop: int | None = None) -> BinaryIO:
-        """Open the bytes of *file* from *start* to before *stop*, read where they lie. Nothing is stored."""
-
-    def local_path(self, file: RepositoryFile) -> Path | None:
-        """Return where *file* lies in the local store; None: it is not there. Makes no request."""
-
-    def localize(self, snapshot: Snapshot, paths: Collection[str]) -> Mapping[str, Path]:
-        """Bring files of *snapshot* into the local store, verified, and return where each lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +122,10 @@ class RepositoryTiers:
         return found
 
     def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:
-        """Yield *repository*, and those that differ from it in the letter case of the id."""
+        """Yield *repository*, and those that differ from it in the letter case of the id.
+
+        One that is in the local store comes first. With *everywhere*, those in other places come last.
+        """
         problems: list[HfLocalizeError] = []
         others = self.local.in_other_case(repository) if "local" in dict(self.places) else []
         yield from others
@@ -204,7 +177,7 @@ class RepositoryTiers:
         self._kept[snapshot.repository, snapshot.commit] = snapshot
 
     def local_path(self, file: RepositoryFile) -> Path | None:
-        """Return where *file* lies in the local store; None: it is not there."""
+        """Return where *file* lies in the local store; None: it is not there. Makes no request."""
         return self.local.local_path(file)
 
     def open(self, file: RepositoryFile, start: int = 0, stop: int | None = None) -> BinaryIO:
@@ -221,7 +194,7 @@ class RepositoryTiers:
             source = open(path, "rb")  # noqa: SIM115  # The caller closes it.
             source.seek(start)
             is_to_end = stop == file.size_bytes
-            return source if is_to_end else cast("BinaryIO", _Part(source, max(0, stop - start)))
+            return source if is_to_end else cast("BinaryIO", Window(source, max(0, stop - start)))
         is_whole = (start, stop) == (0, file.size_bytes)
         record = FileRecord(file.path, stop, file.sha256 if is_whole else "")
         remote = RemoteFile(record, self._range_reader(file.sha256), "the repository")
@@ -350,28 +323,6 @@ class RepositoryTiers:
                     yield place
                 else:
                     problems.append(NoAnswerError(f"{place.name} did not answer the previous request"))
-
-
-class _Part(io.BufferedIOBase):
-    """The next bytes of a file, and no more."""
-
-    def __init__(self, source: BinaryIO, left: int) -> None:
-        self._source, self._left = source, left
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return up to *size* bytes."""
-        data = self._source.read(self._left if size is None or size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
-
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
-        super().close()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from hf_localize.errors import IntegrityError
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.format.manifest_json import manifest_bytes
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.format.repository import Repository, Snapshot, merge_refs, snapshot_bytes
+from hf_localize.format.repository import Repository, merge_refs, snapshot_bytes
 from hf_localize.format.sealed_json import json_bytes
 from hf_localize.progress import counter, task
 from hf_localize.store.entry import LocalEntry
@@ -162,7 +162,9 @@ def _members_of(
             name = f".hgloc/{file.blob_path}"
             record = FileRecord(name, file.size_bytes, file.sha256)
             yield _Member(name, record, functools.partial(_open, place))
-    yield from map(_snapshot_member, snapshots)
+    for snapshot in snapshots:
+        path = repository.snapshot_path(snapshot.commit)
+        yield _Member.of(f".hgloc/{path}", snapshot_bytes(snapshot))
     if (refs := local.refs(repository)) is not None:
         document: dict[str, Any] = {}
         merge_refs(document, replace(refs, commits=tuple(commits)), repository.refs_path)
@@ -173,11 +175,6 @@ def _open(path: Path) -> BinaryIO:
     if not path.is_file():
         raise IntegrityError(f"{path} is not a file. To repair it: hg-localize repair")
     return open(path, "rb")
-
-
-def _snapshot_member(snapshot: Snapshot) -> _Member:
-    path = snapshot.repository.snapshot_path(snapshot.commit)
-    return _Member.of(f".hgloc/{path}", snapshot_bytes(snapshot))
 
 
 def _has(sink: BinaryIO, member: _Member) -> bool:

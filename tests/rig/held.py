@@ -15,7 +15,7 @@ from tests.rig.hub import LoopbackHub
 
 @dataclass
 class HeldRepositories:
-    """What `sources.repositories.Repositories` promises, for what *hub* has; the Hub itself need not run.
+    """What `sources.repositories.RepositoryTiers` promises, for what *hub* has; the Hub itself need not run.
 
     `types` has the ids of what is held; `opened` and `localized` tell what was read and stored.
     With `is_remote` the store is empty at first.

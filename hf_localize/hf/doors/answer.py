@@ -21,8 +21,10 @@ from hf_localize.format.repository import (
     RepoType,
     Snapshot,
     matches,
+    pointer,
+    pointer_oid,
 )
-from hf_localize.sources.repositories import Repositories
+from hf_localize.sources.repositories import RepositoryTiers
 
 _PAGE_ENTRIES = 10_000
 #: What of the headers of a request counts. Others may hold a token, which a traceback would show.
@@ -78,7 +80,7 @@ class Reply:
     body: bytes | Part = b""
 
 
-def answer(request: Request, repositories: Repositories, *, is_last: bool = True) -> Reply | None:
+def answer(request: Request, repositories: RepositoryTiers, *, is_last: bool = True) -> Reply | None:
     """Answer *request* from *repositories*; None: what it asks for is not held, or it is not a read.
 
     Args:
@@ -182,7 +184,7 @@ class _Call:
     request: Request
     parts: Mapping[str, str]
     query: Mapping[str, list[str]]
-    repositories: Repositories
+    repositories: RepositoryTiers
     refs: RepositoryRefs
     is_last: bool
 
@@ -291,7 +293,7 @@ def _raw(call: _Call, index: _Index) -> Reply | None:
     file = index.files.get(call.parts["path"])
     if file is None or not file.is_lfs:
         return _file(call, index)
-    data = _pointer(file)
+    data = pointer(file.sha256, file.size_bytes)
     headers = {"X-Repo-Commit": index.snapshot.commit, "Content-Type": "text/plain; charset=utf-8"}
     return Reply(200, {**headers, "Content-Length": str(len(data))}, data)
 
@@ -339,20 +341,13 @@ def _sibling(file: RepositoryFile, *, blobs: bool) -> dict[str, Any]:
     return {**told, "lfs": {"sha256": file.sha256, **_pointed(file)}} if file.is_lfs else told
 
 
-def _pointer(file: RepositoryFile) -> bytes:
-    """Return what git has of a file that lies outside of it."""
-    spec = "https://git-lfs.github.com/spec/v1"
-    return f"version {spec}\noid sha256:{file.sha256}\nsize {file.size_bytes}\n".encode()
-
-
 def _pointed(file: RepositoryFile) -> dict[str, int]:
-    return {"size": file.size_bytes, "pointerSize": len(_pointer(file))}
+    return {"size": file.size_bytes, "pointerSize": len(pointer(file.sha256, file.size_bytes))}
 
 
 def _oid(file: RepositoryFile) -> str:
     if file.oid is None and file.is_lfs:
-        pointer = _pointer(file)
-        return hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest()
+        return pointer_oid(file.sha256, file.size_bytes)
     return file.oid or file.sha256
 
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from huggingface_hub.utils import OfflineModeIsEnabled
 
+from hf_localize.format.streams import ReadOnlyStream
 from hf_localize.hf.doors.answer import REPOSITORIES, Reply
 from hf_localize.hf.doors.transport import (
     CHUNK_BYTES,
@@ -293,7 +294,7 @@ def _open_urllib(
         raise exc.args[0] from None
 
 
-class _Connection(io.RawIOBase):
+class _Connection(ReadOnlyStream):
     """What http.client takes for the socket of a connection: *reply* comes out of it."""
 
     def __init__(self, reply: Reply, body: BinaryIO) -> None:
@@ -304,14 +305,10 @@ class _Connection(io.RawIOBase):
     def makefile(self, *_: Any) -> BinaryIO:
         return io.BufferedReader(self)
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._head[: len(buffer)] or self._body.read(len(buffer))
-        self._head = self._head[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)
+    def read(self, size: int = -1) -> bytes:
+        data = self._head[:size] or self._body.read(size)
+        self._head = self._head[size:]
+        return data
 
     def close(self) -> None:
         self._body.close()

@@ -45,7 +45,7 @@ from hf_localize.settings import SOURCE_NAMES, Settings
 from hf_localize.sources.session import Session, current_session
 
 if TYPE_CHECKING:
-    from hf_localize.sources.repositories import Repositories
+    from hf_localize.sources.repositories import RepositoryTiers
 
 _log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
@@ -78,7 +78,7 @@ def one_session() -> Iterator[Session]:
         _session.reset(token)
 
 
-def repositories() -> Repositories:
+def repositories() -> RepositoryTiers:
     """Return what the enabled places hold."""
     return _here().repositories
 
@@ -96,7 +96,7 @@ class _Remembering:
     A change of the local store counts at once.
     """
 
-    places: Repositories
+    places: RepositoryTiers
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         settings, stored = _here().settings, 0
@@ -121,9 +121,9 @@ class _Remembering:
         return getattr(self.places, name)
 
 
-def places() -> Repositories:
+def places() -> RepositoryTiers:
     """Return what the enabled places hold, with a memory for what remote places said a moment ago."""
-    return cast("Repositories", _Remembering(repositories()))
+    return cast("RepositoryTiers", _Remembering(repositories()))
 
 
 #: Repositories to which this process has written, or begun to write. From then on it reads them from the Hub.
