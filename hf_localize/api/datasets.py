@@ -448,16 +448,16 @@ def require_hub(session: Session, command: str) -> None:
     Raises:
         UnreachableError: it can't be reached, or is turned off.
     """
-    from hf_localize.hf.hub import require_hub as require
+    from hf_localize.hf.hub import unreachable
 
     settings = session.settings
-    try:
-        require(settings.hub_offline or settings.offline, settings.timeout_seconds)
-    except UnreachableError as exc:
-        if not session.asks("s3"):
-            raise
-        advice = f"To leave out the Hub: HGLOC_SOURCES=local,s3 hg-localize {command}"
-        raise UnreachableError(f"{exc}. {advice}") from exc
+    if settings.hub_offline or settings.offline:
+        problem = "the Hub can't be asked: HF_HUB_OFFLINE, HF_DATASETS_OFFLINE or HGLOC_OFFLINE is set"
+    elif not (problem := unreachable(settings.timeout_seconds) or ""):
+        return
+    if session.asks("s3"):
+        problem += f". To leave out the Hub: HGLOC_SOURCES=local,s3 hg-localize {command}"
+    raise UnreachableError(problem)
 
 
 def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:

@@ -319,20 +319,6 @@ def unreachable(timeout_seconds: float) -> str | None:
     return f"{endpoint()} answers {answer.status_code}" if answer.status_code >= 500 else None
 
 
-def require_hub(offline: bool, timeout_seconds: float) -> None:
-    """Check that the Hub may be asked, and answers.
-
-    Raises:
-        UnreachableError: it may not, or does not.
-    """
-    if offline:
-        raise UnreachableError(
-            "the Hub can't be asked: HF_HUB_OFFLINE, HF_DATASETS_OFFLINE or HGLOC_OFFLINE is set"
-        )
-    if problem := unreachable(timeout_seconds):
-        raise UnreachableError(problem)
-
-
 def endpoint() -> str:
     """Return the URL of the Hub, as it may be shown."""
     return without_user(str(datasets.config.HF_ENDPOINT))

@@ -146,7 +146,7 @@ class _ZipUpload:
             self._size_bytes += len(part)
             number, is_whole = self._parts, self._parts == 1 and self._is_ended
             if number == 1 and not is_whole and not self._is_sent:
-                self._bucket.publicly(self._begin)
+                self._bucket.write(self._begin)
             # Taken before the next part can be made: so they are hashed in order.
             self._hashing.acquire()
         try:

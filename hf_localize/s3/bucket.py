@@ -159,7 +159,7 @@ class Bucket:
 
         Args:
             md5: that of *data* (hex), where it is known.
-            public: give it the ``public-read`` ACL, where that is possible: :meth:`publicly`.
+            public: give it the ``public-read`` ACL, where that is possible: :meth:`write`.
             extra: ``IfMatch`` or ``IfNoneMatch``; ``Metadata``; ``ContentType``.
 
         Raises:
@@ -175,12 +175,14 @@ class Bucket:
                 )
             )
 
-        self._write(write, public=public)
+        self.write(write, public=public)
         self._note_version(answers[-1])
         return str(answers[-1]["ETag"])
 
-    def publicly(self, write: Callable[[dict[str, Any]], object]) -> HfLocalizeError | None:
-        """Do *write*, which gets the ``public-read`` ACL as an argument; without it, if it is refused.
+    def write(
+        self, write: Callable[[dict[str, Any]], object], *, public: bool = True
+    ) -> HfLocalizeError | None:
+        """Do *write*; it gets the ``public-read`` ACL as an argument if *public*, unless that is refused.
 
         Servers refuse ACLs in many words. A bucket policy may open the object all the same: whether
         everybody can read it is known only by asking without credentials.
@@ -188,7 +190,7 @@ class Bucket:
         Returns:
             Why the ACL could not be set, or None.
         """
-        if self._has_no_acls:
+        if not public or self._has_no_acls:
             write({})
             return None
         try:
@@ -198,12 +200,6 @@ class Bucket:
             write({})
             return exc
         return None
-
-    def _write(self, write: Callable[[dict[str, Any]], object], *, public: bool) -> None:
-        if public:
-            self.publicly(write)
-        else:
-            write({})
 
     def put_file(self, key: str, data: Any, sha256: str, *, public: bool = False) -> None:
         """Write one small object, whose *sha256* (hex) is signed and recorded.
@@ -221,7 +217,7 @@ class Bucket:
             sent = headers | ({"x-amz-acl": acl["ACL"]} if acl else {})
             self.connection.request(key, "PutObject", lambda wire, name: wire.put(name, data, sent))
 
-        self._write(write, public=public)
+        self.write(write, public=public)
 
     def delete(self, key: str) -> None:
         """Remove one object; it is a success if there is none."""
@@ -269,7 +265,7 @@ class Bucket:
                 raise RefusedError(f"{key} in {self.address}: the response to copy_object is not one of S3")
 
         try:
-            self._write(write, public=public)
+            self.write(write, public=public)
         except (AccessDeniedError, RefusedError, MissingKeyError):
             return False
         return True

@@ -121,10 +121,7 @@ class _Outgoing:
         with self._lock:
             if self._upload is None:
                 self._source = open(self._path, "rb", buffering=0)  # noqa: SIM115  # Closed with the last part.
-                if self._public:
-                    self._bucket.publicly(self._begin)
-                else:
-                    self._begin({})
+                self._bucket.write(self._begin, public=self._public)
             assert self._source is not None
             assert self._upload is not None
             upload = self._upload

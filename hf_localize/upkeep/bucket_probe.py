@@ -296,7 +296,7 @@ class _Trial:
 
     def _put_publicly(self, key: str) -> str:
         """Put *key* as `--make-public` puts a ZIP; return, in words, how that was taken."""
-        refusal = self._bucket.publicly(lambda acl: self._bucket.put(key, _CONTENT, **acl))
+        refusal = self._bucket.write(lambda acl: self._bucket.put(key, _CONTENT, **acl))
         if refusal is None:
             return "ACLs are accepted"
         is_right = isinstance(refusal, NotPermittedError)

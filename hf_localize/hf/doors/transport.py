@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import io
 import logging
 import re
@@ -438,21 +439,11 @@ def _switched_on(switch: ContextVar[bool]) -> Iterator[None]:
         switch.reset(token)
 
 
-def asking_the_hub_itself() -> contextlib.AbstractContextManager[None]:
-    """Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed."""
-    return _switched_on(goes_to_the_hub)
-
-
-def cut_off() -> contextlib.AbstractContextManager[None]:
-    """Refuse, in this thread, each read of the Hub at once."""
-    return _switched_on(is_cut_off)
-
-
-def answering_only_what_is_held() -> contextlib.AbstractContextManager[None]:
-    """Refuse, in this thread, what is not held, without a request to the Hub."""
-    return _switched_on(only_held)
-
-
-def leaving_out_the_hub() -> contextlib.AbstractContextManager[None]:
-    """Answer, in this thread, what is held, and what is missing there, without a request to the Hub."""
-    return _switched_on(hub_is_left_out)
+#: Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed.
+asking_the_hub_itself = functools.partial(_switched_on, goes_to_the_hub)
+#: Refuse, in this thread, each read of the Hub at once.
+cut_off = functools.partial(_switched_on, is_cut_off)
+#: Refuse, in this thread, what is not held, without a request to the Hub.
+answering_only_what_is_held = functools.partial(_switched_on, only_held)
+#: Answer, in this thread, what is held, and what is missing there, without a request to the Hub.
+leaving_out_the_hub = functools.partial(_switched_on, hub_is_left_out)

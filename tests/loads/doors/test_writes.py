@@ -27,14 +27,17 @@ from tests.rig.hub import LoopbackHub
 REPO, KIND = "writer/held", {"repo_type": "dataset"}
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("sources", ["local,hub", "local"])
-def test_a_config_that_is_pushed_stands_beside_those_that_others_have_pushed(
-    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
-) -> None:
+@pytest.fixture(autouse=True)
+def writer(hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]) -> None:
+    """Sit at a machine without credentials for the bucket, with the token of someone who may write."""
     fresh("cache")
     desk.outsider()
     hub.writers.add(WRITER)
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("sources", ["local,hub", "local"])
+def test_a_config_that_is_pushed_stands_beside_those_that_others_have_pushed(sources: str) -> None:
     rows(3).push_to_hub(REPO, "ours", token=WRITER)
     download_repository(REPO, **KIND, skip_s3_upload=True)
     rows(3).push_to_hub(REPO, "theirs", token=WRITER)
@@ -51,7 +54,7 @@ def test_a_config_that_is_pushed_stands_beside_those_that_others_have_pushed(
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("sources", ["local,hub", "local"])
 def test_what_changes_a_card_reads_the_card_of_the_hub_and_not_the_older_one_that_is_stored(
-    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
+    sources: str, fresh: Callable[[str], Path]
 ) -> None:
     def push(line: str, **options: object) -> None:
         HfApi(token=WRITER).upload_file(
@@ -64,9 +67,6 @@ def test_what_changes_a_card_reads_the_card_of_the_hub_and_not_the_older_one_tha
 
     if "https://huggingface.co/api/validate-yaml" in inspect.getsource(repocard):
         pytest.skip("this release of huggingface_hub sends each card to the real Hub first")
-    fresh("cache")
-    desk.outsider()
-    hub.writers.add(WRITER)
     HfApi(token=WRITER).create_repo(REPO, **KIND)
     push("old")
     download_repository(REPO, **KIND, skip_s3_upload=True)
@@ -90,12 +90,7 @@ def test_what_changes_a_card_reads_the_card_of_the_hub_and_not_the_older_one_tha
     assert DatasetCard.load(REPO).text == "newer"
 
 
-def test_a_program_that_makes_sure_of_a_repository_is_about_to_write_to_it(
-    hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path], tmp_path: Path
-) -> None:
-    fresh("cache")
-    desk.outsider()
-    hub.writers.add(WRITER)
+def test_a_program_that_makes_sure_of_a_repository_is_about_to_write_to_it(tmp_path: Path) -> None:
     api = HfApi(token=WRITER)
     api.create_repo(REPO, **KIND)
     download_repository(REPO, **KIND, skip_s3_upload=True)
@@ -111,12 +106,7 @@ def test_a_program_that_makes_sure_of_a_repository_is_about_to_write_to_it(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("sources", ["local,hub", "local"])
-def test_a_dataset_that_was_pushed_is_loaded_as_it_is_on_the_hub(
-    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
-) -> None:
-    fresh("cache")
-    desk.outsider()
-    hub.writers.add(WRITER)
+def test_a_dataset_that_was_pushed_is_loaded_as_it_is_on_the_hub(sources: str, hub: LoopbackHub) -> None:
     rows(3).push_to_hub(REPO, token=WRITER)
     hf_localize.download_dataset(REPO, skip_s3_upload=True)
     with hf_localize.installed(sources=sources):
@@ -131,12 +121,7 @@ def test_a_dataset_that_was_pushed_is_loaded_as_it_is_on_the_hub(
         assert datasets.load_dataset(REPO, split="train").num_rows in (3, 9)
 
 
-def test_a_repository_that_was_deleted_is_gone(
-    hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
-) -> None:
-    fresh("cache")
-    desk.outsider()
-    hub.writers.add(WRITER)
+def test_a_repository_that_was_deleted_is_gone() -> None:
     api = HfApi(token=WRITER)
     api.create_repo(REPO, **KIND)
     download_repository(REPO, **KIND, skip_s3_upload=True)
@@ -149,11 +134,8 @@ def test_a_repository_that_was_deleted_is_gone(
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("sources", ["local,hub", "local"])
 def test_a_dataset_that_was_deleted_is_loaded_only_where_a_lock_file_names_it(
-    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path], tmp_path: Path
+    sources: str, fresh: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    fresh("cache")
-    desk.outsider()
-    hub.writers.add(WRITER)
     rows(3).push_to_hub(REPO, token=WRITER)
     rows(2).push_to_hub(REPO, "more", token=WRITER)
     for config in ("default", "more"):
@@ -187,15 +169,10 @@ def test_a_dataset_that_was_deleted_is_loaded_only_where_a_lock_file_names_it(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("sources", ["local,hub", "local"])
-def test_a_copy_is_made_of_the_file_that_the_hub_has(
-    sources: str, hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]
-) -> None:
+def test_a_copy_is_made_of_the_file_that_the_hub_has(sources: str) -> None:
     def push(content: bytes) -> None:
         api.upload_file(path_or_fileobj=content, path_in_repo="a.txt", repo_id=REPO, **KIND)
 
-    fresh("cache")
-    desk.outsider()
-    hub.writers.add(WRITER)
     api = HfApi(token=WRITER)
     api.create_repo(REPO, **KIND)
     push(b"old")
