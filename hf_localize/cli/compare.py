@@ -132,16 +132,16 @@ def status(dataset_id: str | None, as_json: bool, **options: Any) -> None:
 
 def _tell_more(found: Iterable[Difference | Status]) -> None:
     """Tell which datasets were removed from the bucket, and which are only partly stored."""
-    from hf_localize.format.refs import DatasetRef
     from hf_localize.sources.base import download_command
 
     for item in found:
-        ref = DatasetRef(item.dataset_id, item.config_name, item.revision)
         if item.is_partial:
-            rest = f"To download the rest: {download_command(ref)}"
-            say(f"{ref}: only a part of it is in the local store. {rest}")
+            rest = f"To download the rest: {download_command(item.ref)}"
+            say(f"{item.ref}: only a part of it is in the local store. {rest}")
         if item.was_removed:
-            say(f"{ref} was fetched from the bucket, and has been removed there. The local copy is kept.")
+            say(
+                f"{item.ref} was fetched from the bucket, and has been removed there. The local copy is kept."
+            )
 
 
 def _short(text: str | None) -> str | None:

@@ -97,17 +97,13 @@ def read_whole(path: Path) -> bytes:
             links in a circle, or a pipe, which would be waited for.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read()
     except OSError as exc:
         if exc.errno not in _NOT_A_FILE or not os.path.lexists(path):  # Or its folder can't be reached.
             raise
     raise IntegrityError(f"{path} is not a file")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @contextlib.contextmanager

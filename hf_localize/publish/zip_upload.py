@@ -44,7 +44,9 @@ def send_zip(
         ConflictError: somebody else brings another one there.
     """
     told = bucket.head_of(zip_key)
-    is_there = told is not None and not told.is_archived and told.metadata.get("digest") == packed.digest
+    is_there = (
+        told is not None and not told.is_archived and told.metadata.get("digest") == packed.manifest.digest
+    )
     if told is not None and is_there and not is_damaged:  # An interrupted run has sent it.
         upload = _ZipUpload(packed, bucket, zip_key, workers, is_sent=True)
         made = upload.run()
@@ -186,7 +188,7 @@ class _ZipUpload:
 
     @property
     def _metadata(self) -> dict[str, str]:
-        return {"digest": self._packed.digest}
+        return {"digest": self._packed.manifest.digest}
 
     def _fill(self, buffer: memoryview) -> int:
         """Copy what comes next of the ZIP into *buffer*; return how much that was."""

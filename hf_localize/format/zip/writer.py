@@ -43,30 +43,19 @@ _AHEAD = 4
 class PackedZip:
     """The ZIP of the entry in *folder*: its files sorted by path, then the manifest, then the directory.
 
-    The same entry gives the
-    same bytes, also with another number of threads.
+    The same entry gives the same bytes, also with another number of threads.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
-        self._manifest = manifest
+        self.manifest = manifest
         #: Bytes from the manifest's header to the end; known when all pieces were made.
         self.tail_bytes = 0
 
     @property
-    def manifest(self) -> Manifest:
-        """Return the entry's manifest."""
-        return self._manifest
-
-    @property
-    def digest(self) -> str:
-        """Return the entry's digest: the same for the same content."""
-        return self._manifest.digest
-
-    @property
     def most_bytes(self) -> int:
         """Return what the ZIP has at most, roughly."""
-        return self._manifest.size_bytes + self._manifest.size_bytes // 64 + (1 << 20)
+        return self.manifest.size_bytes + self.manifest.size_bytes // 64 + (1 << 20)
 
     def pieces(self) -> Generator[memoryview, None, None]:
         """Yield the ZIP's bytes, in pieces that are valid until the next one.
@@ -76,11 +65,11 @@ class PackedZip:
         """
         members: list[Member] = []
         with ThreadPoolExecutor(os.cpu_count(), "hf_localize-deflate") as pool:
-            for record in sorted(self._manifest.files, key=lambda file: file.path):
+            for record in sorted(self.manifest.files, key=lambda file: file.path):
                 with _open(self._folder / record.path) as source:
                     is_deflated = _is_worth_deflating(source, record.size_bytes)
                     yield from _member(_Reading(record, source), is_deflated, members, pool)
-            data = manifest_bytes(self._manifest)
+            data = manifest_bytes(self.manifest)
             own = FileRecord(MANIFEST_NAME, len(data), hashlib.sha256(data).hexdigest())
             tail_start = _end(members)
             yield from _member(_Reading(own, io.BytesIO(data)), True, members, pool)
