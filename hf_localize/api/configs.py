@@ -107,21 +107,24 @@ def config_missing(
 
 def stored_instead(ref: DatasetRef, session: Session, *places: str) -> str:
     """Return, in words for a message, what the local store, or *places*, have of the dataset id of *ref*."""
-    found: set[str] = set()
-    for source in session.resolver(only=places or ("local",)).sources:
-        with contextlib.suppress(HfLocalizeError):  # A request to that place itself reports this.
-            if isinstance(source, RepositorySource):
-                found |= {str(identity.ref) for identity in source.stored(ref)}
-    return alternatives(sorted(found))
+    return alternatives(
+        sorted({str(identity.ref) for identity in _of_id(ref, session, places or ("local",))})
+    )
 
 
 def _stored(
     ref: DatasetRef, session: Session, places: Sequence[str], failed: Collection[str] = ()
 ) -> list[Identity]:
     """Return what *places* have of the repository of *ref*, at its revision; those *failed* are not asked."""
+    return [one for one in _of_id(ref, session, places, failed) if one.is_of_repository(ref)]
+
+
+def _of_id(
+    ref: DatasetRef, session: Session, places: Sequence[str], failed: Collection[str] = ()
+) -> list[Identity]:
     found: list[Identity] = []
     for source in session.resolver(only=tuple(places)).sources:
         with contextlib.suppress(HfLocalizeError):  # A request to that place itself reports this.
             if isinstance(source, RepositorySource) and source.name not in failed:
                 found += source.stored(ref)
-    return [identity for identity in found if identity.is_of_repository(ref)]
+    return found

@@ -74,6 +74,9 @@ class Bucket:
             raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: there is no bucket to use")
         self.address = address
         self.connection = Connection(settings, address)
+        #: Whether any credentials were found; and, in words, why there are none.
+        self.has_credentials = self.connection.has_credentials
+        self.missing_credentials = self.connection.missing_credentials
         #: Whether the endpoint heeds conditions; None: it is not known yet.
         self.heeds_conditions: bool | None = None
         #: Whether an answer has told that what is replaced or removed is kept as a former version.
@@ -86,16 +89,6 @@ class Bucket:
 
     def __repr__(self) -> str:
         return f"Bucket({self.address})"
-
-    @property
-    def has_credentials(self) -> bool:
-        """Tell whether any credentials were found."""
-        return self.connection.has_credentials
-
-    @property
-    def missing_credentials(self) -> str:
-        """Return, in words, why there are no credentials."""
-        return self.connection.missing_credentials
 
     @property
     def public_urls(self) -> tuple[str, str | None]:

@@ -69,11 +69,7 @@ class Connection:
             from hf_localize.s3 import client
 
             self._session, self._credentials = client.chained_session(settings)
-
-    @property
-    def has_credentials(self) -> bool:
-        """Tell whether any credentials were found."""
-        return self._keys is not None or self._credentials is not None
+        self.has_credentials = self._keys is not None or self._credentials is not None
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
         """Return what boto3's client answers to *operation* on *key*.
