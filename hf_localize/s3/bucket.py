@@ -21,11 +21,10 @@ from hf_localize.errors import (
     SettingsError,
 )
 from hf_localize.format.sealed_json import MAX_JSON_BYTES
-from hf_localize.http.client import Body
 from hf_localize.http.retry import retrying
 from hf_localize.s3.address import BucketAddress, address_of
 from hf_localize.s3.connection import Connection, content_md5, time_of
-from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError, NotS3Error, not_s3
+from hf_localize.s3.errors import AclsDisabledError, MissingKeyError, NotPermittedError, not_s3
 from hf_localize.s3.target import virtual_url
 from hf_localize.settings import Settings, current
 
@@ -109,7 +108,8 @@ class Bucket:
         def read() -> None:
             with self.connection.request(key, "GetObject", lambda wire, name: wire.get(name)) as body:
                 data = body.read_all(MAX_JSON_BYTES + 1)
-                if problem := self._problem_with(body, data):
+                endpoint = self.address.endpoint_url
+                if endpoint and (problem := not_s3(endpoint, body.status, body.headers, data[:1000])):
                     raise problem
                 if len(data) > MAX_JSON_BYTES:
                     raise IntegrityError(
@@ -120,10 +120,6 @@ class Bucket:
         with contextlib.suppress(MissingKeyError):
             self.connection.ask(lambda: retrying(key, read))
         return found[0] if found else None
-
-    def _problem_with(self, body: Body, data: bytes) -> NotS3Error | None:
-        endpoint = self.address.endpoint_url
-        return None if endpoint is None else not_s3(endpoint, body.status, body.headers, data[:1000])
 
     def open_range(self, key: str, start: int = 0, stop: int | None = None) -> io.RawIOBase:
         """Return the object's bytes from *start* to before *stop* (None: its end) for one reading.

@@ -184,23 +184,19 @@ class Connection:
                 return self._data
         target = self.target()
         route = route_to(target.url, self._settings.aws_environment.plain)
+        payer = self._settings.s3_request_payer
         wire = Wire(
             target.url,
             timeout_seconds=self._settings.timeout_seconds,
             upload_seconds=_READ_TIMEOUT_SECONDS,
             proxy_url=route.proxy_url,
             ca_bundle=route.ca_bundle,
-            sign=Signer(self._current_keys, target.region, self._paying),
+            sign=Signer(self._current_keys, target.region, {"x-amz-request-payer": payer} if payer else {}),
             bytes_per_second=self._settings.max_bandwidth,
         )
         with self._lock:
             self._data = self._data or wire
             return self._data
-
-    @property
-    def _paying(self) -> dict[str, str]:
-        payer = self._settings.s3_request_payer
-        return {"x-amz-request-payer": payer} if payer else {}
 
     @property
     def encrypting(self) -> dict[str, str]:
