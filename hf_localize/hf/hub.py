@@ -36,7 +36,7 @@ from hf_localize.format.manifest import Manifest, Split, known
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.hf.capture import capture_builder, capture_files
 from hf_localize.hf.doors import clients
-from hf_localize.hf.doors.transport import asking_the_hub_itself, cut_off
+from hf_localize.hf.doors.state import asking_the_hub_itself, cut_off
 from hf_localize.hf.errors import telling_unreachable
 from hf_localize.hf.source_rows import count_source_rows, cut_at_files
 from hf_localize.hf.unprepared import telling_why

@@ -40,7 +40,7 @@ from hf_localize.format.repository import (
     is_commit_sha,
     matches,
 )
-from hf_localize.hf.doors.transport import asking_the_hub_itself
+from hf_localize.hf.doors.state import asking_the_hub_itself
 from hf_localize.hf.errors import telling_unreachable
 from hf_localize.hf.hub_terms import answer_of, shown_endpoint, stands_for_missing
 from hf_localize.progress import task

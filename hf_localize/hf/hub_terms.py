@@ -12,7 +12,7 @@ from huggingface_hub.utils import build_hf_headers, validate_repo_id
 
 from hf_localize.errors import RefusedError, UnreachableError, without_user
 from hf_localize.format.manifest import Terms, known
-from hf_localize.hf.doors.transport import asking_the_hub_itself
+from hf_localize.hf.doors.state import asking_the_hub_itself
 from hf_localize.http.deadline import within
 from hf_localize.http.retry import retrying
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import datasets
 import huggingface_hub
@@ -32,7 +32,7 @@ from hf_localize.format.repository import Repository
 from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
-from hf_localize.hf.doors.transport import asking_the_hub_itself, is_written, leaving_out_the_hub, loading
+from hf_localize.hf.doors.state import asking_the_hub_itself, is_written, leaving_out_the_hub, loading
 from hf_localize.hf.errors import as_stock_raises, is_unreachable
 from hf_localize.hf.hub import (
     HubEntry,
@@ -51,12 +51,14 @@ from hf_localize.settings.paths import expanded
 from hf_localize.settings.secret import Secret, revealed
 from hf_localize.sources.base import Entry, NotHere, StoredEntry, download_command
 from hf_localize.sources.pinned import PinnedFetch, hashed_manifest
-from hf_localize.sources.repositories import RepositoryTiers
 from hf_localize.sources.resolver import Answer, Resolver
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.commit import commit
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.staging import staging_folder
+
+if TYPE_CHECKING:
+    from hf_localize.sources.repositories import RepositoryTiers
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

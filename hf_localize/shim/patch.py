@@ -410,9 +410,9 @@ def _from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def _write(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call what reads a file in order to change it on the Hub, so what is held may be too old."""
-    from hf_localize.hf.doors import transport
+    from hf_localize.hf.doors.state import asking_the_hub_itself
 
-    with transport.asking_the_hub_itself():
+    with asking_the_hub_itself():
         return _ask_stock(stock, args, kwargs)
 
 
@@ -424,10 +424,10 @@ def _offline_check(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     try:
         return stock(*args, **kwargs)
     except ConnectionError:
-        from hf_localize.hf.doors import transport
+        from hf_localize.hf.doors import state, transport
 
         text = str(args[0] if args else kwargs.get("msg")).removeprefix("Tried to reach ")
-        if not (transport.hub_is_left_out.get() or transport.is_held(text)):
+        if not (state.hub_is_left_out.get() or transport.is_held(text)):
             raise
 
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote
 
 from hf_localize.errors import IntegrityError, InvalidRefError
@@ -38,10 +38,12 @@ from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, alternatives
 from hf_localize.sources.original_index import KEY as PRIVATE_INDEX_KEY
 from hf_localize.sources.original_index import refs_by_folder
-from hf_localize.sources.repositories import RemoteRepositories
 from hf_localize.transfer.fetch import fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
 from hf_localize.transfer.workers import run_all
+
+if TYPE_CHECKING:
+    from hf_localize.sources.repositories import RemoteRepositories
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["s3"]
@@ -232,6 +234,7 @@ def repositories_in(bucket: Bucket) -> RemoteRepositories | None:
     if not bucket.has_credentials:
         _log.debug("%s is not asked: %s", bucket.address, bucket.missing_credentials)
         return None
+    from hf_localize.sources.repositories import RemoteRepositories
 
     def read(key: str) -> bytes | None:
         try:

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_localize.errors import AccessDeniedError, IntegrityError, StoreError, UnsafeArchiveError
 from hf_localize.format import save_to_disk
@@ -30,10 +30,12 @@ from hf_localize.http.retry import retrying
 from hf_localize.progress import Item, counter, task
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import Entry, NotHere, alternatives
-from hf_localize.sources.repositories import RemoteRepositories
 from hf_localize.transfer.disk_space import require_room
 from hf_localize.transfer.fetch import OpenRange, fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
+
+if TYPE_CHECKING:
+    from hf_localize.sources.repositories import RemoteRepositories
 
 _log = logging.getLogger(__name__)
 NAME = SOURCE_NAMES["public"]
@@ -295,6 +297,7 @@ def _open_foreign(archive: zipfile.ZipFile, name: str, start: int, _stop: int | 
 
 def public_repositories(public_files: PublicFiles) -> RemoteRepositories:
     """Return the public repositories, which are read without credentials."""
+    from hf_localize.sources.repositories import RemoteRepositories
 
     def read(key: str) -> bytes | None:
         try:

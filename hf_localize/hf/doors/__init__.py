@@ -7,6 +7,8 @@
     Hub's cost a comparison of strings. Loads nothing until the Hub is asked for something.
 ``transport``
     Decides for a request to the Hub: answered here, sent on to the Hub, or refused at once as offline.
+``state``
+    What this thread's requests are for, and what this process has written. All that a load needs of this.
 ``senders``
     Does so for each HTTP library, and gives what is answered here as a response of that library.
 ``cache``

@@ -20,6 +20,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
+from hf_localize.hf.doors.state import answering_only_what_is_held, is_written
 from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import Session
 from hf_localize.store.integrity import seal
@@ -59,7 +60,7 @@ def from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, A
     """Call *stock*; with ``local_files_only=True``, have it find what is held, too."""
     if not kwargs.get("local_files_only"):
         return stock(*args, **kwargs)
-    with transport.answering_only_what_is_held():
+    with answering_only_what_is_held():
         return stock(*args, **{**kwargs, "local_files_only": False})
 
 
@@ -91,7 +92,7 @@ def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str
     if call.get("dry_run") or f"{endpoint}/" not in endpoints():
         return None
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
-    if transport.is_written(repository):
+    if is_written(repository):
         return None
     spellings = places.spellings(repository, everywhere=not transport.may_ask_hub())
     refs = next(filter(None, map(places.refs, spellings)), None)

@@ -15,10 +15,10 @@ from huggingface_hub.utils import OfflineModeIsEnabled
 
 from hf_localize.format.streams import ReadOnlyStream
 from hf_localize.hf.doors.answer import REPOSITORIES, Reply
+from hf_localize.hf.doors.state import goes_to_the_hub
 from hf_localize.hf.doors.transport import (
     CHUNK_BYTES,
     exchange,
-    goes_to_the_hub,
     is_read,
     request_of,
     the_hub,

@@ -8,9 +8,7 @@ looks into its own cache. Writes always go on.
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import functools
 import io
 import logging
 import re
@@ -27,7 +25,6 @@ from huggingface_hub.utils import OfflineModeIsEnabled
 
 from hf_localize.errors import HfLocalizeError, without_user
 from hf_localize.format.lockfile import LockedRepository
-from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import Repository, RepositoryRefs, is_commit_sha
 from hf_localize.hf.doors import endpoints
 from hf_localize.hf.doors.answer import (
@@ -41,6 +38,15 @@ from hf_localize.hf.doors.answer import (
     changed_by,
     refused,
 )
+from hf_localize.hf.doors.state import (
+    goes_to_the_hub,
+    hub_is_left_out,
+    is_cut_off,
+    is_loading,
+    is_written,
+    only_held,
+    written,
+)
 from hf_localize.hf.recording import record
 from hf_localize.settings import SOURCE_NAMES, Settings
 from hf_localize.sources.session import Session, current_session
@@ -50,14 +56,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
-goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
-#: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
-only_held: ContextVar[bool] = ContextVar("only_held", default=False)
-#: While `datasets` is set to be offline: held files are answered, and the Hub is not asked.
-hub_is_left_out: ContextVar[bool] = ContextVar("hub_is_left_out", default=False)
-#: While the Hub is known not to answer: reads are refused, whether they are held or not.
-is_cut_off: ContextVar[bool] = ContextVar("is_cut_off", default=False)
-
 
 _HF_PATH = re.compile(r"hf://((?:datasets/|spaces/)?[^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", re.DOTALL)
 #: That of the request under way: finding the settings takes longer than all else of an answer.
@@ -127,17 +125,8 @@ def places() -> RepositoryTiers:
     return cast("RepositoryTiers", _Remembering(repositories()))
 
 
-#: Repositories to which this process has written, or begun to write. From then on it reads them from the Hub.
-_written: set[Repository] = set()
-
-
-def is_written(repository: Repository | None) -> bool:
-    """Tell whether this process has written to *repository* on the Hub, so that what is held may be older."""
-    return repository is not None and any(repository.is_same(one) for one in _written)
-
-
 def _is_of_written(request: Request) -> bool:
-    return bool(_written) and (asked := asked_for(request)) is not None and is_written(asked.repository)
+    return bool(written) and (asked := asked_for(request)) is not None and is_written(asked.repository)
 
 
 def held(request: Request, *, is_last: bool) -> Reply | None:
@@ -261,7 +250,7 @@ the_hub = _Reachability()
 def forget() -> None:
     """Forget whether the Hub has answered, and what was written."""
     the_hub.failing_since, the_hub.down_until = None, 0.0
-    _written.clear()
+    written.clear()
 
 
 def by_lock(request: Request) -> Request | Reply:
@@ -282,29 +271,12 @@ def by_lock(request: Request) -> Request | Reply:
     return refused(request, "RepoNotFound", f"{repository} is not in the lock file {lock.where}")
 
 
-#: The datasets that are being loaded in this process: the loads are recorded themselves.
-_loading: collections.Counter[str] = collections.Counter()
-
-
-@contextlib.contextmanager
-def loading(dataset_id: str) -> Iterator[None]:
-    """Record no file of that dataset meanwhile, in any thread."""
-    names = {dataset_id, current_id(dataset_id) or dataset_id}
-    _loading.update(names)
-    try:
-        yield
-    finally:
-        _loading.subtract(names)
-
-
 def _record(request: Request, response: Any, status: int, headers: Mapping[str, str], source: str) -> None:
     """Record what was read, if anything was and reads are recorded."""
     path, asked = _here().settings.record, None
     if path is not None and status < 400:
         asked = asked_for(request)
-    if asked is None or asked.revision is None:
-        return
-    if asked.repository.repo_type == "dataset" and _loading[asked.repository.repo_id] > 0:
+    if asked is None or asked.revision is None or is_loading(asked.repository):
         return
     commit = headers.get("X-Repo-Commit")
     if commit is None and asked.path is None:
@@ -336,7 +308,7 @@ def exchange(
     """
     if request is None or not is_read(request) or goes_to_the_hub.get():
         if request is not None and not is_read(request) and (changed := changed_by(request)) is not None:
-            _written.add(changed)
+            written.add(changed)
         return ask_hub(None)
     if is_cut_off.get():
         raise offline(
@@ -428,22 +400,3 @@ def _is_refused(failure: Exception) -> bool:
     reason = type(failure.args[0]).__name__ if failure.args else ""
     is_of_connecting = "Connect" in type(failure).__name__ and reason in ("str", "MaxRetryError")
     return is_of_connecting or isinstance(failure, urllib.error.URLError)
-
-
-@contextlib.contextmanager
-def _switched_on(switch: ContextVar[bool]) -> Iterator[None]:
-    token = switch.set(True)
-    try:
-        yield
-    finally:
-        switch.reset(token)
-
-
-#: Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed.
-asking_the_hub_itself = functools.partial(_switched_on, goes_to_the_hub)
-#: Refuse, in this thread, each read of the Hub at once.
-cut_off = functools.partial(_switched_on, is_cut_off)
-#: Refuse, in this thread, what is not held, without a request to the Hub.
-answering_only_what_is_held = functools.partial(_switched_on, only_held)
-#: Answer, in this thread, what is held, and what is missing there, without a request to the Hub.
-leaving_out_the_hub = functools.partial(_switched_on, hub_is_left_out)
