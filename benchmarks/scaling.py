@@ -229,14 +229,14 @@ def _repeat_shard(store: Path, name: str, count: int, size: int) -> None:
     one = make_entry(store, f"{name}-one", 1, size)
     manifest = read_manifest((one / MANIFEST_NAME).read_bytes(), str(one))
     split = manifest.splits[0]
-    shards = [replace(split.shards[0], path=f"train/data-{n:05d}-of-{count:05d}.arrow") for n in range(count)]
+    shards = [split.shards[0]._replace(path=f"train/data-{n:05d}-of-{count:05d}.arrow") for n in range(count)]
     record = manifest.file(split.shards[0].path)
     others = [file for file in manifest.files if file.path != record.path]
     whole = replace(
         manifest,
         dataset_id=name,
         files=(*others, *(FileRecord(s.path, record.size_bytes, record.sha256) for s in shards)),
-        splits=(replace(split, rows=split.rows * count, size_bytes=size * count, shards=tuple(shards)),),
+        splits=(split._replace(rows=split.rows * count, size_bytes=size * count, shards=tuple(shards)),),
     )
     with staging_folder(Store(store), "made") as staging:
         for file in whole.files:

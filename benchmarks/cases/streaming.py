@@ -223,14 +223,13 @@ def _grown(folder: Path, ref: DatasetRef, shards: int) -> _Grown:
     names = tuple(f"train/{save_to_disk.shard_name(i, shards)}" for i in range(shards))
     points = packed(seek_points(folder / shard.path, shards=shards))
     record = manifest.file(shard.path)
-    grown = replace(
-        split,
+    grown = split._replace(
         rows=split.rows * shards,
         size_bytes=split.size_bytes * shards,
         shards=tuple(Shard(name, shard.rows, points) for name in names),
     )
     files = [file for file in manifest.files if file.path != shard.path]
-    files += [replace(record, path=name) for name in names]
+    files += [record._replace(path=name) for name in names]
     made = replace(
         manifest,
         dataset_id=ref.dataset_id,
@@ -286,5 +285,5 @@ def _publish_zip(desk: Desk, folder: Path, name: str, shards: int) -> None:
 
 def _as_it_is(folder: Path, file: FileRecord, zeros: str, holes: tuple[str, ...]) -> FileRecord | None:
     if file.path in holes:
-        return replace(file, sha256=zeros)
+        return file._replace(sha256=zeros)
     return hash_file(folder / file.path, file.path) if (folder / file.path).exists() else None

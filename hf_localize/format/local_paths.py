@@ -10,9 +10,8 @@ import mmap
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hf_localize.format.files import read_whole, replacing
 from hf_localize.format.manifest import Manifest
@@ -33,8 +32,7 @@ _IN_ARCHIVE = re.compile(r"\w+:///?([^:]+)::")
 _IN_REPOSITORY = re.compile(r"hf://datasets/[^@]+@[^/]+/(.+)")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPaths:
+class LocalPaths(NamedTuple):
     """Where files that came with a dataset lie on this machine.
 
     Args:

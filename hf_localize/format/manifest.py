@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
@@ -15,8 +15,7 @@ from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """One file of an entry: its path inside the entry, its size and its sha256 (hex).
 
     ``sha256`` is empty where nobody has computed it: in the description of a folder or of
@@ -28,8 +27,7 @@ class FileRecord:
     sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """One Arrow stream file of a split; ``rows`` is None where only reading it would tell.
 
     ``seek_points`` tell where some of its record batches lie, as `batches.packed` writes it: a load
@@ -41,8 +39,7 @@ class Shard:
     seek_points: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """One split: its name, rows, size of its data in bytes, and shards in order.
 
     ``original_shard_rows`` are the rows of each source file, as newer `datasets` record them.
@@ -187,8 +184,7 @@ def known(value: object) -> bool | None:
     return None if value is None else bool(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """Whether the dataset *dataset_id* of the Hub is gated or private; None: the Hub does not say."""
 
     dataset_id: str

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 from hf_localize.errors import IntegrityError, InvalidRefError
@@ -84,8 +84,7 @@ class Repository:
         return f"{self.folder}/{commit}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryFile:
+class RepositoryFile(NamedTuple):
     """A file of a repository: its path, size in bytes, sha256 (hex), and git's object id where known."""
 
     path: str
@@ -245,7 +244,7 @@ def snapshot_bytes(snapshot: Snapshot) -> bytes:
     """
     data = _snapshot_bytes(snapshot)
     if len(data) > _MAX_SNAPSHOT_BYTES:
-        without = tuple(file if file.is_lfs else replace(file, oid=None) for file in snapshot.files)
+        without = tuple(file if file.is_lfs else file._replace(oid=None) for file in snapshot.files)
         data = _snapshot_bytes(replace(snapshot, files=without))
     read_snapshot(data, f"the snapshot of {snapshot.repository}", snapshot.repository, snapshot.commit)
     return data

@@ -154,7 +154,7 @@ def _describe(read: ReadFile, ref: DatasetRef, where: str) -> Manifest:
         is_default_config=ref.config_name in (None, "default"),
         origin="save_to_disk",
         license=license_ if license_ and isinstance(license_, str) else None,
-        splits=tuple(replace(split, name=names[split.name]) for split in splits),
+        splits=tuple(split._replace(name=names[split.name]) for split in splits),
         features=portable(next(iter(features.values()))),
         info=info_of(info),
         files=tuple(FileRecord(path, 0) for path in paths),

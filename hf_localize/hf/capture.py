@@ -287,8 +287,8 @@ def _local_paths(downloads: str | None = None, source: Path | None = None) -> Lo
 
 def _with_seek_points(folder: Path, split: Split, shards: int) -> Split:
     points = (packed(seek_points(folder / shard.path, shards=shards)) for shard in split.shards)
-    placed = (replace(s, seek_points=p) for s, p in zip(split.shards, points, strict=True))
-    return replace(split, shards=tuple(placed))
+    placed = (s._replace(seek_points=p) for s, p in zip(split.shards, points, strict=True))
+    return split._replace(shards=tuple(placed))
 
 
 def _now() -> str:
@@ -383,7 +383,7 @@ def _normalize(
         save_to_disk.write_split_json(
             folder / split.name, split.name, names, fingerprint, _portable_info(info)
         )
-        splits.append(replace(split, shards=shards))
+        splits.append(split._replace(shards=shards))
     return tuple(splits)
 
 

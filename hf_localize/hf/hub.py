@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import datasets
@@ -169,8 +169,7 @@ class HubEntry:
             return _with_facts(manifest, repository, revision, self.token)
 
 
-@dataclass(frozen=True, slots=True)
-class HubFiles:
+class HubFiles(NamedTuple):
     """The files of a repository as they are on the Hub, at one commit; *manifest* names none yet."""
 
     manifest: Manifest

@@ -123,7 +123,7 @@ def download_from_hub(
                     os.replace(path, folder / file.sha256)
             shutil.rmtree(folder / "hub", ignore_errors=True)  # All may have been in a cache.
             local.take(folder, list({file.sha256: file for _, file in came}.values()))
-    files = [replace(file, sha256=hashed.get(file.path, file.sha256)) for file in files]
+    files = [file._replace(sha256=hashed.get(file.path, file.sha256)) for file in files]
     return replace(found, files=tuple(files), allow_patterns=allow, ignore_patterns=ignore)
 
 
@@ -137,7 +137,7 @@ def _missing(
 
 
 def _with_hash(file: RepositoryFile, same: RepositoryFile | None) -> RepositoryFile:
-    return replace(file, sha256=same.sha256) if same is not None and not file.sha256 else file
+    return file._replace(sha256=same.sha256) if same is not None and not file.sha256 else file
 
 
 def _stored(local: LocalRepositories, repository: Repository) -> Collection[RepositoryFile]:
@@ -209,7 +209,7 @@ def _checked(source: Path, repository: Repository, file: RepositoryFile) -> tupl
     if size != file.size_bytes or not is_right:
         source.unlink()
         raise IntegrityError(f"{file.path} of {repository} is not what the Hub's list says: {size} bytes")
-    return source, replace(file, sha256=sha256.hexdigest())
+    return source, file._replace(sha256=sha256.hexdigest())
 
 
 def _file(item: RepoFile) -> RepositoryFile:

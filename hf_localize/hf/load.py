@@ -7,9 +7,9 @@ import contextvars
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import datasets
 import huggingface_hub
@@ -81,8 +81,7 @@ _needed: contextvars.ContextVar[NeededSplit | None] = contextvars.ContextVar(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BuilderRequest:
+class BuilderRequest(NamedTuple):
     """A call of ``load_dataset_builder`` that an entry may answer.
 
     ``call_stock`` calls stock's ``load_dataset_builder`` with exactly the caller's arguments, but for
@@ -352,7 +351,7 @@ def _under_another_name(
     name = None if known is None or known.files else known.repository_default_config
     # A lock file names each config that may be loaded.
     if ref.config_name is None and name not in (None, "default") and resolver.lock is None:
-        return open_builder(replace(request, ref=replace(ref, config_name=name)), with_hub=False)
+        return open_builder(request._replace(ref=replace(ref, config_name=name)), with_hub=False)
     # A config that is not shared stays missing for outsiders, although the shared files hold all configs.
     left_out = None if known is None else "public"
     if missing is not None and not request.force and _holds_all_files(ref, missing, left_out=left_out):

@@ -10,8 +10,8 @@ import contextlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -33,8 +33,7 @@ _OF_OBJECTS = frozenset({"Key", "Size", "ETag", "LastModified"})
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
+class KeyInfo(NamedTuple):
     """One listed object: its key, size in bytes and ETag (without quotes).
 
     ``modified`` is when it was written (seconds since the epoch), ``age_seconds`` how long ago that was,
@@ -50,8 +49,7 @@ class KeyInfo:
     is_archived: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What a server says about an object: ETag (without quotes), its uploader's metadata, size in bytes."""
 
     etag: str

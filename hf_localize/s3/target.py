@@ -6,6 +6,7 @@ import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from hf_localize.s3.address import BucketAddress
@@ -34,8 +35,7 @@ class Route:
     ca_bundle: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where a bucket is: its URL (without the prefix) and the region for which requests are signed."""
 
     url: str

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hf_localize.errors import SettingsError
@@ -170,8 +170,7 @@ _VARIABLES = {f.name: PREFIX + f.name.upper() for f in fields(Settings) if f.nam
 _overrides: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """What people are told of how settings were found: once in the log, and by the doctor."""
 
     name: str
@@ -297,8 +296,7 @@ def _heed_file(lookup: _Lookup, file: EnvFile) -> None:
         lookup.notes.append(Note(".env", logging.INFO, text))
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting for people to read: its variable, its value in words, and where that comes from."""
 
     variable: str

@@ -6,9 +6,8 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hf_localize.settings.secret import hidden
 
@@ -25,8 +24,7 @@ class RefusedError(Exception):
     """A file or folder does not count, since another user owns it or may write to it; it says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnvFile:
+class EnvFile(NamedTuple):
     """The ``.env`` that is nearest to a folder: its ``HGLOC_*`` variables, or why it does not count."""
 
     path: Path

@@ -1,8 +1,9 @@
 """Activation from outside the program, by ``HGLOC_AUTO_INSTALL=1``.
 
 Imported while Python starts, by the wheel's ``hf_localize.pth`` or ``.start``, or by a ``sitecustomize``.
-So it loads next to nothing: the shim is installed when the program looks for `datasets`, uses
-huggingface_hub, or asks the Hub for something, and never otherwise.
+So it loads next to nothing: the libraries that send requests are wrapped when the program looks for one of
+them, and the shim is installed when it looks for `datasets`, uses huggingface_hub, or asks the Hub for
+something, and never otherwise.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from __future__ import annotations
 import os
 import sys
 
-from hf_localize.hf.doors import clients
-
 TYPE_CHECKING = False  # Importing typing takes longer than all the rest.
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 
@@ -29,10 +29,11 @@ def start() -> None:
 
 def auto_install() -> None:
     """Install when `datasets` is looked for, or the Hub asked, if ``HGLOC_AUTO_INSTALL`` says so then."""
-    clients.watch(_is_installed)
     if _finder not in sys.meta_path:
         _finder.is_waiting = True
         sys.meta_path.insert(0, _finder)
+    if any(name in sys.modules for name in _SENDERS):
+        _watch()
     if any(name in sys.modules for name in _FIRST):
         settle()
 
@@ -53,6 +54,13 @@ def settle() -> None:
         logging.getLogger(__name__).exception(
             "hf_localize could not be activated; datasets loads from the Hub as usual"
         )
+
+
+def _watch() -> ModuleType:
+    from hf_localize.hf.doors import clients
+
+    clients.watch(_is_installed)
+    return clients
 
 
 def _is_requested() -> bool:
@@ -76,10 +84,12 @@ def _is_installed() -> bool:
 
 #: What is looked for when `datasets` is imported, or huggingface_hub is used; not when that is only imported.
 _FIRST = ("datasets", "huggingface_hub.file_download", "huggingface_hub._snapshot_download")
+#: The modules by which requests are sent, as `clients` wraps them.
+_SENDERS = ("requests.sessions", "httpx", "httpx2", "urllib.request")
 
 
 class _Finder:
-    """A finder of modules that finds none; it only notes who looks for `datasets` or huggingface_hub.
+    """A finder of modules that notes who looks for `datasets` or huggingface_hub, or for what sends requests.
 
     It stays in ``sys.meta_path``, which others are walking along while it is asked.
     """
@@ -89,11 +99,16 @@ class _Finder:
     def find_spec(
         self,
         name: str,
-        path: Sequence[str] | None = None,  # noqa: ARG002
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> None:
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
         if name in _FIRST:
             settle()
+        if name in _SENDERS and self.is_waiting:
+            # Its own finder has come into sys.meta_path before this one, so it is not asked any more.
+            spec: ModuleSpec | None = _watch().finder.find_spec(name, path, target)
+            return spec
+        return None
 
 
 _finder = _Finder()

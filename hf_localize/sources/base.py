@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest
@@ -61,8 +61,7 @@ class CommittedEntry(Entry, Protocol):
         """Return the commit SHA; None: it is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotHere:
+class NotHere(NamedTuple):
     """The answer of a source that does not have the dataset."""
 
     reason: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from hf_localize.errors import ConflictError, IntegrityError
 from hf_localize.format.files import files_below, hash_file
@@ -18,8 +18,7 @@ from hf_localize.store.entry import LocalEntry
 from hf_localize.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedFetch:
+class PinnedFetch(NamedTuple):
     """What a source has, of which only its bytes tell whether it is what is locked: a ZIP, the Hub."""
 
     entry: Entry
@@ -44,8 +43,7 @@ class PinnedFetch:
         return _beside(replace(manifest, revision=self.locked.ref.revision), self.store)
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedEntry:
+class PinnedEntry(NamedTuple):
     """A source's entry that is what is locked; *manifest* has the ref under which the store takes it."""
 
     entry: StoredEntry

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -68,8 +68,7 @@ _REPLACEMENTS = 5
 _warned: set[tuple[str, str]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one source answered: why it could not give the dataset."""
 
     source: str
@@ -101,8 +100,7 @@ class Answer:
         return self.error is not None and not self.has_failed
 
 
-@dataclass(frozen=True, slots=True)
-class Unasked:
+class Unasked(NamedTuple):
     """A source that is not asked, although it may have the dataset; an error names it."""
 
     source: str
@@ -411,7 +409,7 @@ def consult(
     reason = found.reason
     if not reason.startswith("not asked"):
         reason += f"; as {present.dataset_id}: {other.reason}"
-    return replace(found, reason=reason, is_partial=found.is_partial or other.is_partial), ref
+    return found._replace(reason=reason, is_partial=found.is_partial or other.is_partial), ref
 
 
 def _passed_over(source: Source, ref: DatasetRef) -> Answer:

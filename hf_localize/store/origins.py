@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from hf_localize.errors import InvalidRefError, bookkeeping
@@ -107,8 +107,7 @@ def origin_by_original(place: Path, shelf: str, configured: Origin | None) -> Or
     return recorded if recorded is not None and recorded.is_kept_in(name) else Origin(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """As what a folder without manifest was published: *digest* is that of its content.
 
     *signature* was that of its files, by sizes and times, see :func:`layout.stat_signature`.

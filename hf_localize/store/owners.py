@@ -8,15 +8,14 @@ import os
 import re
 import socket
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _NAME = re.compile(r"(?P<key>[^.]+)(\.(?P<host>[^.]+)\.(?P<process>[^.]+)\.[0-9a-f]{32})?")
 _NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """A process of a machine; or nobody, if what it did has ended."""
 
     host: str

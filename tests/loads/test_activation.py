@@ -354,6 +354,27 @@ print(sorted({"boto3", "botocore", "hf_localize.shim.patch", "hf_localize.hf.loa
     assert shown == "[] True\n['hf_localize.shim.patch']"
 
 
+@pytest.mark.parametrize("first", ["", "import urllib.request\n"], ids=["after", "before"])
+def test_a_library_that_sends_requests_is_wrapped_whenever_it_is_imported(
+    first: str, registered: Desk
+) -> None:
+    code = f"""
+import os, sys
+{first}os.environ["HGLOC_AUTO_INSTALL"] = "1"
+from hf_localize.shim.activation import auto_install
+auto_install()
+print("hf_localize.hf.doors.clients" in sys.modules)
+import requests, urllib.request
+for send in (requests.Session.send, urllib.request.OpenerDirector.open):
+    print(send.__wrapped__.__qualname__)
+import hf_localize
+hf_localize.uninstall()
+print(hasattr(requests.Session.send, "__wrapped__"))
+"""
+    shown = printed(code, registered).splitlines()
+    assert shown == [str(bool(first)), "Session.send", "OpenerDirector.open", "False"]
+
+
 def test_a_load_of_what_is_stored_imports_no_http_library(registered: Desk) -> None:
     code = f"""
 import sys

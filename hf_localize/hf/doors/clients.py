@@ -1,8 +1,8 @@
 """Wrap the methods by which HTTP libraries send requests, so that those to the Hub are answered here.
 
-Imported while Python starts, so it loads nothing. A library is wrapped when it is imported. One method of
-a library's client sends every request, whoever has made the client: huggingface_hub, a factory that the
-user has given to it, or a program that knows nothing of huggingface_hub.
+Imported before the first library that sends requests, so it loads nothing. A library is wrapped when it is
+imported. One method of a library's client sends every request, whoever has made the client: huggingface_hub,
+a factory that the user has given to it, or a program that knows nothing of huggingface_hub.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: The classes that send, in each module, and by which method. huggingface_hub uses requests up to 0.36, httpx
-#: in 1, httpx2 since 2.
+#: in 1, httpx2 since 2. `shim.activation` knows the modules too.
 _SENDERS = {
     "requests.sessions": {"Session": "send"},
     "httpx": {"Client": "send", "AsyncClient": "send"},
@@ -35,8 +35,8 @@ def watch(is_wanted: Callable[[], bool]) -> None:
     """Wrap the libraries, now or when they are imported; *is_wanted* is asked at each request to the Hub."""
     global _is_wanted
     _is_wanted = is_wanted
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    if finder not in sys.meta_path:
+        sys.meta_path.insert(0, finder)
     for name in _SENDERS:
         if name in sys.modules:
             __import__(name)  # By another thread, maybe: this waits until it is whole.
@@ -97,8 +97,9 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name not in _SENDERS:
             return None
-        for finder in sys.meta_path:
-            find = None if finder is self else getattr(finder, "find_spec", None)
+        for other in sys.meta_path:
+            is_ours = type(other).__module__.startswith("hf_localize.")
+            find = None if is_ours else getattr(other, "find_spec", None)
             spec: ModuleSpec | None = find(name, path, target) if find else None
             if spec is not None and spec.loader is not None:
                 _wrap_after(spec.loader, name)
@@ -121,4 +122,4 @@ def _wrap_after(loader: Any, name: str) -> None:
         return
 
 
-_finder = _Finder()
+finder = _Finder()

@@ -9,6 +9,8 @@ import pytest
 
 import hf_localize
 from hf_localize import errors
+from hf_localize.hf.doors import clients
+from hf_localize.shim import activation
 
 
 def test_the_context_manager_restores_what_was_before() -> None:
@@ -53,3 +55,7 @@ def test_what_only_says_that_it_is_a_module_does_not_stand_in_the_way(
     assert hf_localize.is_installed()
     hf_localize.uninstall()
     assert not hf_localize.is_installed()
+
+
+def test_activation_looks_for_the_libraries_that_are_wrapped() -> None:
+    assert set(activation._SENDERS) == clients._SENDERS.keys()
