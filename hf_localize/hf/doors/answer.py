@@ -130,6 +130,25 @@ def asked_for(request: Request) -> Asked | None:
     return Asked(repository, revision, parts["path"] if reply is _file else None)
 
 
+def held_commit(request: Request, repositories: Repositories) -> str | None:
+    """Return the commit that is held, whole or in part, of the branch or tag that *request* asks for.
+
+    Raises:
+        UnreachableError: no place has the repository, and one of them gave no answer.
+    """
+    found, asked = _route(request)[0], asked_for(request)
+    if found is None or asked is None or asked.revision is None:
+        return None
+    parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
+    spellings = (repositories.spellings(one, everywhere=False) for one in _repositories(parts))
+    for repository in chain.from_iterable(spellings):
+        refs = repositories.refs(repository, asked.revision)
+        if refs is not None:
+            commit = refs.resolve(asked.revision)
+            return commit if commit in refs.commits and commit != asked.revision else None
+    return None
+
+
 def changed_by(request: Request) -> Repository | None:
     """Return the repository that *request*, which is not a read, changes or begins to change."""
     if request.path.startswith(REPOSITORIES):

@@ -36,6 +36,7 @@ from hf_localize.hf.doors.answer import (
     asked_for,
     at_commit,
     changed_by,
+    held_commit,
     refused,
 )
 from hf_localize.hf.doors.state import (
@@ -348,12 +349,18 @@ def _exchange_read(
             _log.warning("%s: %s", request.path, why)
             # Another commit would not match the headers that the client has seen.
             request = at_commit(request, found.headers["X-Repo-Commit"])
+    elif asks_hub:
+        request = _at_held_commit(request)
     if not asks_hub:
         hub_said = "the Hub is not asked"
     else:
-        begun, query = time.monotonic(), f"?{request.query}" if request.query else ""
+        begun = time.monotonic()
         try:
-            response = ask_hub(None if request is asked else f"{request.endpoint}{request.path}{query}")
+            response = ask_hub(None if request is asked else _url(request))
+            if found is None and request is not own and _is_gone(response):
+                if is_streamed:
+                    response.close()
+                response = ask_hub(_url(own))
         except failures as exc:
             if not the_hub.failed(begun, is_refused=_is_refused(exc)):
                 raise
@@ -375,6 +382,27 @@ def _exchange_read(
     why = why or f"it was not found in {_here().places_of_files()}"
     near = "" if named is None else _here().did_you_mean(named.repository)
     raise offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
+
+
+def _url(request: Request) -> str:
+    return f"{request.endpoint}{request.path}{f'?{request.query}' if request.query else ''}"
+
+
+def _at_held_commit(request: Request) -> Request:
+    """Return *request* at the commit of which other files are held, so that two commits are not mixed."""
+    commit = None
+    if not _is_of_written(request):
+        with contextlib.suppress(HfLocalizeError):  # A place gives no answer, so nothing of it is given.
+            commit = held_commit(request, places())
+    return request if commit is None else at_commit(request, commit)
+
+
+def _is_gone(response: Any) -> bool:
+    """Tell whether the Hub answers that it does not have the revision."""
+    return (
+        getattr(response, "status_code", 200) == 404
+        and response.headers.get("X-Error-Code") == "RevisionNotFound"
+    )
 
 
 def watched(

@@ -106,21 +106,33 @@ def test_a_repository_is_found_as_soon_as_it_is_stored(hub: LoopbackHub, desk: D
     hub._added.clear()
 
 
-def test_files_of_a_commit_that_is_stored_in_part_are_those_of_that_commit(
-    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "gone"])
+def test_files_of_a_repository_that_is_stored_in_part_are_those_of_one_commit(
+    is_kept: bool, hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_hub_cache(monkeypatch, tmp_path / "cache")
-    old = {"a.txt": b"old", "b.txt": b"old"}
-    hub.add(
-        make_repository(tmp_path / "old", NAME, "kept", old)
-    )  # The rig has a commit while a branch has it.
-    hub.add(make_repository(tmp_path / "old", NAME, "main", old))
+    HfFileSystem.clear_instance_cache()
+    old = {"a.txt": b"old", "b.txt": b"old", "c.txt": b"old"}
+    if is_kept:  # The rig has a commit while a branch has it.
+        hub.add(make_repository(tmp_path / "hub", NAME, "kept", old))
+    hub.add(make_repository(tmp_path / "hub", NAME, "main", old))
     commit = hub.commit(NAME)
     desk.outsider()
     download_repository(NAME, repo_type="dataset", include=["a.txt"], skip_s3_upload=True)
-    (tmp_path / "old" / NAME / "main" / "b.txt").write_bytes(b"new")
+    for path in ("b.txt", "c.txt"):
+        (tmp_path / "hub" / NAME / "main" / path).write_bytes(b"new")
     hub.refresh()
+    others = b"old" if is_kept else b"new"
     with hf_localize.installed(sources="local,hub"):
-        for path in old:
-            assert Path(hf_hub_download(NAME, path, revision=commit, **KIND)).read_bytes() == b"old"
+        for revision in (None, "main", *([commit] if is_kept else [])):
+            for path in old:
+                file = Path(hf_hub_download(NAME, path, revision=revision, **KIND))
+                assert file.read_bytes() == (b"old" if path == "a.txt" else others), (path, revision)
+                assert (file.parent.name == commit) == (path == "a.txt" or is_kept)
+        assert HfApi().dataset_info(NAME).sha == (commit if is_kept else hub.commit(NAME))
+        assert HfFileSystem().cat_file(f"datasets/{NAME}/c.txt") == others
+        folder = Path(snapshot_download(NAME, **KIND))
+        assert (folder / "b.txt").read_bytes() == others
+        url = hf_hub_url(NAME, "c.txt", endpoint=huggingface_hub.constants.ENDPOINT, **KIND)
+        assert requests.get(url, stream=True).content == others
     hub._added.clear()
