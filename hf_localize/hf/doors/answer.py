@@ -142,7 +142,7 @@ def held_commit(request: Request, repositories: Repositories) -> str | None:
     parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
     spellings = (repositories.spellings(one, everywhere=False) for one in _repositories(parts))
     for repository in chain.from_iterable(spellings):
-        refs = repositories.refs(repository, asked.revision)
+        refs = repositories.refs(repository, parts.get("rev") or None)
         if refs is not None:
             commit = refs.resolve(asked.revision)
             return commit if commit in refs.commits and commit != asked.revision else None
