@@ -27,7 +27,10 @@ def located(variable: str, raw: str | os.PathLike[str], folder: Path | None = No
     """
     if not isinstance(raw, (str, os.PathLike)):
         raise SettingsError(f"{variable} must be a path, not {type(raw).__name__}")
-    path = Path(folder or "", expanded(raw))
+    path = expanded(raw)
+    if path.is_absolute():
+        return path
+    path = Path(folder or "", path)
     if path.parts[:1] and path.parts[0].startswith("~"):
         raise SettingsError(f"{variable}={os.fspath(raw)!r}: there is no such home folder")
     return absolute(variable, path)
