@@ -130,7 +130,7 @@ def asked_for(request: Request) -> Asked | None:
     return Asked(repository, revision, parts["path"] if reply is _file else None)
 
 
-def held_commit(request: Request, repositories: Repositories) -> str | None:
+def held_commit(request: Request, repositories: RepositoryTiers) -> str | None:
     """Return the commit that is held, whole or in part, of the branch or tag that *request* asks for.
 
     Raises:
