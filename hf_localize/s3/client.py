@@ -250,12 +250,20 @@ def keys_of(credentials: Credentials) -> Keys:
 
 
 def _hide_secrets(exc: BaseException | None) -> None:
-    """Take out of *exc* what a program of ``credential_process`` has written, and tokens that STS quotes."""
-    if isinstance(exc, botoerrors.CredentialRetrievalError) and exc.kwargs["provider"] == "custom-process":
-        said = "the program that credential_process names failed: run it by itself to see why"
-        exc.args, exc.kwargs = (said,), cast("Any", {**exc.kwargs, "error_msg": said})
-    elif isinstance(exc, botoerrors.ClientError):
-        exc.args = (_TOKEN.sub("…", str(exc)),)
+    """Take out of *exc*, and what led to it, what a program of ``credential_process`` has written.
+
+    Also tokens that a service quotes where it refuses them.
+    """
+    while exc is not None:
+        if (
+            isinstance(exc, botoerrors.CredentialRetrievalError)
+            and exc.kwargs["provider"] == "custom-process"
+        ):
+            said = "the program that credential_process names failed: run it by itself to see why"
+            exc.args, exc.kwargs = (said,), cast("Any", {**exc.kwargs, "error_msg": said})
+        elif isinstance(exc, (botoerrors.ClientError, botoerrors.BotoCoreError)):
+            exc.args = (_TOKEN.sub("…", str(exc)),)
+        exc = exc.__cause__ or exc.__context__
 
 
 def _hide_in_log(record: logging.LogRecord) -> bool:

@@ -192,6 +192,7 @@ WRONG_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ3cm9uZyJ9.c2lnbmF0dXJl"
 BROKEN_ROLES = {
     "no token": (4, "No such file"),
     "a wrong token": (4, "AssumeRoleWithWebIdentity"),
+    "a wrong token of a container": (4, "container metadata"),
     "nothing that gives out keys": (5, "Could not connect"),
     "a program whose keys have expired": (4, "still expired"),
 }
@@ -212,6 +213,9 @@ def test_keys_that_can_not_be_had_are_told_apart_from_a_failing_bucket(
     env |= {"AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/reader"}
     if case != "no token":
         (home / "token").write_text(WRONG_TOKEN)
+    if case == "a wrong token of a container":
+        shown = {"AWS_CONTAINER_AUTHORIZATION_TOKEN": WRONG_TOKEN, "AWS_ENDPOINT_URL_S3": desk.s3.url}
+        env = shown | {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{identities.url}/container"}
     if case == "nothing that gives out keys":
         env["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:9"
     if case == "a program whose keys have expired":
@@ -222,7 +226,8 @@ def test_keys_that_can_not_be_had_are_told_apart_from_a_failing_bucket(
         env = {"AWS_PROFILE": "ml", "AWS_ENDPOINT_URL_S3": desk.s3.url}
     status, words = BROKEN_ROLES[case]
     ran = run_cli("download", "org/x", "--no-s3-upload", "-v", cwd=home, **env)
-    assert "private S3: AWS' credentials can't be refreshed: " in ran.stderr, ran.stderr
+    failed = "credential chain failed" if "container" in case else "credentials can't be refreshed"
+    assert f"private S3: AWS' {failed}: " in ran.stderr, ran.stderr
     assert words in ran.stderr
     assert "HGLOC_S3_ENDPOINT_URL" not in ran.stderr
     assert "secret-of-old" not in ran.stderr

@@ -72,7 +72,8 @@ class IdentityServer:
                     return
                 if self.path == "/container":
                     asked.append(("container", ""))
-                    self._answer(self.headers.get("Authorization") == web_identity, json.dumps(given))
+                    shown = self.headers.get("Authorization", "")
+                    self._answer(shown == web_identity, json.dumps(given), f"no: {shown}")
                     return
                 query = parse_qs(urlsplit(self.path).query)
                 asked.append(("sso", query["role_name"][0]))
