@@ -72,7 +72,6 @@ class Bucket:
         self.address = address
         self.connection = Connection(settings, address)
         #: Whether any credentials were found; and, in words, why there are none.
-        self.has_credentials = self.connection.has_credentials
         self.missing_credentials = self.connection.missing_credentials
         #: Whether the endpoint heeds conditions; None: it is not known yet.
         self.heeds_conditions: bool | None = None
@@ -86,6 +85,11 @@ class Bucket:
 
     def __repr__(self) -> str:
         return f"Bucket({self.address})"
+
+    @property
+    def has_credentials(self) -> bool:
+        """Tell whether any credentials were found."""
+        return self.connection.has_credentials
 
     @property
     def public_urls(self) -> tuple[str, str | None]:

@@ -177,8 +177,11 @@ def address_virtually_where_needed(client: S3Client, bucket: str, note: Callable
     client.meta.events.register("needs-retry.s3", cast("Any", retry))
 
 
-def session_of(settings: Settings) -> boto3.Session:
+def session_of(settings: Settings, *, is_anonymous: bool = False) -> boto3.Session:
     """Return a session with the keys of *settings*, or else with AWS' chain, where that may be asked.
+
+    Args:
+        is_anonymous: it needs no credentials, so the chain is not asked.
 
     Raises:
         ERRORS: what is configured for AWS' own tools can't be used.
@@ -196,8 +199,9 @@ def session_of(settings: Settings) -> boto3.Session:
             token.reveal() if token else None,
             botocore_session=core,
         )
-    # boto3 has no other way to choose where it looks for credentials.
-    if not settings.may_have_aws_credentials:  # There are none, or the settings keep them from this endpoint.
+    # boto3 has no other way to choose where it looks for credentials. There may be none, or the settings
+    # keep them from this endpoint.
+    if is_anonymous or not settings.may_have_aws_credentials:
         core.register_component("credential_provider", CredentialResolver([]))
     elif not settings.may_ask_instance:
         core.get_component("credential_provider").remove("iam-role")

@@ -63,13 +63,20 @@ class Connection:
         self._lock = threading.Lock()
         self.missing_credentials = settings.missing_credentials
         self._keys = _static_keys(settings)
-        self._session: boto3.Session | None = None
-        self._credentials: Credentials | None = None
-        if self._keys is None and settings.may_have_aws_credentials:
-            from hf_localize.s3 import client
 
-            self._session, self._credentials = client.chained_session(settings)
-        self.has_credentials = self._keys is not None or self._credentials is not None
+    @functools.cached_property
+    def _chain(self) -> tuple[boto3.Session | None, Credentials | None]:
+        """Return what AWS' chain finds. It is not asked for what is public: that must not fail with it."""
+        if self._keys is not None or not self._settings.may_have_aws_credentials:
+            return None, None
+        from hf_localize.s3 import client
+
+        return client.chained_session(self._settings)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Tell whether any credentials were found."""
+        return self._keys is not None or self._chain[1] is not None
 
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
         """Return what boto3's client answers to *operation* on *key*.
@@ -95,9 +102,9 @@ class Connection:
         from hf_localize.s3 import client
 
         try:
-            if is_signed and self._credentials is not None:
+            if is_signed and self._chain[1] is not None:
                 self._current_keys()  # What fails here is not of S3, which boto3 does not tell.
-            yield self._client()
+            yield self._client() if is_signed else self._anonymous_client()
         except HfLocalizeError as exc:
             # Out of a hook, through frames of boto3 that hold signed requests; contextlib would restore
             # those of the same object.
@@ -125,7 +132,8 @@ class Connection:
             trusting(route.ca_bundle)
         client = s3client.connect(
             self._settings,
-            self._session or s3client.session_of(self._settings),
+            (None if is_anonymous else self._chain[0])
+            or s3client.session_of(self._settings, is_anonymous=is_anonymous),
             address=self.address,
             timeout_seconds=_READ_TIMEOUT_SECONDS,
             is_anonymous=is_anonymous,
@@ -216,33 +224,33 @@ class Connection:
     def target(self) -> Target:
         """Return where the requests for data go: to where boto3 sends its own."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(self._client, is_signed=True)
+        return plain or self._ask_for_target(is_signed=True)
 
     @functools.cached_property
     def anonymous_target(self) -> Target:
         """Return the address of the bucket for clients without credentials."""
         plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(self._anonymous_client, is_signed=False)
+        return plain or self._ask_for_target(is_signed=False)
 
     def _anonymous_client(self) -> S3Client:
         with self._lock:  # Sessions of boto3 are not for several threads.
             return self._connect(is_anonymous=True)
 
-    def _ask_for_target(self, connect: Callable[[], S3Client], *, is_signed: bool) -> Target:
+    def _ask_for_target(self, *, is_signed: bool) -> Target:
         from hf_localize.s3 import client
 
-        with self.client("", is_signed=is_signed):
-            return client.target_of(connect(), self.address.name)
+        with self.client("", is_signed=is_signed) as lent:
+            return client.target_of(lent, self.address.name)
 
     def _current_keys(self) -> Keys:
         if self._keys is not None:
             return self._keys
-        if self._credentials is None:
+        if (found := self._chain[1]) is None:
             raise AccessDeniedError(f"{self.address}: {self.missing_credentials}")
         from hf_localize.s3 import client
 
         try:
-            return client.keys_of(self._credentials)
+            return client.keys_of(found)
         except HfLocalizeError:
             raise
         except client.ERRORS as exc:

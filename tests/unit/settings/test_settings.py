@@ -152,7 +152,7 @@ def test_an_unknown_aws_profile_is_an_error_of_that_source_only(monkeypatch: pyt
     from hf_localize.sources.session import current_session
 
     with pytest.raises(errors.AccessDeniedError, match="nope"):
-        _ = current_session().bucket
+        _ = current_session().bucket.has_credentials
 
 
 def test_a_container_token_that_no_header_takes_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
