@@ -71,7 +71,7 @@ class Bucket:
             raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: there is no bucket to use")
         self.address = address
         self.connection = Connection(settings, address)
-        #: Whether any credentials were found; and, in words, why there are none.
+        #: In words, why there are no credentials.
         self.missing_credentials = self.connection.missing_credentials
         #: Whether the endpoint heeds conditions; None: it is not known yet.
         self.heeds_conditions: bool | None = None
