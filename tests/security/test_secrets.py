@@ -232,7 +232,8 @@ def test_no_secret_is_in_what_botocore_logs_of_a_program_that_fails_later(
     canaries: Desk, tmp_path: Path
 ) -> None:
     script, config = tmp_path / "program.sh", tmp_path / "config"
-    keys = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}
+    server = canaries.server
+    keys = {"Version": 1, "AccessKeyId": server.access_key, "SecretAccessKey": server.secret_key}
     until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=12)
     (tmp_path / "keys.json").write_text(json.dumps(keys | {"Expiration": until.isoformat()}))
     script.write_text(f"cd {tmp_path}; cat keys.json || echo {SECRET} >&2; rm keys.json")
