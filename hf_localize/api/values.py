@@ -40,7 +40,7 @@ def ids_of(named: str | Iterable[_Name]) -> tuple[str | _Name, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Named(Record):
-    """The id, config and revision of a dataset, and what is told of it."""
+    """A value about one dataset: its id, config and revision, then what a subclass adds."""
 
     dataset_id: str
     config_name: str | None

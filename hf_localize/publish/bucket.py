@@ -127,7 +127,7 @@ def upload(entry: LocalEntry, bucket: Bucket, *, replace: bool, workers: int, re
 
 
 def warn_if_restricted(what: object, terms: Manifest, bucket: Bucket) -> None:
-    """Warn that the Hub, by *terms*, does not give to everybody *what* goes to the team's bucket."""
+    """Warn if *what*, which is uploaded to the team's bucket, is gated or private on the Hub by *terms*."""
     if terms.gated or terms.private:
         _log.warning(
             "%s is %s on the Hub: everyone who can read %s can read the copy there, and its terms "

@@ -271,7 +271,7 @@ def _hide_secrets(exc: BaseException | None) -> None:
 
 
 def _hide_in_log(record: logging.LogRecord) -> bool:
-    """Do the same for what botocore logs where it goes on with keys that it has."""
+    """Hide the same in a warning: botocore logs the failure if it can go on with older keys."""
     _hide_secrets(record.exc_info[1] if record.exc_info else None)
     return True
 

@@ -89,7 +89,7 @@ _SENDERS = ("requests.sessions", "httpx", "httpx2", "urllib.request")
 
 
 class _Finder:
-    """A finder of modules that notes who looks for `datasets` or huggingface_hub, or for what sends requests.
+    """A finder that acts when a program imports `datasets`, huggingface_hub or an HTTP library.
 
     It stays in ``sys.meta_path``, which others are walking along while it is asked.
     """

@@ -1,5 +1,5 @@
-"""Who gives out credentials for a while, on 127.0.0.1: AWS' token service and its single sign-on, and what
-gives an instance or a container its role."""
+"""Servers of temporary credentials, on 127.0.0.1: AWS' token service, its single sign-on, and the metadata
+services that give an instance or a container its role."""
 
 from __future__ import annotations
 

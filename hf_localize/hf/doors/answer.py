@@ -94,15 +94,13 @@ def answer(request: Request, repositories: RepositoryTiers, *, is_last: bool = T
         found = pattern.fullmatch(request.path)
         if found is None or method != ("GET" if request.method == "HEAD" else request.method):
             continue
-        parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
+        parts = _parts(found)
         query = parse_qs(request.query, keep_blank_values=True)
-        asked = list(_repositories(parts))
-        for repository in chain.from_iterable(repositories.spellings(a, everywhere=is_last) for a in asked):
-            refs = repositories.refs(repository, parts.get("rev") or None)
-            if refs is not None:
-                call = _Call(request, parts, query, repositories, refs, is_last)
-                made = reply(call) if reply in _OF_REVISIONS else call.with_snapshot(reply)
-                return _without_body_for_head(request, made)
+        refs = _refs(parts, repositories, everywhere=is_last)
+        if refs is not None:
+            call = _Call(request, parts, query, repositories, refs, is_last)
+            made = reply(call) if reply in _OF_REVISIONS else call.with_snapshot(reply)
+            return _without_body_for_head(request, made)
     return None
 
 
@@ -122,7 +120,7 @@ def asked_for(request: Request) -> Asked | None:
     found, reply = _route(request)
     if found is None or reply is None:
         return None
-    parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
+    parts = _parts(found)
     repository = next(iter(_repositories(parts)), None)
     if repository is None:
         return None
@@ -136,17 +134,14 @@ def held_commit(request: Request, repositories: RepositoryTiers) -> str | None:
     Raises:
         UnreachableError: no place has the repository, and one of them gave no answer.
     """
-    found, asked = _route(request)[0], asked_for(request)
-    if found is None or asked is None or asked.revision is None:
+    found, reply = _route(request)
+    if found is None or reply in _OF_REVISIONS:
         return None
-    parts = {name: unquote(text) for name, text in found.groupdict(default="").items()}
-    spellings = (repositories.spellings(one, everywhere=False) for one in _repositories(parts))
-    for repository in chain.from_iterable(spellings):
-        refs = repositories.refs(repository, parts.get("rev") or None)
-        if refs is not None:
-            commit = refs.resolve(asked.revision)
-            return commit if commit in refs.commits and commit != asked.revision else None
-    return None
+    parts = _parts(found)
+    refs = _refs(parts, repositories, everywhere=False)
+    revision = parts.get("rev") or "main"
+    commit = None if refs is None else refs.resolve(revision)
+    return commit if refs is not None and commit in refs.commits and commit != revision else None
 
 
 def changed_by(request: Request) -> Repository | None:
@@ -181,6 +176,22 @@ def _route(request: Request) -> tuple[re.Match[str] | None, _Make | None]:
         if own == method and (found := pattern.fullmatch(request.path)):
             return found, reply
     return None, None
+
+
+def _parts(found: re.Match[str]) -> dict[str, str]:
+    return {name: unquote(text) for name, text in found.groupdict(default="").items()}
+
+
+def _refs(
+    parts: Mapping[str, str], repositories: RepositoryTiers, *, everywhere: bool
+) -> RepositoryRefs | None:
+    """Return the refs of the first spelling of the id that is held, as `RepositoryTiers.spellings` has it."""
+    spellings = (repositories.spellings(one, everywhere=everywhere) for one in _repositories(parts))
+    for repository in chain.from_iterable(spellings):
+        refs = repositories.refs(repository, parts.get("rev") or None)
+        if refs is not None:
+            return refs
+    return None
 
 
 def _repositories(parts: Mapping[str, str]) -> Iterable[Repository]:

@@ -1,8 +1,8 @@
 """Wrap the methods by which HTTP libraries send requests, so that those to the Hub are answered here.
 
 Imported before the first library that sends requests, so it loads nothing. A library is wrapped when it is
-imported. One method of a library's client sends every request, whoever has made the client: huggingface_hub,
-a factory that the user has given to it, or a program that knows nothing of huggingface_hub.
+imported. Each library's client sends every request by one method. So it does not matter whether
+huggingface_hub, a factory that the user has given to it, or another program has made the client.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ REPO, KIND = "writer/held", {"repo_type": "dataset"}
 
 @pytest.fixture(autouse=True)
 def writer(hub: LoopbackHub, desk: Desk, fresh: Callable[[str], Path]) -> None:
-    """Sit at a machine without credentials for the bucket, with the token of someone who may write."""
+    """Act as a user without credentials for the bucket, but with a Hub token that permits writing."""
     fresh("cache")
     desk.outsider()
     hub.writers.add(WRITER)
