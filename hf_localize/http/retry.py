@@ -50,7 +50,7 @@ def retrying(
         what: names it in the log.
         is_stopped: tells that there is no use in another try.
         slow_down: is called when the server says that it is asked for too much.
-        tries: how often, at most.
+        tries: how often, at most. What makes no sense is asked for three times at most.
         slowed_seconds: how long an answer to slow down does not count as a failure.
         is_silent: tells that nothing has come yet, so that a server that does not respond is asked only once
             more: each time takes as long as may be waited.
@@ -65,6 +65,8 @@ def retrying(
         except (UnreachableError, GarbledError) as exc:
             if isinstance(exc, NoAnswerError) and is_silent():
                 failures += (tries + 1) // 2
+            elif isinstance(exc, GarbledError):  # As it lies there, most likely.
+                failures += (tries + 2) // 3
             else:
                 failures += not (isinstance(exc, SlowDownError) and time.monotonic() < patient_until)
             if failures >= tries or isinstance(exc, RefusedError) or is_stopped():

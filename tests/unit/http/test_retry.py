@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_localize.errors import RefusedError, SlowDownError, UnreachableError
+from hf_localize.errors import GarbledError, RefusedError, SlowDownError, UnreachableError
 from hf_localize.http import retry
 from hf_localize.http.retry import retrying
 
@@ -37,6 +37,23 @@ def test_what_is_refused_is_not_retried() -> None:
     with pytest.raises(RefusedError):
         retrying("it", refuse)
     assert tries == 1
+
+
+@pytest.mark.parametrize(("most", "tries"), [(retry.TRIES, 2), (retry.TRANSFER_TRIES, 3)])
+def test_data_that_makes_no_sense_is_soon_given_up(
+    most: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry.random, "uniform", lambda *_: 0.0)  # No pauses.
+    asked = 0
+
+    def read() -> None:
+        nonlocal asked
+        asked += 1
+        raise GarbledError("a block of the ZIP is damaged")
+
+    with pytest.raises(GarbledError):
+        retrying("it", read, tries=most)
+    assert asked == tries
 
 
 @pytest.mark.parametrize(("seconds", "tries"), [(60.0, 31), (0.0, 4)])
