@@ -107,7 +107,7 @@ def _is_link(offered: Path, source: Path) -> bool:
     """Tell whether the two are one file. In a store that was copied, they may be two."""
     try:
         return offered.samefile(source)
-    except FileNotFoundError:
+    except OSError:  # It is not there, or in a folder that another user has made for himself alone.
         return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -126,7 +127,7 @@ class LocalRepositories:
 
     def in_other_case(self, repository: Repository) -> list[Repository]:
         """Return, where *repository* is not stored, those whose ids differ from its in letter case only."""
-        if self._path(repository.folder).exists():
+        if os.path.exists(self._path(repository.folder)):  # False, too, where it can't be read.
             return []
         return repository.in_other_case(self.known_ids(repository.repo_type))
 

@@ -23,6 +23,10 @@ import sys, hf_localize
 try:
     if sys.argv[2] == "download":
         hf_localize.download_dataset(sys.argv[1], skip_s3_upload=True)
+    if sys.argv[2] == "install":
+        hf_localize.install()
+        import datasets
+        datasets.load_dataset(sys.argv[1])
     print(len(hf_localize.load_local_dataset(sys.argv[1])["train"]))
 except hf_localize.HfLocalizeError as exc:
     print(type(exc).__name__, exc)
@@ -136,3 +140,18 @@ def test_a_store_of_another_user_is_read_and_not_written(half: Desk) -> None:
     said = refused_to_store(errno.EACCES, through=AS_ANY_USER)
     assert str(half.store) in said
     assert tree(half.store) == before
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("folder", "said"), [(".hgloc/by-digest", "30"), ("", "DatasetDeniedError ")])
+def test_a_folder_that_another_user_keeps_to_himself_is_passed_over_or_named(
+    folder: str, said: str, half: Desk
+) -> None:
+    if os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("giving a folder to another user takes root, and setpriv")
+    private = half.store / folder
+    private.chmod(0o700)
+    os.chown(private, 65534, 65534)
+    half.set(HGLOC_SOURCES="local", HF_HUB_OFFLINE="1")
+    half.use_cache(str(half.folder / "fresh"))
+    assert loaded(OTHER, "install", through=AS_ANY_USER).startswith(said)
