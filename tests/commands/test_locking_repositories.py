@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 import hf_localize
@@ -76,7 +76,8 @@ def test_a_download_under_a_lock_file_takes_the_locked_commit_of_two_that_are_st
 ) -> None:
     assert run("download", "--locked", str(recorded)).exit_code == 0
     hub.redirects.clear()
-    download_repository("team/model", repo_type="model", revision="main", skip_s3_upload=True)
+    for revision in ("kept", "main"):
+        download_repository("team/model", repo_type="model", revision=revision, skip_s3_upload=True)
     hub.stop()
     for lock, content in ((recorded, "old"), (None, "new")):
         with hf_localize.installed(lock=lock, sources="local"):
@@ -84,6 +85,13 @@ def test_a_download_under_a_lock_file_takes_the_locked_commit_of_two_that_are_st
                 for repo_id in ("team/model", "Team/MODEL"):
                     path = Path(hf_hub_download(repo_id, "config.json", **options))
                     assert path.read_text() == content
+    with hf_localize.installed(sources="local"):
+        snapshot_download("team/model", revision="kept", cache_dir=tmp_path / "new")
+    with (
+        hf_localize.installed(lock=recorded, sources="local"),
+        pytest.raises(RevisionNotFoundError, match="not in the lock file"),
+    ):  # The cache has it.
+        snapshot_download("team/model", revision="kept", cache_dir=tmp_path / "new")
 
 
 def test_under_a_lock_file_the_hub_gives_the_commit_that_is_locked_and_nothing_else(

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
@@ -20,6 +21,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
+from hf_localize.hf.doors.answer import Reply, Request
 from hf_localize.hf.doors.state import answering_only_what_is_held, is_written
 from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import Session
@@ -96,9 +98,14 @@ def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str
         return None
     spellings = places.spellings(repository, everywhere=not transport.may_ask_hub())
     refs = next(filter(None, map(places.refs, spellings)), None)
-    revision = call.get("revision") or "main"
+    # A ResolvedRevision of huggingface_hub is the text "main", and names the commit that it was.
+    revision = getattr(call.get("revision"), "resolved", None) or call.get("revision") or "main"
     if session.lock is not None:
-        revision = session.lock.commit_of(repository, revision) or revision
+        path = f"/api/{repository.repo_type}s/{repository.repo_id}/revision/{quote(revision, safe='')}"
+        own = transport.by_lock(Request("GET", path))
+        if isinstance(own, Reply):
+            return None  # Stock is told that it is not in the lock file.
+        revision = unquote(own.path.rpartition("/")[2])
     commit = None if refs is None else refs.resolve(revision)
     if refs is None or commit is None or (found := places.snapshot(refs.repository, commit)) is None:
         return None

@@ -63,6 +63,19 @@ def test_a_snapshot_that_the_cache_has_is_found_without_a_request(
     assert Path(snapshot_download(DATASET, revision="v1.0", **KIND), "README.md").is_file()
 
 
+def test_a_revision_that_was_resolved_before_is_the_commit_that_it_was_then(
+    offline: HeldRepositories, hub: LoopbackHub
+) -> None:
+    resolved_revision = getattr(huggingface_hub, "ResolvedRevision", None)
+    if resolved_revision is None:
+        pytest.skip("this release of huggingface_hub has none")
+    snapshot_download(DATASET, **KIND)  # So the cache has main as it is now.
+    other = hub.commit(DATASET, "other")
+    for _ in range(2):
+        folder = Path(snapshot_download(DATASET, revision=resolved_revision(other, "main"), **KIND))
+        assert (folder.name, Path(folder, "README.md").read_bytes()) == (other, b"other")
+
+
 def test_a_place_that_does_not_answer_is_asked_once(
     offline: HeldRepositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
