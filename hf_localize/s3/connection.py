@@ -157,12 +157,12 @@ class Connection:
 
     def request(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
         """Do *work*, which S3 calls *operation*, with the connections for data and the quoted key."""
-        name = quote(self.address.key(key), safe="/-_.~")
+        name, address = quote(self.address.key(key), safe="/-_.~"), self.address
         try:
             try:
                 return work(self._wire(), name)
-            except StatusError as exc:
-                if not self._learn_from(exc):
+            except StatusError as exc:  # Another thread may have learned meanwhile.
+                if self.address is address and not self._learn_from(exc):
                     raise
                 return work(self._wire(), name)
         except StatusError as exc:

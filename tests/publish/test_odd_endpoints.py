@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,31 @@ def test_data_is_asked_for_in_the_region_that_a_refusal_names(
     with pytest.raises(MissingKeyError):
         bucket.open_range("a/k")
     assert len(anywhere.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("right", "status", "body"),
+    [
+        ("eu-west-3", 400, WRONG_REGION),
+        ("team.oss.corp", 403, "<Error><Code>InvalidPathAccess</Code></Error>"),
+    ],
+    ids=["region", "style"],
+)
+def test_what_a_refusal_says_counts_for_all_requests_that_were_refused_at_once(
+    right: str, status: int, body: str, anywhere: Anywhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGLOC_S3_ENDPOINT_URL", "http://oss.corp")
+    at_once = threading.Barrier(4)
+
+    def answer(seen: Seen) -> bytes | None:
+        if right in (seen.region, seen.host):
+            return None
+        at_once.wait(20)
+        return response(status, body)
+
+    anywhere.answer = answer
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(current_session().bucket.get, "abcd")) == [None] * 4
 
 
 def test_an_endpoint_in_another_region_than_the_bucket_is_called_that(
