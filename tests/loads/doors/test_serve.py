@@ -22,7 +22,7 @@ from hf_localize.api.serve import serving
 from hf_localize.errors import SettingsError
 from tests.loads.doors.conftest import CARD, DATASET
 from tests.rig.held import HeldRepositories
-from tests.rig.hub import LoopbackHub
+from tests.rig.hub import LoopbackHub, make_repository
 
 KIND = {"repo_type": "dataset"}
 
@@ -110,6 +110,19 @@ def test_clients_that_keep_their_connections_keep_nobody_out(card: str) -> None:
         for _ in range(150):
             client = clients.enter_context(requests.Session())
             assert client.head(card, timeout=20).status_code == 200
+
+
+def test_clients_that_do_not_read_what_they_asked_for_keep_nobody_out(
+    card: str, hub: LoopbackHub, repositories: HeldRepositories, tmp_path: Path
+) -> None:
+    hub.add(make_repository(tmp_path / "large", "doors/large", "main", {"a.bin": bytes(24 << 20)}))
+    repositories.types = {**repositories.types, "doors/large": "dataset"}
+    url = card.replace(DATASET, "doors/large").replace("README.md", "a.bin")
+    with contextlib.ExitStack() as clients:
+        for _ in range(66):
+            answer = clients.enter_context(requests.get(url, stream=True, timeout=20))
+            assert answer.status_code == 200
+        assert requests.get(card, timeout=20).content == CARD
 
 
 @pytest.mark.parametrize(
