@@ -47,7 +47,7 @@ def dataset_info(manifest: Manifest, ref: DatasetRef) -> datasets.DatasetInfo:
         for split in manifest.splits:
             splits.add(split_info(split, name))
         features = _decoded(manifest.features) if manifest.features else None
-        datasets.BuilderConfig(config_name_of(manifest), datasets.Version(version_of(manifest)))
+        datasets.BuilderConfig(config_name_of(manifest), version_of(manifest))
         if not isinstance(known.get("builder_name") or "", str):
             raise TypeError("the name of the builder is not text")
         for field in _SIZES & known.keys():
@@ -145,7 +145,8 @@ def config_name_of(manifest: Manifest) -> str:
     return manifest.resolved_config or manifest.config_name or "default"
 
 
-def version_of(manifest: Manifest) -> str:
+def version_of(manifest: Manifest) -> datasets.Version:
     """Return the version of the dataset, as its builder gave it."""
     version = manifest.info.get("version") or "0.0.0"
-    return version["version_str"] if isinstance(version, Mapping) else version  # As `datasets` writes it.
+    # A mapping is how `datasets` writes it.
+    return datasets.Version(version["version_str"] if isinstance(version, Mapping) else version)

@@ -90,6 +90,7 @@ def test_a_builder_gives_info_without_data_and_then_the_dataset(published: Desk,
     with hf_localize.installed():
         builder = datasets.load_dataset_builder(GSM8K, "main")
         assert list(builder.info.splits) == ["train", "test"]
+        assert builder.info.version.tuple == (0, 0, 0)
         assert [r.path for r in desk.s3.requests if r.path.endswith(".arrow")] == []
         assert list(next(iter(builder.as_streaming_dataset("test")))) == ["question", "answer"]
         builder.download_and_prepare()
