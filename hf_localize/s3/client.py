@@ -21,6 +21,7 @@ from botocore.credentials import CredentialResolver
 from botocore.handlers import add_expect_header
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
+from botocore.tokens import TokenProviderChain
 
 from hf_localize.errors import (
     AccessDeniedError,
@@ -188,9 +189,14 @@ def session_of(settings: Settings, *, is_anonymous: bool = False) -> boto3.Sessi
     """
     logging.getLogger("botocore.credentials").addFilter(_hide_in_log)
     core = botocore.session.get_session()
+    is_chain_asked = not (is_anonymous or (settings.aws_access_key_id and settings.aws_secret_access_key))
+    if not is_chain_asked and core.profile not in (None, *core.available_profiles):
+        core = botocore.session.get_session({"profile": (None, [], None, None)})  # It is not needed.
     core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     if settings.aws_default_region and core.get_config_variable("region") is None:
         core.set_config_variable("region", settings.aws_default_region)  # boto3 does not read AWS_REGION.
+    # S3 takes no tokens of a login. boto3 makes no client if a profile should have one and is incomplete.
+    core.register_component("token_provider", TokenProviderChain())
     if settings.aws_access_key_id and settings.aws_secret_access_key:
         token = settings.aws_session_token
         return boto3.Session(

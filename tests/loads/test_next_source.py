@@ -203,6 +203,28 @@ def test_what_is_configured_for_aws_and_fails_is_the_buckets_answer(
             datasets.load_dataset("made/nowhere")
 
 
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    ("config", "profile"),
+    [
+        ("sso_session = nowhere\nsso_account_id = 1\nsso_role_name = x", "default"),
+        ("region = eu-west-3", "other"),
+    ],
+    ids=["incomplete", "missing"],
+)
+def test_a_profile_that_is_of_no_use_stops_neither_keys_of_our_own_nor_public_reads(
+    config: str, profile: str, desk: Desk
+) -> None:
+    path = desk.folder / "aws"
+    path.write_text(f"[default]\n{config}\n")
+    desk.publisher().open_public_places()
+    hf_localize.register_dataset(datasets.Dataset.from_list(ROWS), ID, make_public=True)
+    for sources, person in (("s3", desk.teammate), ("public", desk.outsider)):
+        person().set(HGLOC_SOURCES=sources, AWS_CONFIG_FILE=str(path), AWS_PROFILE=profile)
+        with hf_localize.installed():
+            assert datasets.load_dataset(ID, split="train").to_list() == ROWS
+
+
 def test_a_store_that_can_not_be_read_is_its_own_answer(desk: Desk, hub_with_rows: LoopbackHub) -> None:
     loop = desk.folder / "loop"
     loop.symlink_to(loop)
