@@ -98,11 +98,10 @@ class _Pattern(click.ParamType):  # type: ignore[type-arg]
         return link[1] if link else value.partition(":")[0]
 
 
-#: A dataset that must be named; one that may be; several; those of a list.
+#: A dataset that must be named; one that may be; several that may be; those of a list.
 _ID: Any = {"type": _DatasetId(), "shell_complete": _dataset_ids}
 DATASET_ID = click.argument("dataset_id", **_ID)
 ANY_DATASET_ID = click.argument("dataset_id", required=False, **_ID)
-DATASET_IDS = click.argument("dataset_ids", metavar="DATASET_ID...", nargs=-1, required=True, **_ID)
 ANY_DATASET_IDS = click.argument("dataset_ids", metavar="[DATASET_ID]...", nargs=-1, **_ID)
 PATTERN = click.argument("pattern", required=False, type=_Pattern(), shell_complete=_dataset_ids)
 

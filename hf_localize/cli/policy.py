@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from hf_localize.cli.options import command
@@ -10,7 +12,7 @@ from hf_localize.cli.options import command
 @command(has_json=False, has_bars=False, page="permissions.md")
 @click.argument("kind", type=click.Choice(["consumer", "publisher", "public"]))
 @click.option("--bucket", metavar="NAME", help="Name of the bucket. Default: HGLOC_S3_BUCKET_NAME.")
-def policy(kind: str, bucket: str | None) -> None:
+def policy(kind: Literal["consumer", "publisher", "public"], bucket: str | None) -> None:
     """Print a policy (JSON) with the rights that consumers, publishers or outsiders need.
 
     "consumer" loads datasets from the bucket, and "publisher" also uploads: attach these to a user or a role

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER
 from hf_localize.format.repository import PUBLIC_FOLDER
 
 _OBJECTS = ("GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts")
 _BUCKET = ("ListBucket", "ListBucketMultipartUploads")
-KINDS = ("consumer", "publisher", "public")
 
 
-def policy(kind: str, bucket: str, prefix: str = "") -> str:
-    """Return the policy of a *kind* of :data:`KINDS`.
+def policy(kind: Literal["consumer", "publisher", "public"], bucket: str, prefix: str = "") -> str:
+    """Return the policy of a *kind* of reader or writer.
 
     ``consumer`` and ``publisher`` are identity policies, of a user or a role. ``public`` is the bucket
     policy that opens exactly the public places to everybody.
