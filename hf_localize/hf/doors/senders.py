@@ -262,7 +262,7 @@ def _open_urllib(
     body = data if data is not None or isinstance(request, str) else request.data
     method = "GET" if isinstance(request, str) else request.get_method()
     method = "POST" if body is not None and method == "GET" else method
-    headers = {} if isinstance(request, str) else dict(request.header_items())
+    headers = dict(opener.addheaders) | ({} if isinstance(request, str) else dict(request.header_items()))
     if _is_body_read(method, url):
         body = data = _whole(body)
     asked = request_of(method, url, headers, body if isinstance(body, bytes) else b"")

@@ -143,6 +143,10 @@ def test_urllib_gives_a_response_of_its_own_kind(
         request = urllib.request.Request(url("data/test.csv"), method="HEAD")
         with urllib.request.urlopen(request) as response:
             told += [response.getheader("Content-Length"), response.read()]
+        opener = urllib.request.build_opener()
+        opener.addheaders = [("range", "bytes=0-2")]  # As programs continue a download.
+        with opener.open(url("data/test.csv")) as response:
+            told += [response.status, response.read()]
         with pytest.raises(urllib.error.HTTPError) as failed:
             urllib.request.urlopen(url("nope"))
         error = failed.value
