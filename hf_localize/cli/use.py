@@ -35,6 +35,8 @@ def run(serves: bool, words: tuple[str, ...]) -> None:
       hg-localize run torchrun --nproc-per-node 8 train.py
       hg-localize run --serve -- bash fetch.sh
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.
+    import signal
+
     from hf_localize.settings import current
 
     current()  # A setting that can't be used is told before the program starts.
@@ -52,6 +54,8 @@ def run(serves: bool, words: tuple[str, ...]) -> None:
                 sys.exit(_called(words, {**environment, "HF_ENDPOINT": url}))
         if sys.platform == "win32":  # There exec would return to the shell before the command ends.
             sys.exit(_called(words, environment))
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # By Python, and so by whatever it becomes.
+            signal.signal(ignored, signal.SIG_DFL)
         os.execvpe(words[0], words, environment)  # noqa: S606  # nosec B606
     except OSError as exc:
         show(f"Error: {words[0]!r} can't be run: {exc.strerror}", err=True)

@@ -194,6 +194,11 @@ def test_run_becomes_the_command_so_that_signals_reach_it() -> None:
         assert process.wait(timeout=60) == -signal.SIGTERM
 
 
+def test_a_pipe_that_closes_ends_a_command_as_without_run() -> None:
+    ran = run_cli("run", "--", "sh", "-c", "yes | head -n 1")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "y\n", "")
+
+
 def test_run_says_what_can_not_be_run(tmp_path: Path) -> None:
     plain = tmp_path / "plain.txt"
     plain.write_text("no program")
