@@ -107,7 +107,9 @@ class RepositoryTiers:
     )
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
-        """Return the refs of the first place that knows *revision*, with those of the places before it.
+        """Return the refs of the places up to the first that has a snapshot of *revision*.
+
+        A place also knows branches and tags by name whose snapshots only a later one has.
 
         Raises:
             UnreachableError: no place knows it, and one of them gave no answer.
@@ -116,9 +118,10 @@ class RepositoryTiers:
         problems: list[HfLocalizeError] = []
         for refs in self._answers(lambda place: place.refs(repository), problems):
             found = refs.merged(found)
-            if found.resolve(revision) is not None:
+            if found.resolve(revision) in found.commits:
                 return found
-        _raise_if_any(problems, repository)
+        if found is None or found.resolve(revision) is None:
+            _raise_if_any(problems, repository)
         return found
 
     def spellings(self, repository: Repository, *, everywhere: bool) -> Iterator[Repository]:

@@ -61,6 +61,22 @@ def test_one_download_serves_loads_of_files_and_huggingface_hub(
     assert hub.requests == []
 
 
+def test_files_of_a_revision_are_read_from_the_bucket_where_the_store_knows_its_name_alone(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    make_repository(tmp_path, "made/two", "next", {"train.csv": b"a\n2\n"})
+    hub.add(make_repository(tmp_path, "made/two", "main", {"train.csv": b"a\n1\n"}))
+    desk.publisher()
+    for revision in (None, "next"):
+        hf_localize.download_dataset("made/two", None, revision)
+    hub.stop()
+    desk.teammate()
+    hf_localize.download_repository("made/two", repo_type="dataset")
+    with hf_localize.installed():
+        loaded = datasets.load_dataset("made/two", data_files="*.csv", revision="next", split="train")
+        assert loaded["a"][:] == [2]
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
 def test_programs_that_are_told_to_be_offline_load_the_files(
