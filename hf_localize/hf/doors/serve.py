@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import io
 import ipaddress
 import logging
 import re
@@ -86,11 +87,21 @@ def _file(environ: dict[str, Any], body: bytes | Part) -> Iterable[bytes] | None
     """
     path = transport.places().local_path(body.file) if isinstance(body, Part) else None
     wrap: Callable[..., Iterable[bytes]] | None = environ.get("wsgi.file_wrapper")
-    if path is None or wrap is None or not isinstance(body, Part):
+    if path is None or wrap is None or not isinstance(body, Part) or body.start == body.stop:
         return None
-    file = open(path, "rb")  # noqa: SIM115  # waitress closes it.
+    file = _WholeFile(path)  # waitress closes it.
     file.seek(body.start)
     return wrap(file, transport.CHUNK_BYTES)
+
+
+class _WholeFile(io.FileIO):
+    """A file that fails at its end, which waitress meets only if it has become shorter, and would wait at."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data and size:
+            raise OSError(f"{self.name!r} has become shorter while it was sent")
+        return data
 
 
 def _begun(content: Iterator[bytes]) -> Iterator[bytes]:

@@ -123,6 +123,10 @@ def test_clients_that_do_not_read_what_they_asked_for_keep_nobody_out(
             answer = clients.enter_context(requests.get(url, stream=True, timeout=20))
             assert answer.status_code == 200
         assert requests.get(card, timeout=20).content == CARD
+        stored = next(path for path in repositories._sources.values() if path.name == "a.bin")
+        os.truncate(stored, 1 << 20)
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):  # It waits for nothing.
+            _ = answer.content
 
 
 @pytest.mark.parametrize(
