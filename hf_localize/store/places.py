@@ -7,6 +7,8 @@ Those of the original tool can lie one level or more below, on its *shelves*: ``
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import stat
 import uuid
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
 
+_log = logging.getLogger(__name__)
 _WORK = ".hgloc"
 #: How often what others replace meanwhile is looked at again.
 TRIES = 20
@@ -199,5 +202,14 @@ def _subfolders(path: Path | str) -> Iterator[str]:
     try:
         with os.scandir(path) as items:
             yield from sorted([item.name for item in items if item.name[0] != "." and item.is_dir()])
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except PermissionError:
+        _tell_unreadable(f"{path}")
+
+
+@functools.cache
+def _tell_unreadable(folder: str) -> None:
+    """Log, once, that *folder* is another user's; if it can hold whole entries, as a warning."""
+    level = logging.DEBUG if f"/{_WORK}/" in f"{folder}/" else logging.WARNING
+    _log.log(level, "%s can't be read by this user, so the datasets in it are left out", folder)

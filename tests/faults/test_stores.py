@@ -142,6 +142,19 @@ def test_a_store_of_another_user_is_read_and_not_written(half: Desk) -> None:
     assert tree(half.store) == before
 
 
+@pytest.mark.parametrize("command", ["list-local", "verify"])
+def test_a_dataset_that_another_user_keeps_to_himself_is_left_out_in_words(command: str, half: Desk) -> None:
+    if os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("giving a folder to another user takes root, and setpriv")
+    (private,) = (path for path in half.store.iterdir() if not path.name.startswith("."))
+    private.chmod(0o700)
+    os.chown(private, 65534, 65534)
+    line = [*AS_ANY_USER, sys.executable, "-m", "hf_localize", command]
+    ran = subprocess.run(line, env=os.environ, capture_output=True, text=True, timeout=60)
+    assert f"{private} can't be read by this user" in ran.stderr
+    assert ran.stderr.count("left out") == 1
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("folder", "said"), [(".hgloc/by-digest", "30"), ("", "DatasetDeniedError ")])
 def test_a_folder_that_another_user_keeps_to_himself_is_passed_over_or_named(
