@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -190,8 +191,8 @@ def session_of(settings: Settings, *, is_anonymous: bool = False) -> boto3.Sessi
     logging.getLogger("botocore.credentials").addFilter(_hide_in_log)
     core = botocore.session.get_session()
     is_chain_asked = not (is_anonymous or (settings.aws_access_key_id and settings.aws_secret_access_key))
-    if not is_chain_asked and core.profile not in (None, *core.available_profiles):
-        core = botocore.session.get_session({"profile": (None, [], None, None)})  # It is not needed.
+    if not is_chain_asked and not _has_usable_profile(core):
+        core = botocore.session.get_session(_WITHOUT_FILES)
     core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     if settings.aws_default_region and core.get_config_variable("region") is None:
         core.set_config_variable("region", settings.aws_default_region)  # boto3 does not read AWS_REGION.
@@ -212,6 +213,21 @@ def session_of(settings: Settings, *, is_anonymous: bool = False) -> boto3.Sessi
     elif not settings.may_ask_instance:
         core.get_component("credential_provider").remove("iam-role")
     return boto3.Session(botocore_session=core)
+
+
+#: Has botocore read no profile and no file of AWS' tools, not even those that variables name.
+_WITHOUT_FILES: dict[str, tuple[Any, ...]] = {
+    "profile": (None, [], None, None),
+    "config_file": (None, [], os.devnull, None),
+    "credentials_file": (None, [], os.devnull, None),
+}
+
+
+def _has_usable_profile(core: botocore.session.Session) -> bool:
+    try:
+        return core.profile in (None, *core.available_profiles)
+    except botoerrors.ConfigParseError:
+        return False
 
 
 @functools.cache

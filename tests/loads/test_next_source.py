@@ -210,8 +210,9 @@ def test_what_is_configured_for_aws_and_fails_is_the_buckets_answer(
     [
         ("sso_session = nowhere\nsso_account_id = 1\nsso_role_name = x", "default"),
         ("region = eu-west-3", "other"),
+        ("[", "default"),
     ],
-    ids=["incomplete", "missing"],
+    ids=["incomplete", "missing", "broken"],
 )
 def test_a_profile_that_is_of_no_use_stops_neither_keys_of_our_own_nor_public_reads(
     config: str, profile: str, desk: Desk
