@@ -54,6 +54,10 @@ int flock(int file, int operation) {
 """
 #: Root who may not pass over permissions, as any other user.
 AS_ANY_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-dac_override"]
+GIVES_FILES_AWAY = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="giving files to another user takes root, and setpriv",
+)
 
 
 def loaded(
@@ -130,9 +134,8 @@ def visible(store: Path) -> dict[str, bytes]:
     return {path: data for path, data in tree(store).items() if not path.startswith(".hgloc/")}
 
 
+@GIVES_FILES_AWAY
 def test_a_store_of_another_user_is_read_and_not_written(half: Desk) -> None:
-    if os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("giving a store to another user takes root, and setpriv")
     for path in (half.store, *half.store.rglob("*")):
         os.chown(path, 65534, 65534, follow_symlinks=False)
         Path(path).chmod(0o755 if path.is_dir() else 0o644)
@@ -142,10 +145,9 @@ def test_a_store_of_another_user_is_read_and_not_written(half: Desk) -> None:
     assert tree(half.store) == before
 
 
+@GIVES_FILES_AWAY
 @pytest.mark.parametrize("command", ["list-local", "verify"])
 def test_a_dataset_that_another_user_keeps_to_himself_is_left_out_in_words(command: str, half: Desk) -> None:
-    if os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("giving a folder to another user takes root, and setpriv")
     (private,) = (path for path in half.store.iterdir() if not path.name.startswith("."))
     private.chmod(0o700)
     os.chown(private, 65534, 65534)
@@ -155,13 +157,12 @@ def test_a_dataset_that_another_user_keeps_to_himself_is_left_out_in_words(comma
     assert ran.stderr.count("left out") == 1
 
 
+@GIVES_FILES_AWAY
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("folder", "said"), [(".hgloc/by-digest", "30"), ("", "DatasetDeniedError ")])
 def test_a_folder_that_another_user_keeps_to_himself_is_passed_over_or_named(
     folder: str, said: str, half: Desk
 ) -> None:
-    if os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("giving a folder to another user takes root, and setpriv")
     private = half.store / folder
     private.chmod(0o700)
     os.chown(private, 65534, 65534)

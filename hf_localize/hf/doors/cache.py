@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
@@ -21,7 +20,6 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_localize.errors import HfLocalizeError
 from hf_localize.format.repository import Repository
 from hf_localize.hf.doors import endpoints, transport
-from hf_localize.hf.doors.answer import Reply, Request
 from hf_localize.hf.doors.state import answering_only_what_is_held, is_written
 from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import Session
@@ -100,13 +98,10 @@ def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str
     refs = next(filter(None, map(places.refs, spellings)), None)
     # A ResolvedRevision of huggingface_hub is the text "main", and names the commit that it was.
     revision = getattr(call.get("revision"), "resolved", None) or call.get("revision") or "main"
-    if session.lock is not None:
-        path = f"/api/{repository.repo_type}s/{repository.repo_id}/revision/{quote(revision, safe='')}"
-        own = transport.by_lock(Request("GET", path))
-        if isinstance(own, Reply):
-            return None  # Stock is told that it is not in the lock file.
-        revision = unquote(own.path.rpartition("/")[2])
-    commit = None if refs is None else refs.resolve(revision)
+    locked, refusal = transport.locked_commit(repository, revision)
+    if refusal is not None:
+        return None  # Stock raises this refusal as the error of its first request.
+    commit = None if refs is None else refs.resolve(locked or revision)
     if refs is None or commit is None or (found := places.snapshot(refs.repository, commit)) is None:
         return None
     patterns = {name: call.get(name) for name in ("allow_patterns", "ignore_patterns")}

@@ -81,13 +81,15 @@ def _refused(request: Request, status: int, message: str) -> Reply:
 
 
 def _file(environ: dict[str, Any], body: bytes | Part) -> Iterable[bytes] | None:
-    """Return a file of the local store as waitress takes files: no thread waits for who reads it slowly.
+    """Return a file of the local store for waitress, which sends it without a thread for each client.
 
-    waitress sends of it what Content-Length says. None: *body* lies elsewhere.
+    waitress sends as many bytes as Content-Length says. None: *body* is not in a file of the local store.
     """
-    path = transport.places().local_path(body.file) if isinstance(body, Part) else None
     wrap: Callable[..., Iterable[bytes]] | None = environ.get("wsgi.file_wrapper")
-    if path is None or wrap is None or not isinstance(body, Part) or body.start == body.stop:
+    if wrap is None or not isinstance(body, Part) or body.start == body.stop:
+        return None
+    path = transport.places().local_path(body.file)
+    if path is None:
         return None
     file = _WholeFile(path)  # waitress closes it.
     file.seek(body.start)

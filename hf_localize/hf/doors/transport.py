@@ -256,20 +256,32 @@ def forget() -> None:
 
 def by_lock(request: Request) -> Request | Reply:
     """Return *request* at the commit that the lock file in force has; a refusal where it has none."""
-    lock, asked = _here().lock, asked_for(request)
-    if lock is None or asked is None:
+    asked = asked_for(request)
+    if asked is None:
         return request
-    repository = asked.repository
-    commit = lock.commit_of(repository, asked.revision)
-    if commit is not None:
-        return request if asked.revision in (None, commit) else at_commit(request, commit)
+    commit, refusal = locked_commit(asked.repository, asked.revision)
+    if refusal is not None:
+        return refused(request, *refusal)
+    return request if commit is None or asked.revision in (None, commit) else at_commit(request, commit)
+
+
+def locked_commit(repository: Repository, revision: str | None) -> tuple[str | None, tuple[str, str] | None]:
+    """Return the commit that the lock file in force has of *revision*, and why there is none to be read.
+
+    Both are None where the lock file does not say. A refusal is huggingface_hub's code, and a message.
+    """
+    lock = _here().lock
+    if lock is None:
+        return None, None
+    commit = lock.commit_of(repository, revision)
     # A load that makes requests keeps to the lock file itself.
-    if not lock.repositories or (repository.repo_type == "dataset" and lock.has(repository.repo_id)):
-        return request
+    is_loaded = repository.repo_type == "dataset" and lock.has(repository.repo_id)
+    if commit is not None or not lock.repositories or is_loaded:
+        return commit, None
     if lock.commit_of(repository, None) is not None:
-        text = f"{asked.revision} of {repository} is not in the lock file {lock.where}"
-        return refused(request, "RevisionNotFound", text)
-    return refused(request, "RepoNotFound", f"{repository} is not in the lock file {lock.where}")
+        text = f"{revision} of {repository} is not in the lock file {lock.where}"
+        return None, ("RevisionNotFound", text)
+    return None, ("RepoNotFound", f"{repository} is not in the lock file {lock.where}")
 
 
 def _record(request: Request, response: Any, status: int, headers: Mapping[str, str], source: str) -> None:
