@@ -89,7 +89,7 @@ def _root_of_cache(stock: Callable[..., Any], call: Mapping[str, Any]) -> str:
 def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str | None:
     """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
     places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
-    if call.get("dry_run") or f"{endpoint}/" not in endpoints():
+    if call.get("dry_run") or f"{endpoint.rstrip('/')}/" not in endpoints():
         return None
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
     if is_written(repository):

@@ -43,7 +43,8 @@ def application(
     """
     name = re.sub(r":[0-9]*$", "", str(environ.get("HTTP_HOST", "")))
     may_ask = is_for_all or _NO_WEBSITE.fullmatch(name) is not None
-    path, _, query = str(environ["REQUEST_URI"]).partition("?")  # As it was sent: encoded.
+    # As it was sent: encoded, and with two slashes from a client whose HF_ENDPOINT ends in one.
+    path, _, query = f"/{environ['REQUEST_URI'].lstrip('/')}".partition("?")
     headers = {name: str(environ[variable]) for name, variable in _VARIABLES.items() if variable in environ}
     body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
     endpoint = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"

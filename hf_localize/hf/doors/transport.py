@@ -194,7 +194,8 @@ def request_of(method: str, url: str, headers: Any, body: bytes) -> Request | No
     endpoint = next((one for one in endpoints() if url.startswith(one)), None)
     if endpoint is None:
         return None
-    path, _, query = url[len(endpoint) - 1 :].partition("#")[0].partition("?")
+    # An endpoint that a client has with a slash at its end gives two here.
+    path, _, query = f"/{url[len(endpoint) :].lstrip('/')}".partition("#")[0].partition("?")
     named = {str(name).lower(): str(value) for name, value in headers.items()}
     known = {name: named[name] for name in HEADERS if name in named}
     return Request(method, path, query, known, body, endpoint.rstrip("/"))

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import datasets
 import huggingface_hub
 import pytest
 import requests
@@ -22,7 +23,7 @@ import hf_localize
 from hf_localize import settings
 from hf_localize.errors import UnreachableError
 from hf_localize.hf.doors import senders
-from tests.loads.doors.conftest import DATASET
+from tests.loads.doors.conftest import CARD, DATASET
 from tests.rig.held import HeldRepositories
 from tests.rig.hub import Fault, LoopbackHub, make_repository
 
@@ -150,6 +151,18 @@ def test_an_empty_name_in_an_address_makes_no_other_repository(offline: HeldRepo
     url = f"{huggingface_hub.constants.ENDPOINT}//datasets/{DATASET}/resolve/main/README.md"
     with pytest.raises(OfflineModeIsEnabled):
         requests.get(url)
+
+
+def test_an_endpoint_may_end_in_a_slash(offline: HeldRepositories, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = f"{huggingface_hub.constants.ENDPOINT}/"
+    offline.is_remote = True
+    assert Path(hf_hub_download(DATASET, "README.md", endpoint=endpoint, **KIND)).read_bytes() == CARD
+    assert HfApi(endpoint=endpoint).dataset_info(DATASET).id == DATASET
+    offline.localized.clear()
+    snapshot_download(DATASET, endpoint=endpoint, **KIND)
+    assert offline.localized == [".dot", "data/test.csv", "data/train.parquet", "sub/deep/more.json"]
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)  # As datasets has HF_ENDPOINT.
+    assert datasets.load_dataset_builder("csv", data_files=f"hf://datasets/{DATASET}/data/test.csv")
 
 
 def test_ranges_are_read_where_they_lie_and_nothing_is_stored(offline: HeldRepositories) -> None:

@@ -57,6 +57,12 @@ def test_huggingface_hub_reads_from_it(endpoint: str, hub: LoopbackHub) -> None:
     assert hub.requests == []
 
 
+def test_an_endpoint_may_end_in_a_slash(endpoint: str) -> None:
+    assert Path(hf_hub_download(DATASET, "README.md", endpoint=f"{endpoint}/", **KIND)).read_bytes() == CARD
+    answer = requests.get(f"{endpoint}//api/datasets/{DATASET}/tree/main?limit=3")
+    assert answer.links["next"]["url"].startswith(f"{endpoint}/api/")
+
+
 def test_ranges_heads_and_etags(card: str) -> None:
     assert requests.get(card, headers={"Range": "bytes=4-10"}).content == CARD[4:11]
     assert requests.get(card, headers={"Range": "bytes=900-"}).status_code == 416
