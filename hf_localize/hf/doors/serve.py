@@ -30,6 +30,8 @@ _MAX_BODY_BYTES = 16 << 20
 #: What a ``Host`` header may name where only this machine is to be answered: an IP address, or a name that no
 #: website can have. Else a page in a browser could read everything by letting its name lead here.
 _NO_WEBSITE = re.compile(r"\[[0-9A-Fa-f:.]*\]|[0-9.]*|([^.]+\.)*(localhost|internal)|[^.]*", re.IGNORECASE)
+#: What a client that takes the server for a proxy sends before the path (RFC 9112, 3.2.2).
+_ORIGIN = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _FOR_THIS_MACHINE = "hg-localize serve is for this machine: ask for localhost, or start it with --host"
 
 
@@ -41,13 +43,15 @@ def application(
     Args:
         is_for_all: False refuses what comes by the name of a website.
     """
-    name = re.sub(r":[0-9]*$", "", str(environ.get("HTTP_HOST", "")))
-    may_ask = is_for_all or _NO_WEBSITE.fullmatch(name) is not None
+    address, host = str(environ["REQUEST_URI"]), environ.get("HTTP_HOST", "")
+    if origin := _ORIGIN.match(address):
+        address, host = address[origin.end() :], origin[1]
+    may_ask = is_for_all or _NO_WEBSITE.fullmatch(re.sub(r":[0-9]*$", "", host)) is not None
     # As it was sent: encoded, and with two slashes from a client whose HF_ENDPOINT ends in one.
-    path, _, query = f"/{environ['REQUEST_URI'].lstrip('/')}".partition("?")
+    path, _, query = f"/{address.lstrip('/')}".partition("?")
     headers = {name: str(environ[variable]) for name, variable in _VARIABLES.items() if variable in environ}
     body = environ["wsgi.input"].read() if environ["REQUEST_METHOD"] == "POST" else b""
-    endpoint = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"
+    endpoint = f"{environ['wsgi.url_scheme']}://{host or environ['SERVER_NAME']}"
     request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)
     reply = _reply(request) if may_ask else _refused(request, 403, _FOR_THIS_MACHINE)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -61,6 +62,17 @@ def test_an_endpoint_may_end_in_a_slash(endpoint: str) -> None:
     assert Path(hf_hub_download(DATASET, "README.md", endpoint=f"{endpoint}/", **KIND)).read_bytes() == CARD
     answer = requests.get(f"{endpoint}//api/datasets/{DATASET}/tree/main?limit=3")
     assert answer.links["next"]["url"].startswith(f"{endpoint}/api/")
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost:1", 200), ("HUB", 200), ("evil.example", 403)])
+def test_a_client_may_ask_as_it_asks_a_proxy(endpoint: str, host: str, status: int) -> None:
+    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=30)
+    connection.putrequest("GET", f"http://{host}/api/datasets/{DATASET}/tree/main?limit=3", skip_host=True)
+    connection.putheader("Host", "localhost")
+    connection.endheaders()
+    with contextlib.closing(connection), connection.getresponse() as answer:
+        assert answer.status == status
+        assert status == 403 or f"<http://{host}/api/datasets/" in str(answer.headers["Link"])
 
 
 def test_ranges_heads_and_etags(card: str) -> None:
