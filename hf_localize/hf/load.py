@@ -95,6 +95,12 @@ class BuilderRequest(NamedTuple):
     force: bool = False
 
 
+def is_forced(download_mode: Any) -> bool:
+    """Tell whether the data is to be fetched anew; raises ValueError, as stock, for what is no mode."""
+    forced = datasets.DownloadMode.FORCE_REDOWNLOAD
+    return datasets.DownloadMode(download_mode or "reuse_dataset_if_exists") is forced
+
+
 @bars.shown()
 def open_builder(request: BuilderRequest, *, with_hub: bool = True) -> datasets.DatasetBuilder:
     """Return a builder for the first source that has the dataset. No data is moved.

@@ -302,11 +302,13 @@ def _load_dataset_builder(stock: Callable[..., Any], args: Any, kwargs: Any) -> 
     if call is None:
         return _ask_stock(stock, args, kwargs)
     from hf_localize.format.refs import DatasetRef
-    from hf_localize.hf.load import BuilderRequest, open_builder, open_original_files
+    from hf_localize.hf.load import BuilderRequest, is_forced, open_builder, open_original_files
 
-    revision = call.get("revision")
-    ref = DatasetRef(call["path"], call.get("name") or None, str(revision) if revision else None)
-    force = str(call.get("download_mode") or "").lower().endswith("force_redownload")
+    revision, name = call.get("revision"), call.get("name") or None
+    force = is_forced(call.get("download_mode"))
+    if not isinstance(name, (str, type(None))):
+        raise TypeError(f"name must be a string, got {type(name).__name__}")
+    ref = DatasetRef(call["path"], name, str(revision) if revision else None)
     if any(call.get(name) for name in _NOT_OURS):
         rest = {**call, **call.get("config_kwargs", {})}
         for name in ("path", "revision", "config_kwargs"):

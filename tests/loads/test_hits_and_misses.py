@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -227,6 +228,17 @@ def test_errors_that_stock_raises_from_the_hub_keep_their_type_and_first_line(
         with hf_localize.installed(), pytest.raises(stock.type) as ours:
             datasets.load_dataset(*arguments)
         assert str(ours.value).splitlines()[0] == str(stock.value).splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [{"name": 2024}, {"name": ["main"]}, {"download_mode": 7},
+                                       {"name": "socratic", "download_mode": "FORCE_REDOWNLOAD"}])  # fmt: skip
+def test_wrong_arguments_raise_as_in_stock(arguments: dict[str, Any], stored: Desk, hub: LoopbackHub) -> None:
+    hub.start()
+    for load in (datasets.load_dataset, datasets.load_dataset_builder):
+        with pytest.raises((TypeError, ValueError)) as stock:
+            load(GSM8K, **arguments)
+        with hf_localize.installed(), pytest.raises(stock.type):
+            load(GSM8K, **arguments)
 
 
 def test_offline_leaves_only_the_local_store(stored: Desk, hub: LoopbackHub) -> None:
