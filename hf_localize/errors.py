@@ -227,6 +227,8 @@ def kind_of(error: BaseException) -> str:
         return "not found"
     if str(error).startswith("Config name is missing"):  # The same, where none is named.
         return "usage"
+    if type(error).__name__ == "HFValidationError":  # What huggingface_hub says of an id that can't be one.
+        return "usage"
     if isinstance(error, (PublishError, PreparationError)) and isinstance(error.__cause__, Exception):
         return kind_of(error.__cause__)
     return "failed"

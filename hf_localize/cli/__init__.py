@@ -122,6 +122,7 @@ class _Commands(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as exc:
+            exc.filename = exc.filename or "stdout"
             fail(f"Error: {message_of(exc)}", kind_of(exc))
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -18,7 +18,7 @@ from hf_localize.cli.options import (
     command,
     fail_for,
 )
-from hf_localize.cli.output import names, say, show, show_found, show_json
+from hf_localize.cli.output import names, put, say, show, show_found, show_json
 from hf_localize.errors import LockError
 from hf_localize.text import plural
 
@@ -115,7 +115,7 @@ def lock(
         dataset_ids, config_names or (None,), from_record=from_record, from_file=from_file, **options
     )
     if output == "-":
-        click.echo(made.to_bytes(), nl=False)
+        put(made.to_bytes(), nl=False)
         return
     kept = 0
     if from_record is None and from_file is None and Path(output).is_file() and Path(output).stat().st_size:

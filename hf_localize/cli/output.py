@@ -34,7 +34,7 @@ def show_json(value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=is_ascii, allow_nan=False, default=plain)
     if printable(text) != text:  # JSON demands escapes of the first 32 characters only.
         text = "".join([c if printable(c) == c else _in_json(c) for c in text])
-    click.echo(text)
+    put(text)
 
 
 def _in_json(char: str) -> str:
@@ -163,7 +163,16 @@ def paint(text: str, **style: Any) -> Painted:
 
 def show(*parts: str, err: bool = False) -> None:
     """Print a line of *parts*, on stdout or on stderr. Nothing that others wrote steers the terminal."""
-    click.echo("".join([p if isinstance(p, Painted) else printable(p) for p in parts]), err=err)
+    put("".join([p if isinstance(p, Painted) else printable(p) for p in parts]), err=err)
+
+
+def put(text: str | bytes, *, err: bool = False, nl: bool = True) -> None:
+    """Print *text* as it is. An error names the stream: a full disk may be that of the store too."""
+    try:
+        click.echo(text, err=err, nl=nl)
+    except OSError as exc:
+        exc.filename = "stderr" if err else "stdout"
+        raise
 
 
 def is_quiet() -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from hf_localize.cli.options import command
+from hf_localize.cli.output import put
 
 
 @command(has_json=False, has_bars=False, page="permissions.md")
@@ -29,4 +30,4 @@ def policy(kind: Literal["consumer", "publisher", "public"], bucket: str | None)
     name = parsed("s3_bucket_name", "--bucket", bucket) if bucket else settings.s3_bucket_name
     if name is None:
         raise SettingsError("HGLOC_S3_BUCKET_NAME is not set: name the bucket with --bucket")
-    click.echo(policy_of(kind, name, settings.s3_data_prefix or ""))
+    put(policy_of(kind, name, settings.s3_data_prefix or ""))

@@ -8,7 +8,7 @@ import sys
 import click
 
 from hf_localize.cli.options import LEVEL, command
-from hf_localize.cli.output import show
+from hf_localize.cli.output import put, show
 
 
 @command(
@@ -126,4 +126,4 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(ctx.find_root().command, {}, "hg-localize", "_HG_LOCALIZE_COMPLETE").source())
+    put(made(ctx.find_root().command, {}, "hg-localize", "_HG_LOCALIZE_COMPLETE").source())

@@ -69,7 +69,7 @@ def test_a_command_ends_without_a_word_where_its_reader_has_gone(command: str, d
 def test_what_can_not_be_printed_ends_a_command_with_one_line(words: str, desk: Desk) -> None:
     desk.outsider()
     for stdout, status, said in (
-        (">/dev/full", 1, "Error: [Errno 28] No space left on device\n"),
+        (">/dev/full", 1, "Error: [Errno 28] No space left on device: 'stdout'\n"),
         (">&-", 0, ""),
         ("| true; exit 0", 0, ""),
     ):

@@ -75,6 +75,14 @@ def test_the_command_line_refuses_them_with_a_message(desk: Desk) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("command", ["download", "preview"])
+def test_an_id_that_the_hub_can_not_have_is_wrong_usage(command: str, desk: Desk) -> None:
+    desk.publisher()  # Own data may have such an id, so the store and the bucket are asked.
+    ran = run_cli(command, "org/b--c")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "'org/b--c'" in ran.stderr
+
+
 def hostile_zip(path: Path, name: str, mode: int = stat.S_IFREG | 0o644) -> None:
     member = zipfile.ZipInfo(name)
     member.external_attr = mode << 16
