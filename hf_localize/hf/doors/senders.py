@@ -284,14 +284,15 @@ def _open_urllib(
         seconds = _least(timeout if isinstance(timeout, (int, float)) else None, max(the_hub.seconds_left()))
         try:
             return stock(opener, request, data, seconds)
-        except urllib.error.HTTPError as exc:
-            raise _KeptError(exc) from None
+        except urllib.error.HTTPError as exc:  # It is a response too.
+            exc.status_code = exc.code  # type: ignore[attr-defined]
+            return exc
 
-    try:
-        failures = (urllib.error.URLError, TimeoutError)
-        return exchange(asked, ask_hub, respond, failures, _offline_as(urllib.error.URLError))
-    except _KeptError as exc:
-        raise exc.args[0] from None
+    failures = (urllib.error.URLError, TimeoutError)
+    response = exchange(asked, ask_hub, respond, failures, _offline_as(urllib.error.URLError))
+    if isinstance(response, urllib.error.HTTPError):
+        raise response
+    return response
 
 
 class _Connection(ReadOnlyStream):
