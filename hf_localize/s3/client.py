@@ -5,10 +5,12 @@ It takes 0.3 s to import and to make a client, so only what needs it imports thi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
@@ -18,7 +20,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as botoerrors
 from botocore.config import Config
-from botocore.credentials import CredentialResolver
+from botocore.credentials import CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.handlers import add_expect_header
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
@@ -34,7 +36,7 @@ from hf_localize.errors import (
 from hf_localize.http.client import UNKNOWN_AUTHORITY, USER_AGENT
 from hf_localize.http.status import wants_virtual_hosts
 from hf_localize.s3.address import BucketAddress
-from hf_localize.s3.errors import not_s3
+from hf_localize.s3.errors import REPLACEABLE_KEYS, not_s3
 from hf_localize.s3.signing import Keys
 from hf_localize.s3.target import Target
 from hf_localize.settings import Settings
@@ -42,7 +44,6 @@ from hf_localize.settings.secret import Secret, can_be_sent
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
-    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
 #: Everything that a call of boto3 raises: botocore's errors, and what its parsers raise of an answer, a URL
@@ -179,6 +180,21 @@ def address_virtually_where_needed(client: S3Client, bucket: str, note: Callable
     client.meta.events.register("needs-retry.s3", cast("Any", retry))
 
 
+def renew_where_refused(client: S3Client, credentials: ChainCredentials) -> None:
+    """Have *client* send a request once more, with new keys, where the server refuses those it had."""
+
+    def note(context: dict[str, Any], **_: object) -> None:
+        context["hgloc_renewals"] = len(credentials.former)
+
+    def retry(request_dict: dict[str, Any], response: Any, **_: object) -> int | None:
+        code = response[1].get("Error", {}).get("Code", "") if response else ""
+        renewals = request_dict["context"].pop("hgloc_renewals", None)
+        return 0 if renewals is not None and credentials.renew(code, renewals) else None
+
+    client.meta.events.register("before-call.s3", cast("Any", note))
+    client.meta.events.register("needs-retry.s3", cast("Any", retry))
+
+
 def session_of(settings: Settings, *, is_anonymous: bool = False) -> boto3.Session:
     """Return a session with the keys of *settings*, or else with AWS' chain, where that may be asked.
 
@@ -210,9 +226,62 @@ def session_of(settings: Settings, *, is_anonymous: bool = False) -> boto3.Sessi
     # keep them from this endpoint.
     if is_anonymous or not settings.may_have_aws_credentials:
         core.register_component("credential_provider", CredentialResolver([]))
-    elif not settings.may_ask_instance:
-        core.get_component("credential_provider").remove("iam-role")
+    else:
+        chain = core.get_component("credential_provider")
+        if not settings.may_ask_instance:
+            chain.remove("iam-role")
+        core.register_component("credential_provider", _Chain(chain, settings))
     return boto3.Session(botocore_session=core)
+
+
+class _Chain:
+    """AWS' chain, as botocore asks it, which gives out what can be renewed."""
+
+    def __init__(self, chain: CredentialResolver, settings: Settings) -> None:
+        self._chain = chain
+        self._settings = settings
+
+    def load_credentials(self) -> ChainCredentials | None:
+        """Return what the chain finds."""
+        found = self._chain.load_credentials()
+        if found is None:
+            return None
+        # A new session, since botocore reads some of the files once for each.
+        return ChainCredentials(found, lambda: session_of(self._settings).get_credentials())
+
+
+class ChainCredentials(Credentials):
+    """What AWS' chain has found. It is asked again when a server refuses that."""
+
+    def __init__(self, found: Credentials, find: Callable[[], Credentials | None]) -> None:
+        super().__init__("", "", method=found.method)
+        self._found = found
+        self._find = find
+        self._lock = threading.Lock()
+        #: The keys that were replaced. A server may still quote them.
+        self.former: list[Keys] = []
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Return the keys that it has now."""
+        return self._found.get_frozen_credentials()
+
+    def renew(self, code: str, renewals: int) -> bool:
+        """Ask the chain again if *code* says that the keys are refused. False: there are no others.
+
+        Args:
+            renewals: how many keys had been replaced when the request was signed.
+        """
+        if code not in REPLACEABLE_KEYS:
+            return False
+        with self._lock, contextlib.suppress(Exception):  # The chain runs programs and parses files.
+            if len(self.former) > renewals:
+                return True
+            old, found = keys_of(self), self._find()
+            if found is not None and keys_of(found) != old:
+                self.former.append(old)
+                self._found = found
+                return True
+        return False
 
 
 #: Has botocore read no profile and no file of AWS' tools, not even those that variables name.
@@ -236,7 +305,7 @@ def _loader(data_path: str | None) -> Loader:
     return create_loader(data_path)
 
 
-def chained_session(settings: Settings) -> tuple[boto3.Session, Credentials | None]:
+def chained_session(settings: Settings) -> tuple[boto3.Session, ChainCredentials | None]:
     """Return a session and what AWS' chain finds (environment, profile, role, …). Never waits for a network.
 
     Raises:
@@ -244,7 +313,7 @@ def chained_session(settings: Settings) -> tuple[boto3.Session, Credentials | No
     """
     try:
         session = session_of(settings)
-        return session, session.get_credentials()
+        return session, cast("ChainCredentials | None", session.get_credentials())
     except Exception as exc:  # noqa: BLE001  # The chain runs programs and parses files.
         _hide_secrets(exc)
         raise AccessDeniedError(f"AWS' credential chain failed: {_words_of(exc)}") from without_frames(exc)

@@ -15,7 +15,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -36,12 +36,13 @@ from hf_localize.s3.address import BucketAddress
 from hf_localize.s3.errors import error_of, not_s3
 from hf_localize.s3.signing import Keys, Signer
 from hf_localize.s3.target import Target, plain_target, route_to
-from hf_localize.settings import Settings
+from hf_localize.settings import Settings, aws_files
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
+
+    from hf_localize.s3.client import ChainCredentials
 
 _log = logging.getLogger(__name__)
 _READ_TIMEOUT_SECONDS = 60.0
@@ -57,17 +58,32 @@ class Connection:
     def __init__(self, settings: Settings, address: BucketAddress) -> None:
         self.address = address
         self._settings = settings
-        self._clients: dict[int, S3Client] = {}
+        self._clients: dict[tuple[int, boto3.Session | None], S3Client] = {}
         self._data: Wire | None = None
         self._patience = Patience(f"{address}", settings.timeout_seconds)
         self._lock = threading.Lock()
+        self._chain_lock = threading.Lock()
         self.missing_credentials = settings.missing_credentials
         self._keys = _static_keys(settings)
+        self._found: tuple[boto3.Session | None, ChainCredentials | None] = None, None
+        self._files_asked: tuple[int | None, ...] | None = None
 
-    @functools.cached_property
-    def _chain(self) -> tuple[boto3.Session | None, Credentials | None]:
-        """Return what AWS' chain finds. It is not asked for what is public: that must not fail with it."""
-        if self._keys is not None or not self._settings.may_have_aws_credentials:
+    @property
+    def _chain(self) -> tuple[boto3.Session | None, ChainCredentials | None]:
+        """Return what AWS' chain finds. It is not asked for what is public: that must not fail with it.
+
+        If it has found no credentials, it is asked again when one of its files has changed.
+        """
+        if self._keys is None and self._found[1] is None:
+            files = aws_files.changes(self._settings.aws_environment.plain)
+            with self._chain_lock:
+                if files != self._files_asked:
+                    self._found = self._ask_chain()
+                    self._files_asked = files
+        return self._found
+
+    def _ask_chain(self) -> tuple[boto3.Session | None, ChainCredentials | None]:
+        if not self._settings.may_have_aws_credentials:
             return None, None
         from hf_localize.s3 import client
 
@@ -116,10 +132,11 @@ class Connection:
 
     def _client(self) -> S3Client:
         # A connection must not be shared across fork, so each process has its own client.
+        owner = os.getpid(), self._chain[0]
         with self._lock:
-            if os.getpid() not in self._clients:
-                self._clients[os.getpid()] = self._connect()
-            return self._clients[os.getpid()]
+            if owner not in self._clients:
+                self._clients[owner] = self._connect()
+            return self._clients[owner]
 
     def _connect(self, *, is_anonymous: bool = False) -> S3Client:
         from hf_localize.s3 import client as s3client
@@ -140,6 +157,8 @@ class Connection:
         )
         if self.address.endpoint_url is not None:
             s3client.refuse_other_servers(client, self.address.endpoint_url)
+        if not is_anonymous and self._chain[1] is not None:
+            s3client.renew_where_refused(client, self._chain[1])
         if self._may_learn_style:
             s3client.address_virtually_where_needed(client, self.address.name, self._use_virtual_hosts)
         return client
@@ -158,19 +177,27 @@ class Connection:
     def request(self, key: str, operation: str, work: Callable[[Wire, str], _T]) -> _T:
         """Do *work*, which S3 calls *operation*, with the connections for data and the quoted key."""
         name, address = quote(self.address.key(key), safe="/-_.~"), self.address
+        renewals = len(self._former_keys)
         try:
             try:
                 return work(self._wire(), name)
             except StatusError as exc:  # Another thread may have learned meanwhile.
-                if self.address is address and not self._learn_from(exc):
+                if self.address is address and not self._learn_from(exc, renewals):
                     raise
                 return work(self._wire(), name)
         except StatusError as exc:
             raise self._refused(exc, key, operation) from without_frames(exc)
 
-    def _learn_from(self, answer: StatusError) -> bool:
-        """Take over what a refusal says about the region or the URL style. False: it says nothing new."""
+    def _learn_from(self, answer: StatusError, renewals: int) -> bool:
+        """Take over what a refusal says about region, URL style or keys. False: it says nothing new.
+
+        Args:
+            renewals: how often the keys had been replaced when the request was signed.
+        """
         text = answer.body.decode(errors="replace")
+        chain = self._chain[1]
+        if chain is not None and chain.renew(code_and_message(answer)[0], renewals):
+            return True
         if self._may_learn_style and wants_virtual_hosts(*code_and_message(answer)):
             self._use_virtual_hosts()
             return True
@@ -296,9 +323,15 @@ class Connection:
             keys = self._current_keys()
         except HfLocalizeError:
             return said
-        for secret in (keys.secret_key, keys.token, keys.access_key):
-            said = said.replace(secret.reveal(), "…") if secret else said
+        for used in (keys, *self._former_keys):
+            for secret in (used.secret_key, used.token, used.access_key):
+                said = said.replace(secret.reveal(), "…") if secret else said
         return said
+
+    @property
+    def _former_keys(self) -> Sequence[Keys]:
+        found = self._found[1]
+        return () if found is None else found.former
 
 
 class _Answer(dict[str, Any]):

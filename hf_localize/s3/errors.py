@@ -21,6 +21,8 @@ _NOT_PERMITTED = frozenset({"AccessDenied", "403", "Forbidden"})
 _BAD_CREDENTIALS = frozenset(
     {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"}
 )
+#: Codes by which a server refuses keys that may have been replaced since. HEAD gets only the status 400.
+REPLACEABLE_KEYS = frozenset({"400", *_BAD_CREDENTIALS - {"RequestTimeTooSkewed"}})
 #: They may also be said under the status 200.
 _SLOW_DOWN = frozenset({"SlowDown", "ServiceUnavailable", "TooManyRequests"})
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})

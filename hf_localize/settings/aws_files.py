@@ -42,8 +42,23 @@ def may_have_credentials(environment: Mapping[str, str]) -> bool:
     Args:
         environment: the variables that begin with ``AWS_``, and ``BOTO_CONFIG``.
     """
-    files = (config_file(environment), _credentials_file(environment), *map(expanded, map(Path, _BOTO_FILES)))
-    return bool(environment.keys() - WITHOUT_CREDENTIALS) or any(map(_says_something, files))
+    return bool(environment.keys() - WITHOUT_CREDENTIALS) or any(map(_says_something, _files(environment)))
+
+
+def changes(environment: Mapping[str, str]) -> tuple[int | None, ...]:
+    """Return when each of the files that may hold credentials was changed; None: it is not there."""
+    return tuple(map(_changed, _files(environment)))
+
+
+def _files(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    return (config_file(environment), _credentials_file(environment), *map(expanded, map(Path, _BOTO_FILES)))
+
+
+def _changed(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def is_on_ec2() -> bool:

@@ -18,10 +18,12 @@ import datasets
 import pytest
 
 import hf_localize
+from hf_localize.errors import DatasetNotFoundError
 from tests.conftest import Desk, run_cli, run_python
 from tests.rig.forward_proxy import Address, ForwardProxy
 from tests.rig.hub import LoopbackHub
 from tests.rig.identity import TOKEN, IdentityServer
+from tests.rig.s3_proxy import Request, Status
 from tests.rig.tls import TlsFront
 
 #: moto takes the first of several parts of a name for a bucket.
@@ -99,6 +101,70 @@ def test_a_profile_brings_keys_region_endpoint_and_ca(form: str, desk: Desk, hom
     assert {r.headers["x-amz-security-token"] for r in signed} == {TOKEN}
     assert all("/eu-west-3/s3/" in r.headers["authorization"] for r in signed)
     front.close()
+
+
+WAYS = {
+    "a load": "print(datasets.load_dataset('org/x', split='train')['text'][:])",
+    "a stream": "print([r['text'] for r in datasets.load_dataset('org/x', split='train', streaming=True)])",
+    "a list": "print(hf_localize.list_s3_datasets())",
+    "an upload": "print(hf_localize.register_dataset('own', 'org/own').success)",
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["a file", "a program"])
+def test_keys_that_expire_before_their_time_are_replaced_by_those_that_there_are_then(
+    kind: str, way: str, desk: Desk, home: Path
+) -> None:
+    """Somebody else's program wrote new ones into the file, or the program that gives them out has others."""
+    publish(desk)
+    sit_with_nothing(desk, home)
+    ROWS.save_to_disk(str(home / "own"))
+    server, file = desk.server, home / ".aws" / "credentials"
+    old, secret = server.reader_access_key or "OLDKEY", server.reader_secret_key or "OLDSECRET"
+
+    def write(key: str, secret: str) -> None:
+        text = f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+        if kind == "a program":
+            until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+            text = json.dumps(
+                {"Version": 1, "AccessKeyId": key, "SecretAccessKey": secret, "Expiration": until}
+            )
+        file.with_suffix(".new").write_text(text)
+        file.with_suffix(".new").replace(file)
+
+    def refuse(request: Request) -> Status | None:
+        is_needed = request.method == "PUT" or request.path.endswith(".arrow") or "list-type" in request.query
+        if not is_needed or old not in request.headers.get("authorization", ""):
+            return None
+        write(server.access_key, server.secret_key)
+        return Status(400, "ExpiredToken")
+
+    if kind == "a program":
+        file = home / "keys.json"
+        process = f"credential_process = cat {file}\nregion = us-east-1\n"
+        (home / ".aws" / "config").write_text(f"[default]\n{process}")
+    write(old, secret)
+    desk.s3.watch = refuse
+    code = f"import datasets, hf_localize\nwith hf_localize.installed():\n    {WAYS[way]}"
+    ran = run_python(code, cwd=home, AWS_ENDPOINT_URL_S3=desk.s3.url)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() in ("['x', 'y', 'z']", "True") or "org/x" in ran.stdout
+    assert 400 in [request.status for request in desk.s3.requests]
+
+
+def test_keys_that_come_into_a_file_later_are_found(desk: Desk, home: Path) -> None:
+    """A notebook goes on after "there are no credentials" and ``aws configure`` in a terminal."""
+    publish(desk)
+    sit_with_nothing(desk, home)
+    desk.set(AWS_ENDPOINT_URL_S3=desk.s3.url)
+    with hf_localize.installed(sources=("s3",)):
+        with pytest.raises(DatasetNotFoundError, match="there are no credentials"):
+            datasets.load_dataset("org/x")
+        keys = f"aws_access_key_id = {desk.server.access_key}\naws_secret_access_key = {desk.server.secret_key}\n"
+        (home / ".aws" / "credentials").write_text(f"[default]\n{keys}")
+        assert datasets.load_dataset("org/x", split="train")["text"][:] == ["x", "y", "z"]
 
 
 @pytest.mark.parametrize(("file", "section"), [(".aws/credentials", "default"), (".boto", "Credentials")])
