@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 import time
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ def code_and_message(answer: StatusError) -> tuple[str, str]:
     """Return what the XML of an S3 server's refusal says; both are empty where it is no such XML."""
     text = answer.body.decode(errors="replace")
     code, message = (
-        found.group(1) if (found := re.search(f"<{name}>([^<]*)</{name}>", text)) else ""
+        html.unescape(found.group(1)) if (found := re.search(f"<{name}>([^<]*)</{name}>", text)) else ""
         for name in ("Code", "Message")
     )
     return code or ("404" if answer.status == 404 else ""), message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hf_localize.errors import AccessDeniedError, RefusedError
+from hf_localize.http.status import StatusError, code_and_message
 from hf_localize.s3.errors import error_of
 
 
@@ -41,3 +42,9 @@ def test_a_refusal_of_credentials_says_what_helps(status: int, code: str, remedy
     error = error_of("key", f"{status} {code}", status, code, "GetObject")
     assert isinstance(error, AccessDeniedError)
     assert remedy in str(error)
+
+
+def test_the_message_of_a_refusal_is_decoded() -> None:
+    """Credentials that it quotes are looked for in the decoded text."""
+    xml = b"<Error><Code>X</Code><Message>the server&#39;s key a&amp;b&#27;[1m</Message></Error>"
+    assert code_and_message(StatusError(403, "", {}, xml)) == ("X", "the server's key a&b[1m")
