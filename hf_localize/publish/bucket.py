@@ -314,9 +314,12 @@ def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
     try:
         put_over(bucket, key, placed.to_bytes(), etag)
     except PreconditionFailedError as exc:
-        # Of the same content, or our own write whose answer was lost: that is success.
         there = bucket.get(key)
-        if there is None or read_index_entry(there, key).manifest.digest != manifest.digest:
+        other = None if there is None else read_index_entry(there, key).manifest
+        if other is not None:
+            _enter_catalogs(bucket, other)  # They may list this entry by now, which came too late.
+        # Of the same content, or our own write whose answer was lost: that is success.
+        if other is None or other.digest != manifest.digest:
             raise ConflictError(
                 f"another publisher changed {manifest.ref} in the meantime; run the command again"
             ) from exc

@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import datasets
 import pytest
@@ -16,12 +17,14 @@ import pytest
 import hf_localize
 from hf_localize import errors
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
+from hf_localize.publish import bucket as bucket_module
 from hf_localize.publish import public
 from hf_localize.publish.bucket import upload
+from hf_localize.s3.bucket import Bucket
 from hf_localize.sources.session import current_session
 from hf_localize.store.entry import LocalEntry
 from tests.conftest import SECRET, Desk, run_cli
-from tests.rig.hub import LoopbackHub
+from tests.rig.hub import LoopbackHub, make_repository
 from tests.rig.s3_proxy import IgnoreConditions, Request, Rule, Stall, Status
 
 GSM8K = "openai/gsm8k"
@@ -382,3 +385,29 @@ def test_a_prefix_keeps_everything_under_it(desk: Desk) -> None:
     assert [found["dataset_id"] for found in hf_localize.list_s3_datasets()] == ["org/x"]
     desk.outsider()
     assert hf_localize.load_local_dataset("org/x")["train"]["text"][:] == ["x"]
+
+
+def test_the_catalog_lists_the_publisher_who_was_first(
+    hub: LoopbackHub, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, versions = DatasetRef("made/twice"), []
+    for text in ("old", "one", "other"):
+        files = {"a.csv": f"text\n{text}\n".encode()}
+        hub.add(make_repository(desk.folder / text, made.dataset_id, "main", files))
+        desk.publisher().set(HGLOC_SOURCES="local,hub")
+        hf_localize.download_dataset(made.dataset_id, skip_s3_upload=text != "old", keep_files=False)
+        versions.append(current_session().store.find(made))
+    hub._added.clear()
+    _, one, other = versions
+    bucket, stock = current_session().bucket, bucket_module._enter_catalogs
+
+    def meanwhile(*args: Any) -> None:
+        """Have the other publisher do all that he does before this one does more."""
+        monkeypatch.setattr(bucket_module, "_enter_catalogs", stock)
+        upload(other, Bucket(current_session().settings), replace=True, workers=2)
+        stock(*args)
+
+    monkeypatch.setattr(bucket_module, "_enter_catalogs", meanwhile)
+    with pytest.raises(errors.ConflictError, match="another publisher changed made/twice"):
+        upload(one, bucket, replace=True, workers=2)
+    assert [checked["damaged"] for checked in hf_localize.verify_dataset(s3=True)] == [[]]
