@@ -105,8 +105,10 @@ def upload_repository(
             known = replace(refs, commits=tuple(commits))
             change = functools.partial(merge_refs, refs=known, where=f"{key} in {bucket.address}")
             update_json(bucket, key, change, public=public_files is not None)
-            # Files that were there may be gone by now, unless a snapshot there has named them all along.
-            if is_new and any(bucket.list_keys(f"{folder}/{_REMOVED}")):
+            # What was there may be gone by now: snapshots, and files that no snapshot has named all along.
+            for here in held:
+                is_new = _write_snapshot(here, bucket, folder) or is_new
+            if is_new and (public_files is not None or any(bucket.list_keys(f"{folder}/{_REMOVED}"))):
                 for here in held:
                     _send(local, here, bucket, folder, workers=workers, reads=False)
             if public_files is not None and not is_public(public_files, key):

@@ -18,6 +18,10 @@ import pytest
 import hf_localize
 from hf_localize.api.repositories import download_repository
 from hf_localize.format.refs import original_mark
+from hf_localize.format.repository import Repository
+from hf_localize.http.public_files import PublicFiles
+from hf_localize.publish.repositories import upload_repository
+from hf_localize.sources.session import current_session
 from tests.conftest import Desk, run_cli
 from tests.rig.hub import LoopbackHub, make_repository
 from tests.rig.s3_proxy import Rule, Status
@@ -419,6 +423,27 @@ def test_files_that_an_interrupted_withdrawal_has_left_are_removed(desk: Desk) -
     assert public_files(desk) == set(FILES)
     done("withdraw", ID, "--files-only")
     assert public_files(desk) == set()
+
+
+def test_files_that_are_shared_while_they_are_withdrawn_are_all_there(desk: Desk) -> None:
+    done("download", ID, "--files-only", "--make-public")
+    session, withdrawals = current_session(), [("withdraw", ID, "--files-only")]
+
+    class Meanwhile(PublicFiles):
+        def is_readable(self, key: str, version_id: str | None = None) -> bool:
+            found = PublicFiles.is_readable(self, key, version_id)
+            if withdrawals:
+                done(*withdrawals.pop())
+            return found
+
+    outsider = Meanwhile(session.public_files.base_url, 30)
+    local, repository = session.repositories.local, Repository("dataset", ID)
+    refs = local.refs(repository)
+    assert refs is not None
+    upload_repository(local, repository, refs.commits, session.bucket, workers=2, public_files=outsider)
+    assert not withdrawals
+    assert public_files(desk) == set(FILES)
+    assert run_cli("verify", "--in", "public", "--deep").returncode == 0
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", "original_files---"), ("PUT", "/removed/")])
