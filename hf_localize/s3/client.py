@@ -20,7 +20,12 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as botoerrors
 from botocore.config import Config
-from botocore.credentials import CredentialResolver, Credentials, ReadOnlyCredentials
+from botocore.credentials import (
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+    RefreshableCredentials,
+)
 from botocore.handlers import add_expect_header
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
@@ -247,23 +252,33 @@ class _Chain:
         if found is None:
             return None
         # A new session, since botocore reads some of the files once for each.
-        return ChainCredentials(found, lambda: session_of(self._settings).get_credentials())
+        return ChainCredentials(found, lambda: chained_session(self._settings)[1])
 
 
 class ChainCredentials(Credentials):
     """What AWS' chain has found. It is asked again when a server refuses that."""
 
-    def __init__(self, found: Credentials, find: Callable[[], Credentials | None]) -> None:
+    def __init__(self, found: Credentials, find: Callable[[], ChainCredentials | None]) -> None:
         super().__init__("", "", method=found.method)
         self._found = found
         self._find = find
+        self._keys: ReadOnlyCredentials | None = None
         self._lock = threading.Lock()
         #: The keys that were replaced. A server may still quote them.
         self.former: list[Keys] = []
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        """Return the keys that it has now."""
-        return self._found.get_frozen_credentials()
+        """Return the keys that it has now. If they can't be refreshed, they are used until they expire.
+
+        botocore refreshes them from 10 minutes before that on, and by itself would not use them any more.
+        """
+        try:
+            self._keys = self._found.get_frozen_credentials()
+        except Exception:
+            found = self._found
+            if self._keys is None or not isinstance(found, RefreshableCredentials) or found.refresh_needed(0):
+                raise
+        return self._keys
 
     def renew(self, code: str, renewals: int) -> bool:
         """Ask the chain again if *code* says that the keys are refused. False: there are no others.
@@ -279,7 +294,7 @@ class ChainCredentials(Credentials):
             old, found = keys_of(self), self._find()
             if found is not None and keys_of(found) != old:
                 self.former.append(old)
-                self._found = found
+                self._found, self._keys = found._found, None
                 return True
         return False
 

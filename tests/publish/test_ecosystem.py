@@ -154,6 +154,24 @@ def test_keys_that_expire_before_their_time_are_replaced_by_those_that_there_are
     assert 400 in [request.status for request in desk.s3.requests]
 
 
+def test_keys_that_can_not_be_refreshed_are_used_until_they_expire(desk: Desk, home: Path) -> None:
+    """The service or program that gives them out fails for a while, in the last minutes of the former keys."""
+    publish(desk)
+    sit_with_nothing(desk, home)
+    server, until = desk.server, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 300))
+    keys = {"AccessKeyId": server.access_key, "SecretAccessKey": server.secret_key, "Expiration": until}
+    (home / "keys.json").write_text(json.dumps({"Version": 1, **keys}))
+    # It has them twice: botocore refreshes at once what it has just got, if that expires so soon.
+    (home / "twice.sh").write_text(
+        f"cd {home} && echo >> runs && test $(wc -l < runs) -le 2 && cat keys.json"
+    )
+    config = f"[default]\ncredential_process = sh {home}/twice.sh\nregion = us-east-1\n"
+    (home / ".aws" / "config").write_text(config)
+    code = f"import datasets, hf_localize\nwith hf_localize.installed():\n    {WAYS['a load']}"
+    ran = run_python(code, cwd=home, AWS_ENDPOINT_URL_S3=desk.s3.url)
+    assert ran.stdout.strip() == "['x', 'y', 'z']", ran.stderr
+
+
 def test_keys_that_come_into_a_file_later_are_found(desk: Desk, home: Path) -> None:
     """A notebook goes on after "there are no credentials" and ``aws configure`` in a terminal."""
     publish(desk)
