@@ -8,7 +8,7 @@ VERSIONS ?= 2.21.0 3.6.0 4.8.5 5.2.0
 HUBS ?= 0.24.7 0.35.3 1.33.0 2.4.0
 BIN := .venv/bin
 # Tests wait for servers and processes more than they compute.
-JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 1))')
 # The Pythons on which `make test-package` tries the package; default: all from 3.10 to 3.14 that are here.
 MINORS ?=
 # The releases whose own tests `make test-datasets` runs; and a folder that has them as the repository of
