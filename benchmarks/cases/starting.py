@@ -19,7 +19,7 @@ from benchmarks.harness.workers import Worker
 
 SECTION = "7 at start"
 #: So many pairs for each run that was asked for: what is short takes more.
-_MORE_STARTS, _MORE_IMPORTS, _MORE_CALLS = 12, 1, 3
+_MORE_STARTS, _MORE_IMPORTS, _MORE_CALLS = 12, 4, 10
 _ACTIVE = {"HGLOC_AUTO_INSTALL": "1"}
 _CALLS = {
     '`load_dataset("csv", data_files=…)`': "datasets.load_dataset('csv', data_files={csv!r}, split='train')",
