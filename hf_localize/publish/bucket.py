@@ -317,7 +317,7 @@ def _write_mark(bucket: Bucket, placed: IndexEntry, etag: str | None) -> None:
         there = bucket.get(key)
         other = None if there is None else read_index_entry(there, key).manifest
         if other is not None:
-            _enter_catalogs(bucket, other)  # They may list this entry by now, which came too late.
+            _enter_catalogs(bucket, other)  # Our own lines are in them, but our mark came too late.
         # Of the same content, or our own write whose answer was lost: that is success.
         if other is None or other.digest != manifest.digest:
             raise ConflictError(

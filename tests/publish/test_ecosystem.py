@@ -117,7 +117,7 @@ WAYS = {
 def test_keys_that_expire_before_their_time_are_replaced_by_those_that_there_are_then(
     kind: str, way: str, desk: Desk, home: Path
 ) -> None:
-    """Somebody else's program wrote new ones into the file, or the program that gives them out has others."""
+    """Another program has renewed the file, or the program that gives out keys gives new ones."""
     publish(desk)
     sit_with_nothing(desk, home)
     ROWS.save_to_disk(str(home / "own"))

@@ -135,6 +135,5 @@ def test_files_of_a_repository_that_is_stored_in_part_are_those_of_one_commit(
         assert requests.get(url).content == urllib.request.urlopen(url).read() == others
         folder = Path(snapshot_download(NAME, **KIND))
         assert (folder / "b.txt").read_bytes() == others
-        url = hf_hub_url(NAME, "c.txt", endpoint=huggingface_hub.constants.ENDPOINT, **KIND)
         assert requests.get(url, stream=True).content == others
     hub._added.clear()
