@@ -19,7 +19,7 @@ DATASETS_TESTS ?=
 FUZZ_SECONDS ?= 600
 pythons = $(subst $(eval) ,:,$(patsubst %,$(CURDIR)/.venv-datasets-%/bin/python,$(1)))
 
-.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-doors test-datasets test-clients test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-links bench-scaling clean help
+.PHONY: demo newcomer docs test test-older test-newest test-unit test-package lint types test-versions test-doors test-datasets test-clients test-ray test-faults test-browser test-s3 test-policies test-large audit fuzz bench bench-links bench-scaling clean help
 .PRECIOUS: %/.ready
 
 help: ## Show the targets
@@ -94,6 +94,10 @@ test-doors: .venv/.ready $(addprefix test-doors-,$(HUBS)) ## Calls of huggingfac
 
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
 	.venv-clients/bin/python -m pytest -n $(JOBS) tests/loads/clients
+
+# Ray opens its ports to every network there is: here, to the loopback of a network of its own.
+test-ray: .venv-ray/.ready ## The examples on Ray (Linux; Debian: iproute2)
+	HGLOC_TEST_FAULTS=all unshare --net --map-root-user sh -c 'ip link set lo up && exec .venv-ray/bin/python -m pytest -k ray tests/docs/test_distributed.py'
 
 docs: .venv-docs/.ready ## The documentation as a site in build/site, every link of it checked
 	.venv-docs/bin/python -m website

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,8 +17,13 @@ from tests.conftest import ROOT, Desk
 
 EXAMPLES = ROOT / "examples"
 ROWS, SHARDS = 4_000, 8
+#: Workers, too, find the programs of the examples; and Ray does not report what it is used for.
+MACHINE = {"PYTHONPATH": str(EXAMPLES), "RAY_USAGE_STATS_ENABLED": "0"}
+#: `make test-ray` has it, and a network in which Ray, which opens its ports to all, has only the loopback.
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="`make test-ray` runs these")
+each_engine = pytest.mark.parametrize("engine", ["dask", pytest.param("ray", marks=needs_ray)])
 READ = """
-import sys; sys.path.insert(0, sys.argv[2])
+import sys
 from {module} import *
 if __name__ == "__main__":
     print(*({rows}))
@@ -41,7 +47,7 @@ def run(arguments: list[str], count: int = 1) -> list[str]:
     processes = [
         subprocess.Popen(
             [sys.executable, *arguments],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(count)},
+            env={**os.environ, **MACHINE, "RANK": str(rank), "WORLD_SIZE": str(count)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -79,7 +85,7 @@ def test_four_processes_of_torchrun_read_each_row_and_each_shard_once(
     assert times_read(published) == {f"data-{n:05d}-of-{SHARDS:05d}.arrow": 1 for n in range(SHARDS)}
     program = tmp_path / "program.py"
     program.write_text(READ.format(module="torchrun_stream", rows="row['n'] for row in my_rows(sys.argv[1])"))
-    parts = [[int(n) for n in out.split()] for out in run([str(program), "team/corpus", str(EXAMPLES)], 4)]
+    parts = [[int(n) for n in out.split()] for out in run([str(program), "team/corpus"], 4)]
     assert sorted(n for part in parts for n in part) == list(range(ROWS))
     assert not published.store.exists(), "a stream has written to the store"
 
@@ -87,21 +93,30 @@ def test_four_processes_of_torchrun_read_each_row_and_each_shard_once(
 def test_three_processes_share_eight_shards_row_by_row(published: Desk, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(READ.format(module="torchrun_stream", rows="row['n'] for row in my_rows(sys.argv[1])"))
-    parts = [[int(n) for n in out.split()] for out in run([str(program), "team/corpus", str(EXAMPLES)], 3)]
+    parts = [[int(n) for n in out.split()] for out in run([str(program), "team/corpus"], 3)]
     assert sorted(n for part in parts for n in part) == list(range(ROWS))
 
 
+MAPPED = {
+    "dask": "mapped(sys.argv[1], of_worker)",
+    "ray": "(row['of'] for row in rows(sys.argv[1]).map(lambda row: {'of': of_worker(row)}).iter_rows())",
+}
+
+
 @pytest.mark.sampled(0)
-def test_two_workers_of_dask_read_each_row_and_each_shard_once(published: Desk, tmp_path: Path) -> None:
-    assert run([str(EXAMPLES / "dask_stream.py"), "team/corpus"]) == [f"{ROWS} rows\n"]
+@each_engine
+def test_two_workers_of_an_engine_read_each_row_and_each_shard_once(
+    engine: str, published: Desk, tmp_path: Path
+) -> None:
+    assert run([str(EXAMPLES / f"{engine}_stream.py"), "team/corpus"]) == [f"{ROWS} rows\n"]
     assert times_read(published) == {f"data-{n:05d}-of-{SHARDS:05d}.arrow": 1 for n in range(SHARDS)}
     program = tmp_path / "program.py"
     program.write_text(
         "import os\n"
         "def of_worker(row):\n    return f'{os.getpid()}:{row[\"n\"]}'\n"
-        + READ.format(module="dask_stream", rows="mapped(sys.argv[1], of_worker)")
+        + READ.format(module=f"{engine}_stream", rows=MAPPED[engine])
     )
-    (out,) = run([str(program), "team/corpus", str(EXAMPLES)])
+    (out,) = run([str(program), "team/corpus"])
     pairs = [pair.split(":") for pair in out.split()]
     assert sorted(int(n) for _, n in pairs) == list(range(ROWS))
     assert len({pid for pid, _ in pairs}) == 2, "one worker has read all"
@@ -116,10 +131,10 @@ def test_a_training_goes_on_behind_its_last_checkpoint(published: Desk, tmp_path
         READ.format(
             module="torchrun_resume",
             rows="row['n'] for row in itertools.islice("
-            "my_rows(sys.argv[1], Path(sys.argv[3])), int(sys.argv[4]) or None)",
-        ).replace("import sys;", "import itertools, sys;")
+            "my_rows(sys.argv[1], Path(sys.argv[2])), int(sys.argv[3]) or None)",
+        ).replace("import sys", "import itertools, sys")
     )
-    arguments = [str(program), "team/corpus", str(EXAMPLES), str(tmp_path)]
+    arguments = [str(program), "team/corpus", str(tmp_path)]
     first, second = ([[int(n) for n in out.split()] for out in run([*arguments, n], 2)] for n in ("250", "0"))
     for before, after in zip(first, second, strict=True):
         assert len(before) == 250
@@ -129,11 +144,12 @@ def test_a_training_goes_on_behind_its_last_checkpoint(published: Desk, tmp_path
 
 
 @pytest.mark.sampled(0)
-def test_workers_of_dask_map_a_dataset_into_a_registered_one(published: Desk, tmp_path: Path) -> None:
+@each_engine
+def test_workers_map_a_dataset_into_a_registered_one(engine: str, published: Desk, tmp_path: Path) -> None:
     """A second run does no shard again; a shard that a killed worker left unfinished is done."""
     published.publisher()
     folder = tmp_path / "parts"
-    arguments = [str(EXAMPLES / "dask_parts.py"), "map", "team/corpus", "team/upper", str(folder)]
+    arguments = [str(EXAMPLES / "parts.py"), engine, "map", "team/corpus", "team/upper", str(folder)]
     assert run(arguments) == [f"{ROWS} rows\n"]
     published.teammate()
     rows = hf_localize.load_local_dataset("team/upper")["train"]
@@ -150,11 +166,12 @@ def test_workers_of_dask_map_a_dataset_into_a_registered_one(published: Desk, tm
 
 
 @pytest.mark.sampled(0)
-def test_workers_of_dask_localize_source_files_with_one_commit(desk: Desk, tmp_path: Path) -> None:
+@each_engine
+def test_workers_localize_source_files_with_one_commit(engine: str, desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
     write_source_files(tmp_path, 4)
-    source = str(tmp_path)
-    said = run([str(EXAMPLES / "dask_parts.py"), "files", source, "team/many", str(tmp_path / "parts")])
+    source, parts = str(tmp_path), str(tmp_path / "parts")
+    said = run([str(EXAMPLES / "parts.py"), engine, "files", source, "team/many", parts])
     assert said == ["40 rows\n"]
     marks = [r for r in desk.s3.requests if r.method == "PUT" and "/.hgloc/index/" in r.path]
     assert len(marks) == 1, marks
@@ -163,8 +180,8 @@ def test_workers_of_dask_localize_source_files_with_one_commit(desk: Desk, tmp_p
 
 
 KILLED = """
-import os, signal, sys; sys.path.insert(0, {examples!r})
-from dask_parts import *
+import os, signal
+from parts import *
 
 def made(path):
     with open({log!r}, "a") as log:
@@ -176,17 +193,18 @@ def made(path):
 
 if __name__ == "__main__":
     makers = [partial(made, str(path)) for path in sorted(Path({source!r}).glob("*.parquet"))]
-    print(register_parts(makers, "team/many", Path({source!r}, "parts")))
+    print(register_parts({engine!r}, makers, "team/many", Path({source!r}, "parts")))
 """
 
 
 @pytest.mark.sampled(0)
-def test_a_worker_of_dask_that_is_killed_costs_its_part_only(desk: Desk, tmp_path: Path) -> None:
+@each_engine
+def test_a_worker_that_is_killed_costs_its_part_only(engine: str, desk: Desk, tmp_path: Path) -> None:
     desk.publisher()
     write_source_files(tmp_path, 6)
     log, program = tmp_path / "log", tmp_path / "program.py"
-    places = {"examples": EXAMPLES, "log": log, "mark": tmp_path / "mark", "source": tmp_path}
-    program.write_text(KILLED.format(**{name: str(path) for name, path in places.items()}))
+    places = {"log": log, "mark": tmp_path / "mark", "source": tmp_path}
+    program.write_text(KILLED.format(engine=engine, **{name: str(path) for name, path in places.items()}))
     assert run([str(program)])[0].split()[-1] == "60"
     made = log.read_text().split()
     assert sorted(set(made)) == [f"{number}.parquet" for number in range(6)]
@@ -195,3 +213,77 @@ def test_a_worker_of_dask_that_is_killed_costs_its_part_only(desk: Desk, tmp_pat
     assert len(made) <= 8, made
     desk.teammate()
     assert hf_localize.load_local_dataset("team/many")["train"]["n"][:] == list(range(60))
+
+
+TRAINED = """
+import os, signal
+import ray_resume
+
+def step(row):
+    rank = os.environ["RANK"]
+    with open({log!r} + rank, "a+") as log:
+        log.write(f"{{row['n']}}\\n")
+        log.seek(0)
+        if rank == "1" and len(log.readlines()) == 250:
+            log.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    ray_resume.step = step
+    ray_resume.main()
+"""
+
+
+@pytest.mark.sampled(0)
+@needs_ray
+def test_an_actor_of_ray_that_is_killed_goes_on_behind_its_last_checkpoint(
+    published: Desk, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(TRAINED.format(log=str(tmp_path / "log")))
+    (said,) = run([str(program), "team/corpus", str(tmp_path / "checkpoints")])
+    # Ray itself writes there that a worker was killed.
+    assert said.endswith(f"trainer 0: {ROWS // 2} rows\ntrainer 1: {ROWS // 2 - 200} rows\n")
+    first, second = ([int(n) for n in (tmp_path / f"log{rank}").read_text().split()] for rank in (0, 1))
+    assert second[200:250] == second[250:300], "what comes after the checkpoint is read again"
+    assert sorted(first + second[:250] + second[300:]) == list(range(ROWS))
+
+
+FROM_HUGGINGFACE = """
+import hf_localize, ray
+hf_localize.install()
+from datasets import load_dataset
+
+if __name__ == "__main__":
+    with ray.init(num_cpus=2):
+        for is_streamed in (False, True):
+            rows = load_dataset("team/corpus", split="train", streaming=is_streamed)
+            print(sum(row["n"] for row in ray.data.from_huggingface(rows).iter_rows()))
+"""
+
+
+@pytest.mark.sampled(0)
+@needs_ray
+def test_ray_reads_what_datasets_has_loaded_without_the_hub(published: Desk, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(FROM_HUGGINGFACE)
+    assert run([str(program)]) == [f"{sum(range(ROWS))}\n" * 2]
+
+
+HOOKED = """
+import ray
+from datasets import load_dataset
+
+if __name__ == "__main__":
+    with ray.init(num_cpus=2, runtime_env={"worker_process_setup_hook": "hf_localize.install"}):
+        load = ray.remote(lambda: load_dataset("team/corpus", split="train[:3]")["n"][:])
+        print(ray.get(load.remote()))
+"""
+
+
+@pytest.mark.sampled(0)
+@needs_ray
+def test_a_setup_hook_of_ray_installs_in_each_worker(published: Desk, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(HOOKED)
+    assert run([str(program)]) == ["[0, 1, 2]\n"]

@@ -101,6 +101,8 @@ def answer(request: Request, repositories: RepositoryTiers, *, is_last: bool = T
             call = _Call(request, parts, query, repositories, refs, is_last)
             made = reply(call) if reply in _OF_REVISIONS else call.with_snapshot(reply)
             return _without_body_for_head(request, made)
+    if is_last and _PARQUET.fullmatch(request.path):
+        return refused(request, "EntryNotFound", f"{unquote(request.path)} is not held here")
     return None
 
 
@@ -514,6 +516,9 @@ _CHANGE = re.compile(
     rf"{_API}/(?:(?:preupload|commit|branch|tag|super-squash)/.+|settings|lfs-files/batch|discussions/[0-9]+/merge)",
     re.DOTALL,
 )
+#: Copies of a dataset's rows that the Hub makes. Whoever asks for them can do without: Ray does, to read in
+#: several workers what was loaded already, and knows the dataset by a part of its id.
+_PARQUET = re.compile(r"/api/datasets/.+/parquet/.+", re.DOTALL)
 #: What these answer is of no one revision, and needs no snapshot.
 _OF_REVISIONS: tuple[_Make, ...] = (_list_refs, _commits, _auth_check)
 #: The first that fits, and whose repository is held: ``a/refs`` may be the refs of ``a``, or an id.

@@ -131,6 +131,22 @@ def test_each_address_of_the_hub_is_answered(address: str, offline: HeldReposito
     assert urllib.request.urlopen(path).read() == CARD
 
 
+@pytest.mark.parametrize("dataset", [DATASET, "mini", "team/nope"])
+def test_copies_that_the_hub_makes_in_parquet_are_missing_without_it(
+    dataset: str, hub: LoopbackHub, repositories: HeldRepositories, fresh: Callable[[str], Path]
+) -> None:
+    """Ray asks for them first, and then reads the dataset that it was given."""
+    fresh("cache")
+    listed = f"{huggingface_hub.constants.ENDPOINT}/api/datasets/{dataset}/parquet/default/train"
+    expected = requests.get(listed, timeout=10)
+    with hf_localize.installed():
+        assert requests.get(listed, timeout=10).json() == expected.json(), "the Hub answers while it is up"
+        hub.stop()
+        missing = requests.get(listed, timeout=10)
+    assert (missing.status_code, missing.headers["X-Error-Code"]) == (404, "EntryNotFound")
+    assert f"datasets/{dataset}/parquet/default/train is not held here" in missing.json()["error"]
+
+
 def test_urllib_gives_a_response_of_its_own_kind(
     hub: LoopbackHub, repositories: HeldRepositories, fresh: Callable[[str], Path]
 ) -> None:
