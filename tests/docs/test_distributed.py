@@ -97,9 +97,22 @@ def test_three_processes_share_eight_shards_row_by_row(published: Desk, tmp_path
     assert sorted(n for part in parts for n in part) == list(range(ROWS))
 
 
+#: A worker waits for the other at its first row, so that neither can read all.
+MEETING = """
+import os, sys, time
+from functools import partial
+
+def of_worker(pids, row):
+    open(os.path.join(pids, str(os.getpid())), "w").close()
+    for _ in range(600):
+        if len(os.listdir(pids)) == 2:
+            return {"of": f"{os.getpid()}:{row['n']}"}
+        time.sleep(0.1)
+    raise TimeoutError("one worker reads all")
+"""
 MAPPED = {
-    "dask": "mapped(sys.argv[1], of_worker)",
-    "ray": "(row['of'] for row in rows(sys.argv[1]).map(lambda row: {'of': of_worker(row)}).iter_rows())",
+    "dask": "(row['of'] for row in mapped(sys.argv[1], partial(of_worker, sys.argv[2])))",
+    "ray": "(row['of'] for row in rows(sys.argv[1]).map(partial(of_worker, sys.argv[2])).iter_rows())",
 }
 
 
@@ -111,15 +124,12 @@ def test_two_workers_of_an_engine_read_each_row_and_each_shard_once(
     assert run([str(EXAMPLES / f"{engine}_stream.py"), "team/corpus"]) == [f"{ROWS} rows\n"]
     assert times_read(published) == {f"data-{n:05d}-of-{SHARDS:05d}.arrow": 1 for n in range(SHARDS)}
     program = tmp_path / "program.py"
-    program.write_text(
-        "import os\n"
-        "def of_worker(row):\n    return f'{os.getpid()}:{row[\"n\"]}'\n"
-        + READ.format(module=f"{engine}_stream", rows=MAPPED[engine])
-    )
-    (out,) = run([str(program), "team/corpus"])
+    program.write_text(MEETING + READ.format(module=f"{engine}_stream", rows=MAPPED[engine]))
+    (tmp_path / "pids").mkdir()
+    (out,) = run([str(program), "team/corpus", str(tmp_path / "pids")])
     pairs = [pair.split(":") for pair in out.split()]
     assert sorted(int(n) for _, n in pairs) == list(range(ROWS))
-    assert len({pid for pid, _ in pairs}) == 2, "one worker has read all"
+    assert len({pid for pid, _ in pairs}) == 2
     assert not published.store.exists(), "a stream has written to the store"
 
 
