@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hf_localize.api.batch import Outcome
 from hf_localize.api.compare import Difference, diff_datasets
@@ -36,7 +35,7 @@ from hf_localize.errors import (
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.refs import DatasetRef
-from hf_localize.format.repository import Repository, RepoType
+from hf_localize.format.repository import ALL_FILES, Patterns, Repository, RepoType
 from hf_localize.publish.bucket import differs
 from hf_localize.sources.base import Entry, NotHere, StoredEntry
 from hf_localize.sources.session import Session, current_session
@@ -169,20 +168,26 @@ def planned_downloads(
 
 
 def planned_repositories(
-    refs: Iterable[RepositoryRef], *, make_public: bool = False, **patterns: Sequence[str]
+    refs: Iterable[RepositoryRef],
+    *,
+    make_public: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> list[Planned]:
     """Return how many bytes of the files of each of *refs* would be fetched.
 
     Args:
         make_public: also how many would be shared.
-        patterns: ``include`` and ``exclude``.
+        include: patterns of files; empty: all.
+        exclude: patterns of files to leave out.
     """
     session, planned = current_session(), []
+    patterns = Patterns(tuple(include) or None, tuple(exclude))
     for ref in refs:
         repository, names = ref.repository, (ref.repository.repo_id, None, ref.revision)
         try:
             told = describe_files(
-                repository, ref.revision, session, asks_hub=session.hub_enabled(), **patterns
+                repository, ref.revision, session, asks_hub=session.hub_enabled(), patterns=patterns
             )
         except HfLocalizeError as exc:
             planned.append(Planned(*names, error=message_of(exc), error_kind=kind_of(exc)))
@@ -329,16 +334,18 @@ def _share_files(
     *,
     is_named: bool,
     planned: Collection[Identity] = (),
-    patterns: Mapping[str, Sequence[str]] | None = None,
+    patterns: Patterns = ALL_FILES,
 ) -> list[Planned]:
     """Return what would be shared of the files of a repository, where that can be told.
 
     Arguments are as for :func:`~hf_localize.api.repositories.files_to_share`.
     """
-    how: dict[str, Any] = {"is_named": is_named, "planned": planned, **(patterns or {})}
     with contextlib.suppress(InvalidRefError, DatasetNotFoundError, UnreachableError):
         repository = Repository(repo_type, repo_id)
-        if (found := files_to_share(repository, revision, session, **how)) is not None:
+        found = files_to_share(
+            repository, revision, session, is_named=is_named, planned=planned, patterns=patterns
+        )
+        if found is not None:
             commit, size_bytes = found
             place = session.repositories.local.place_of(repository, commit)
             if size_bytes and repo_type == "dataset":

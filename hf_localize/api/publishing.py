@@ -15,7 +15,7 @@ from hf_localize.errors import HfLocalizeError, InvalidRefError
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest, Terms, known
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
-from hf_localize.format.repository import Repository, Snapshot, matches
+from hf_localize.format.repository import ALL_FILES, Patterns, Repository, Snapshot, matches
 from hf_localize.http.retry import one_load
 from hf_localize.settings import Settings
 from hf_localize.sources.base import files_option
@@ -101,15 +101,12 @@ def publish_files(
     commits: Sequence[str],
     session: Session,
     sharing: Sharing,
-    *,
-    allow: tuple[str, ...] | None = None,
-    ignore: tuple[str, ...] = (),
+    patterns: Patterns = ALL_FILES,
 ) -> list[str]:
     """Upload snapshots and, where asked, share them publicly; return what was done, in words.
 
     Args:
-        allow: patterns of the files that are published; None: all.
-        ignore: patterns of files that are not.
+        patterns: of the files that are published.
 
     Raises:
         SettingsError, RestrictedError, PublishError: as for :func:`publish_entry`.
@@ -137,16 +134,15 @@ def publish_files(
         *(local, repository, commits, bucket),
         workers=settings.max_concurrency,
         reads=settings.verify == "always",
-        allow=allow,
-        ignore=ignore,
+        patterns=patterns,
     )
     with one_load():
         done = [f"uploaded to {bucket.address}" if upload() else f"{bucket.address} has them already"]
         if make_public:
             is_new = upload(public_files=session.public_files)
             told = "shared publicly" if is_new else "shared publicly already"
-            if allow is not None or ignore:
-                _tell_what_stays_public(repository, commits, session, allow, ignore)
+            if patterns != ALL_FILES:
+                _tell_what_stays_public(repository, commits, session, patterns)
             elif has_configs:
                 told += ", with the data of all configs"
             done.append(told)
@@ -218,18 +214,14 @@ def tell_if_files_stay_public(dataset_id: str, session: Session) -> None:
 
 
 def _tell_what_stays_public(
-    repository: Repository,
-    commits: Sequence[str],
-    session: Session,
-    allow: tuple[str, ...] | None,
-    ignore: tuple[str, ...],
+    repository: Repository, commits: Sequence[str], session: Session, patterns: Patterns
 ) -> None:
     """Warn of files that patterns leave out, and that are public from before."""
     from hf_localize.publish.repositories import snapshot_in
 
     found = filter(None, (snapshot_in(session.bucket, repository, commit, public=True) for commit in commits))
     paths = [file.path for snapshot in found for file in snapshot.files]
-    others = [path for path in paths if not matches(path, allow, ignore)]
+    others = [path for path in paths if not matches(path, *patterns)]
     if others:
         _log.warning(
             "%s of %s: still public from before. To stop sharing the files: hg-localize withdraw %s %s",

@@ -30,13 +30,14 @@ from hf_localize.format.lockfile import LockedRepository
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef, index_prefix, same_revision
 from hf_localize.format.repository import (
+    ALL_FILES,
     PUBLIC_FOLDER,
+    Patterns,
     Repository,
     RepositoryFile,
     RepositoryRefs,
     RepoType,
     Snapshot,
-    matches,
 )
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
@@ -95,18 +96,18 @@ def download_repository(
         PublishError: it is in the local store (the error's ``path``), but could not be published.
     """
     repository, session = Repository(repo_type, repo_id), current_session()
-    include, exclude = ids_of(include), ids_of(exclude)
+    patterns = Patterns(ids_of(include) or None, ids_of(exclude))
     publishes_publicly = make_public and not skip_s3_upload
     if publishes_publicly:
         session.require_publisher()
     with one_load():
-        snapshot = _localize(repository, revision, include or None, exclude, session)
-    if (include or exclude) and not snapshot.only(include or None, exclude).files:
+        snapshot = _localize(repository, revision, patterns, session)
+    if patterns != ALL_FILES and not snapshot.only(*patterns).files:
         _log.warning("the patterns leave no file of %s, so no file was downloaded", repository)
     path = path_of(snapshot, session)
     if not skip_s3_upload:
         sharing = Sharing(make_public, ids_of(share_restricted), is_named=True)
-        _publish_if_possible(snapshot, session, sharing, path, include or None, exclude)
+        _publish_if_possible(snapshot, session, sharing, path, patterns)
     return Result(True, path)
 
 
@@ -146,7 +147,7 @@ def keep_files_of(entry: LocalEntry, session: Session, sharing: Sharing | None, 
     repository = Repository("dataset", manifest.dataset_id)
     try:
         with one_load():
-            snapshot, problem = _from_places(repository, manifest.commit, None, (), session)
+            snapshot, problem = _from_places(repository, manifest.commit, ALL_FILES, session)
             if snapshot is None:
                 found, refs = find_on_hub(repository, manifest.commit, session, problem)
                 size_bytes = sum(file.size_bytes for file in found.files)
@@ -157,7 +158,7 @@ def keep_files_of(entry: LocalEntry, session: Session, sharing: Sharing | None, 
                         *(repository, f"{size_bytes / 1e9:.1f} GB", command),
                     )
                     return
-                snapshot = _from_hub(found, _as_prepared(refs, manifest), None, (), session)
+                snapshot = _from_hub(found, _as_prepared(refs, manifest), ALL_FILES, session)
     except HfLocalizeError as exc:
         if is_required:
             raise
@@ -173,8 +174,7 @@ def describe_files(
     session: Session,
     *,
     asks_hub: bool,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    patterns: Patterns = ALL_FILES,
 ) -> RepositoryFiles:
     """Return number and sizes of the files of a repository, and whether a download of the dataset keeps them.
 
@@ -183,7 +183,7 @@ def describe_files(
         AccessDeniedError, UnreachableError: a source can't tell.
     """
     snapshot, _ = _find(repository, revision, session, asks_hub=asks_hub)
-    files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
+    files = snapshot.only(*patterns).files
     size_bytes = sum(file.size_bytes for file in files)
     _, transfer_bytes = to_transfer(files, session)
     return RepositoryFiles(len(files), size_bytes, transfer_bytes, size_bytes <= MAX_KEPT_BYTES)
@@ -216,8 +216,7 @@ def files_to_share(
     *,
     is_named: bool,
     planned: Collection[Identity] = (),
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    patterns: Patterns = ALL_FILES,
 ) -> tuple[str, int] | None:
     """Return commit and bytes of the files of a repository that would become public; None: none would.
 
@@ -231,7 +230,7 @@ def files_to_share(
     from hf_localize.publish.repositories import snapshot_in
 
     snapshot, is_stored = _find(repository, revision, session, asks_hub=session.hub_enabled())
-    files = [f for f in snapshot.files if matches(f.path, tuple(include) or None, tuple(exclude))]
+    files = snapshot.only(*patterns).files
     if not is_named:
         if not is_stored and sum(file.size_bytes for file in files) > MAX_KEPT_BYTES:
             return None
@@ -288,10 +287,10 @@ def download_locked_files(
         found, refs = find_on_hub(repository, commit, session)
         chosen = [file.path for file in found.files if _is_chosen(file, files)]
         others = [file.path for file in found.files if not _is_chosen(file, files)]
-        allow, ignore = None, tuple(map(glob.escape, others))
+        patterns = Patterns(None, tuple(map(glob.escape, others)))
         if len(others) > _MAX_PATTERNS:
-            allow, ignore = tuple(map(glob.escape, chosen)), ()
-        return path_of(_from_hub(found, refs, allow, ignore, session), session)
+            patterns = Patterns(tuple(map(glob.escape, chosen)))
+        return path_of(_from_hub(found, refs, patterns, session), session)
 
 
 def _is_chosen(file: RepositoryFile, files: Collection[str] | None) -> bool:
@@ -316,15 +315,14 @@ def _publish_if_possible(
     session: Session,
     sharing: Sharing,
     path: str,
-    allow: tuple[str, ...] | None = None,
-    ignore: tuple[str, ...] = (),
+    patterns: Patterns = ALL_FILES,
 ) -> None:
     if session.lock is not None or not session.can_publish():
         return
     with after_storing(path, f"the files are in the local store at {path}; publishing them failed"):
         for name in names_of(snapshot.repository, snapshot):
             if session.repositories.local.refs(name) is not None:
-                done = publish_files(name, (snapshot.commit,), session, sharing, allow=allow, ignore=ignore)
+                done = publish_files(name, (snapshot.commit,), session, sharing, patterns)
                 _log.info("files of %s: %s", name, "; ".join(done))
 
 
@@ -583,19 +581,13 @@ def _names_in(repository: Repository, place: str, session: Session) -> tuple[Rep
     return () if found is None else names_of(repository, found)
 
 
-def _localize(
-    repository: Repository,
-    revision: str | None,
-    allow: tuple[str, ...] | None,
-    ignore: tuple[str, ...],
-    session: Session,
-) -> Snapshot:
+def _localize(repository: Repository, revision: str | None, patterns: Patterns, session: Session) -> Snapshot:
     """Return the snapshot of *revision* once the files that patterns choose are in the store."""
-    snapshot, problem = _from_places(repository, revision, allow, ignore, session)
+    snapshot, problem = _from_places(repository, revision, patterns, session)
     if snapshot is not None:
         return snapshot
     found, refs = _find_with_advice(repository, revision, session, problem)
-    return _from_hub(found, refs, allow, ignore, session)
+    return _from_hub(found, refs, patterns, session)
 
 
 def _find_with_advice(
@@ -651,18 +643,14 @@ def files_not_found(
 
 
 def _from_places(
-    repository: Repository,
-    revision: str | None,
-    allow: tuple[str, ...] | None,
-    ignore: tuple[str, ...],
-    session: Session,
+    repository: Repository, revision: str | None, patterns: Patterns, session: Session
 ) -> tuple[Snapshot | None, UnreachableError | None]:
     """Return the snapshot, brought from the store or a bucket; else None, and the place's failure, if any."""
     tiers = session.repositories
     try:
         snapshot = tiers.find(repository, revision)
-        if snapshot is not None and snapshot.covers(allow, ignore):
-            started, files = time.monotonic(), snapshot.only(allow, ignore).files
+        if snapshot is not None and snapshot.covers(*patterns):
+            started, files = time.monotonic(), snapshot.only(*patterns).files
             sources = tiers.bring(snapshot, [file.path for file in files])
             how = f"{time.monotonic() - started:.1f} s" if sources else "nothing to fetch"
             _log_files(repository, " and ".join(sources) or SOURCE_NAMES["local"], files, how)
@@ -692,17 +680,11 @@ def find_on_hub(
     return hub_repository.find_on_hub(repository, revision, settings.timeout_seconds)
 
 
-def _from_hub(
-    found: Snapshot,
-    refs: RepositoryRefs,
-    allow: tuple[str, ...] | None,
-    ignore: tuple[str, ...],
-    session: Session,
-) -> Snapshot:
+def _from_hub(found: Snapshot, refs: RepositoryRefs, patterns: Patterns, session: Session) -> Snapshot:
     from hf_localize.hf.hub_repository import download_from_hub
 
     local, started = session.repositories.local, time.monotonic()
-    snapshot = download_from_hub(found, local, allow, ignore)
+    snapshot = download_from_hub(found, local, *patterns)
     _log_files(found.repository, SOURCE_NAMES["hub"], snapshot.files, f"{time.monotonic() - started:.1f} s")
     for name in names_of(found.repository, snapshot):
         local.keep(replace(snapshot, repository=name), replace(refs, repository=name))

@@ -222,6 +222,16 @@ class RepositoryRefs:
         return replace(self, pulls={**self.pulls, revision.removeprefix(_PULLS): commit})
 
 
+class Patterns(NamedTuple):
+    """Which files of a repository are meant: the arguments of :func:`matches`."""
+
+    allow: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+
+
+ALL_FILES = Patterns()
+
+
 def matches(path: str, allow_patterns: tuple[str, ...] | None, ignore_patterns: tuple[str, ...]) -> bool:
     """Tell whether patterns choose *path*, as ``snapshot_download`` reads them: a folder is all below it."""
 

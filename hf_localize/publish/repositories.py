@@ -21,14 +21,15 @@ from hf_localize.errors import (
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.format.repository import (
+    ALL_FILES,
     PRIVATE_FOLDER,
     PUBLIC_FOLDER,
+    Patterns,
     Repository,
     RepositoryFile,
     RepoType,
     Snapshot,
     is_commit_sha,
-    matches,
     merge_refs,
     read_snapshot,
     snapshot_bytes,
@@ -67,8 +68,7 @@ def upload_repository(
     workers: int,
     reads: bool = False,
     public_files: PublicFiles | None = None,
-    allow: tuple[str, ...] | None = None,
-    ignore: tuple[str, ...] = (),
+    patterns: Patterns = ALL_FILES,
 ) -> bool:
     """Bring snapshots of *repository* to the bucket: files, snapshots, then refs.
 
@@ -76,8 +76,7 @@ def upload_repository(
     in the bucket already stay.
 
     Args:
-        allow: patterns of the files to bring; None: all that are here.
-        ignore: patterns of files to leave out.
+        patterns: of the files to bring, of those that are here.
         reads: read the files that are there already, to compare their sha256.
         public_files: share it with everybody; this reads as an outsider does. None: for the team.
 
@@ -92,7 +91,7 @@ def upload_repository(
     refs, is_new = local.refs(repository), False
     found = filter(None, (local.snapshot(repository, commit) for commit in commits))
     with as_publish_error(repository, bucket, "Run the command again to resume."):
-        held = [_held(local, snapshot, allow, ignore) for snapshot in found]
+        held = [_held(local, snapshot, patterns) for snapshot in found]
         for here in held:
             sent = _send(local, here, bucket, folder, workers=workers, reads=reads)
             if public_files is not None and here.files:
@@ -249,18 +248,16 @@ def _snapshot_at(bucket: Bucket, key: str) -> Snapshot | None:
     return read_snapshot(data, key, repository, file.removesuffix(".json"))
 
 
-def _held(
-    local: LocalRepositories, snapshot: Snapshot, allow: tuple[str, ...] | None, ignore: tuple[str, ...]
-) -> Snapshot:
+def _held(local: LocalRepositories, snapshot: Snapshot, patterns: Patterns) -> Snapshot:
     """Return *snapshot* with those of its files that patterns choose and that are in the store."""
-    chosen = [file for file in snapshot.files if matches(file.path, allow, ignore)]
+    chosen = snapshot.only(*patterns).files
     files = tuple(file for file in chosen if local.local_path(file) is not None)
     if len(files) == len(snapshot.files):
         return snapshot
     if len(files) == len(chosen) and snapshot.is_complete:
-        return snapshot.only(allow, ignore)
-    patterns = tuple(glob.escape(file.path) for file in files)
-    return replace(snapshot, files=files, allow_patterns=patterns, ignore_patterns=())
+        return snapshot.only(*patterns)
+    paths = tuple(glob.escape(file.path) for file in files)
+    return replace(snapshot, files=files, allow_patterns=paths, ignore_patterns=())
 
 
 def _send(
