@@ -11,6 +11,7 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from hf_localize import text
+from hf_localize.api.publishing import terms_of
 from hf_localize.catalog import cards, wording
 from hf_localize.catalog.cards import Card, read_card
 from hf_localize.catalog.peeking import FirstRows, first_rows
@@ -188,17 +189,8 @@ def _read_repository(bucket: Bucket, ref: DatasetRef, name: str, is_public: bool
         card = _repository_card(place, readme) if readme else Card()
     except (HfLocalizeError, OSError) as exc:
         return replace(made, problem=f"It can't be read: {without_queries(str(exc))}")
-    gated, private = (snapshot.info.get(name) for name in ("gated", "private"))
-    manifest = Manifest(
-        dataset_id=ref.dataset_id,
-        config_name=ref.config_name,
-        revision=commit,
-        origin="hub",
-        commit=commit,
-        files=tuple(FileRecord(file.path, file.size_bytes, file.sha256) for file in snapshot.files),
-        gated=None if gated is None else bool(gated),
-        private=None if private is None else bool(private),
-    )
+    files = tuple(FileRecord(file.path, file.size_bytes, file.sha256) for file in snapshot.files)
+    manifest = replace(terms_of(snapshot), config_name=ref.config_name, files=files)
     is_main = refs is not None and refs.resolve(None) == commit
     code = wording.snapshot_code(kind, ref.dataset_id, None if is_main else commit)
     return replace(made, manifest=manifest, card=card, code=code)

@@ -21,6 +21,8 @@ _MAX_BATCH_BYTES = 4 << 30
 _MAX_OFFSETS_BYTES = 1 << 20
 #: Of more columns the first are read.
 MOST_COLUMNS = 60
+_WITH_OFFSETS = (pa.types.is_binary, pa.types.is_string, pa.types.is_list, pa.types.is_map)
+_WITH_LONG_OFFSETS = (pa.types.is_large_binary, pa.types.is_large_string, pa.types.is_large_list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ class PartOfBatch:
         """
         if self._is_whole:
             count = min(count, self._batch.num_rows)
-        self._check(count)
+        if count > self._batch.num_rows:
+            raise IntegrityError("a record batch has fewer rows than its metadata says")
         columns = range(min(MOST_COLUMNS, self._batch.num_columns))
         while True:
             needs = [self._needs(column, count) for column in columns]
@@ -119,10 +122,6 @@ class PartOfBatch:
         numbers = range(min(MOST_COLUMNS, self._batch.num_columns))
         columns = [None if number in without else self._batch.column(number) for number in numbers]
         return rows_of(columns, count)
-
-    def _check(self, count: int) -> None:
-        if count > self._batch.num_rows:
-            raise IntegrityError("a record batch has fewer rows than its metadata says")
 
     def _needs(self, column: int, count: int) -> list[tuple[int, int]]:
         """Return which parts of memory the first rows of a column take; what tells that is fetched."""
@@ -151,8 +150,8 @@ class PartOfBatch:
                 yield from self._walk(field.type, buffers, start, stop)
         elif pa.types.is_fixed_size_list(kind):
             yield from self._walk(kind.value_type, buffers, start * kind.list_size, stop * kind.list_size)
-        elif _has_offsets(kind):
-            first, last = self._offsets(next(buffers), _offset_format(kind), start, stop)
+        elif layout := _offset_format(kind):
+            first, last = self._offsets(next(buffers), layout, start, stop)
             if pa.types.is_nested(kind):
                 item = (
                     pa.struct([kind.key_field, kind.item_field]) if pa.types.is_map(kind) else kind.value_type
@@ -211,24 +210,8 @@ class PartOfBatch:
             self.fetched_bytes += stop - start
 
 
-def _has_offsets(kind: pa.DataType) -> bool:
-    return any(
-        test(kind)
-        for test in (
-            pa.types.is_binary,
-            pa.types.is_string,
-            pa.types.is_large_binary,
-            pa.types.is_large_string,
-            pa.types.is_list,
-            pa.types.is_large_list,
-            pa.types.is_map,
-        )
-    )
-
-
-def _offset_format(kind: pa.DataType) -> Literal["i", "q"]:
-    """Return the `struct` format of an offset."""
-    is_large = (
-        pa.types.is_large_binary(kind) or pa.types.is_large_string(kind) or pa.types.is_large_list(kind)
-    )
-    return "q" if is_large else "i"
+def _offset_format(kind: pa.DataType) -> Literal["i", "q"] | None:
+    """Return the `struct` format of the offsets of an array; None: it has none."""
+    if any(is_kind(kind) for is_kind in _WITH_LONG_OFFSETS):
+        return "q"
+    return "i" if any(is_kind(kind) for is_kind in _WITH_OFFSETS) else None
