@@ -108,11 +108,17 @@ def list_(place: Place, repo_type: RepoType | None, **options: Any) -> None:
 
 def _list(place: Place, repo_type: RepoType | None, *, all_folders: bool = False, **options: Any) -> None:
     if repo_type is not None:
-        _show_repositories(repo_type, place=place, **options)
-    elif place == "s3":
-        _show_s3(all_folders=all_folders, **options)
+        from hf_localize.api.repositories import list_repositories
+
+        find: Callable[..., Found] = functools.partial(list_repositories, repo_type, place=place)
+        _show(find, is_costly=place != "local", **options)
+    elif place == "local":
+        _show_local(**options)
     else:
-        {"local": _show_local, "public": _show_public}[place](**options)
+        from hf_localize.api.listing import list_public_datasets, list_s3_datasets
+
+        find = functools.partial(list_s3_datasets, all_folders) if place == "s3" else list_public_datasets
+        _show(find, is_costly=place == "s3", **options)
 
 
 @command("list-local")
@@ -134,7 +140,7 @@ def list_local(**options: Any) -> None:
     _list("local", **options)
 
 
-def _show_local(pattern: str | None, **options: Any) -> None:
+def _show_local(**options: Any) -> None:
     from hf_localize.api.listing import (
         list_datasets_of_other_buckets,
         list_local_datasets,
@@ -143,8 +149,7 @@ def _show_local(pattern: str | None, **options: Any) -> None:
     from hf_localize.settings import current
     from hf_localize.sources.base import download_command
 
-    find = functools.partial(list_local_datasets, pattern)
-    _show(find, pattern, where=f" in {current().datasets_store_path}", **options)
+    _show(list_local_datasets, where=f" in {current().datasets_store_path}", **options)
     for ref, summary in list_partial_datasets():
         say(f"{ref} is stored only in part: {summary}. To download the rest: {download_command(ref)}")
     for ref, origin in list_datasets_of_other_buckets():
@@ -171,12 +176,6 @@ def list_s3(**options: Any) -> None:
     _list("s3", **options)
 
 
-def _show_s3(pattern: str | None, *, all_folders: bool = False, **options: Any) -> None:
-    from hf_localize.api.listing import list_s3_datasets
-
-    _show(functools.partial(list_s3_datasets, all_folders, pattern), pattern, is_costly=True, **options)
-
-
 @command("list-public")
 @_LISTING
 @_RAW_TYPE
@@ -191,25 +190,10 @@ def list_public(**options: Any) -> None:
     _list("public", **options)
 
 
-def _show_public(pattern: str | None, **options: Any) -> None:
-    from hf_localize.api.listing import list_public_datasets
-
-    _show(functools.partial(list_public_datasets, pattern), pattern, **options)
-
-
-def _show_repositories(repo_type: RepoType, pattern: str | None, place: Place, **options: Any) -> None:
-    from hf_localize.api.repositories import list_repositories
-
-    def find(details: bool) -> Found:
-        return list_repositories(repo_type, place=place, pattern=pattern, details=details)
-
-    _show(find, pattern, is_costly=place != "local", **options)
-
-
 def _show(
-    find: Callable[[bool], Found],
-    pattern: str | None,
+    find: Callable[..., Found],
     *,
+    pattern: str | None,
     as_json: bool,
     is_long: bool,
     sort: str,
@@ -217,16 +201,17 @@ def _show(
     is_costly: bool = False,
     where: str = "",
 ) -> None:
-    """Show what *find* returns, which it is told whether details are wanted.
+    """Show what *find* returns, which takes ``pattern`` and ``details``.
 
     Args:
         is_costly: each detail costs a request, so they are found where they are asked for, or few.
     """
     is_wanted = is_long or sort != "id"
-    found = find(is_wanted or (not is_costly and (as_json or is_terminal())))
+    details = is_wanted or (not is_costly and (as_json or is_terminal()))
+    found = find(pattern=pattern, details=details)
     if is_costly and not is_wanted and not as_json and is_terminal():
         if len(found) <= _MAX_LOOKED_AT:
-            found = find(True)
+            found = find(pattern=pattern, details=True)
         else:
             say(
                 f"{plural(len(found), 'dataset')}. To see rows, sizes and more, give a PATTERN such as "
