@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from hf_localize.api.batch import Sync as Sync
     from hf_localize.api.batch import download_datasets
     from hf_localize.api.batch import sync_local_datasets_to_s3 as sync_local_datasets_to_s3
-    from hf_localize.api.compare import Age as Age
-    from hf_localize.api.compare import Difference as Difference
-    from hf_localize.api.compare import FileDifference as FileDifference
-    from hf_localize.api.compare import Status as Status
     from hf_localize.api.compare import diff_datasets as diff_datasets
     from hf_localize.api.compare import list_outdated as list_outdated
     from hf_localize.api.compare import status_of_datasets as status_of_datasets
@@ -49,18 +45,22 @@ if TYPE_CHECKING:
     from hf_localize.api.upkeep import remove_dataset, verify_dataset
     from hf_localize.api.upkeep import repair_dataset as repair_dataset
     from hf_localize.api.upkeep import withdraw_dataset as withdraw_dataset
+    from hf_localize.api.values import Age as Age
     from hf_localize.api.values import CheckedDataset as CheckedDataset
     from hf_localize.api.values import DatasetName as DatasetName
     from hf_localize.api.values import DescribedPlace as DescribedPlace
     from hf_localize.api.values import DescribedSplit as DescribedSplit
     from hf_localize.api.values import Description as Description
+    from hf_localize.api.values import Difference as Difference
     from hf_localize.api.values import Explanation as Explanation
+    from hf_localize.api.values import FileDifference as FileDifference
     from hf_localize.api.values import Preview as Preview
     from hf_localize.api.values import PrunedDataset as PrunedDataset
     from hf_localize.api.values import RepairedDataset as RepairedDataset
     from hf_localize.api.values import RepositoryFiles as RepositoryFiles
     from hf_localize.api.values import Result as Result
     from hf_localize.api.values import SourceAnswer as SourceAnswer
+    from hf_localize.api.values import Status as Status
     from hf_localize.api.values import StoredDataset as StoredDataset
     from hf_localize.catalog.catalog import Catalog as Catalog
     from hf_localize.catalog.catalog import publish_catalog as publish_catalog
@@ -100,7 +100,7 @@ _NAMES = {
     "_version": "__version__",
     "api.archive": "export_datasets import_datasets",
     "api.batch": "Download Sync download_datasets sync_local_datasets_to_s3",
-    "api.compare": "Age Difference FileDifference Status diff_datasets list_outdated status_of_datasets",
+    "api.compare": "diff_datasets list_outdated status_of_datasets",
     "api.datasets": (
         "DATASETS_STORE_PATH download_dataset load_local_dataset register_dataset sync_local_dataset_to_s3"
     ),
@@ -112,8 +112,9 @@ _NAMES = {
     "api.repositories": "download_repository sync_local_repository_to_s3",
     "api.upkeep": "prune_datasets remove_dataset repair_dataset verify_dataset withdraw_dataset",
     "api.values": (
-        "CheckedDataset DatasetName DescribedPlace DescribedSplit Description Explanation "
-        "Preview PrunedDataset RepairedDataset RepositoryFiles Result SourceAnswer StoredDataset"
+        "Age CheckedDataset DatasetName DescribedPlace DescribedSplit Description Difference Explanation "
+        "FileDifference Preview PrunedDataset RepairedDataset RepositoryFiles Result SourceAnswer Status "
+        "StoredDataset"
     ),
     "catalog.catalog": "Catalog publish_catalog write_catalog",
     "errors": "HfLocalizeError",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from hf_localize.api.configs import any_ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub, require_hub, update_from
-from hf_localize.api.values import Named
+from hf_localize.api.values import Age, Difference, FileDifference, Status
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest
-from hf_localize.format.record import Record
 from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.publish.inspect import wrong_objects
 from hf_localize.sources.base import arguments_of
@@ -23,50 +22,6 @@ from hf_localize.transfer.workers import run_all
 
 _log = logging.getLogger(__name__)
 _Told = TypeVar("_Told")
-
-
-@dataclass(frozen=True, slots=True)
-class FileDifference(Record):
-    """One file that differs: its size on each side; None if it is not there."""
-
-    path: str
-    local_bytes: int | None
-    s3_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference(Named):
-    """How the local copy of a dataset and the bucket's differ.
-
-    ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` (a side has no sha256 of
-    its files). If both sides have the dataset, ``files`` are those that differ. ``was_removed``: the local
-    copy was fetched from the bucket, which no longer has the dataset. ``is_partial``: some of its files are
-    stored, which is enough for loads that need only these.
-    """
-
-    state: str
-    local_digest: str | None = None
-    s3_digest: str | None = None
-    local_commit: str | None = None
-    s3_commit: str | None = None
-    files: tuple[FileDifference, ...] = ()
-    was_removed: bool = False
-    is_partial: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Age(Named):
-    """Whether a stored dataset from the Hub is what the Hub has now.
-
-    ``state`` is ``current``, ``outdated``, ``pinned`` (it is stored under its commit), ``gone`` (the Hub no
-    longer has the repository or the revision), or ``unknown``. ``commit`` is the stored commit, and
-    ``hub_commit`` that of the same revision on the Hub now.
-    """
-
-    state: str
-    commit: str | None = None
-    hub_commit: str | None = None
-    reason: str | None = None
 
 
 def diff_datasets(
@@ -206,21 +161,6 @@ def refs_to_update() -> list[DatasetRef]:
 
     differ = run_all(look, entries, workers=session.settings.max_concurrency)
     return [ref for ref, is_other in zip(entries, differ, strict=True) if is_other]
-
-
-@dataclass(frozen=True, slots=True)
-class Status(Named):
-    """A stored dataset compared with the bucket and with the Hub.
-
-    ``bucket`` is the state of a :class:`Difference`. ``hub`` is the state of an :class:`Age`, or ``own`` if
-    the dataset did not come from the Hub. Each is None if it can't be found out. ``was_removed`` and
-    ``is_partial`` are those of the :class:`Difference`.
-    """
-
-    bucket: str | None
-    hub: str | None
-    was_removed: bool = False
-    is_partial: bool = False
 
 
 def status_of_datasets(

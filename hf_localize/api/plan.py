@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize.api.batch import Outcome
-from hf_localize.api.compare import Difference, diff_datasets
+from hf_localize.api.compare import diff_datasets
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub, not_uploaded, update_from
 from hf_localize.api.inspect import place_of, to_fetch
@@ -23,6 +23,7 @@ from hf_localize.api.repositories import (
     snapshots_at,
 )
 from hf_localize.api.upkeep import can_be_had_again
+from hf_localize.api.values import Difference
 from hf_localize.errors import (
     DatasetNotFoundError,
     HfLocalizeError,

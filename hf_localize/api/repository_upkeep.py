@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hf_localize.api.compare import Age, Difference, FileDifference
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, Asked, ask_all, facts_of
 from hf_localize.api.publishing import terms_of
 from hf_localize.api.repositories import (
@@ -22,10 +21,13 @@ from hf_localize.api.repositories import (
     to_transfer,
 )
 from hf_localize.api.values import (
+    Age,
     CheckedDataset,
     DescribedPlace,
     Description,
+    Difference,
     Explanation,
+    FileDifference,
     RepairedDataset,
 )
 from hf_localize.errors import (

@@ -236,3 +236,62 @@ class Preview(DatasetName):
     splits: list[str]
     columns: list[str]
     rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference(Record):
+    """One file that differs: its size on each side; None if it is not there."""
+
+    path: str
+    local_bytes: int | None
+    s3_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Named):
+    """How the local copy of a dataset and the bucket's differ.
+
+    ``state`` is ``same``, ``different``, ``only local``, ``only s3``, or ``unknown`` (a side has no sha256 of
+    its files). If both sides have the dataset, ``files`` are those that differ. ``was_removed``: the local
+    copy was fetched from the bucket, which no longer has the dataset. ``is_partial``: some of its files are
+    stored, which is enough for loads that need only these.
+    """
+
+    state: str
+    local_digest: str | None = None
+    s3_digest: str | None = None
+    local_commit: str | None = None
+    s3_commit: str | None = None
+    files: tuple[FileDifference, ...] = ()
+    was_removed: bool = False
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Age(Named):
+    """Whether a stored dataset from the Hub is what the Hub has now.
+
+    ``state`` is ``current``, ``outdated``, ``pinned`` (it is stored under its commit), ``gone`` (the Hub no
+    longer has the repository or the revision), or ``unknown``. ``commit`` is the stored commit, and
+    ``hub_commit`` that of the same revision on the Hub now.
+    """
+
+    state: str
+    commit: str | None = None
+    hub_commit: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Named):
+    """A stored dataset compared with the bucket and with the Hub.
+
+    ``bucket`` is the state of a :class:`Difference`. ``hub`` is the state of an :class:`Age`, or ``own`` if
+    the dataset did not come from the Hub. Each is None if it can't be found out. ``was_removed`` and
+    ``is_partial`` are those of the :class:`Difference`.
+    """
+
+    bucket: str | None
+    hub: str | None
+    was_removed: bool = False
+    is_partial: bool = False

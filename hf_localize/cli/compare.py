@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, RAW_FILES, are_files, command, in_places
+from hf_localize.cli.options import ANY_DATASET, EXIT_CODES, RAW_FILES, call_either, command, in_places
 from hf_localize.cli.output import names, say, show, show_found
 
 if TYPE_CHECKING:
-    from hf_localize.api.compare import Difference, Status
-    from hf_localize.format.repository import RepoType
+    from hf_localize.api.values import Difference, Status
 
 _SHORT = 12
 _ALL = click.option("--all", "-a", "is_all", is_flag=True, help="Also list datasets without a difference.")
@@ -28,8 +27,6 @@ def diff(
     ctx: click.Context,
     /,
     dataset_id: str | None,
-    repo_type: RepoType,
-    files_only: bool,
     is_all: bool,
     exit_code: bool,
     as_json: bool,
@@ -44,13 +41,9 @@ def diff(
     Example: hg-localize diff openai/gsm8k --name main
     """
     from hf_localize.api.compare import diff_datasets
+    from hf_localize.api.repository_upkeep import diff_repositories
 
-    if are_files(repo_type, files_only, options["config_name"]):
-        from hf_localize.api.repository_upkeep import diff_repositories
-
-        found = diff_repositories(dataset_id, repo_type=repo_type, revision=options["revision"])
-    else:
-        found = diff_datasets(dataset_id, **options)
+    found = call_either(diff_datasets, diff_repositories, dataset_id, **options)
     shown = [item for item in found if is_all or dataset_id is not None or item.state != "same"]
     rows = ([*names(item), item.state, _short(item.local_digest), _short(item.s3_digest)] for item in shown)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "DIGEST HERE", "DIGEST THERE")
@@ -71,14 +64,7 @@ def diff(
 @RAW_FILES
 @_ALL
 @in_places("s3", text="Look at the datasets in the local store or in the bucket.")
-def outdated(
-    dataset_id: str | None,
-    repo_type: RepoType,
-    files_only: bool,
-    is_all: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def outdated(dataset_id: str | None, is_all: bool, as_json: bool, **options: Any) -> None:
     """List the datasets that have a newer commit on the Hub.
 
     Looks at datasets from the Hub that are stored under a branch or tag. Prints a line for each: dataset
@@ -88,14 +74,9 @@ def outdated(
     Example: hg-localize outdated
     """
     from hf_localize.api.compare import list_outdated
+    from hf_localize.api.repository_upkeep import outdated_repositories
 
-    if are_files(repo_type, files_only, options["config_name"]):
-        from hf_localize.api.repository_upkeep import outdated_repositories
-
-        how = {name: options[name] for name in ("revision", "s3")}
-        found = outdated_repositories(dataset_id, repo_type=repo_type, **how)
-    else:
-        found = list_outdated(dataset_id, **options)
+    found = call_either(list_outdated, outdated_repositories, dataset_id, **options)
     shown = [item for item in found if is_all or item.state not in ("current", "pinned")]
     rows = ([*names(item), item.state, _short(item.commit), _short(item.hub_commit)] for item in shown)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "COMMIT", "ON THE HUB")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hf_localize.api.dataset_ids import near_ids
-from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, are_files, command
+from hf_localize.cli.options import EXIT_CODES, ONE_DATASET, RAW_FILES, call_either, command
 from hf_localize.cli.output import (
     clean,
     is_terminal,
@@ -23,9 +23,6 @@ from hf_localize.cli.output import (
 )
 from hf_localize.text import label_names, plural, type_of
 
-if TYPE_CHECKING:
-    from hf_localize.format.repository import RepoType
-
 _COLORS = {"has_it": "green", "not_here": "yellow", "not_asked": "bright_black"}
 #: A column of a table of rows is not narrower; else each row is shown as lines.
 _NARROWEST = 16
@@ -36,7 +33,7 @@ _MAX_SHOWN = 300
 @command()
 @ONE_DATASET
 @RAW_FILES
-def explain(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: bool, **options: Any) -> None:
+def explain(dataset_id: str, as_json: bool, **options: Any) -> None:
     """Show which source a load would use, and what each source answers.
 
     Asks the sources in the order of a load, and shows the answer of each, how long it took, and why. A load
@@ -46,13 +43,9 @@ def explain(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: boo
     Example: hg-localize explain openai/gsm8k --name main
     """
     from hf_localize.api.inspect import explain_dataset
+    from hf_localize.api.repository_upkeep import explain_repository
 
-    if are_files(repo_type, files_only, options["config_name"]):
-        from hf_localize.api.repository_upkeep import explain_repository
-
-        told = explain_repository(dataset_id, repo_type=repo_type, revision=options["revision"])
-    else:
-        told = explain_dataset(dataset_id, **options)
+    told = call_either(explain_dataset, explain_repository, dataset_id, **options)
     if as_json:
         show_json(told)
     else:
@@ -88,7 +81,7 @@ def _show_explanation(told: Mapping[str, Any]) -> None:
 @command()
 @ONE_DATASET
 @RAW_FILES
-def info(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: bool, **options: Any) -> None:
+def info(dataset_id: str, as_json: bool, **options: Any) -> None:
     """Show a dataset's features, splits, license and location, or what is known of a repository.
 
     The facts come from the first source that has the dataset. Other sources that have it are listed too.
@@ -97,13 +90,9 @@ def info(dataset_id: str, repo_type: RepoType, files_only: bool, as_json: bool, 
     Example: hg-localize info openai/gsm8k --name main
     """
     from hf_localize.api.inspect import describe_dataset
+    from hf_localize.api.repository_upkeep import describe_repository
 
-    if are_files(repo_type, files_only, options["config_name"]):
-        from hf_localize.api.repository_upkeep import describe_repository
-
-        told = describe_repository(dataset_id, repo_type=repo_type, revision=options["revision"])
-    else:
-        told = describe_dataset(dataset_id, **options)
+    told = call_either(describe_dataset, describe_repository, dataset_id, **options)
     if as_json:
         show_json(told)
         return

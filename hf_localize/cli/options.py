@@ -6,7 +6,7 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -25,6 +25,7 @@ from hf_localize.format.refs import link_in
 if TYPE_CHECKING:
     from hf_localize.api.batch import Outcome
 
+_T = TypeVar("_T")
 #: The exit status of a command, by the kind of what went wrong (see :func:`~hf_localize.errors.kind_of`).
 EXIT_CODES = {
     "failed": 1,
@@ -166,6 +167,22 @@ def are_files(repo_type: str, files_only: bool, config_name: str | None = None) 
     if is_asked and config_name is not None:
         raise click.UsageError("repository files have no configs: leave out --name")
     return is_asked
+
+
+def call_either(
+    of_dataset: Callable[..., _T],
+    of_files: Callable[..., _T],
+    dataset_id: str | None,
+    *,
+    repo_type: str,
+    files_only: bool,
+    config_name: str | None,
+    **options: Any,
+) -> _T:
+    """Call *of_files* where options ask for a repository as the files it is, else *of_dataset*."""
+    if are_files(repo_type, files_only, config_name):
+        return of_files(dataset_id, repo_type=repo_type, **options)
+    return of_dataset(dataset_id, config_name, **options)
 
 
 MAKE_PUBLIC = click.option(

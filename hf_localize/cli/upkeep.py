@@ -15,6 +15,7 @@ from hf_localize.cli.options import (
     RAW_FILES,
     YES,
     are_files,
+    call_either,
     command,
     fail,
     in_places,
@@ -34,14 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--repair", "repairs", is_flag=True, help="First replace damaged files, as repair does.")
 @RAW_FILES
-def verify(
-    dataset_id: str | None,
-    as_json: bool,
-    repairs: bool,
-    repo_type: RepoType,
-    files_only: bool,
-    **options: Any,
-) -> None:
+def verify(dataset_id: str | None, as_json: bool, repairs: bool, **options: Any) -> None:
     """Check that stored files are complete and undamaged.
 
     Checks DATASET_ID, or everything. Prints a line for each entry: dataset id, config name, revision, "ok"
@@ -51,20 +45,15 @@ def verify(
 
     Example: hg-localize verify openai/gsm8k --name main --deep
     """
-    named = {name: options[name] for name in ("config_name", "revision")}
     if repairs:
         if options["s3"] or options["public"]:
             raise click.UsageError("--repair works on the local store: leave out --in")
-        _repaired(dataset_id, repo_type, files_only, **named)
-    if are_files(repo_type, files_only, named.pop("config_name")):
-        from hf_localize.api.repository_upkeep import verify_repositories
+        named = ("config_name", "revision", "repo_type", "files_only")
+        _repaired(dataset_id, **{name: options[name] for name in named})
+    from hf_localize.api.repository_upkeep import verify_repositories
+    from hf_localize.api.upkeep import verify_dataset
 
-        how = {name: options[name] for name in ("deep", "s3", "public")}
-        found = verify_repositories(dataset_id, repo_type=repo_type, **named, **how)
-    else:
-        from hf_localize.api.upkeep import verify_dataset
-
-        found = verify_dataset(dataset_id, **options)
+    found = call_either(verify_dataset, verify_repositories, dataset_id, **options)
     rows = ([*names(item), "damaged" if item["damaged"] else "ok", item["place"]] for item in found)
     show_found(found, as_json, rows, ("DATASET", "CONFIG", "REVISION", "STATE", "PLACE"), ("PLACE",))
     if not found and not as_json:
@@ -108,16 +97,11 @@ def repair(as_json: bool, **options: Any) -> None:
         say("Nothing to repair.")
 
 
-def _repaired(
-    dataset_id: str | None, repo_type: RepoType, files_only: bool, **named: Any
-) -> list[RepairedDataset]:
-    if are_files(repo_type, files_only, named["config_name"]):
-        from hf_localize.api.repository_upkeep import repair_repositories
-
-        return repair_repositories(dataset_id, repo_type=repo_type, revision=named["revision"])
+def _repaired(dataset_id: str | None, **named: Any) -> list[RepairedDataset]:
+    from hf_localize.api.repository_upkeep import repair_repositories
     from hf_localize.api.upkeep import repair_dataset
 
-    return repair_dataset(dataset_id, **named)
+    return call_either(repair_dataset, repair_repositories, dataset_id, **named)
 
 
 @command()
