@@ -46,6 +46,8 @@ _WRITERS = {
     "huggingface_hub": huggingface_hub.__version__,
     "pyarrow": pa.__version__,
 }
+#: Returns the rows of each source file of a split; None: they are not known.
+RowsOf = Callable[[str], "list[int] | None"]
 
 
 def capture_builder(
@@ -96,7 +98,7 @@ def capture_dataset(
     ref: DatasetRef,
     saved: Path | None = None,
     source: Path | None = None,
-    rows_of: Callable[[str], list[int] | None] = lambda _split: None,
+    rows_of: RowsOf | None = None,
 ) -> Manifest:
     """Write *data* into *folder* as an entry and return its manifest.
 
@@ -362,21 +364,18 @@ def _download_folders(builder: datasets.DatasetBuilder) -> list[Path]:
     return [Path(f) for f in (huggingface_hub.constants.HF_HUB_CACHE, builder._cache_dir_root, *downloads)]
 
 
-def _normalize(
-    folder: Path, rows_of: Callable[[str], list[int] | None] = lambda _split: None
-) -> tuple[Split, ...]:
+def _normalize(folder: Path, rows_of: RowsOf | None) -> tuple[Split, ...]:
     """Bring what was written as ``save_to_disk`` does into the portable form, and return its splits.
 
     Args:
         rows_of: returns the rows of each shard that a split shall have; None leaves it as it is.
     """
-    _write_empty_shards(folder)
     splits = []
     for split in save_to_disk.describe_folder(folder, DatasetRef("x"), hashed=False).splits:
         info = datasets.DatasetInfo.from_directory(str(folder / split.name))
         for shard in split.shards:
             make_portable(folder / shard.path)
-        rows = rows_of(split.name)
+        rows = rows_of(split.name) if rows_of else None
         shards = split.shards if rows is None else _cut(folder, split, rows)
         names = [Path(shard.path).name for shard in shards]
         fingerprint = save_to_disk.read_fingerprint(folder / split.name)
@@ -397,17 +396,6 @@ def _cut(folder: Path, split: Split, rows: list[int]) -> tuple[Shard, ...]:
     for aside in old:
         aside.unlink()
     return tuple(Shard(f"{split.name}/{name}", n) for name, n in zip(names, rows, strict=True))
-
-
-def _write_empty_shards(folder: Path) -> None:
-    """Give a split without rows a shard, which ``save_to_disk`` does not write."""
-    for split in save_to_disk.describe_folder(folder, DatasetRef("x"), hashed=False).splits:
-        if not split.shards:
-            info = datasets.DatasetInfo.from_directory(str(folder / split.name))
-            name = save_to_disk.shard_name(0, 1)
-            with pa.ipc.new_stream(str(folder / split.name / name), info.features.arrow_schema):
-                pass
-            save_to_disk.write_split_json(folder / split.name, split.name, [name], "", asdict(info))
 
 
 def _portable_info(info: datasets.DatasetInfo) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -16,7 +15,7 @@ from hf_localize.format import save_to_disk
 from hf_localize.format.files import files_below
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
-from hf_localize.hf.capture import capture_dataset, capture_files
+from hf_localize.hf.capture import RowsOf, capture_dataset, capture_files
 from hf_localize.hf.load import open_folder
 from hf_localize.hf.source_rows import count_source_rows, source_rows
 from hf_localize.hf.unprepared import telling_why
@@ -77,7 +76,7 @@ def register(
         else:
             source, builder = path, open_folder(path.absolute(), ref.config_name)
     with staging_folder(store, f"{ref.suffix[1:]}-register", fresh=True) as folder:
-        rows_of: Callable[[str], list[int] | None] = _unknown
+        rows_of: RowsOf | None = None
         if builder is not None:
             data, rows_of = _prepare(builder, str(source), folder / ".prepared")
         require_room(folder, _size_of_folder(saved) if saved else _size_of(data))
@@ -145,7 +144,7 @@ def _load(saved: Path) -> datasets.Dataset | datasets.DatasetDict:
 
 def _prepare(
     builder: datasets.DatasetBuilder, source: str, folder: Path
-) -> tuple[datasets.DatasetDict, Callable[[str], list[int] | None]]:
+) -> tuple[datasets.DatasetDict, RowsOf]:
     """Have stock prepare the data files of *source* in *folder*; return them, and the rows of each by split.
 
     It is done there and not in the cache of `datasets`: of what lies there the files' rows are not known.
@@ -154,7 +153,3 @@ def _prepare(
     with telling_why(builder, source):
         builder.download_and_prepare(str(folder))
     return builder.as_dataset(), functools.partial(source_rows, builder)
-
-
-def _unknown(split: str) -> None:
-    """Return None, as the rows of each file: this data was not read from files."""
