@@ -338,16 +338,9 @@ class LocalizedDataset(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # dat
 
     def _link(self, entry: LocalEntry, links: Iterable[tuple[str, str]], folder: str) -> None:
         """Have the files of *entry*, each under its name, in *folder*."""
-        store = self._resolver.store
         try:
             for path, name in links:
-                link_into(
-                    store.places,
-                    entry,
-                    entry.manifest.file(path),
-                    Path(folder, name),
-                    verifies_hashes=store.verifies_hashes,
-                )
+                link_into(self._resolver.store, entry, entry.manifest.file(path), Path(folder, name))
         except FileNotFoundError as exc:
             raise _ReplacedError from exc
 

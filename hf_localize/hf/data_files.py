@@ -37,7 +37,7 @@ def linked_files(entry: LocalEntry, store: Store, cache_dir: str | None) -> Path
     try:
         for file in entry.manifest.files:
             (part / file.path).parent.mkdir(parents=True, exist_ok=True)
-            link_into(store.places, entry, file, part / file.path, verifies_hashes=store.verifies_hashes)
+            link_into(store, entry, file, part / file.path)
     except FileNotFoundError as exc:
         raise IntegrityError(
             f"{entry.folder} was replaced while it was read; load the dataset again"

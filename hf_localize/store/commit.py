@@ -181,7 +181,7 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
         # These made way for it, or for one before: from now on a reader need not find them.
         for earlier in replaced:
             discard_retired(store, earlier)
-        return LocalEntry(place, manifest, is_saved=bool(manifest.splits), identity=identity)
+        return LocalEntry(place, manifest, identity=identity)
     raise AssertionError
 
 

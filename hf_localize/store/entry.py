@@ -23,17 +23,11 @@ from hf_localize.store.places import identity_of
 
 @dataclass(frozen=True, slots=True)
 class LocalEntry:
-    """An entry in the local store.
-
-    ``is_saved`` is False for a folder of data files (parquet, csv, …), which stock `datasets` has
-    to prepare: original files that were kept, or a folder that a person put there. Its manifest
-    has no splits and no features.
-    """
+    """An entry in the local store."""
 
     folder: Path
     manifest: Manifest
     has_manifest: bool = True
-    is_saved: bool = True
     #: False: there is no manifest, and the id is the folder's name, in which ``_`` may stand for ``/``.
     is_named: bool = True
     #: Under which name, and with which content, a folder without manifest was published.
@@ -51,8 +45,15 @@ class LocalEntry:
     @classmethod
     def at(cls, place: Path, manifest: Manifest, *, is_partial: bool = False) -> LocalEntry:
         """Return the entry whose manifest was read, or written, at *place* just now."""
-        is_saved, identity = bool(manifest.splits), identity_of(place)
-        return cls(place, manifest, is_saved=is_saved, is_partial=is_partial, identity=identity)
+        return cls(place, manifest, is_partial=is_partial, identity=identity_of(place))
+
+    @property
+    def is_saved(self) -> bool:
+        """Tell whether its files are shards, not data files (parquet, csv, …) that stock has to prepare.
+
+        Those are original files that were kept, or a folder that a person put there.
+        """
+        return bool(self.manifest.splits)
 
     @property
     def digest(self) -> str:
@@ -132,10 +133,7 @@ class LocalEntry:
     def fetch_into(self, folder: Path) -> Manifest:
         """Copy the entry's files into *folder* and return a manifest with their hashes."""
         manifest = self.hashed_manifest()
-        for file in manifest.files:
-            target = folder / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.folder / file.path, target)
+        self.fetch_some(folder, [file.path for file in manifest.files])
         verify_folder(folder, manifest)
         return manifest
 

@@ -21,7 +21,7 @@ from hf_localize.format.files import replacing
 from hf_localize.format.manifest import FileRecord, Manifest
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problem_with, seal
-from hf_localize.store.places import Places
+from hf_localize.store.store import Store
 from hf_localize.transfer.disk_space import file_system_of, require_room
 
 _log = logging.getLogger(__name__)
@@ -46,35 +46,33 @@ def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str
         _log.debug("%s is not offered to symbolic links: %s", folder, exc)
 
 
-def link_into(
-    places: Places, entry: LocalEntry, record: FileRecord, target: Path, *, verifies_hashes: bool = False
-) -> None:
+def link_into(store: Store, entry: LocalEntry, record: FileRecord, target: Path) -> None:
     """Have *target* be the file *record* of *entry*: link it, or copy it where no link is safe.
 
-    What is at *target* already, and leads where another content may come, is replaced.
-
-    Args:
-        verifies_hashes: check the sha256 of a copy that is there already, too.
+    What is at *target* already, and leads where another content may come, is replaced. Where the store
+    verifies hashes, the sha256 of a copy that is there already is checked, too.
 
     Raises:
         FileNotFoundError: the store does not have the file any more.
         IntegrityError: the file, which had to be copied, is damaged.
         StoreError: there is no room for a copy.
     """
-    offered = places.by_digest(entry.folder, entry.digest) / record.sha256 if entry.has_manifest else None
+    offered = (
+        store.places.by_digest(entry.folder, entry.digest) / record.sha256 if entry.has_manifest else None
+    )
     there = os.path.lexists(target)
     own = entry.folder / record.path
     if there and _is_same(target, own, offered):
         return
     fresh = target.with_name(f".{uuid.uuid4().hex}") if there else target
-    is_free = links_are_free(places.root)
+    is_free = links_are_free(store.path)
     if not (is_free and _has_linked(entry, record, offered, fresh)):
-        if there and not target.is_symlink() and not problem_with(target, record, deep=verifies_hashes):
+        if there and not target.is_symlink() and not problem_with(target, record, deep=store.verifies_hashes):
             return  # A copy.
         if offered is not None and is_free and not _is_link(offered, own):
             _offer_late(entry, record, offered)
         is_checked = there and offered is not None and _is_checked(target, offered)
-        if not _has_symlinked(offered, own, record, fresh, deep=verifies_hashes or not is_checked):
+        if not _has_symlinked(offered, own, record, fresh, deep=store.verifies_hashes or not is_checked):
             _copy(entry, record, fresh)
     if there:
         fresh.replace(target)

@@ -370,7 +370,7 @@ class Store:
             except PermissionError as exc:
                 raise AccessDeniedError(f"{path} can't be read: {exc}") from exc
             if manifest is not None and identity is not None:
-                return LocalEntry(path, manifest, is_saved=bool(manifest.splits), identity=identity)
+                return LocalEntry(path, manifest, identity=identity)
             # Nothing, or a folder of a person; unless others replace it just now.
             before, moved = moved, self.places.last_change_of_retired()
             if before != moved or manifest is not None or not self._is_there_still(folder, path, identity):
@@ -423,7 +423,7 @@ class Store:
             revision=ref.revision,
             is_default_config=ref.config_name in (None, "default"),
         )
-        return LocalEntry(path, manifest, has_manifest=False, is_saved=False)
+        return LocalEntry(path, manifest, has_manifest=False)
 
     def _is_inside_another(self, path: Path) -> bool:
         """Tell whether *path* is a part, such as a split, of a dataset in a folder above it."""
