@@ -41,10 +41,9 @@ class Reader(ArrowReader):  # type: ignore[misc]  # datasets has no types.
         none then; of several files it finds no instruction, which is an error.
         """
         infos = {info.name: info for info in split_infos}
-        wanted = instruction
-        if not isinstance(wanted, ReadInstruction):
-            wanted = ReadInstruction.from_spec(str(instruction))
-        parts = wanted.to_absolute({info.name: info.num_examples for info in infos.values()})
+        if not isinstance(instruction, ReadInstruction):
+            instruction = ReadInstruction.from_spec(str(instruction))
+        parts = instruction.to_absolute({info.name: info.num_examples for info in infos.values()})
         rest = [part for part in parts if part.from_ <= part.to or not infos[part.splitname].shard_lengths]
         if len(rest) < len(parts):
             if not rest:

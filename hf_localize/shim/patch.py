@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hf_localize.settings.options import Options
 
 _log = logging.getLogger(__name__)
+_signature = functools.lru_cache(maxsize=16)(inspect.signature)
 _lock = threading.RLock()
 #: The settings of each install in force; the last one counts. An open ``with`` block has its own.
 _layers: list[dict[str, Any]] = []
@@ -392,22 +393,10 @@ def _names_a_dataset(path: object) -> bool:
     return path.count("/") <= 1 and not os.path.isdir(path) and not os.path.isfile(script)
 
 
-def _download(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _ask_cache(function: str, stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     from hf_localize.hf.doors import cache
 
-    return cache.download(stock, args, kwargs)
-
-
-def _snapshot(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    from hf_localize.hf.doors import cache
-
-    return cache.snapshot(stock, args, {name: revealed(value) for name, value in kwargs.items()})
-
-
-def _from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    from hf_localize.hf.doors import cache
-
-    return cache.from_cache_only(stock, args, {name: revealed(value) for name, value in kwargs.items()})
+    return getattr(cache, function)(stock, args, {name: revealed(value) for name, value in kwargs.items()})
 
 
 def _write(stock: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -442,10 +431,10 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
         "get_dataset_default_config_name": functools.partial(_ask_repository, "default_config_name"),
     },
     "huggingface_hub.file_download": {
-        "hf_hub_download": _from_cache_only,
-        "_download_to_tmp_and_move": _download,
+        "hf_hub_download": functools.partial(_ask_cache, "from_cache_only"),
+        "_download_to_tmp_and_move": functools.partial(_ask_cache, "download"),
     },
-    "huggingface_hub._snapshot_download": {"snapshot_download": _snapshot},
+    "huggingface_hub._snapshot_download": {"snapshot_download": functools.partial(_ask_cache, "snapshot")},
     "huggingface_hub.repocard": {"metadata_update": _write},
     "huggingface_hub._commit_api": {"_fetch_files_to_copy": _write},
 }
@@ -459,11 +448,6 @@ def missing_patch_points() -> list[str]:
         for function in functions
         if not callable(getattr(importlib.import_module(name), function, None))
     ]
-
-
-@functools.lru_cache(maxsize=16)
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
 
 
 def _set_up_logging(level: str | None) -> None:

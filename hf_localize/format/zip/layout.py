@@ -35,7 +35,6 @@ _FLAGS = 1 << 3 | 1 << 11
 _TIME, _DATE = 0, 1 << 5 | 1
 _ON_UNIX = 3 << 8
 _ZIP64_FIELD, _INDEX_FIELD = 1, int.from_bytes(b"HL", "little")
-_LOCAL_BYTES = 30
 _ZIP64_LOCAL = struct.Struct("<HHQQ")
 
 

@@ -23,11 +23,11 @@ from hf_localize.hf.doors import endpoints, transport
 from hf_localize.hf.doors.state import answering_only_what_is_held, is_written
 from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import Session
-from hf_localize.store.integrity import seal
-from hf_localize.store.linking import links_are_free
+from hf_localize.store.linking import link_from_cache, links_are_free
 
 _log = logging.getLogger(__name__)
 _signature = functools.lru_cache(maxsize=8)(inspect.signature)
+_are_free = functools.lru_cache(maxsize=1024)(links_are_free)
 
 
 def download(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -147,22 +147,10 @@ def _place(source: Path, target: Path, *, links: bool) -> None:
     """Have the bytes of *source* at *target*, whole at any time."""
     fresh = target.with_name(f".{uuid.uuid4().hex}")
     try:
-        if not (links and _are_free(source.parent) and _has_linked(source, fresh)):
+        if links and _are_free(source.parent):
+            link_from_cache(source, fresh)  # Users may write into the files of their cache.
+        else:
             shutil.copyfile(source, fresh)
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-@functools.lru_cache(maxsize=1024)
-def _are_free(folder: Path) -> bool:
-    return links_are_free(folder)
-
-
-def _has_linked(source: Path, target: Path) -> bool:
-    if not seal(source):  # Users may write into the files of their cache.
-        return False
-    with contextlib.suppress(OSError):
-        os.link(source, target)
-        return True
-    return False
