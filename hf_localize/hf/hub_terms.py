@@ -55,18 +55,17 @@ def answer_of(path: str, timeout_seconds: float) -> requests.Response:
         UnreachableError: there was none, or a failure of the server.
     """
     url = f"{constants.ENDPOINT}{path}"
-    answers: list[requests.Response] = []
 
-    def ask() -> None:
+    def ask() -> requests.Response:
         try:
-            answers.append(asked("GET", url, timeout_seconds, headers=build_hf_headers()))
+            answer = asked("GET", url, timeout_seconds, headers=build_hf_headers())
         except requests.RequestException as exc:
             raise UnreachableError(f"couldn't reach {shown_endpoint()} ({type(exc).__name__})") from exc
-        if answers[-1].status_code >= 500:
-            raise UnreachableError(f"{shown_endpoint()} answers {answers[-1].status_code}")
+        if answer.status_code >= 500:
+            raise UnreachableError(f"{shown_endpoint()} answers {answer.status_code}")
+        return answer
 
-    within(_seconds(timeout_seconds), lambda: retrying(path, ask))
-    return answers[-1]
+    return within(_seconds(timeout_seconds), lambda: retrying(path, ask))
 
 
 def shown_endpoint() -> str:

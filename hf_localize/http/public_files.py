@@ -55,17 +55,15 @@ class PublicFiles:
             UnreachableError: no answer, or a failure of the server.
             IntegrityError: the file has more than *limit_bytes* bytes.
         """
-        found: list[bytes] = []
 
-        def read() -> None:
+        def read() -> bytes:
             with self._open(quote(key), past_caches=True) as body:
-                found.append(body.read_all(limit_bytes + 1))
+                return body.read_all(limit_bytes + 1)
 
         try:
-            _patience(self.base_url, self.timeout_seconds).ask(lambda: retrying(key, read))
+            data = _patience(self.base_url, self.timeout_seconds).ask(lambda: retrying(key, read))
         except _MissingError:
             return None
-        data = found[-1]
         if len(data) > limit_bytes:
             raise IntegrityError(f"{self.url(key)} has more than {limit_bytes} bytes")
         return data

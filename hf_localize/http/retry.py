@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import itertools
 import logging
 import random
 import threading
@@ -35,14 +34,14 @@ _MAX_PATIENCE_SECONDS = 30.0
 
 def retrying(
     what: str,
-    work: Callable[[], None],
+    work: Callable[[], _T],
     is_stopped: Callable[[], bool] = lambda: False,
     slow_down: Callable[[], None] = lambda: None,
     tries: int = TRIES,
     slowed_seconds: float = 0.0,
     is_silent: Callable[[], bool] = lambda: False,
-) -> None:
-    """Do *work*, a few times where the other side can't be reached, or what comes makes no sense.
+) -> _T:
+    """Return the result of *work*; do it again where nothing can be reached, or what comes makes no sense.
 
     The pauses grow, are jittered, and are no shorter than the server asks for in ``Retry-After``.
 
@@ -58,10 +57,11 @@ def retrying(
     Raises:
         UnreachableError, GarbledError: it failed each time.
     """
-    failures, patient_until = 0, time.monotonic() + slowed_seconds
-    for attempt in itertools.count(1):
+    failures, attempt, patient_until = 0, 0, time.monotonic() + slowed_seconds
+    while True:
+        attempt += 1
         try:
-            work()
+            return work()
         except (UnreachableError, GarbledError) as exc:
             if isinstance(exc, NoAnswerError) and is_silent():
                 failures += (tries + 1) // 2
@@ -79,8 +79,6 @@ def retrying(
                 raise
             _tell(what, exc)
             _pause(pause, is_stopped)
-        else:
-            return
 
 
 def reread(question: Callable[[], _T]) -> _T:

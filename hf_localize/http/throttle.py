@@ -20,13 +20,9 @@ class Throttle:
 
     def take(self, size_bytes: int) -> None:
         """Return when *size_bytes* more may have passed."""
-        time.sleep(max(0.0, self.reserve(size_bytes) - time.monotonic()))
-
-    def reserve(self, size_bytes: int) -> float:
-        """Return the time (of the monotonic clock) at which *size_bytes* more may have passed."""
         with self._lock:
-            self._free_at = max(self._free_at, time.monotonic()) + size_bytes / self._rate
-            return self._free_at
+            self._free_at = free_at = max(self._free_at, time.monotonic()) + size_bytes / self._rate
+        time.sleep(max(0.0, free_at - time.monotonic()))
 
 
 @functools.cache

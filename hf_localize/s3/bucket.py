@@ -105,9 +105,8 @@ class Bucket:
 
     def get_with_headers(self, key: str) -> tuple[bytes, Mapping[str, str]] | None:
         """Return the object's bytes, and the headers that came with them; None: there is no such key."""
-        found: list[tuple[bytes, Mapping[str, str]]] = []
 
-        def read() -> None:
+        def read() -> tuple[bytes, Mapping[str, str]]:
             with self.connection.request(key, "GetObject", lambda wire, name: wire.get(name)) as body:
                 data = body.read_all(MAX_JSON_BYTES + 1)
                 endpoint = self.address.endpoint_url
@@ -117,11 +116,11 @@ class Bucket:
                     raise IntegrityError(
                         f"{key} in {self.address} has more than {MAX_JSON_BYTES} bytes, the limit"
                     )
-                found.append((data, body.headers))
+                return data, body.headers
 
         with contextlib.suppress(MissingKeyError):
-            self.connection.ask(lambda: retrying(key, read))
-        return found[0] if found else None
+            return self.connection.ask(lambda: retrying(key, read))
+        return None
 
     def open_range(self, key: str, start: int = 0, stop: int | None = None) -> io.RawIOBase:
         """Return the object's bytes from *start* to before *stop* (None: its end) for one reading.

@@ -250,20 +250,20 @@ class Connection:
 
     def target(self) -> Target:
         """Return where the requests for data go: to where boto3 sends its own."""
-        plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(is_signed=True)
+        return self._target(is_signed=True)
 
     @functools.cached_property
     def anonymous_target(self) -> Target:
         """Return the address of the bucket for clients without credentials."""
-        plain = plain_target(self.address, self._settings.aws_environment.plain)
-        return plain or self._ask_for_target(is_signed=False)
+        return self._target(is_signed=False)
 
     def _anonymous_client(self) -> S3Client:
         with self._lock:  # Sessions of boto3 are not for several threads.
             return self._connect(is_anonymous=True)
 
-    def _ask_for_target(self, *, is_signed: bool) -> Target:
+    def _target(self, *, is_signed: bool) -> Target:
+        if plain := plain_target(self.address, self._settings.aws_environment.plain):
+            return plain
         from hf_localize.s3 import client
 
         with self.client("", is_signed=is_signed) as lent:

@@ -118,11 +118,6 @@ def _is_checked(target: Path, offered: Path) -> bool:
         return False
 
 
-def _holds(offered: Path, source: Path, record: FileRecord, *, deep: bool) -> bool:
-    """Tell whether *offered* is *source*, which is checked, or passes the same check."""
-    return _is_link(offered, source) or not problem_with(offered, record, deep=deep)
-
-
 def _has_linked(entry: LocalEntry, record: FileRecord, offered: Path | None, target: Path) -> bool:
     """Hard-link *offered*, else the entry's own file, at *target*; False: that can't be done."""
     own = entry.folder / record.path
@@ -145,7 +140,10 @@ def _has_symlinked(
 ) -> bool:
     """Point a symbolic link at *offered*; False: that can't be done, or it is not there."""
     try:
-        if offered is None or not _holds(offered, source, record, deep=deep):
+        if offered is None:
+            return False
+        # *source* is checked; what is not linked with it has to pass the same check.
+        if not _is_link(offered, source) and problem_with(offered, record, deep=deep):
             return False
         target.symlink_to(offered)
     except OSError:

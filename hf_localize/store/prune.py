@@ -82,7 +82,7 @@ def prune(
         if item.entry is not None and shelf_of(store.places.folder_of(item.entry.folder)):
             _log.info("%s is kept: the original tool has put it there", name)
             continue
-        if why := _why_kept(item, ref, keep, now, in_use, can_be_had_again):
+        if why := _why_kept(item, keep, now, in_use, can_be_had_again):
             _log.info("%s is kept: %s", name, why)
             continue
         try:
@@ -164,13 +164,12 @@ def _snapshots(local: LocalRepositories) -> Iterator[_Item]:
 
 def _why_kept(
     item: _Item,
-    ref: DatasetRef,
     keep: Collection[str],
     now: float,
     in_use: Mapping[int, Collection[int | None]],
     can_be_had_again: Callable[[LocalEntry], bool],
 ) -> str | None:
-    if any(fnmatch.fnmatchcase(ref.dataset_id, pattern) for pattern in keep):
+    if any(fnmatch.fnmatchcase(item.ref.dataset_id, pattern) for pattern in keep):
         return "as asked"
     if now - item.last_used < _RECENT_SECONDS:
         return "it was used less than an hour ago"

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -282,11 +282,9 @@ class LocalRepositories:
                     folder.chmod(stat.S_IMODE(folder.stat().st_mode) | shared)
         return folder
 
-    @contextlib.contextmanager
-    def _changing(self, repository: Repository) -> Iterator[None]:
+    def _changing(self, repository: Repository) -> contextlib.AbstractContextManager[None]:
         name = hashlib.sha256(repository.folder.encode()).hexdigest()[:16]
-        with lock(self.store, f"repository-{name}"):
-            yield
+        return lock(self.store, f"repository-{name}")
 
 
 def _refuse_other_release(path: Path) -> None:

@@ -124,9 +124,6 @@ class _Incoming:
         self._sink.truncate(self.done)
         self._sink.seek(self.done)
 
-    def has_turn(self, start: int) -> bool:
-        return self.done == start
-
     def wait_for_turn(self, start: int, is_stopped: Callable[[], bool]) -> bool:
         """Wait until what begins at *start* comes next; False: everything was stopped."""
         with self._turn:
@@ -268,7 +265,7 @@ class _Fetch:
 
     def _fetch(self, file: _Incoming, start: int, stop: int, slabs: list[memoryview]) -> int:
         path = file.record.path
-        if file.has_turn(start):
+        if file.done == start:
             self._pool.retrying(path, lambda: self._stream(file, stop))
         else:
             self._pool.retrying(path, lambda: fill(slabs, self._open_range(path, start, stop), path))
