@@ -18,6 +18,7 @@ from hf_localize.hf.doors.answer import REPOSITORIES, Reply
 from hf_localize.hf.doors.state import goes_to_the_hub
 from hf_localize.hf.doors.transport import (
     CHUNK_BYTES,
+    Sender,
     exchange,
     is_read,
     request_of,
@@ -156,8 +157,8 @@ def _exchange_httpx(
         is_ours = True
         return response
 
-    response = exchange(asked, ask_hub, respond, _failures_of(library), is_streamed=is_streamed)
-    return response, is_ours
+    sender = Sender(ask_hub, respond, _failures_of(library), is_streamed=is_streamed)
+    return exchange(asked, sender), is_ours
 
 
 def _least(seconds: float | None, limit: float) -> float:
@@ -216,22 +217,7 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
 
     offline = OfflineModeIsEnabled if _uses_requests() else _offline_as(requests.exceptions.ConnectionError)
     failures = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
-    kept = (requests.exceptions.ProxyError, requests.exceptions.SSLError)
-
-    def ask(url: str | None) -> Any:
-        try:
-            return ask_hub(url)
-        except kept as exc:  # The client is misconfigured: the error is raised as it is.
-            raise _KeptError(exc) from None
-
-    try:
-        return exchange(asked, ask, respond, failures, offline, is_streamed=is_streamed)
-    except _KeptError as exc:
-        raise exc.args[0] from None
-
-
-class _KeptError(Exception):
-    """Carries an error past the handling of its base class."""
+    return exchange(asked, Sender(ask_hub, respond, failures, offline, is_streamed))
 
 
 def _uses_requests() -> bool:
@@ -289,7 +275,7 @@ def _open_urllib(
             return exc
 
     failures = (urllib.error.URLError, TimeoutError)
-    response = exchange(asked, ask_hub, respond, failures, _offline_as(urllib.error.URLError))
+    response = exchange(asked, Sender(ask_hub, respond, failures, _offline_as(urllib.error.URLError)))
     if isinstance(response, urllib.error.HTTPError):
         raise response
     return response

@@ -17,7 +17,7 @@ import urllib.error
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 from huggingface_hub import constants
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
-
+#: Errors of connecting that tell of a misconfigured client: they are raised as they are.
+_MISCONFIGURED = frozenset({"ProxyError", "SSLError"})
 _HF_PATH = re.compile(r"hf://((?:datasets/|spaces/)?[^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", re.DOTALL)
 #: That of the request under way: finding the settings takes longer than all else of an answer.
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
@@ -302,48 +303,39 @@ def _record(request: Request, response: Any, status: int, headers: Mapping[str, 
         record(path, asked.repository, lambda: locked, source)
 
 
-def exchange(
-    request: Request | None,
-    ask_hub: Callable[[str | None], Any],
-    respond: Callable[[Reply, BinaryIO], Any],
-    failures: tuple[type[Exception], ...],
-    offline: type[Exception] = OfflineModeIsEnabled,
-    *,
-    is_streamed: bool = False,
-) -> Any:
-    """Return the response to *request*: ours, by *respond*, or the Hub's, by *ask_hub*.
+class Sender(NamedTuple):
+    """How one request is sent by an HTTP library, and answered in its place."""
 
-    Args:
-        ask_hub: sends the request; to another URL, if it is called with one.
-        respond: takes a reply, and its body as a stream.
-        failures: what *ask_hub* raises where the Hub can't be reached; timeouts are among them.
-        offline: what to raise in place of them.
-        is_streamed: *ask_hub* returns a response before its body is read.
-    """
+    #: Sends the request; to another URL, if it is called with one.
+    ask_hub: Callable[[str | None], Any]
+    #: Takes a reply, and its body as a stream.
+    respond: Callable[[Reply, BinaryIO], Any]
+    #: What ``ask_hub`` raises where the Hub can't be reached; timeouts are among them.
+    failures: tuple[type[Exception], ...]
+    #: What to raise in place of them.
+    offline: type[Exception] = OfflineModeIsEnabled
+    #: ``ask_hub`` returns a response before its body is read.
+    is_streamed: bool = False
+
+
+def exchange(request: Request | None, sender: Sender) -> Any:
+    """Return the response to *request*: ours or the Hub's."""
     if request is None or not is_read(request) or goes_to_the_hub.get():
         if request is not None and not is_read(request) and (changed := changed_by(request)) is not None:
             written.add(changed)
-        return ask_hub(None)
+        return sender.ask_hub(None)
     if is_cut_off.get():
-        raise offline(
+        raise sender.offline(
             f"Cannot reach {without_user(request.endpoint)}{request.path}: the Hub does not answer."
         )
     with one_session():
-        return _exchange_read(request, ask_hub, respond, failures, offline, is_streamed=is_streamed)
+        return _exchange_read(request, sender)
 
 
-def _exchange_read(
-    request: Request,
-    ask_hub: Callable[[str | None], Any],
-    respond: Callable[[Reply, BinaryIO], Any],
-    failures: tuple[type[Exception], ...],
-    offline: type[Exception],
-    *,
-    is_streamed: bool,
-) -> Any:
+def _exchange_read(request: Request, sender: Sender) -> Any:
     asked, own = request, by_lock(request)
     if isinstance(own, Reply):
-        return respond(own, opened(own.body))
+        return sender.respond(own, opened(own.body))
     request = own
     asks_hub = may_ask_hub(request)
     found, why = held(request, is_last=not asks_hub), ""
@@ -352,7 +344,7 @@ def _exchange_read(
     def give(reply: Reply) -> Any:
         body = opened(reply.body)
         _record(asked, reply, reply.status, reply.headers, "held")
-        return respond(reply, body)
+        return sender.respond(reply, body)
 
     if found is not None:
         try:
@@ -369,18 +361,19 @@ def _exchange_read(
     else:
         begun = time.monotonic()
         try:
-            response = ask_hub(None if request is asked else _url(request))
+            response = sender.ask_hub(None if request is asked else _url(request))
             if found is None and request is not own and _is_gone(response):
-                if is_streamed:
+                if sender.is_streamed:
                     response.close()
-                response = ask_hub(_url(own))
-        except failures as exc:
-            if not the_hub.failed(begun, is_refused=_is_refused(exc)):
+                response = sender.ask_hub(_url(own))
+        except sender.failures as exc:
+            is_kept = not _MISCONFIGURED.isdisjoint(kind.__name__ for kind in type(exc).__mro__)
+            if is_kept or not the_hub.failed(begun, is_refused=_is_refused(exc)):
                 raise
             hub_said, cause = f"the Hub does not answer ({type(exc).__name__})", exc
         else:
             if getattr(response, "status_code", 200) < 500:
-                if not is_streamed:  # Else its body tells whether the Hub answers.
+                if not sender.is_streamed:  # Else its body tells whether the Hub answers.
                     the_hub.failing_since = None
                 status = getattr(response, "status_code", 200)
                 _record(asked, response, status, response.headers, SOURCE_NAMES["hub"])
@@ -394,7 +387,7 @@ def _exchange_read(
     url, named = f"{without_user(request.endpoint)}{request.path}", asked_for(request)
     why = why or f"it was not found in {_here().places_of_files()}"
     near = "" if named is None else _here().did_you_mean(named.repository)
-    raise offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
+    raise sender.offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
 
 
 def _url(request: Request) -> str:

@@ -232,3 +232,12 @@ def test_a_client_that_was_closed_sends_nothing(httpx: Any, offline: HeldReposit
             await later.get(url())
 
     asyncio.run(read())
+
+
+def test_a_proxy_that_is_of_no_use_is_the_error_of_the_client(
+    hub: LoopbackHub, repositories: HeldRepositories
+) -> None:
+    with hf_localize.installed(timeout_seconds=1), requests.Session() as session:
+        session.trust_env, session.proxies = False, {"http": "http://127.0.0.1:9"}
+        with pytest.raises(requests.exceptions.ProxyError):
+            session.get(url(dataset="doors/else"))
