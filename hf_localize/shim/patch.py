@@ -434,10 +434,17 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
         "hf_hub_download": functools.partial(_ask_cache, "from_cache_only"),
         "_download_to_tmp_and_move": functools.partial(_ask_cache, "download"),
     },
-    "huggingface_hub._snapshot_download": {"snapshot_download": functools.partial(_ask_cache, "snapshot")},
+    "huggingface_hub._snapshot_download": {
+        "snapshot_download": functools.partial(_ask_cache, "snapshot"),
+        "write_tree_cache": functools.partial(_ask_cache, "keep_list"),
+    },
     "huggingface_hub.repocard": {"metadata_update": _write},
     "huggingface_hub._commit_api": {"_fetch_files_to_copy": _write},
 }
+
+
+#: What releases of huggingface_hub below 1 lack, and don't need.
+_NEWER = ("write_tree_cache",)
 
 
 def missing_patch_points() -> list[str]:
@@ -446,7 +453,7 @@ def missing_patch_points() -> list[str]:
         f"{name}.{function}"
         for name, functions in _PATCH_POINTS.items()
         for function in functions
-        if not callable(getattr(importlib.import_module(name), function, None))
+        if function not in _NEWER and not callable(getattr(importlib.import_module(name), function, None))
     ]
 
 

@@ -18,9 +18,14 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import filter_repo_objects
 
 from hf_localize.errors import HfLocalizeError
-from hf_localize.format.repository import Repository
+from hf_localize.format.repository import Repository, Snapshot
 from hf_localize.hf.doors import endpoints, transport
-from hf_localize.hf.doors.state import answering_only_what_is_held, is_written
+from hf_localize.hf.doors.state import (
+    answering_only_what_is_held,
+    is_written,
+    listing_a_part,
+    lists_a_part,
+)
 from hf_localize.settings.paths import expanded
 from hf_localize.sources.session import Session
 from hf_localize.store.linking import link_from_cache, links_are_free
@@ -69,14 +74,27 @@ def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
 
     It is not called where it has put the same commit into the cache before, and all of that is still there.
     """
-    folder = None
+    folder, is_partial = None, True
     try:
         with transport.one_session() as session:
             call = _signature(stock).bind(*args, **kwargs).arguments
-            folder = _bring_together(call, _root_of_cache(stock, call), session)
+            found = _held(call)
+            is_partial = found is not None and not found.is_complete
+            folder = None if found is None else _bring_together(call, found, _root_of_cache(stock, call), session)
     except (HfLocalizeError, TypeError) as exc:  # Stock says what is wrong with the arguments.
         _log.debug("files are not fetched ahead of snapshot_download: %s", exc)
-    return from_cache_only(stock, args, kwargs) if folder is None else folder
+    if folder is not None:
+        return folder
+    with listing_a_part() if is_partial else contextlib.nullcontext():
+        return from_cache_only(stock, args, kwargs)
+
+
+def keep_list(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Have stock cache the list of a commit's files, unless it may lack those that are not held.
+
+    Stock asks nobody for a list that it has cached, also where the Hub or a bucket has all files by then.
+    """
+    return None if lists_a_part.get() else stock(*args, **kwargs)
 
 
 def _root_of_cache(stock: Callable[..., Any], call: Mapping[str, Any]) -> str:
@@ -86,8 +104,8 @@ def _root_of_cache(stock: Callable[..., Any], call: Mapping[str, Any]) -> str:
     return str(expanded(root).resolve()) if is_expanded else root
 
 
-def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str | None:
-    """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
+def _held(call: Mapping[str, Any]) -> Snapshot | None:
+    """Return what is held of the commit that *call* asks for; None: stock brings it."""
     places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
     if call.get("dry_run") or f"{endpoint.rstrip('/')}/" not in endpoints():
         return None
@@ -102,8 +120,13 @@ def _bring_together(call: Mapping[str, Any], root: str, session: Session) -> str
     if refusal is not None:
         return None  # Stock raises this refusal as the error of its first request.
     commit = None if refs is None else refs.resolve(locked or revision)
-    if refs is None or commit is None or (found := places.snapshot(refs.repository, commit)) is None:
-        return None
+    return None if refs is None or commit is None else places.snapshot(refs.repository, commit)
+
+
+def _bring_together(call: Mapping[str, Any], found: Snapshot, root: str, session: Session) -> str | None:
+    """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
+    places = transport.places()
+    repository = Repository(call.get("repo_type") or "model", call["repo_id"])
     patterns = {name: call.get(name) for name in ("allow_patterns", "ignore_patterns")}
     files = {file.path: file for file in found.files}
     wanted = {path: files[path] for path in filter_repo_objects(list(files), **patterns)}

@@ -22,6 +22,8 @@ only_held: ContextVar[bool] = ContextVar("only_held", default=False)
 hub_is_left_out: ContextVar[bool] = ContextVar("hub_is_left_out", default=False)
 #: While the Hub is known not to answer: reads are refused, whether they are held or not.
 is_cut_off: ContextVar[bool] = ContextVar("is_cut_off", default=False)
+#: While `snapshot_download` may get a list of files that lacks those that are not held.
+lists_a_part: ContextVar[bool] = ContextVar("lists_a_part", default=False)
 
 #: Repositories to which this process has written, or begun to write. From then on it reads them from the Hub.
 written: set[Repository] = set()
@@ -69,3 +71,5 @@ cut_off = functools.partial(_switched_on, is_cut_off)
 answering_only_what_is_held = functools.partial(_switched_on, only_held)
 #: Answer, in this thread, what is held, and what is missing there, without a request to the Hub.
 leaving_out_the_hub = functools.partial(_switched_on, hub_is_left_out)
+#: Have huggingface_hub cache no list of files, in this thread.
+listing_a_part = functools.partial(_switched_on, lists_a_part)

@@ -15,6 +15,7 @@ from huggingface_hub.utils import OfflineModeIsEnabled
 
 import hf_localize
 from hf_localize.api.repositories import download_repository
+from hf_localize.hf.doors import transport
 from tests.conftest import Desk
 from tests.loads.doors.conftest import use_hub_cache
 from tests.rig.hub import LoopbackHub, make_repository
@@ -136,4 +137,25 @@ def test_files_of_a_repository_that_is_stored_in_part_are_those_of_one_commit(
         folder = Path(snapshot_download(NAME, **KIND))
         assert (folder / "b.txt").read_bytes() == others
         assert requests.get(url, stream=True).content == others
+    hub._added.clear()
+
+
+def test_a_snapshot_has_all_files_as_soon_as_they_can_be_had(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub_cache(monkeypatch, tmp_path / "cache")
+    hub.add(make_repository(tmp_path / "hub", NAME, "main", FILES))
+    desk.publisher()
+    download_repository(NAME, repo_type="dataset", exclude=["*.bin"])
+    desk.teammate()
+    for place in ({}, {"local_dir": tmp_path / "mine"}):
+        for has_hub in (False, True):
+            if not has_hub:
+                hub.stop()
+            with hf_localize.installed(sources="local,s3,hub"):
+                transport.forget()
+                folder = Path(snapshot_download(NAME, **place, **KIND))
+            assert (folder / "README.md").exists()
+            assert (folder / "big.bin").exists() == has_hub
+            hub.start()
     hub._added.clear()
