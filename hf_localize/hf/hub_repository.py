@@ -147,13 +147,17 @@ def _stored(local: LocalRepositories, repository: Repository) -> Collection[Repo
 
 def _bring(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path, RepositoryFile]:
     """Bring *file* into *folder*, from the Hub or what stock has cached; return its path and record."""
-    cached = _cached(found, file)
-    if cached is not None:
-        linked = folder / uuid.uuid4().hex
-        with contextlib.suppress(OSError, IntegrityError):  # What is damaged there is downloaded.
-            link_from_cache(cached.resolve(), linked)
-            return _checked(linked, found.repository, file)
-    return _checked(_download(found, file, folder), found.repository, file)
+    try:
+        cached = _cached(found, file)
+        if cached is not None:
+            linked = folder / uuid.uuid4().hex
+            with contextlib.suppress(OSError, IntegrityError):  # What is damaged there is downloaded.
+                link_from_cache(cached.resolve(), linked)
+                return _checked(linked, found.repository, file)
+        return _checked(_download(found, file, folder), found.repository, file)
+    except ValueError as exc:  # huggingface_hub refuses the name.
+        told = f"{file.path!r} of {found.repository} can't be downloaded: {exc} To leave it out: --exclude"
+        raise IntegrityError(told) from exc
 
 
 def _cached(found: Snapshot, file: RepositoryFile) -> Path | None:

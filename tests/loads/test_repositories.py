@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hf_localize
+from hf_localize.api.batch import download_repositories
 from hf_localize.api.repositories import download_repository, remove_repository, sync_local_repository_to_s3
 from hf_localize.errors import (
     AccessDeniedError,
@@ -21,6 +22,7 @@ from hf_localize.errors import (
     RestrictedError,
     UnreachableError,
 )
+from hf_localize.format.listfile import RepositoryRef
 from hf_localize.format.repository import Repository, RepositoryRefs, RepoType, Snapshot, read_refs
 from hf_localize.sources.session import current_session
 from tests.conftest import SECRET, Desk, run_cli, run_python, tree
@@ -469,3 +471,18 @@ print(HfFileSystem().read_bytes("team/one/sub folder/copy.bin") == weights)
     ran = run_python(code, cwd=tmp_path, HF_HOME=str(tmp_path / "hf"))
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.splitlines() == [str(sorted([*FILES, "type.txt"])), "True", "['v1']", "True"]
+
+
+def test_a_file_that_huggingface_hub_refuses_is_told_and_does_not_stop_the_next(
+    hosted: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    hosted.add(make_repository(tmp_path / "hub", "models/team/odd", "main", {"a.txt": b"a", "c:b.txt": b"b"}))
+    desk.outsider()
+    todo = [RepositoryRef(Repository("model", repo_id), None) for repo_id in ("team/odd", "team/one")]
+    odd, fine = download_repositories(todo)
+    assert fine.success
+    if not odd.success:  # Releases before 1 take any name.
+        assert odd.error_kind == "corrupt"
+        assert "'c:b.txt' of model team/odd" in (odd.error or "")
+        assert "--exclude" in (odd.error or "")
+        assert download_repository("team/odd", repo_type="model", exclude=["c:*"]).success
