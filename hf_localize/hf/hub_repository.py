@@ -163,7 +163,8 @@ def _bring(found: Snapshot, file: RepositoryFile, folder: Path) -> tuple[Path, R
 def _cached(found: Snapshot, file: RepositoryFile) -> Path | None:
     """Return where huggingface_hub, or `datasets` below 3, has cached *file*; None: neither has."""
     repo_type, repo_id = found.repository.repo_type, str(found.info.get("id", found.repository.repo_id))
-    path = try_to_load_from_cache(repo_id, file.path, revision=found.commit, repo_type=repo_type)
+    with asking_the_hub_itself():  # Else it is recorded as read.
+        path = try_to_load_from_cache(repo_id, file.path, revision=found.commit, repo_type=repo_type)
     if isinstance(path, str):
         return Path(path)
     downloads = getattr(sys.modules.get("datasets.config"), "DOWNLOADED_DATASETS_PATH", None)

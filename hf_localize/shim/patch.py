@@ -431,7 +431,8 @@ _PATCH_POINTS: dict[str, dict[str, Callable[..., Any]]] = {
         "get_dataset_default_config_name": functools.partial(_ask_repository, "default_config_name"),
     },
     "huggingface_hub.file_download": {
-        "hf_hub_download": functools.partial(_ask_cache, "from_cache_only"),
+        "hf_hub_download": functools.partial(_ask_cache, "one_file"),
+        "try_to_load_from_cache": functools.partial(_ask_cache, "one_file"),
         "_download_to_tmp_and_move": functools.partial(_ask_cache, "download"),
     },
     "huggingface_hub._snapshot_download": {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 import hf_localize
@@ -120,3 +120,34 @@ def test_a_repository_is_locked_by_its_name_too(hub: LoopbackHub, desk: Desk, tm
     desk.teammate()
     hub.stop()
     assert run("download", "--locked", str(lock)).exit_code == 0
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "in the cache"])
+def test_files_that_are_read_without_a_request_are_recorded(
+    is_held: bool, hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    _push(hub, desk, "old")
+    desk.publisher()
+    if is_held:
+        download_repository("team/model", repo_type="model")
+    commit, cache, folder = hub.commit("models/team/model"), tmp_path / "cache", tmp_path / "folder"
+    some = {"allow_patterns": ["model.bin"]}
+    readers = {
+        "snapshot": lambda: snapshot_download("team/model", cache_dir=cache, **some),
+        "folder": lambda: snapshot_download("team/model", local_dir=folder, **some),
+        "commit": lambda: hf_hub_download("team/model", "model.bin", revision=commit, cache_dir=cache),
+        # As transformers does once it has read a file of that commit.
+        "found": lambda: try_to_load_from_cache("team/model", "model.bin", cache, commit),
+    }
+    if not is_held:
+        for read in readers.values():
+            read()
+    for name, read in readers.items():
+        record = tmp_path / f"{name}.jsonl"
+        desk.set(HGLOC_RECORD=str(record))
+        with hf_localize.installed():
+            assert read()
+        lines = [json.loads(line) for line in record.read_text().splitlines()]
+        assert {path for line in lines for path in line["files"]} == {"model.bin"}, name
+        assert {line["commit"] for line in lines} == {commit}

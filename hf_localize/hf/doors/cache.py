@@ -18,16 +18,20 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import filter_repo_objects
 
 from hf_localize.errors import HfLocalizeError
-from hf_localize.format.repository import Repository, Snapshot
+from hf_localize.format.lockfile import LockedRepository
+from hf_localize.format.repository import Repository, Snapshot, is_commit_sha
 from hf_localize.hf.doors import endpoints, transport
 from hf_localize.hf.doors.state import (
     answering_only_what_is_held,
+    goes_to_the_hub,
+    is_loading,
     is_written,
     listing_a_part,
     lists_a_part,
 )
+from hf_localize.hf.recording import record
 from hf_localize.settings.paths import expanded
-from hf_localize.sources.session import Session
+from hf_localize.sources.session import Session, current_session
 from hf_localize.store.linking import link_from_cache, links_are_free
 
 _log = logging.getLogger(__name__)
@@ -61,6 +65,34 @@ def download(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
     return stock(*args, **kwargs)
 
 
+def one_file(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Call ``hf_hub_download`` or ``try_to_load_from_cache``, and record a file that was asked for by commit.
+
+    Stock finds that in a cache or folder without a request. A request is recorded when it is answered.
+    """
+    path = from_cache_only(stock, args, kwargs)
+    if isinstance(path, str) and not goes_to_the_hub.get():
+        with contextlib.suppress(HfLocalizeError):  # Of the settings, say: it is read all the same.
+            _record(_signature(stock).bind(*args, **kwargs).arguments)
+    return path
+
+
+def _record(call: Mapping[str, Any]) -> None:
+    revision = call.get("revision") or "main"
+    commit = getattr(revision, "resolved", revision)
+    if not is_commit_sha(commit) or not _is_of_the_hub(call):
+        return
+    repository = Repository(call.get("repo_type") or "model", call["repo_id"])
+    file = "/".join(filter(None, (call.get("subfolder"), call["filename"])))
+    if not is_loading(repository):
+        locked = LockedRepository(repository, str(revision), commit, (file,))
+        record(current_session().settings.record, repository, lambda: locked, "cache")
+
+
+def _is_of_the_hub(call: Mapping[str, Any]) -> bool:
+    return f"{(call.get('endpoint') or constants.ENDPOINT).rstrip('/')}/" in endpoints()
+
+
 def from_cache_only(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Call *stock*; with ``local_files_only=True``, have it find what is held, too."""
     if not kwargs.get("local_files_only"):
@@ -80,7 +112,8 @@ def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
             call = _signature(stock).bind(*args, **kwargs).arguments
             found = _held(call)
             is_partial = found is not None and not found.is_complete
-            folder = None if found is None else _bring_together(call, found, _root_of_cache(stock, call), session)
+            if found is not None:
+                folder = _bring_together(call, found, _root_of_cache(stock, call), session)
     except (HfLocalizeError, TypeError) as exc:  # Stock says what is wrong with the arguments.
         _log.debug("files are not fetched ahead of snapshot_download: %s", exc)
     if folder is not None:
@@ -106,8 +139,8 @@ def _root_of_cache(stock: Callable[..., Any], call: Mapping[str, Any]) -> str:
 
 def _held(call: Mapping[str, Any]) -> Snapshot | None:
     """Return what is held of the commit that *call* asks for; None: stock brings it."""
-    places, endpoint = transport.places(), call.get("endpoint") or constants.ENDPOINT
-    if call.get("dry_run") or f"{endpoint.rstrip('/')}/" not in endpoints():
+    places = transport.places()
+    if call.get("dry_run") or not _is_of_the_hub(call):
         return None
     repository = Repository(call.get("repo_type") or "model", call["repo_id"])
     if is_written(repository):
