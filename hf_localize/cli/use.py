@@ -48,7 +48,7 @@ def run(serves: bool, words: tuple[str, ...]) -> None:
         environment["HGLOC_LOG_LEVEL"] = level
     try:  # Its purpose is to run what the user names: bandit and ruff ask whether that is meant.
         if serves:
-            from hf_localize.hf.doors.serve import serving
+            from hf_localize.api.serve import serving
 
             with serving() as url:
                 sys.exit(_called(words, {**environment, "HF_ENDPOINT": url}))
@@ -100,7 +100,7 @@ def serve(host: str, port: int) -> None:
     """
     import threading
 
-    from hf_localize.hf.doors.serve import serving
+    from hf_localize.api.serve import serving
 
     with serving(host, port) as url:
         show(f"Serving at {url} (set HF_ENDPOINT to it)", err=True)

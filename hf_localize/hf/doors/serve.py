@@ -165,17 +165,8 @@ def address(listening: Any) -> str:
 
 
 @contextlib.contextmanager
-def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Answer the Hub's HTTP from what is held, for the length of a ``with`` block; it gives the URL.
-
-    It reads only, and gives what is held to everybody who reaches it.
-
-    Args:
-        port: 0 is a free one.
-
-    Raises:
-        SettingsError: the package waitress is not installed, or the address can't be used.
-    """
+def serving(host: str, port: int) -> Iterator[str]:
+    """Serve in a thread for the length of a ``with`` block, and give the URL."""
     listening = server(host, port)
     thread = threading.Thread(target=listening.run, name="hf_localize-serve", daemon=True)
     thread.start()

@@ -19,8 +19,8 @@ import requests
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.utils import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
+from hf_localize.api.serve import serving
 from hf_localize.errors import SettingsError
-from hf_localize.hf.doors.serve import serving
 from tests.loads.doors.conftest import CARD, DATASET
 from tests.rig.held import HeldRepositories
 from tests.rig.hub import LoopbackHub, make_repository
