@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from hf_localize.errors import HfLocalizeError, InvalidRefError
 from hf_localize.format.equivalence import Identity
-from hf_localize.format.manifest import Manifest, Terms, known
+from hf_localize.format.manifest import Manifest, Terms
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
-from hf_localize.format.repository import ALL_FILES, Patterns, Repository, Snapshot, matches
+from hf_localize.format.repository import ALL_FILES, Patterns, Repository, matches, terms_of
 from hf_localize.http.retry import one_load
 from hf_localize.settings import Settings
 from hf_localize.sources.base import files_option
@@ -228,18 +228,6 @@ def _tell_what_stays_public(
             *(", ".join(others[:3]) + (", …" if len(others) > 3 else ""), repository),
             *(repository.repo_id, files_option(repository.repo_type)),
         )
-
-
-def terms_of(snapshot: Snapshot) -> Manifest:
-    """Return a manifest without files that tells whether a snapshot is gated or private on the Hub."""
-    return Manifest(
-        dataset_id=snapshot.repository.repo_id,
-        revision=snapshot.commit,
-        origin="hub",
-        commit=snapshot.commit,
-        gated=known(snapshot.info.get("gated")),
-        private=known(snapshot.info.get("private")),
-    )
 
 
 def _terms_on_hub(settings: Settings, repo_type: str = "dataset") -> Callable[[str], Terms | None] | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 from urllib.parse import unquote
 
-from hf_localize.api.publishing import Sharing, after_storing, may_share_files, publish_files, terms_of
+from hf_localize.api.publishing import Sharing, after_storing, may_share_files, publish_files
 from hf_localize.api.values import DatasetName, RepositoryFiles, Result, StoredDataset, ids_of
 from hf_localize.errors import (
     DatasetCorruptError,
@@ -38,6 +38,7 @@ from hf_localize.format.repository import (
     RepositoryRefs,
     RepoType,
     Snapshot,
+    terms_of,
 )
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, Asked, ask_all, facts_of
-from hf_localize.api.publishing import terms_of
 from hf_localize.api.repositories import (
     FROM_TAR,
     files_not_found,
@@ -49,6 +48,7 @@ from hf_localize.format.repository import (
     RepositoryRefs,
     RepoType,
     Snapshot,
+    terms_of,
 )
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.session import Session, current_session

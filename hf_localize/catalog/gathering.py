@@ -11,7 +11,6 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from hf_localize import text
-from hf_localize.api.publishing import terms_of
 from hf_localize.catalog import cards, wording
 from hf_localize.catalog.cards import Card, read_card
 from hf_localize.catalog.peeking import FirstRows, first_rows
@@ -19,7 +18,7 @@ from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityErro
 from hf_localize.format.manifest import FileRecord, Manifest, Split
 from hf_localize.format.public_records import PublicRecord, usable_records
 from hf_localize.format.refs import FILES_CONFIG, PUBLIC_RECORDS_KEY, DatasetRef
-from hf_localize.format.repository import Repository, RepositoryFile
+from hf_localize.format.repository import Repository, RepositoryFile, terms_of
 from hf_localize.format.save_to_disk import card_in
 from hf_localize.http.public_files import PublicFiles
 from hf_localize.publish.repositories import commits_in

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from hf_localize.errors import IntegrityError, InvalidRefError
 from hf_localize.format.index import plain_mark
+from hf_localize.format.manifest import Manifest, known
 from hf_localize.format.manifest_json import count, is_shallow
 from hf_localize.format.sealed_json import check_seal, parse_json, sealed
 
@@ -154,6 +155,18 @@ class Snapshot:
         ignore = tuple(dict.fromkeys((*other.ignore_patterns, *self.ignore_patterns)))
         ordered = tuple(files[path] for path in sorted(files))
         return replace(self, files=ordered, allow_patterns=allow, ignore_patterns=ignore)
+
+
+def terms_of(snapshot: Snapshot) -> Manifest:
+    """Return a manifest without files that tells whether a snapshot is gated or private on the Hub."""
+    return Manifest(
+        dataset_id=snapshot.repository.repo_id,
+        revision=snapshot.commit,
+        origin="hub",
+        commit=snapshot.commit,
+        gated=known(snapshot.info.get("gated")),
+        private=known(snapshot.info.get("private")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
