@@ -9,14 +9,14 @@ import logging
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_localize.api.batch import Download, failed
+from hf_localize.api.batch import Download, attempt
 from hf_localize.api.configs import ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import may_travel
-from hf_localize.api.repositories import names_of, snapshots_at
+from hf_localize.api.stored_repositories import names_of, snapshots_at
 from hf_localize.api.values import ids_of
 from hf_localize.errors import (
     ConflictError,
@@ -233,23 +233,18 @@ def import_datasets(path: str | os.PathLike[str], *, replace: bool = False) -> l
     """
     from hf_localize.sources.archive import read_archive
 
-    session, done = current_session(), []
+    session = current_session()
     archive = read_archive(Path(path), session.settings.max_concurrency)
     store = dataclasses.replace(session.store, verifies_hashes=True)  # Nothing stored is taken on trust.
     local, checked = LocalRepositories(store), set[str]()
 
-    def try_to(ref: DatasetRef, read: Callable[[], Path]) -> None:
-        try:
-            done.append(Download(*ref.parts, str(read())))
-        except (HfLocalizeError, OSError) as exc:
-            _log.debug("%s failed", ref, exc_info=True)
-            done.append(failed(Download, ref, exc))
-
-    for entry in archive.entries:
-        try_to(entry.manifest.ref, functools.partial(_import, entry, store, replace))
+    done = [
+        attempt(Download, entry.manifest.ref, functools.partial(_import, entry, store, replace))
+        for entry in archive.entries
+    ]
     for found in archive.snapshots:
         ref = DatasetRef(found.snapshot.repository.repo_id, None, found.snapshot.commit)
-        try_to(ref, functools.partial(_import_files, found, local, checked))
+        done.append(attempt(Download, ref, functools.partial(_import_files, found, local, checked)))
     if archive.others:
         _log.warning(
             "not imported, because they belong to no complete dataset or repository: %d file%s of %s, such "
@@ -259,7 +254,7 @@ def import_datasets(path: str | os.PathLike[str], *, replace: bool = False) -> l
     return done
 
 
-def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> Path:
+def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> str:
     manifest, ref, there = entry.manifest, entry.manifest.ref, None
     try:
         there = store.find_unchecked(ref)
@@ -270,7 +265,7 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> Path:
             if not problems_in(there.folder, manifest.files, deep=True):
                 entry.check()
                 _log.info("%s is in the local store already", ref)
-                return there.folder
+                return str(there.folder)
             _log.info("%s is damaged in %s, and is replaced", ref, there.folder)
         elif not replaces:
             raise ConflictError(
@@ -284,10 +279,10 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> Path:
         except HfLocalizeError:
             shutil.rmtree(folder)  # Nothing of it is of use to another try.
             raise
-        return commit(store, folder, manifest).folder
+        return str(commit(store, folder, manifest).folder)
 
 
-def _import_files(found: ArchiveSnapshot, local: LocalRepositories, checked: set[str]) -> Path:
+def _import_files(found: ArchiveSnapshot, local: LocalRepositories, checked: set[str]) -> str:
     """Bring the files of a snapshot into the store; *checked* has the sha256 of those that were read."""
     unread = [file for file in found.present if file.sha256 not in checked]
     missing = local.missing(unread)
@@ -302,4 +297,4 @@ def _import_files(found: ArchiveSnapshot, local: LocalRepositories, checked: set
     refs = found.refs
     if refs is not None:
         refs = dataclasses.replace(refs, commits=(found.snapshot.commit,))
-    return local.keep(found.snapshot, refs)
+    return str(local.keep(found.snapshot, refs))

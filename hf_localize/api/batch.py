@@ -7,6 +7,7 @@ slow about small datasets is Python.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import sys
@@ -201,18 +202,14 @@ def download_repositories(repositories: Iterable[RepositoryRef], **options: Any)
     Args:
         options: as for :func:`~hf_localize.api.repositories.download_repository`.
     """
-    results = []
-    for item in dict.fromkeys(repositories):
-        repository, revision = item.repository, item.revision
-        ref = DatasetRef(repository.repo_id, None, revision)
-        how = {**options, "repo_type": repository.repo_type, "revision": revision}
-        try:
-            results.append(
-                Download(*ref.parts, download_repository(repository.repo_id, **how).message_or_path)
-            )
-        except (HfLocalizeError, OSError) as exc:
-            results.append(failed(Download, ref, exc))
-    return results
+
+    def download(item: RepositoryRef) -> Download:
+        repo_id = item.repository.repo_id
+        how = {**options, "repo_type": item.repository.repo_type, "revision": item.revision}
+        ref = DatasetRef(repo_id, None, item.revision)
+        return attempt(Download, ref, lambda: download_repository(repo_id, **how).message_or_path)
+
+    return [download(item) for item in dict.fromkeys(repositories)]
 
 
 def sync_local_datasets_to_s3(
@@ -268,12 +265,9 @@ def sync_local_repositories_to_s3(
         commits = refs.commits if refs is not None else ()
         if repo_type == "dataset" and all((repo_id, commit) in of_datasets for commit in commits):
             continue
-        try:
-            sharing = Sharing(make_public, ids_of(share_restricted), is_named=repo_type != "dataset")
-            done = sync_files(repository, commits, session, sharing)
-            results.append(Sync(repo_id, None, None, done.message_or_path))
-        except (HfLocalizeError, OSError) as exc:
-            results.append(failed(Sync, DatasetRef(repo_id), exc))
+        sharing = Sharing(make_public, ids_of(share_restricted), is_named=repo_type != "dataset")
+        sync = functools.partial(sync_files, repository, commits, session, sharing)
+        results.append(attempt(Sync, DatasetRef(repo_id), sync))
     return results
 
 
@@ -418,6 +412,15 @@ def _do(
     except Exception as exc:  # noqa: BLE001  # It does not stop the others.
         _log.debug("%s failed", ref, exc_info=True)
         sink.send(failed(kind, ref, exc))
+
+
+def attempt(kind: type[_Kind], ref: DatasetRef, work: Callable[[], str | None]) -> _Kind:
+    """Return the result of *work* for *ref*; an error does not stop the others."""
+    try:
+        return kind(*ref.parts, work())
+    except (HfLocalizeError, OSError) as exc:
+        _log.debug("%s failed", ref, exc_info=True)
+        return failed(kind, ref, exc)
 
 
 def failed(kind: type[_Kind], ref: DatasetRef, error: Exception, why: str | None = None) -> _Kind:

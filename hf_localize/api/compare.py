@@ -80,7 +80,7 @@ def diff_datasets(
         return _difference(ref, here.get(ref), entry, session)
 
     refs = sorted({*here, *listed}, key=str)
-    return list(run_all(look, refs, workers=workers))
+    return run_all(look, refs, workers=workers)
 
 
 def list_outdated(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from hf_localize.api.configs import config_missing, ref_of
 from hf_localize.api.datasets import PlainHub
+from hf_localize.api.repositories import describe_files_of
 from hf_localize.api.values import (
     DescribedPlace,
     DescribedSplit,
     Description,
     Explanation,
-    RepositoryFiles,
     SourceAnswer,
 )
 from hf_localize.errors import (
@@ -110,6 +110,7 @@ def explain_dataset(
     as_locked = None if lock is None or locked is None else lock.as_locked(locked)
     error = config_missing(ref, session, _errors(asked)) if taken is None and not refused else None
     does = f"fail: {refused or error or _failure(ref, asked, session, as_locked)}"
+    hub_has_it = any(one.kind == "hub" and one.entry for one in asked)
     files, size_bytes = None, None
     if taken is not None and taken.entry is not None:
         does = _what_a_load_does(taken, session)
@@ -123,14 +124,8 @@ def explain_dataset(
         action="fail" if taken is None else _ACTIONS.get(taken.kind, "fetch"),
         failure=None if taken is not None else kind_of(error or _not_found(ref, asked, session, as_locked)),
         does=does,
-        repository=None if taken is None else _files_of(ref, asked, session),
+        repository=None if taken is None else describe_files_of(ref, session, asks_hub=hub_has_it),
     )
-
-
-def _files_of(ref: DatasetRef, asked: list[Asked], session: Session) -> RepositoryFiles | None:
-    from hf_localize.api.repositories import describe_files_of
-
-    return describe_files_of(ref, session, asks_hub=any(one.kind == "hub" and one.entry for one in asked))
 
 
 def describe_dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_localize import settings
-from hf_localize.api.batch import Download, Outcome, download_refs, failed
+from hf_localize.api.batch import Download, Outcome, attempt, download_refs
 from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import download_locked_files, lock_repository
@@ -278,10 +279,8 @@ def lock_in_force(
 
 def _bring(item: LockedRepository) -> Download:
     ref = DatasetRef(item.repository.repo_id, None, item.revision)
-    try:
-        return Download(*ref.parts, download_locked_files(item.repository, item.commit, item.files))
-    except (HfLocalizeError, OSError) as exc:
-        return failed(Download, ref, exc)
+    bring = functools.partial(download_locked_files, item.repository, item.commit, item.files)
+    return attempt(Download, ref, bring)
 
 
 def _bring_original_files(item: Locked) -> Download | None:

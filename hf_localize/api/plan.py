@@ -14,14 +14,8 @@ from hf_localize.api.configs import configs_listed
 from hf_localize.api.datasets import PlainHub, commit_on_hub, not_uploaded, update_from
 from hf_localize.api.inspect import place_of, to_fetch
 from hf_localize.api.publishing import has_files_of
-from hf_localize.api.repositories import (
-    describe_files,
-    describe_files_of,
-    files_removed_with,
-    files_to_share,
-    snapshot_at,
-    snapshots_at,
-)
+from hf_localize.api.repositories import describe_files, describe_files_of, files_to_share
+from hf_localize.api.stored_repositories import files_removed_with, snapshot_at, snapshots_at
 from hf_localize.api.upkeep import can_be_had_again
 from hf_localize.api.values import Difference
 from hf_localize.errors import (

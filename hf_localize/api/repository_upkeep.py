@@ -10,15 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from hf_localize.api.inspect import HAS_IT, NOT_ASKED, NOT_HERE, Asked, ask_all, facts_of
-from hf_localize.api.repositories import (
-    FROM_TAR,
-    files_not_found,
-    find_on_hub,
-    path_of,
-    snapshot_at,
-    snapshots_at,
-    to_transfer,
-)
+from hf_localize.api.repositories import FROM_TAR, files_not_found, find_on_hub, path_of, to_transfer
+from hf_localize.api.stored_repositories import snapshot_at, snapshots_at
 from hf_localize.api.values import (
     Age,
     CheckedDataset,
@@ -282,7 +275,7 @@ def diff_repositories(
             files=files,
         )
 
-    return list(run_all(compare, both, workers=session.settings.max_concurrency))
+    return run_all(compare, both, workers=session.settings.max_concurrency)
 
 
 def _differing(here: Snapshot, there: Snapshot, session: Session) -> Iterable[FileDifference]:

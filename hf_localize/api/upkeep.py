@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING
 
 from hf_localize.api.configs import any_ref_of, configs_listed, ref_of, stored_instead, with_configs
 from hf_localize.api.datasets import PlainHub
-from hf_localize.api.repositories import (
-    FROM_TAR,
-    remove_files_of,
-    tell_if_original_files_stay,
-    withdraw_original_files,
-    withdraw_rest,
-)
+from hf_localize.api.repositories import FROM_TAR
+from hf_localize.api.stored_repositories import remove_files_of, tell_if_original_files_stay, withdraw_rest
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset, Result, ids_of
 from hf_localize.errors import (
     AccessDeniedError,
@@ -236,10 +231,11 @@ def withdraw_dataset(
     session = current_session()
     bucket = session.require_publisher()
     from hf_localize.publish import public
-    from hf_localize.publish.shared_files import has_public_files
+    from hf_localize.publish.shared_files import has_public_files, withdraw_original_files
 
+    readers = (session.public_files, session.public_bucket_files)
     with configs_listed(ref, "public"):
-        if not public.withdraw(ref, bucket, session.public_files, session.public_bucket_files):
+        if not public.withdraw(ref, bucket, *readers):
             others = stored_instead(ref, session, "public")
             told = f"{ref} is not shared publicly in {bucket.address}{others}"
             has_files = withdraw_rest(ref.dataset_id, session)
@@ -251,7 +247,7 @@ def withdraw_dataset(
             else:
                 told += ". To see what is: hg-localize list-public"
             raise DatasetNotFoundError(told)
-    withdraw_original_files(ref.dataset_id, session)
+    withdraw_original_files(ref.dataset_id, bucket, *readers)
     remove_files_of(ref, "public", session)
     return Result(True, f"{ref}: can no longer be read without credentials")
 

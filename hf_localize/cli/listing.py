@@ -108,7 +108,7 @@ def list_(place: Place, repo_type: RepoType | None, **options: Any) -> None:
 
 def _list(place: Place, repo_type: RepoType | None, *, all_folders: bool = False, **options: Any) -> None:
     if repo_type is not None:
-        from hf_localize.api.repositories import list_repositories
+        from hf_localize.api.stored_repositories import list_repositories
 
         find: Callable[..., Found] = functools.partial(list_repositories, repo_type, place=place)
         _show(find, is_costly=place != "local", **options)

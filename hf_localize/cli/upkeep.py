@@ -160,7 +160,7 @@ def _take_away(
             action = "withdraw" if place == "public" else "remove"
             show_plan(planned_files(action, dataset_id, repo_type=repo_type, place=place, **options), as_json)
             return
-        from hf_localize.api.repositories import remove_repository
+        from hf_localize.api.stored_repositories import remove_repository
 
         done = remove_repository(dataset_id, repo_type=repo_type, place=place, **options)
         options["config_name"] = None

@@ -346,7 +346,7 @@ def _problems(
             return "has another sha256"
         return None
 
-    return list(run_all(look, files, workers=workers))
+    return run_all(look, files, workers=workers)
 
 
 def _write_snapshot(snapshot: Snapshot, bucket: Bucket, folder: str) -> bool:

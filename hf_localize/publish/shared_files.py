@@ -90,14 +90,17 @@ def original_files(dataset_id: str, records: Iterable[Identity]) -> list[Dataset
 
 def withdraw_original_files(
     dataset_id: str, bucket: Bucket, public_files: PublicFiles, itself: PublicFiles
-) -> list[DatasetRef]:
-    """Withdraw the ZIPs of original files of *dataset_id*, which hold all configs; return their refs.
+) -> bool:
+    """Withdraw the ZIPs of original files of *dataset_id*, which hold all configs; False: there are none.
 
     Also one whose record an interrupted withdrawal has removed.
     """
     refs = original_files(dataset_id, usable_records(read_json(bucket, PUBLIC_RECORDS_KEY)))
     usual = DatasetRef(dataset_id).files
-    return [ref for ref in dict.fromkeys((*refs, usual)) if withdraw(ref, bucket, public_files, itself)]
+    gone = [ref for ref in dict.fromkeys((*refs, usual)) if withdraw(ref, bucket, public_files, itself)]
+    for ref in gone:
+        _log.info("%s: can no longer be read without credentials", ref)
+    return bool(gone)
 
 
 def warn_if_public(manifest: Manifest, public_files: PublicFiles) -> None:

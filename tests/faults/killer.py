@@ -29,7 +29,7 @@ import huggingface_hub
 
 import hf_localize
 from hf_localize import errors
-from hf_localize.api.repositories import remove_repository
+from hf_localize.api.stored_repositories import remove_repository
 from hf_localize.format.files import hash_file
 from hf_localize.format.refs import DatasetRef
 from hf_localize.sources.session import current_session

@@ -13,7 +13,8 @@ import pytest
 
 import hf_localize
 from hf_localize.api.batch import download_repositories
-from hf_localize.api.repositories import download_repository, remove_repository, sync_local_repository_to_s3
+from hf_localize.api.repositories import download_repository, sync_local_repository_to_s3
+from hf_localize.api.stored_repositories import remove_repository
 from hf_localize.errors import (
     AccessDeniedError,
     DatasetNotFoundError,
