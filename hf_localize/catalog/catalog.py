@@ -97,18 +97,18 @@ def _shelf(session: Session, is_public: bool) -> Shelf:
 
 def _about(settings: Settings, is_public: bool, title: str | None, contact: str | None) -> About:
     address = address_of(settings)
-    variables = {
-        "HGLOC_S3_BUCKET_NAME": address.name if address else None,
-        "HGLOC_S3_ENDPOINT_URL": address.endpoint_url if address else None,
-        "HGLOC_S3_DATA_PREFIX": (address.prefix or None) if address else None,
-        "HGLOC_AWS_DEFAULT_REGION": address.region if address else None,
-    }
+    variables: dict[str, str | None]
     if is_public and settings.public_url:
         variables = {"HGLOC_PUBLIC_URL": settings.public_url}
-    elif is_public:
-        del variables["HGLOC_AWS_DEFAULT_REGION"]
-    if address is None and not settings.public_url:
+    elif address is None:
         raise SettingsError("neither HGLOC_S3_BUCKET_NAME nor HGLOC_PUBLIC_URL is set")
+    else:
+        variables = {
+            "HGLOC_S3_BUCKET_NAME": address.name,
+            "HGLOC_S3_ENDPOINT_URL": address.endpoint_url,
+            "HGLOC_S3_DATA_PREFIX": address.prefix,
+            "HGLOC_AWS_DEFAULT_REGION": None if is_public else address.region,
+        }
     return About(
         title=title or (f"Datasets of {address.name}" if address else "Public datasets"),
         made=time.strftime("%Y-%m-%d", time.gmtime()),

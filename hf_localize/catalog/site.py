@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from hf_localize.errors import AccessDeniedError, ConflictError, PublishError
 from hf_localize.format.files import replacing, telling_unwritable
@@ -90,15 +90,9 @@ class BucketSite:
             PublishError: it is for everybody, and can't be read without credentials.
         """
         key = f"{self._folder}/{path}"
-        extra: dict[str, Any] = {
-            "ContentType": "text/html; charset=utf-8",
-            "CacheControl": "max-age=60",
-        }
-        if self.public_files is None:
-            self.bucket.put(key, page, **extra)
-            return
-        self.bucket.put(key, page, public=True, **extra)
-        if path == INDEX and not self.public_files.is_readable(key):
+        headers = {"ContentType": "text/html; charset=utf-8", "CacheControl": "max-age=60"}
+        self.bucket.put(key, page, public=self.public_files is not None, **headers)
+        if self.public_files and path == INDEX and not self.public_files.is_readable(key):
             raise PublishError(
                 f"{key} in {self.bucket.address} can't be read without credentials: the bucket does not "
                 "honor the public-read ACL, or the credentials lack s3:PutObjectAcl. Add this bucket "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from hf_localize.cli.options import (
     REVISION,
     SHARE_RESTRICTED,
     TRUST_REMOTE_CODE,
+    call_either,
     command,
     fail_for,
 )
@@ -389,17 +391,12 @@ def sync_local_to_s3(
         sent = [*sync_local_datasets_to_s3(force=force, **options), *sync_local_repositories_to_s3(**options)]
         show_results(sent, as_json, "uploads")
         return
-    if repo_type != "dataset" or files_only:
-        if options["config_name"]:
-            raise click.UsageError("repository files have no configs: leave out --name")
-        from hf_localize.api.repositories import sync_local_repository_to_s3
+    from hf_localize.api.datasets import sync_local_dataset_to_s3
+    from hf_localize.api.repositories import sync_local_repository_to_s3
 
-        how = {name: value for name, value in options.items() if name != "config_name"}
-        done = sync_local_repository_to_s3(dataset_id, repo_type=repo_type, **how).message_or_path
-    else:
-        from hf_localize.api.datasets import sync_local_dataset_to_s3
-
-        done = sync_local_dataset_to_s3(dataset_id, force=force, **options).message_or_path
+    sync = functools.partial(sync_local_dataset_to_s3, force=force)
+    chosen = {"repo_type": repo_type, "files_only": files_only, **options}
+    done = call_either(sync, sync_local_repository_to_s3, dataset_id, **chosen).message_or_path
     if as_json:
         from hf_localize.api.batch import Sync
 

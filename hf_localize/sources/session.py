@@ -275,11 +275,8 @@ class Session:
     def _source(self, kind: str, needed: Needed | None) -> Source | None:
         if kind == "local":
             return LocalSource(self.store, needed)
-        if kind == "s3" and self.settings.s3_bucket_name:
-            return RemoteSource("s3", SOURCE_NAMES["s3"], self)
-        if kind == "public" and (self.settings.s3_bucket_name or self.settings.public_url):
-            return RemoteSource("public", SOURCE_NAMES["public"], self)
-        return None
+        address = self.settings.s3_bucket_name or (kind == "public" and self.settings.public_url)
+        return RemoteSource(kind, self) if kind in ("s3", "public") and address else None
 
 
 class RemoteSource:
@@ -289,13 +286,13 @@ class RemoteSource:
     credential travels with a dataset to a worker.
     """
 
-    def __init__(self, kind: str, name: str, session: Session) -> None:
+    def __init__(self, kind: str, session: Session) -> None:
         self.kind = kind
-        self.name = name
+        self.name = SOURCE_NAMES[kind]
         self._session = session
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.kind, self.name)
+        return _reopen, (self.kind,)
 
     def find(self, ref: DatasetRef) -> Entry | NotHere:
         """Return what the bucket, or the public records, have for *ref*."""
@@ -325,8 +322,8 @@ class RemoteSource:
         return PublicSource(self._session.public_files, workers)
 
 
-def _reopen(kind: str, name: str) -> RemoteSource:
-    return RemoteSource(kind, name, current_session())
+def _reopen(kind: str) -> RemoteSource:
+    return RemoteSource(kind, current_session())
 
 
 @functools.lru_cache(maxsize=8)
