@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hf_localize.api.configs import config_missing, ref_of
 from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import describe_files_of
-from hf_localize.api.values import (
-    DescribedPlace,
-    DescribedSplit,
-    Description,
-    Explanation,
-    SourceAnswer,
-)
-from hf_localize.errors import (
-    DatasetNotFoundError,
-    NotLockedError,
-    kind_of,
-    without_queries,
-)
+from hf_localize.api.values import DescribedPlace, DescribedSplit, Description, Explanation, SourceAnswer
+from hf_localize.errors import DatasetNotFoundError, NotLockedError, kind_of, without_queries
 from hf_localize.format.lockfile import Locked
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef

@@ -306,11 +306,7 @@ def _as_prepared(refs: RepositoryRefs, manifest: Manifest) -> RepositoryRefs:
 
 
 def _publish_if_possible(
-    snapshot: Snapshot,
-    session: Session,
-    sharing: Sharing,
-    path: str,
-    patterns: Patterns = ALL_FILES,
+    snapshot: Snapshot, session: Session, sharing: Sharing, path: str, patterns: Patterns = ALL_FILES
 ) -> None:
     if session.lock is not None or not session.can_publish():
         return

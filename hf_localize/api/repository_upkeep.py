@@ -403,10 +403,7 @@ def describe_repository(
     assert snapshot is not None
     places = [
         DescribedPlace(
-            one.kind,
-            one.reason,
-            one.snapshot is not None and one.snapshot.commit == snapshot.commit,
-            None,
+            one.kind, one.reason, one.snapshot is not None and one.snapshot.commit == snapshot.commit, None
         )
         for one in having
     ]

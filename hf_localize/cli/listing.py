@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_localize.cli.options import PATTERN, command, together
-from hf_localize.cli.output import (
-    duration,
-    is_terminal,
-    names,
-    say,
-    show_json,
-    show_lines,
-    show_list,
-    size,
-)
+from hf_localize.cli.output import duration, is_terminal, names, say, show_json, show_lines, show_list, size
 from hf_localize.text import plural
 
 if TYPE_CHECKING:

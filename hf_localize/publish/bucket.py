@@ -194,12 +194,7 @@ def _together(*jobs: Callable[[], Any], workers: int) -> list[Any]:
 
 
 def _mend(
-    source: Path,
-    placed: IndexEntry,
-    mark: Mark,
-    wrong: set[str],
-    bucket: Bucket,
-    workers: int,
+    source: Path, placed: IndexEntry, mark: Mark, wrong: set[str], bucket: Bucket, workers: int
 ) -> bool:
     """Send again what of an entry is missing in the bucket or damaged there. False: it is whole.
 

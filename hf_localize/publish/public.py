@@ -122,12 +122,7 @@ def _terms(manifest: Manifest, ask_hub: Callable[[str], Terms | None] | None) ->
 
 
 def make_public(
-    entry: LocalEntry,
-    bucket: Bucket,
-    public_files: PublicFiles,
-    *,
-    workers: int,
-    reads: bool = False,
+    entry: LocalEntry, bucket: Bucket, public_files: PublicFiles, *, workers: int, reads: bool = False
 ) -> bool:
     """Share *entry* with everybody: its ZIP, then its record in ``public_datasets.json``.
 

@@ -12,12 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import unquote
 
-from hf_localize.errors import (
-    ConflictError,
-    IntegrityError,
-    PreconditionFailedError,
-    PublishError,
-)
+from hf_localize.errors import ConflictError, IntegrityError, PreconditionFailedError, PublishError
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.refs import FILES_CONFIG, DatasetRef
 from hf_localize.format.repository import (

@@ -217,10 +217,7 @@ def _check_end(tar: tarfile.TarFile, file: io.BufferedReader) -> None:
 
 
 def _check_seal(
-    tar: tarfile.TarFile,
-    members: Mapping[str, tarfile.TarInfo],
-    documents: Mapping[str, bytes],
-    path: Path,
+    tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], documents: Mapping[str, bytes], path: Path
 ) -> bool:
     """Tell whether `export` wrote a checksum into the tar; raises IntegrityError if it does not match."""
     comment = tar.pax_headers.get("comment", "")

@@ -121,9 +121,7 @@ def _update(
     if found is None:
         return False
     learn_conditions(bucket, found)
-    todo: list[Callable[[], object]] = [
-        lambda: update_json(bucket, KEY, change, public=False, seen=(found,)),
-    ]
+    todo: list[Callable[[], object]] = [lambda: update_json(bucket, KEY, change, public=False, seen=(found,))]
     if mark is not None:  # The original tool may bring more of this id.
         todo.append(lambda: bucket.put(mark, b""))
     try:

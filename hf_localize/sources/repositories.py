@@ -12,12 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar, cast
 
-from hf_localize.errors import (
-    AccessDeniedError,
-    HfLocalizeError,
-    IntegrityError,
-    UnreachableError,
-)
+from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityError, UnreachableError
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
     Repository,

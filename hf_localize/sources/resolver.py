@@ -422,10 +422,7 @@ def _passed_over(source: Source, ref: DatasetRef) -> Answer:
 
 
 def not_found(
-    ref: DatasetRef,
-    answers: Sequence[Answer],
-    as_locked: str | None = None,
-    unasked: Sequence[Unasked] = (),
+    ref: DatasetRef, answers: Sequence[Answer], as_locked: str | None = None, unasked: Sequence[Unasked] = ()
 ) -> DatasetNotFoundError:
     """Return the error for *ref*, of the class that the worst answer calls for.
 

@@ -17,12 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from hf_localize.errors import (
-    AccessDeniedError,
-    HfLocalizeError,
-    RefusedError,
-    UnreachableError,
-)
+from hf_localize.errors import AccessDeniedError, HfLocalizeError, RefusedError, UnreachableError
 from hf_localize.format.refs import PUBLIC_RECORDS_KEY, PUBLIC_ZIP_FOLDER
 from hf_localize.http.client import TooShortError
 from hf_localize.http.public_files import PublicFiles
