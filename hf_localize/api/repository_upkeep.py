@@ -359,23 +359,22 @@ def explain_repository(
     session, repository = current_session(), Repository(repo_type, repo_id)
     asked = ask_all(session, lambda kind: _ask(kind, repository, revision, session))
     taken = next((one for one in asked if one.snapshot is not None), None)
-    told = None
-    if taken is not None and taken.snapshot is not None:
-        told = to_transfer(taken.snapshot.files, session)
     failures = [one.answer for one in asked if one.answer not in (HAS_IT, NOT_HERE, NOT_ASKED)]
-    does = "fail: no source has it"
-    if taken is not None:
-        does = f"fetch its files from {taken.name}"
-        if told == (0, 0):
+    action, does, files, size_bytes = "fail", "fail: no source has it", None, None
+    if taken is not None and taken.snapshot is not None:
+        action, does = "fetch", f"fetch its files from {taken.name}"
+        files, size_bytes = to_transfer(taken.snapshot.files, session)
+        if not files:
+            action = "open"
             does = "open its files where they are; no request is made, and nothing is downloaded"
     return Explanation(
         *(repo_id, None, revision),
         sources=[one.shown() for one in asked],
         takes=None if taken is None else taken.kind,
-        transfer_files=None if told is None else told[0],
-        transfer_bytes=None if told is None else told[1],
-        action="fail" if taken is None else "open" if told == (0, 0) else "fetch",
-        failure=None if taken is not None else failures[0] if failures else "not found",
+        transfer_files=files,
+        transfer_bytes=size_bytes,
+        action=action,
+        failure=None if taken else failures[0] if failures else "not found",
         does=does,
         repository=None,
     )

@@ -205,22 +205,15 @@ def _show_planned(
     needed: Mapping[DatasetRef, Download | None],
     as_json: bool,
     repositories: Sequence[RepositoryRef] = (),
-    *,
-    trust_remote_code: bool,
-    update: bool,
-    keep_files: bool | None,
-    make_public: bool,
-    skip_s3_upload: bool,
-    **_: Any,
+    **options: Any,
 ) -> None:
     from hf_localize.api.plan import Planned, planned_downloads, planned_repositories
 
-    is_public = make_public and not skip_s3_upload
-    how: dict[str, Any] = {"trust_remote_code": trust_remote_code, "update": update, "keep_files": keep_files}
-    how["make_public"] = is_public
+    is_public = options["make_public"] and not options["skip_s3_upload"]
+    how = {name: options[name] for name in ("trust_remote_code", "update", "keep_files")}
     unknown = [(ref, known) for ref, known in needed.items() if known is not None]
     plan = [Planned(*ref.parts, error=known.error, error_kind=known.error_kind) for ref, known in unknown]
-    plan += planned_downloads([r for r in needed if needed[r] is None], **how)
+    plan += planned_downloads([r for r in needed if needed[r] is None], make_public=is_public, **how)
     show_plan([*plan, *planned_repositories(repositories, make_public=is_public)], as_json)
 
 

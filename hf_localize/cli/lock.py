@@ -144,16 +144,13 @@ def _check(
     from_file: str | None,
     output: str,
     as_json: bool,
-    *,
-    revision: str | None,
-    trust_remote_code: bool,
-    repo_type: RepoType | None,
-    **_: Any,
+    **options: Any,
 ) -> None:
     from hf_localize.api.lock import check_lock, refs_named
 
-    refs = refs_named(dataset_ids, config_names or (None,), revision, repo_type, from_file)
-    found = check_lock(output, refs, trust_remote_code=trust_remote_code)
+    named = {name: options[name] for name in ("revision", "repo_type")}
+    refs = refs_named(dataset_ids, config_names or (None,), from_file=from_file, **named)
+    found = check_lock(output, refs, trust_remote_code=options["trust_remote_code"])
     rows = ([*names(item), item.state, item.locked, item.now] for item in found)
     headings = ("DATASET", "CONFIG", "REVISION", "STATE", "LOCKED", "NOW")
     show_found(found, as_json, rows, headings, headings[:3:-1])

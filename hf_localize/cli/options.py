@@ -107,14 +107,10 @@ ANY_DATASET_IDS = click.argument("dataset_ids", metavar="[DATASET_ID]...", nargs
 PATTERN = click.argument("pattern", required=False, type=_Pattern(), shell_complete=_dataset_ids)
 
 
-def _name(default: str) -> Callable[[Any], Any]:
-    text = f"Config name. Default: {default}."
-    return click.option("--name", "-n", "config_name", metavar="TEXT", help=text)
-
-
-def _names(default: str) -> Callable[[Any], Any]:
-    text = f"Config name; can be given several times. Default: {default}."
-    return click.option("--name", "-n", "config_names", multiple=True, metavar="TEXT", help=text)
+def _name(default: str, *, multiple: bool = False) -> Callable[[Any], Any]:
+    text = f"Config name{'; can be given several times' if multiple else ''}. Default: {default}."
+    parameter = "config_names" if multiple else "config_name"
+    return click.option("--name", "-n", parameter, multiple=multiple, metavar="TEXT", help=text)
 
 
 def _refuse_without_id(function: Callable[..., Any]) -> Any:
@@ -127,8 +123,8 @@ def _refuse_without_id(function: Callable[..., Any]) -> Any:
     return run
 
 
-NAME, CONFIG_NAMES = _name("the default config"), _names("the default config")
-STORED_NAMES = _names("all stored configs")
+NAME, CONFIG_NAMES = _name("the default config"), _name("the default config", multiple=True)
+STORED_NAMES = _name("all stored configs", multiple=True)
 REVISION = click.option(
     *("--revision", "-r"),
     metavar="TEXT",

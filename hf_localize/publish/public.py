@@ -170,11 +170,11 @@ def make_public(
     told = bucket.head_of(zip_key)
     record = {
         **described(manifest),
-        "s3_zip_key": made.zip_key,
+        "s3_zip_key": zip_key,
         "s3_bucket": bucket.address.name,
         "size_bytes": made.size_bytes,
         "sha256": made.sha256,
-        "tail_bytes": made.tail_bytes,
+        "tail_bytes": packed.tail_bytes,
         "etag": None if told is None else told.etag,
     }
     update_json(

@@ -24,12 +24,10 @@ _MAX_BYTES = 80 << 20
 
 @dataclass(frozen=True, slots=True)
 class MadeZip:
-    """A ZIP that was uploaded; sizes in bytes, ``sha256`` in hex."""
+    """A ZIP that was uploaded; ``sha256`` in hex."""
 
-    zip_key: str
     size_bytes: int
     sha256: str
-    tail_bytes: int
 
 
 def send_zip(
@@ -123,7 +121,7 @@ class _ZipUpload:
     @property
     def made(self) -> MadeZip:
         """Return what was made."""
-        return MadeZip(self._key, self._size_bytes, self._hash.hexdigest(), self._packed.tail_bytes)
+        return MadeZip(self._size_bytes, self._hash.hexdigest())
 
     @property
     def etag(self) -> str:
