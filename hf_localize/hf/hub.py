@@ -80,7 +80,11 @@ class HubEntry:
     @property
     def commit(self) -> str | None:
         """Return the commit SHA that stock pinned while it resolved the dataset; None: it did not."""
-        return _commit_of(self.builder)
+        # A class of somebody else's may have neither.
+        for text in (getattr(self.builder, "base_path", None), getattr(self.builder, "hash", None)):
+            if found := re.search(r"(?:@|^)([0-9a-f]{40})(?:/|$)", str(text or "")):
+                return found.group(1)
+        return None
 
     @property
     def place(self) -> str:
@@ -119,7 +123,7 @@ class HubEntry:
         try:
             with telling_unreachable():
                 told = _api(self.token).get_paths_info(
-                    self.builder.repo_id, paths, revision=_commit_of(self.builder), repo_type="dataset"
+                    self.builder.repo_id, paths, revision=self.commit, repo_type="dataset"
                 )
         except (UnreachableError, HfHubHTTPError, ValueError) as exc:
             _log.debug("the sizes of the files of %s are not known: %s", self.ref, exc)
@@ -416,15 +420,6 @@ def _with_card(manifest: Manifest, folder: Path, token: Any) -> Manifest:
 
 def _api(token: Any = None) -> huggingface_hub.HfApi:
     return huggingface_hub.HfApi(endpoint=datasets.config.HF_ENDPOINT, token=revealed(token))
-
-
-def _commit_of(builder: datasets.DatasetBuilder) -> str | None:
-    """Return the commit SHA that stock pinned while it resolved the dataset."""
-    # A class of somebody else's may have neither.
-    for text in (getattr(builder, "base_path", None), getattr(builder, "hash", None)):
-        if found := re.search(r"(?:@|^)([0-9a-f]{40})(?:/|$)", str(text or "")):
-            return found.group(1)
-    return None
 
 
 def _license(facts: huggingface_hub.DatasetInfo) -> str | None:

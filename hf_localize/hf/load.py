@@ -32,7 +32,7 @@ from hf_localize.format.repository import Repository
 from hf_localize.hf import bars
 from hf_localize.hf.builder import LocalizedDataset
 from hf_localize.hf.data_files import linked_files, stock_builder
-from hf_localize.hf.doors.state import asking_the_hub_itself, is_written, leaving_out_the_hub, loading
+from hf_localize.hf.doors.state import asking_the_hub_itself, having, is_written, leaving_out_the_hub, loading
 from hf_localize.hf.errors import as_stock_raises, is_unreachable
 from hf_localize.hf.hub import (
     HubEntry,
@@ -575,14 +575,10 @@ def load_of(dataset_id: str, split: Any) -> Iterator[None]:
     never fails the caller's load: what can't be captured is logged.
     """
     hits: list[HubEntry] = []
-    token = _hits.set(hits)
-    token_of_wanted = _needed.set(None if split is None else NeededSplit(split))
+    needed = None if split is None else NeededSplit(split)
     with bars.shown(), loading(dataset_id):
-        try:
+        with having(_hits, hits), having(_needed, needed):
             yield
-        finally:
-            _hits.reset(token)
-            _needed.reset(token_of_wanted)
         for entry in hits:
             with bookkeeping(f"{entry.ref} was loaded from the Hub, but could not be kept"):
                 _keep(entry, current_session())

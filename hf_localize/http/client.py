@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import http.client
-import io
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +29,9 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from hf_localize._version import __version__
 from hf_localize.errors import IntegrityError, RefusedError, UnreachableError, without_frames
+from hf_localize.format.streams import ReadOnlyStream
 from hf_localize.http.deadline import NoAnswerError
-from hf_localize.http.status import StatusError
+from hf_localize.http.status import StatusError, place_in
 from hf_localize.http.throttle import THROTTLED_BYTES, Throttle, throttle_of
 from hf_localize.progress import sent
 from hf_localize.settings.paths import expanded
@@ -225,7 +225,7 @@ class Wire:
                 raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
             except ProxyError as exc:
                 raise UnreachableError(
-                    f"the proxy {self._proxy_name()}: {text_of(exc)} ({url})"
+                    f"the proxy {place_in(self._proxy_url or '')}: {text_of(exc)} ({url})"
                 ) from without_frames(exc)
             except (NewConnectionError, ConnectTimeoutError) as exc:
                 server = "/".join(url.split("/", 3)[:3])
@@ -272,12 +272,8 @@ class Wire:
         )
         return manager.connection_from_url(self._base_url)
 
-    def _proxy_name(self) -> str:
-        parts = urlsplit(self._proxy_url or "")
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
-
-class Body(io.RawIOBase):
+class Body(ReadOnlyStream):
     """What the server answers: status, headers (names in small letters), and the bytes as a raw stream."""
 
     def __init__(self, response: Any, url: str, throttle: Throttle | None) -> None:
@@ -293,10 +289,6 @@ class Body(io.RawIOBase):
         self.left_bytes: int | None = self._source.length
         if self.left_bytes == 0:
             self._finish()
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
 
     @property
     def total_bytes(self) -> int | None:

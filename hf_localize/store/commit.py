@@ -135,7 +135,7 @@ def remove(store: Store, place: Path) -> None:
 
 
 def _move_files(store: Store, staging: Path, place: Path, manifest: Manifest, paths: Collection[str]) -> None:
-    offer(staging, store.places.by_digest(place, manifest.digest), manifest, set(paths))
+    offer(store, staging, place, manifest, set(paths))
     for path in paths:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         replace_file(staging / path, place / path)
@@ -164,12 +164,7 @@ def _take_place(store: Store, staging: Path, folder: str, manifest: Manifest) ->
                 os.rename(retired, place)
                 return None
             replaced = store.places.retired_at(folder)
-            offer(
-                staging,
-                store.places.by_digest(place, manifest.digest),
-                manifest,
-                {f.path for f in manifest.files},
-            )
+            offer(store, staging, place, manifest, {file.path for file in manifest.files})
             place.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staging, place)
         except OSError as exc:

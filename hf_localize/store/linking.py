@@ -27,12 +27,12 @@ from hf_localize.transfer.disk_space import file_system_of, require_room
 _log = logging.getLogger(__name__)
 
 
-def offer(folder: Path, offered: Path, manifest: Manifest, paths: Collection[str]) -> None:
-    """Link those of the verified files *paths* of *folder*, which this process alone has, into *offered*.
+def offer(store: Store, folder: Path, place: Path, manifest: Manifest, paths: Collection[str]) -> None:
+    """Offer those of the verified files *paths* of *folder*, which this process alone has, as *place*'s.
 
     It is a convenience: where the store's file system has no hard links, readers copy.
     """
-    shards = manifest.shard_paths()
+    offered, shards = store.places.by_digest(place, manifest.digest), manifest.shard_paths()
     try:
         offered.mkdir(parents=True, exist_ok=True)
         for file in manifest.files:

@@ -97,16 +97,15 @@ def offered_of(store: Store, aside: Path) -> list[Path]:
         manifest = read_manifest_in(aside)
         if manifest is not None:
             present = {folder: store.manifest_at(folder) for folder in manifest.ref.folders}
-            whole = [f for f, other in present.items() if other is None or other.digest != manifest.digest]
-            part = (
-                []
-                if store.partial_with(manifest)
-                else [store.places.partial_of(manifest.ref, manifest.digest)]
-            )
-            places = (
-                store.places.by_digest(p, manifest.digest) for p in (*(store.path / f for f in whole), *part)
-            )
-            return [place for place in places if place.is_dir()]
+            places = [
+                store.path / folder
+                for folder, other in present.items()
+                if other is None or other.digest != manifest.digest
+            ]
+            if not store.partial_with(manifest):
+                places.append(store.places.partial_of(manifest.ref, manifest.digest))
+            offered = (store.places.by_digest(place, manifest.digest) for place in places)
+            return [folder for folder in offered if folder.is_dir()]
     return []
 
 

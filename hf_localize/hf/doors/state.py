@@ -10,10 +10,12 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import TypeVar
 
 from hf_localize.format.renamed_ids import current_id
 from hf_localize.format.repository import Repository
 
+_T = TypeVar("_T")
 #: Requests go to the Hub as if hf_localize was not installed.
 goes_to_the_hub: ContextVar[bool] = ContextVar("goes_to_the_hub", default=False)
 #: For ``local_files_only=True``: what is not held is refused, and nothing is known to be missing.
@@ -55,21 +57,22 @@ def is_loading(repository: Repository) -> bool:
 
 
 @contextlib.contextmanager
-def _switched_on(switch: ContextVar[bool]) -> Iterator[None]:
-    token = switch.set(True)
+def having(variable: ContextVar[_T], value: _T) -> Iterator[None]:
+    """Let *variable* have *value* meanwhile, in this context."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        switch.reset(token)
+        variable.reset(token)
 
 
 #: Let the requests of this thread meanwhile go to the Hub as if hf_localize was not installed.
-asking_the_hub_itself = functools.partial(_switched_on, goes_to_the_hub)
+asking_the_hub_itself = functools.partial(having, goes_to_the_hub, True)
 #: Refuse, in this thread, each read of the Hub at once.
-cut_off = functools.partial(_switched_on, is_cut_off)
+cut_off = functools.partial(having, is_cut_off, True)
 #: Refuse, in this thread, what is not held, without a request to the Hub.
-answering_only_what_is_held = functools.partial(_switched_on, only_held)
+answering_only_what_is_held = functools.partial(having, only_held, True)
 #: Answer, in this thread, what is held, and what is missing there, without a request to the Hub.
-leaving_out_the_hub = functools.partial(_switched_on, hub_is_left_out)
+leaving_out_the_hub = functools.partial(having, hub_is_left_out, True)
 #: Have huggingface_hub cache no list of files, in this thread.
-listing_a_part = functools.partial(_switched_on, lists_a_part)
+listing_a_part = functools.partial(having, lists_a_part, True)

@@ -41,6 +41,7 @@ from hf_localize.hf.doors.answer import (
 )
 from hf_localize.hf.doors.state import (
     goes_to_the_hub,
+    having,
     hub_is_left_out,
     is_cut_off,
     is_loading,
@@ -72,11 +73,8 @@ def _here() -> Session:
 def one_session() -> Iterator[Session]:
     """Look the settings up once for all that is asked meanwhile."""
     session = _here()
-    token = _session.set(session)
-    try:
+    with having(_session, session):
         yield session
-    finally:
-        _session.reset(token)
 
 
 def repositories() -> RepositoryTiers:
