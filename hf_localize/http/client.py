@@ -211,32 +211,25 @@ class Wire:
                     timeout=urllib3.Timeout(connect=to_connect, read=seconds),
                 )
                 return Body(response, url, self._throttle)
-            except ProtocolError as exc:
-                # A server closes connections that were idle for long: then a new one is tried.
-                if is_last or isinstance(exc.args[-1], TimeoutError):
-                    raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
-            except ReadTimeoutError as exc:
-                raise NoAnswerError(f"{url}: no response within {seconds:g} s") from without_frames(exc)
-            except PoolSSLError as exc:
-                if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-                    raise RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({text_of(exc)})") from without_frames(
-                        exc
-                    )
-                raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
-            except ProxyError as exc:
-                raise UnreachableError(
-                    f"the proxy {place_in(self._proxy_url or '')}: {text_of(exc)} ({url})"
-                ) from without_frames(exc)
-            except (NewConnectionError, ConnectTimeoutError) as exc:
-                server = "/".join(url.split("/", 3)[:3])
-                raise UnreachableError(f"{server} could not be reached: {text_of(exc)}") from without_frames(
-                    exc
-                )
             except (HTTPError, OSError) as exc:
-                raise UnreachableError(f"{url}: {text_of(exc)}") from without_frames(exc)
+                # A server closes connections that were idle for long: then a new one is tried.
+                if is_last or not isinstance(exc, ProtocolError) or isinstance(exc.args[-1], TimeoutError):
+                    raise self._failed(exc, url, seconds) from without_frames(exc)
             except ValueError:  # It may quote a header that has a credential, so it is no cause.
                 break
         raise RefusedError(f"{url}: the request can't be sent as HTTP")
+
+    def _failed(self, exc: Exception, url: str, seconds: float) -> UnreachableError:
+        said = text_of(exc)
+        if isinstance(exc, ReadTimeoutError):
+            return NoAnswerError(f"{url}: no response within {seconds:g} s")
+        if isinstance(exc, PoolSSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
+            return RefusedError(f"{url}: {UNKNOWN_AUTHORITY} ({said})")
+        if isinstance(exc, ProxyError):
+            return UnreachableError(f"the proxy {place_in(self._proxy_url or '')}: {said} ({url})")
+        if isinstance(exc, (NewConnectionError, ConnectTimeoutError)):
+            return UnreachableError(f"{place_in(url)} could not be reached: {said}")
+        return UnreachableError(f"{url}: {said}")
 
     def _chunks(self, data: memoryview) -> Iterator[Any]:
         """Yield *data* to be sent, no faster than allowed, and tell how much of it has been sent."""
