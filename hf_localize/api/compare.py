@@ -18,7 +18,7 @@ from hf_localize.sources.base import arguments_of
 from hf_localize.sources.bucket import BucketEntry, PrivateSource, find_indexed, list_refs
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import filter_all, run_all
 
 _log = logging.getLogger(__name__)
 _Told = TypeVar("_Told")
@@ -159,8 +159,7 @@ def refs_to_update() -> list[DatasetRef]:
         )
         return False
 
-    differ = run_all(look, entries, workers=session.settings.max_concurrency)
-    return [ref for ref, is_other in zip(entries, differ, strict=True) if is_other]
+    return filter_all(look, entries, workers=session.settings.max_concurrency)
 
 
 def status_of_datasets(

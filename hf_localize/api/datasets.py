@@ -38,7 +38,7 @@ from hf_localize.sources.resolver import Resolver
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.origins import record_name
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import filter_all
 
 if TYPE_CHECKING:
     import datasets
@@ -531,8 +531,7 @@ def removed_since(entries: Iterable[LocalEntry], session: Session) -> set[Datase
             return isinstance(source.find(ref), NotHere)
         return False
 
-    gone = run_all(is_gone, fetched, workers=session.settings.max_concurrency)
-    return {ref for ref, is_removed in zip(fetched, gone, strict=True) if is_removed}
+    return set(filter_all(is_gone, fetched, workers=session.settings.max_concurrency))
 
 
 def not_uploaded(ref: DatasetRef, session: Session) -> str:

@@ -47,7 +47,7 @@ from hf_localize.sources import original_index
 from hf_localize.sources.base import arguments_of
 from hf_localize.store.entry import LocalEntry
 from hf_localize.transfer.parts import PART_BYTES, SENT_PART_BYTES
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import filter_all, run_all
 
 _log = logging.getLogger(__name__)
 _GO_ON = "Readers don't see it. To resume, run the command again."
@@ -493,9 +493,7 @@ def _without_sent(
         told = bucket.head_of(key)
         return told is None or told.metadata.get("sha256") != file.sha256
 
-    items = list(todo)
-    missing = run_all(is_missing, items, workers=workers)
-    return [item for item, is_wanted in zip(items, missing, strict=True) if is_wanted]
+    return filter_all(is_missing, todo, workers=workers)
 
 
 def _known_content(

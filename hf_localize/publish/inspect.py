@@ -23,7 +23,7 @@ from hf_localize.s3.connection import hex_md5
 from hf_localize.s3.shared_json import read_json
 from hf_localize.s3.upload import etag_of
 from hf_localize.store.verify import UNSEALED, Damage
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import filter_all
 
 _CHUNK = 1 << 20
 #: A file of an entry: its record, where it lies here, and its key.
@@ -79,10 +79,8 @@ def wrong_objects(
             return True
         return reads and _is_other(bucket, key, file)
 
-    wrong = [
-        item[2] for item, is_so in zip(items, run_all(is_wrong, items, workers=workers), strict=True) if is_so
-    ]
-    return {key: there[key].size_bytes if key in there else None for key in wrong}
+    wrong = filter_all(is_wrong, items, workers=workers)
+    return {key: there[key].size_bytes if key in there else None for _, _, key in wrong}
 
 
 def _is_as_sent(info: KeyInfo, file: FileRecord, path: Path, bucket: Bucket, *, are_md5s: bool) -> bool:

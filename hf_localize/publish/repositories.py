@@ -43,7 +43,7 @@ from hf_localize.s3.errors import NotPermittedError
 from hf_localize.s3.shared_json import update_json
 from hf_localize.s3.upload import send_files
 from hf_localize.store.repositories import LocalRepositories
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import filter_all, run_all
 
 _log = logging.getLogger(__name__)
 _TRIES = 10
@@ -279,8 +279,7 @@ def _send(
     with task("Uploading", snapshot.repository, [record for record, _, _ in todo]):
         left = todo
         if is_public and todo and not is_left(todo[0]):  # This server copies.
-            are_left = run_all(is_left, todo[1:], workers=workers)
-            left = [item for item, is_so in zip(todo[1:], are_left, strict=True) if is_so]
+            left = filter_all(is_left, todo[1:], workers=workers)
         send_files(left, bucket, workers=workers, public=is_public)
     return bool(todo)
 

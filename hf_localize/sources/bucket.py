@@ -40,7 +40,7 @@ from hf_localize.sources.original_index import KEY as PRIVATE_INDEX_KEY
 from hf_localize.sources.original_index import refs_by_folder
 from hf_localize.transfer.fetch import fetch_files
 from hf_localize.transfer.remote_file import RemoteFile, range_reader
-from hf_localize.transfer.workers import run_all
+from hf_localize.transfer.workers import filter_all, run_all
 
 if TYPE_CHECKING:
     from hf_localize.sources.repositories import RemoteRepositories
@@ -311,8 +311,7 @@ def list_refs(bucket: Bucket, workers: int, *, all_folders: bool, beginning: str
         for folder, ref in named.items()
         if ref.dataset_id.startswith(beginning) and folder not in known and folder.split("/")[0] not in others
     ]
-    are_there = run_all(lambda folder: _is_unindexed(bucket, folder), rest, workers=workers)
-    folders += [folder for folder, is_there in zip(rest, are_there, strict=True) if is_there]
+    folders += filter_all(lambda folder: _is_unindexed(bucket, folder), rest, workers=workers)
     if any(folder not in named for folder in folders) and may_have(PUBLIC_RECORDS_KEY):
         named = refs_by_folder(bucket, PUBLIC_RECORDS_KEY) | named
     return [*indexed, *(ref for folder in folders if (ref := named.get(folder) or _ref_of(folder)))]

@@ -159,3 +159,10 @@ def run_all(work: Callable[[_S], _T], items: Iterable[_S], *, workers: int) -> l
 
     WorkerPool(next_piece, min(workers, len(todo)), is_adaptive=False).run()
     return results
+
+
+def filter_all(is_wanted: Callable[[_S], bool], items: Iterable[_S], *, workers: int) -> list[_S]:
+    """Return those of *items* of which *is_wanted* says so, as :func:`run_all` runs it."""
+    asked = list(items)
+    answers = run_all(is_wanted, asked, workers=workers)
+    return [item for item, is_so in zip(asked, answers, strict=True) if is_so]
