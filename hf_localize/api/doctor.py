@@ -74,9 +74,8 @@ def _settings() -> Iterator[Finding]:
             state = WARN if note.level >= logging.WARNING else OK
             yield Finding("settings", note.name, state, note.text, note.advice)
     except HfLocalizeError as exc:
-        yield Finding(
-            "settings", "values", FAIL, str(exc), "correct that value in the environment or in .env"
-        )
+        advice = "correct that value in the environment or in .env"
+        yield Finding("settings", "values", FAIL, str(exc), advice)
 
 
 def _store(session: Session) -> Iterator[Finding]:
@@ -127,10 +126,8 @@ def _public(session: Session) -> Iterator[Finding]:
 def _hub(session: Session) -> Iterator[Finding]:
     here = session.settings
     if here.hub_offline or not session.hub_enabled():
-        why = (
-            "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE" if here.hub_offline else "HGLOC_SOURCES or HGLOC_OFFLINE"
-        )
-        yield Finding("hub", "use", OK, f"it is not asked ({why})")
+        ours, hubs = "HGLOC_SOURCES or HGLOC_OFFLINE", "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE"
+        yield Finding("hub", "use", OK, f"it is not asked ({hubs if here.hub_offline else ours})")
         return
     from hf_localize.hf.hub import endpoint, token_owner, unreachable
 

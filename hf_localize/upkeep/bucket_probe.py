@@ -51,12 +51,12 @@ def probe_bucket(bucket: Bucket, anyone: PublicFiles) -> Iterator[Finding]:
         anyone: reads the bucket itself as somebody without credentials does.
     """
     if not bucket.has_credentials:
-        yield Finding(
-            *(_AREA, "credentials", WARN),
-            told=f"none were found for {bucket.address}: only public datasets can be read",
-            advice="set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or AWS' own (profile, role)."
-            " If you have none, leave the bucket out: HGLOC_SOURCES=local,public",
+        told = f"none were found for {bucket.address}: only public datasets can be read"
+        advice = (
+            "set HGLOC_AWS_ACCESS_KEY_ID and HGLOC_AWS_SECRET_ACCESS_KEY, or AWS' own (profile, role). If "
+            "you have none, leave the bucket out: HGLOC_SOURCES=local,public"
         )
+        yield Finding(_AREA, "credentials", WARN, told, advice)
         return
     started = time.monotonic()
     try:
@@ -149,11 +149,8 @@ class _Trial:
                 advice = "to see the server's answer: hg-localize doctor -v"
                 yield Finding(_AREA, "right s3:PutObject", WARN, "the server could not tell", advice)
             elif not may_put:
-                yield Finding(
-                    *(_AREA, "publishing", OK),
-                    told="s3:PutObject is not granted: this machine can load, but not publish",
-                    advice=f"needed only for publishing: {_PAGE}",
-                )
+                told = "s3:PutObject is not granted: this machine can load, but not publish"
+                yield Finding(_AREA, "publishing", OK, told, f"needed only for publishing: {_PAGE}")
             if not may_put:
                 return
             yield Finding(_AREA, "right s3:PutObject", OK, "granted")
@@ -220,14 +217,13 @@ class _Trial:
         advice = "if you can, publish from one machine at a time, or use a newer server"
         yield judged(_AREA, "conditional writes", try_conditions(bucket, key), heeded, told, advice)
         wrong = base64.b64encode(bytes(16)).decode()
-
-        def put_wrongly() -> None:
+        name, is_refused = bucket.address.key(key), False
+        try:
             with bucket.connection.client(key) as client:
-                client.put_object(
-                    Bucket=bucket.address.name, Key=bucket.address.key(key), Body=_CONTENT, ContentMD5=wrong
-                )
-
-        if _is_refused(put_wrongly):
+                client.put_object(Bucket=bucket.address.name, Key=name, Body=_CONTENT, ContentMD5=wrong)
+        except HfLocalizeError:
+            is_refused = True
+        if is_refused:
             yield Finding(_AREA, "checksums", OK, "data that was changed on the way is refused (Content-MD5)")
         elif bucket.connection.target().url.startswith("https://"):
             yield Finding(_AREA, "checksums", OK, "a wrong Content-MD5 is accepted, but TLS detects changes")
@@ -277,12 +273,9 @@ class _Trial:
         if is_readable:
             yield Finding(_AREA, "ACLs", OK, f"{how}; everyone can read what --make-public shares")
         else:
-            yield Finding(
-                *(_AREA, "ACLs", OK),
-                told=f"{how}; no one else could read what --make-public shares",
-                advice="needed only for public sharing; the bucket's owner can add this policy\n"
-                + public_policy(self._bucket),
-            )
+            told = f"{how}; no one else could read what --make-public shares"
+            advice = "needed only for public sharing; the bucket's owner can add this policy\n"
+            yield Finding(_AREA, "ACLs", OK, told, advice + public_policy(self._bucket))
 
     def _can_anybody_read(self, key: str) -> bool:
         with contextlib.suppress(UnreachableError):  # What some servers say to who has no credentials.
@@ -315,9 +308,8 @@ def probe_public(public_files: PublicFiles, bucket: Bucket | None) -> Iterator[F
     except AccessDeniedError:
         records = None
     except UnreachableError as exc:
-        yield Finding(
-            area, "reachability", FAIL, str(exc), "check HGLOC_PUBLIC_URL, the endpoint and proxies"
-        )
+        advice = "check HGLOC_PUBLIC_URL, the endpoint and proxies"
+        yield Finding(area, "reachability", FAIL, str(exc), advice)
         return
     except HfLocalizeError as exc:
         yield Finding(area, "records", FAIL, str(exc), "correct or remove that file in the bucket")
@@ -354,11 +346,3 @@ def _is_permitted(attempt: Callable[[], object]) -> bool | None:
         _log.debug("the doctor was told: %s", exc)
         return None
     return True
-
-
-def _is_refused(attempt: Callable[[], object]) -> bool:
-    try:
-        attempt()
-    except HfLocalizeError:
-        return True
-    return False

@@ -37,28 +37,21 @@ def probe_store(store: Store, cache: Path) -> Iterator[Finding]:
             yield from _contents(store)
     except HfLocalizeError as exc:
         told = f"{exc}: loads ask the next source, and store nothing"
-        yield Finding(
-            _AREA, "path", FAIL, told, f"mount it again, give permission to enter it, or {_ELSEWHERE}"
-        )
+        advice = f"mount it again, give permission to enter it, or {_ELSEWHERE}"
+        yield Finding(_AREA, "path", FAIL, told, advice)
         return
     existing = next(path for path in (store.path, *store.path.parents) if path.exists())
     yield _space(existing)
     kind = file_system_of(existing)
-    is_shared = kind in SHARED
-    yield Finding(
-        *(_AREA, "file system", OK),
-        told=f"{kind or 'of unknown kind'}{', shared by machines' if is_shared else ''}",
-        advice="jobs on several machines may share it; locks and renames must work, see below"
-        if is_shared
-        else None,
-    )
+    if kind in SHARED:
+        advice = "jobs on several machines may share it; locks and renames must work, see below"
+        yield Finding(_AREA, "file system", OK, f"{kind}, shared by machines", advice)
+    else:
+        yield Finding(_AREA, "file system", OK, kind or "of unknown kind")
     yield _permissions(existing)
     if not os.access(existing, os.W_OK | os.X_OK):
-        yield Finding(
-            *(_AREA, "writing", WARN),
-            told=f"{existing} can't be written: stored datasets load, but nothing new is stored",
-            advice=f"give write permission, or {_ELSEWHERE}",
-        )
+        told = f"{existing} can't be written: stored datasets load, but nothing new is stored"
+        yield Finding(_AREA, "writing", WARN, told, f"give write permission, or {_ELSEWHERE}")
         return
     try:
         with tempfile.TemporaryDirectory(prefix=".hgloc-probe-", dir=existing) as folder:
@@ -105,18 +98,12 @@ def _abilities(folder: Path, cache: Path) -> Iterator[Finding]:
     (folder / "one" / "file").write_bytes(b"")
     problem = _error_of(os.rename, folder / "one", folder / "two")
     yield _of_error("renames", problem, FAIL, f"datasets are put in place by renames: {_ELSEWHERE}")
-    yield _of_error(
-        *("hard links", _error_of(os.link, file, folder / "link"), WARN),
-        advice="symbolic links are used instead, or copies, which take time and space",
-    )
+    advice = "symbolic links are used instead, or copies, which take time and space"
+    yield _of_error("hard links", _error_of(os.link, file, folder / "link"), WARN, advice)
     yield from _locks(folder / "lock")
     if (folder / "FILE").exists():
-        yield Finding(
-            _AREA,
-            "letter case",
-            OK,
-            "file names that differ only in letter case are the same here, which does no harm",
-        )
+        told = "file names that differ only in letter case are the same here, which does no harm"
+        yield Finding(_AREA, "letter case", OK, told)
     yield from _links_to_cache(file, cache)
 
 
@@ -136,18 +123,14 @@ def _links_to_cache(file: Path, cache: Path) -> Iterator[Finding]:
         yield Finding(_AREA, "cache of datasets", OK, f"{cache}: a load links the store's files into it")
     else:
         # What the store offers to symbolic links are hard links of its own.
-        how = (
-            "symbolic links are made"
-            if has_symlinks and _error_of(os.link, file, file.with_name("own")) is None
-            else None
-        )
-        why = f"the store's files can't be hard-linked into {cache} ({problem.strerror})"
-        told = f"{why}: {how or 'they are copied'}"
-        advice = "put both on one file system" + (
-            ", so that removing one does not break the other; files that can't be linked are copied"
-            if how
-            else " that has links: each dataset that a load copies takes its space twice"
-        )
+        if has_symlinks and _error_of(os.link, file, file.with_name("own")) is None:
+            how = "symbolic links are made"
+            why = ", so that removing one does not break the other; files that can't be linked are copied"
+        else:
+            how = "they are copied"
+            why = " that has links: each dataset that a load copies takes its space twice"
+        told = f"the store's files can't be hard-linked into {cache} ({problem.strerror}): {how}"
+        advice = f"put both on one file system{why}"
         yield Finding(_AREA, "cache of datasets", WARN, told, advice)
 
 
