@@ -194,12 +194,9 @@ def remove_dataset(
         remove_files_of(own, "s3", session)
         tell_if_original_files_stay(own, "s3", session)
         objects = "1 object" if count == 1 else f"{count} objects"
-        kept = (
-            "; the bucket keeps former versions, from which they can be restored"
-            if bucket.keeps_versions
-            else ""
-        )
-        return Result(True, f"{own}: removed from {bucket.address}, {objects}{kept}")
+        if bucket.keeps_versions:
+            objects += "; the bucket keeps former versions, from which they can be restored"
+        return Result(True, f"{own}: removed from {bucket.address}, {objects}")
     with configs_listed(ref, "local"):
         places = session.store.places_of(ref)
         if not places:

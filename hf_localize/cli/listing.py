@@ -25,16 +25,8 @@ if TYPE_CHECKING:
 Found = Sequence[Mapping[str, Any]]
 
 _COLUMNS = (
-    "dataset_id",
-    "config_name",
-    "revision",
-    "commit",
-    "splits",
-    "rows",
-    "size_bytes",
-    "created",
-    "is_public",
-    "came_from",
+    *("dataset_id", "config_name", "revision"),
+    *("commit", "splits", "rows", "size_bytes", "created", "is_public", "came_from"),
 )
 #: The same in a table, and the order in which columns are left out where the terminal is too narrow for all.
 _HEADINGS = ("DATASET", "CONFIG", "REVISION", "COMMIT", "SPLITS", "ROWS", "SIZE", "AGE", "PUBLIC", "FROM")

@@ -41,11 +41,9 @@ def send_zip(
     Raises:
         ConflictError: somebody else brings another one there.
     """
-    told = bucket.head_of(zip_key)
-    is_there = (
-        told is not None and not told.is_archived and told.metadata.get("digest") == packed.manifest.digest
-    )
-    if told is not None and is_there and not is_damaged:  # An interrupted run has sent it.
+    told, digest = bucket.head_of(zip_key), packed.manifest.digest
+    if told and not told.is_archived and not is_damaged and told.metadata.get("digest") == digest:
+        # An interrupted run has sent it.
         upload = _ZipUpload(packed, bucket, zip_key, workers, is_sent=True)
         made = upload.run()
         if upload.etag == told.etag:

@@ -204,11 +204,8 @@ class Session:
         """Return why a load does not ask that kind of source; None: it does."""
         here = self.settings
         if kind not in self.enabled:
-            return (
-                "HGLOC_OFFLINE is set"
-                if here.offline
-                else "HGLOC_SOURCES, or install(sources=…), leaves it out"
-            )
+            left_out = "HGLOC_SOURCES, or install(sources=…), leaves it out"
+            return "HGLOC_OFFLINE is set" if here.offline else left_out
         if kind == "s3" and not here.s3_bucket_name:
             return "HGLOC_S3_BUCKET_NAME is not set"
         if kind == "public" and not (here.s3_bucket_name or here.public_url):
