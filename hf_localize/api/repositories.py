@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
+import shlex
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hf_localize.api.publishing import Sharing, after_storing, may_share_files, publish_files
 from hf_localize.api.stored_repositories import names_of, snapshots_at
@@ -41,6 +43,9 @@ from hf_localize.sources.resolver import log_answer
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
 
+if TYPE_CHECKING:
+    from hf_localize.sources.repositories import RepositoryTiers
+
 _log = logging.getLogger(__name__)
 #: The files of a larger dataset are kept as they are only where that is asked for.
 MAX_KEPT_BYTES = 5_000_000_000
@@ -48,6 +53,8 @@ MAX_KEPT_BYTES = 5_000_000_000
 FROM_TAR = "To repair them from a tar file that has them: hg-localize import FILE"
 #: A snapshot with more patterns takes long to match.
 _MAX_PATTERNS = 1000
+#: More make no command that people type.
+_MAX_SHOWN_PATTERNS = 10
 #: The error for what no place has, by the kind of a failure; the first counts.
 _FAILURES: dict[str, type[DatasetNotFoundError]] = {
     "corrupt": DatasetCorruptError,
@@ -66,6 +73,7 @@ def download_repository(
     make_public: bool = False,
     skip_s3_upload: bool = False,
     share_restricted: str | Collection[str] = (),
+    update: bool = False,
 ) -> Result:
     """Download the files of a repository into the local store as they are, and publish them.
 
@@ -79,6 +87,8 @@ def download_repository(
         make_public: share these files with everybody too. Those of a dataset hold all of its configs.
         skip_s3_upload: only download; overrides *make_public*.
         share_restricted: as for :func:`~hf_localize.api.datasets.download_dataset`.
+        update: bring the commit that the Hub has now; if it is not a source, that of the next source. Without
+            patterns, it brings files as those that are stored have been chosen.
 
     Returns:
         ``(True, path of the snapshot in the local store)``, a JSON file that names its files.
@@ -96,7 +106,7 @@ def download_repository(
     if publishes_publicly:
         session.require_publisher()
     with one_load():
-        snapshot = _localize(repository, revision, patterns, session)
+        snapshot = _localize(repository, revision, patterns, session, update=update)
     if patterns != ALL_FILES and not snapshot.only(*patterns).files:
         _log.warning("the patterns leave no file of %s, so no file was downloaded", repository)
     path = path_of(snapshot, session)
@@ -142,7 +152,7 @@ def keep_files_of(entry: LocalEntry, session: Session, sharing: Sharing | None, 
     repository = Repository("dataset", manifest.dataset_id)
     try:
         with one_load():
-            snapshot, problem = _from_places(repository, manifest.commit, ALL_FILES, session)
+            snapshot, problem = _from_places(repository, manifest.commit, ALL_FILES, session.repositories)
             if snapshot is None:
                 found, refs = find_on_hub(repository, manifest.commit, session, problem)
                 size_bytes = sum(file.size_bytes for file in found.files)
@@ -344,13 +354,40 @@ def sync_files(repository: Repository, commits: Sequence[str], session: Session,
     return f"files of {repository}: {'; '.join(done)}"
 
 
-def _localize(repository: Repository, revision: str | None, patterns: Patterns, session: Session) -> Snapshot:
-    """Return the snapshot of *revision* once the files that patterns choose are in the store."""
-    snapshot, problem = _from_places(repository, revision, patterns, session)
+def _localize(
+    repository: Repository, revision: str | None, patterns: Patterns, session: Session, *, update: bool
+) -> Snapshot:
+    """Return the snapshot of *revision* once the files that patterns choose are in the store.
+
+    Args:
+        update: take what the Hub has now; if it is not a source, what the next place has.
+    """
+    tiers = session.repositories
+    if update and session.lock is None:
+        patterns, tiers = _stored_patterns(repository, revision, patterns, session), tiers.elsewhere
+        if session.hub_enabled():
+            from hf_localize.api.datasets import require_hub
+
+            require_hub(session, f"pull {repository.repo_id} {files_option(repository.repo_type)} --update")
+            return _from_hub(*_find_with_advice(repository, revision, session), patterns, session)
+    snapshot, problem = _from_places(repository, revision, patterns, tiers)
     if snapshot is not None:
         return snapshot
     found, refs = _find_with_advice(repository, revision, session, problem)
     return _from_hub(found, refs, patterns, session)
+
+
+def _stored_patterns(
+    repository: Repository, revision: str | None, patterns: Patterns, session: Session
+) -> Patterns:
+    """Return *patterns*; if they choose all files, those by which the stored files were chosen."""
+    local = session.repositories.local
+    refs = local.refs(repository)
+    commit = None if refs is None else refs.resolve(revision)
+    stored = None if commit is None else local.readable_snapshot(repository, commit)
+    if stored is None or patterns != ALL_FILES:
+        return patterns
+    return Patterns(stored.allow_patterns, stored.ignore_patterns)
 
 
 def _find_with_advice(
@@ -361,11 +398,27 @@ def _find_with_advice(
         return find_on_hub(repository, revision, session, problem)
     except (DatasetNotFoundError, UnreachableError) as exc:
         said = [one for one in (problem, exc if session.hub_enabled() else None) if one is not None]
-        answers = ". ".join([f"Looked in: {session.places_of_files()}", *map(str, said)])
+        looked, held = f"Looked in: {session.places_of_files()}", _in_part(repository, revision, session)
+        answers = ". ".join([looked, *map(str, said), *held])
         has_answered = session.hub_enabled() and not isinstance(exc, UnreachableError)
         raise files_not_found(
             repository, revision, session, answers, map(kind_of, said), has_answered=has_answered
         ) from exc
+
+
+def _in_part(repository: Repository, revision: str | None, session: Session) -> Iterator[str]:
+    """Yield, if files of a repository that could not be found are held, how to have these."""
+    with contextlib.suppress(HfLocalizeError):
+        snapshot = session.repositories.find(repository, revision)
+        if snapshot is not None:
+            named = f"{repository.repo_id} {files_option(repository.repo_type)}"
+            patterns = [("include", one) for one in snapshot.allow_patterns or ()]
+            patterns += [("exclude", one) for one in snapshot.ignore_patterns]
+            if not patterns:
+                yield f"To bring the commit that another source has: hg-localize pull {named} --update"
+            elif len(patterns) <= _MAX_SHOWN_PATTERNS:
+                chosen = " ".join(f"--{name} {shlex.quote(one)}" for name, one in patterns)
+                yield f"Some files are there. To have these: hg-localize download {named} {chosen}"
 
 
 def files_not_found(
@@ -406,15 +459,16 @@ def files_not_found(
 
 
 def _from_places(
-    repository: Repository, revision: str | None, patterns: Patterns, session: Session
+    repository: Repository, revision: str | None, patterns: Patterns, tiers: RepositoryTiers
 ) -> tuple[Snapshot | None, UnreachableError | None]:
     """Return the snapshot, brought from the store or a bucket; else None, and the place's failure, if any."""
-    tiers = session.repositories
     try:
         snapshot = tiers.find(repository, revision)
         if snapshot is not None and snapshot.covers(*patterns):
             started, files = time.monotonic(), snapshot.only(*patterns).files
             sources = tiers.bring(snapshot, [file.path for file in files])
+            if "local" not in dict(tiers.places):
+                tiers.local.keep(snapshot, tiers.refs_elsewhere(snapshot))
             how = f"{time.monotonic() - started:.1f} s" if sources else "nothing to fetch"
             _log_files(repository, " and ".join(sources) or SOURCE_NAMES["local"], files, how)
             return snapshot, None

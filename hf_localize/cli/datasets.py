@@ -63,7 +63,7 @@ _PLANNED = ("DATASET", "CONFIG", "REVISION", "ACTION", "BYTES", "PLACE")
     "--update",
     is_flag=True,
     help="Replace stored datasets by what the bucket, the public ZIPs or the Hub have now. Without "
-    "DATASET_ID: all that differ.",
+    "DATASET_ID: all that differ. With --repo-type or --files-only, only of DATASET_ID.",
 )
 @click.option(
     "--files-only", is_flag=True, help="Store the files of the repository as they are, and prepare nothing."
@@ -115,13 +115,13 @@ def download(
       hg-localize download --from-file datasets.txt --dry-run
     """  # noqa: D301  # An escaped b is how click is told to keep the lines.
     if repo_type != "dataset" or files_only or include or exclude:
-        others = [options.pop(name) for name in ("trust_remote_code", "update", "verification_mode")]
+        others = [options.pop(name) for name in ("trust_remote_code", "verification_mode")]
         others += [config_names, all_configs, from_file, locked]
         if any(others) or options.pop("keep_files") is not None:
             raise click.UsageError(
                 "--files-only, --include, --exclude and --repo-type store files and no dataset: with them, "
-                "use only --revision and the options for publishing. To share a dataset without its files: "
-                "--make-public --no-files"
+                "use only --revision, --update and the options for publishing. To share a dataset without "
+                "its files: --make-public --no-files"
             )
         _download_files(dataset_ids, repo_type, dry_run, as_json, include=include, exclude=exclude, **options)
         return
@@ -193,6 +193,8 @@ def _download_files(
     from hf_localize.format.repository import Repository
 
     refs = [RepositoryRef(Repository(repo_type, repo_id), revision) for repo_id in repo_ids]
+    if dry_run and options["update"]:
+        raise click.UsageError("--update of files has no --dry-run: hg-localize outdated shows what differs.")
     if dry_run:
         patterns = {name: options[name] for name in ("include", "exclude")}
         is_public = options["make_public"] and not options["skip_s3_upload"]

@@ -8,7 +8,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar, cast
 
@@ -100,6 +100,11 @@ class RepositoryTiers:
     _ids: dict[tuple[str, str], tuple[float, Collection[str]]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    @property
+    def elsewhere(self) -> RepositoryTiers:
+        """Return the places besides the local store, from which files are still brought into it."""
+        return replace(self, places=tuple(place for place in self.places if place[0] != "local"))
 
     def refs(self, repository: Repository, revision: str | None = None) -> RepositoryRefs | None:
         """Return the refs of the places up to the first that has a snapshot of *revision*.

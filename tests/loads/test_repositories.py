@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +120,7 @@ def test_the_commands_download_and_sync_files_as_they_are(hosted: LoopbackHub, d
     ran = run_cli("download", "team/one", "team/none", "--files-only", "--json")
     one, none = json.loads(ran.stdout)
     assert (one["error"], none["error_kind"], ran.returncode) == (None, "not found", 3)
-    for wrong in (("--name", "x"), ("--update",), ("--no-checks",)):
+    for wrong in (("--name", "x"), ("--update", "--dry-run"), ("--no-checks",)):
         assert run_cli("download", "team/one", "--files-only", *wrong).returncode == 2
 
 
@@ -195,8 +197,13 @@ def test_a_partial_snapshot_claims_nothing_of_other_files(hosted: LoopbackHub, d
     hosted.stop()
     desk.teammate()
     assert set(_content(_found("model")[1])) == {"config.json", "sub folder/model #1.bin"}
-    with pytest.raises(UnreachableError):
+    with pytest.raises(UnreachableError) as caught:
         _download()
+    told = re.search("Some files are there. To have these: hg-localize (.*)", str(caught.value))
+    assert told is not None
+    ran = run_cli(*shlex.split(told[1]))
+    assert ran.returncode == 0, ran.stderr
+    assert "← local store, 2 files" in ran.stderr
     hosted.start()
     desk.publisher()
     _download()

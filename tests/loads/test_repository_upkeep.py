@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import hf_hub_download
+from huggingface_hub.utils import OfflineModeIsEnabled
 
 import hf_localize
 from hf_localize.api.repositories import download_repository
@@ -24,8 +26,10 @@ from tests.rig.s3_proxy import Rule, Status
 MODEL, FILES = ("--repo-type", "model"), {"config.json": b"{}", "model.bin": b"weights" * 3000}
 
 
-def _push(hub: LoopbackHub, desk: Desk, value: bytes, branch: str = "main") -> None:
-    files = {**FILES, "config.json": value}
+def _push(
+    hub: LoopbackHub, desk: Desk, value: bytes, branch: str = "main", model: bytes | None = None
+) -> None:
+    files = {**FILES, "config.json": value, "model.bin": model or FILES["model.bin"]}
     hub.add(make_repository(desk.folder / "repositories", "models/team/one", branch, files))
 
 
@@ -167,6 +171,57 @@ def test_diff_and_outdated_compare_repositories(stored: str, hub: LoopbackHub, d
     download_repository("team/one", repo_type="model", include="*.json", revision="kept")
     (partly,) = printed("diff", *MODEL)
     assert ([file["path"] for file in partly["files"]], partly["state"]) == (["model.bin"], "different")
+
+
+def test_an_update_brings_the_commit_that_the_source_has_now(
+    stored: str, hub: LoopbackHub, desk: Desk, tmp_path: Path
+) -> None:
+    def config() -> bytes:
+        return Path(
+            hf_hub_download("team/one", "config.json", cache_dir=tmp_path / desk.store.name)
+        ).read_bytes()
+
+    weights = _blob("model.bin").relative_to(desk.store).as_posix()
+    publisher, teammate = desk.store, desk.teammate().store
+    with hf_localize.installed(sources="local,s3"):
+        assert config() == b"{}"
+    desk.publisher().set(HGLOC_DATASETS_STORE_PATH=str(publisher))
+    _push(hub, desk, b"{1}", model=b"other" * 3000)
+    newest = hub.commit("models/team/one")
+    assert newest not in printed("download", "team/one", *MODEL)[0]["path"]
+    assert newest in printed("download", "team/one", *MODEL, "--update", "--make-public")[0]["path"]
+    assert {age["state"] for age in printed("outdated", *MODEL, "--all")} == {"current"}
+    for command in ("remove", "withdraw"):
+        place = ("--in", "s3") if command == "remove" else ()
+        assert run(command, "team/one", *MODEL, "--revision", stored, *place, "--yes").exit_code == 0
+    desk.client().delete_object(Bucket=desk.bucket, Key=weights)  # As a day later.
+    hub.stop()
+    desk.teammate().set(HGLOC_DATASETS_STORE_PATH=str(teammate))
+    with hf_localize.installed(sources="local,s3"):
+        assert config() == b"{}"
+        with pytest.raises(
+            OfflineModeIsEnabled, match="hg-localize pull team/one --repo-type model --update"
+        ):
+            hf_hub_download("team/one", "model.bin", cache_dir=tmp_path / "lost")
+    ran = run("pull", "team/one", *MODEL, "--update")
+    assert ran.exit_code == 5
+    assert "HGLOC_SOURCES=local,s3 hg-localize pull team/one --repo-type model --update" in ran.stderr
+    desk.set(HGLOC_SOURCES="local,s3")
+    assert newest in run("pull", "team/one", *MODEL, "--update").stdout
+    with hf_localize.installed():
+        assert config() == b"{1}"
+
+
+def test_an_update_leaves_out_the_files_that_were_left_out(hub: LoopbackHub, desk: Desk) -> None:
+    _push(hub, desk, b"{}")
+    desk.publisher()
+    download_repository("team/one", repo_type="model", exclude="*.bin")
+    _push(hub, desk, b"{1}")
+    download_repository("team/one", repo_type="model", update=True)
+    newest = hub.commit("models/team/one")
+    held = current_session().repositories.local.snapshot(Repository("model", "team/one"), newest)
+    assert held is not None
+    assert [file.path for file in held.files] == ["config.json"]
 
 
 def test_patterns_that_no_file_matches_are_told(stored: str, desk: Desk) -> None:

@@ -51,6 +51,7 @@ from hf_localize.hf.doors.state import (
 )
 from hf_localize.hf.recording import record
 from hf_localize.settings import SOURCE_NAMES, Settings
+from hf_localize.sources.base import files_option
 from hf_localize.sources.session import Session, current_session
 
 if TYPE_CHECKING:
@@ -385,6 +386,9 @@ def _exchange_read(request: Request, sender: Sender) -> Any:
     url, named = f"{without_user(request.endpoint)}{request.path}", asked_for(request)
     why = why or f"it was not found in {_here().places_of_files()}"
     near = "" if named is None else _here().did_you_mean(named.repository)
+    if found is not None and named is not None:
+        option = files_option(named.repository.repo_type)
+        near = f" To bring what is there now: hg-localize pull {named.repository.repo_id} {option} --update"
     raise sender.offline(f"Cannot reach {url}: {why}, and {hub_said}.{near}") from cause
 
 
