@@ -15,6 +15,7 @@ from hf_localize.cli.options import (
     STORED_REVISIONS,
     are_files,
     command,
+    output_file,
 )
 from hf_localize.cli.output import say, show, show_json
 from hf_localize.text import plural
@@ -32,14 +33,7 @@ if TYPE_CHECKING:
 @RAW_FILES
 @STORED_NAMES
 @STORED_REVISIONS
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    required=True,
-    help="Tar file to write.",
-)
+@output_file("Tar file to write.", required=True)
 def export(
     dataset_ids: tuple[str, ...],
     is_all: bool,

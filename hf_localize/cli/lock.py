@@ -17,6 +17,7 @@ from hf_localize.cli.options import (
     TRUST_REMOTE_CODE,
     command,
     fail_for,
+    output_file,
 )
 from hf_localize.cli.output import names, put, say, show, show_found, show_json
 from hf_localize.errors import LockError
@@ -48,14 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--by-commit", is_flag=True, help="Pin the commit on the Hub instead of the digest, if there is one."
 )
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False),
-    default="datasets.lock",
-    metavar="FILE",
-    help="File to write. Default: datasets.lock; - is stdout.",
-)
+@output_file("File to write. Default: datasets.lock; - is stdout.", default="datasets.lock")
 @click.option(
     "--check",
     is_flag=True,

@@ -225,6 +225,14 @@ NO_UPLOAD = click.option(
     default=False,
     help="Upload nothing. Overrides --make-public.",
 )
+
+
+def output_file(text: str, **attributes: Any) -> Callable[[Any], Any]:
+    """Return the option ``--output``, which names a file to write; *attributes* of ``click.Option``."""
+    kind = click.Path(dir_okay=False)
+    return click.option("--output", "-o", type=kind, metavar="FILE", help=text, **attributes)
+
+
 DRY_RUN = click.option(
     "--dry-run", is_flag=True, help="Show what would be done, and how many bytes. Nothing is changed."
 )

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import click
 
-from hf_localize.cli.options import command
+from hf_localize.cli.options import command, output_file
 from hf_localize.cli.output import say, show, show_json
 from hf_localize.text import plural
 
 
 @command(has_bars=False)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True))
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="File to write. Default: -, which is stdout.",
-)
+@output_file("File to write. Default: -, which is stdout.")
 def scan(paths: tuple[str, ...], output: str | None, as_json: bool) -> None:
     """Find the datasets, models and metrics that source code names.
 
