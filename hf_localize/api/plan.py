@@ -261,7 +261,10 @@ def planned_files(
     where = str(session.store.path if place == "local" else session.bucket.address)
     plan = []
     if place == "public" and repo_type == "dataset" and revision is None:
-        plan += _original_zips(repo_id, session)
+        from hf_localize.publish.shared_files import shared_original_files
+
+        zips = shared_original_files(repo_id, session.public_files)  # They are withdrawn with the files.
+        plan += [planned_removal(ref, "public")[0] for ref in zips]
     try:
         found = snapshots_at(place, repo_type, repo_id, revision, session)
     except DatasetNotFoundError:
@@ -279,14 +282,6 @@ def planned_files(
         if make_public:
             plan += _share_files(repo_type, repo_id, commit, session, is_named=True)
     return plan
-
-
-def _original_zips(dataset_id: str, session: Session) -> list[Planned]:
-    """Return the ZIPs of original files of *dataset_id*, which are withdrawn with the files."""
-    from hf_localize.publish.shared_files import shared_original_files
-
-    refs = shared_original_files(dataset_id, session.public_files)
-    return [planned_removal(ref, "public")[0] for ref in refs]
 
 
 def _refused(difference: Difference, session: Session, *, is_all: bool) -> Planned | None:

@@ -70,7 +70,7 @@ class ZipFetch:
         try:
             manifest = reader.manifest_of(path, self.record.zip_key)
             if manifest is not None:
-                _of_record(manifest, self.record)
+                _check_ref(manifest, self.record)
             records = None if manifest is None else manifest.files
             limit = max(path.stat().st_size * _MAX_EXPANSION, _MAX_SMALL_BYTES)
             limit = limit if manifest is None else manifest.size_bytes
@@ -214,14 +214,13 @@ class PublicSource:
         contents = reader.read_contents(remote, where)
         if contents is None or contents.manifest.digest != record.digest:
             raise IntegrityError(f"{where} is not what its record describes")
-        _of_record(contents.manifest, record)
+        _check_ref(contents.manifest, record)
         return contents
 
 
-def _of_record(manifest: Manifest, record: PublicRecord) -> Manifest:
+def _check_ref(manifest: Manifest, record: PublicRecord) -> None:
     if manifest.ref != record.ref:
         raise IntegrityError(f"{record.zip_key} holds {manifest.ref}, though its record says {record.ref}")
-    return manifest
 
 
 def _read(open_range: OpenRange, name: str, start: int, stop: int) -> memoryview:
@@ -238,7 +237,8 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     try:
         require_room(path.parent, max(0, (record.size_bytes or 0) - there))
     except StoreError:
-        _require_size(files, record)
+        size = record.size_bytes or 0
+        _read(files.open_range, record.zip_key, max(0, size - 1), size)  # Is it as large as its record says?
         raise
 
     def go_on() -> None:
@@ -256,12 +256,6 @@ def _download(files: PublicFiles, record: PublicRecord, path: Path) -> None:
     if record.sha256 is not None and hash_file(path, record.zip_key).sha256 != record.sha256:
         path.unlink()
         raise IntegrityError(f"{files.url(record.zip_key)} does not have the sha256 of its record")
-
-
-def _require_size(files: PublicFiles, record: PublicRecord) -> None:
-    """Check that the record's ZIP has as many bytes as it says; raises IntegrityError where it has fewer."""
-    size = record.size_bytes or 0
-    _read(files.open_range, record.zip_key, max(0, size - 1), size)
 
 
 def unpack(
