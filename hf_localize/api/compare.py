@@ -139,7 +139,7 @@ def refs_to_update() -> list[DatasetRef]:
         AccessDeniedError, UnreachableError: a source can't be asked.
     """
     session, hub = current_session(), PlainHub(trust_remote_code=False)
-    newest = {age.ref: age.hub_commit for age in list_outdated()} if session.hub_enabled() else {}
+    newest = {age.ref: age.hub_commit for age in list_outdated()} if session.asks("hub") else {}
     entries = {entry.manifest.ref: entry for entry in session.store.entries() if entry.is_named}
 
     def look(ref: DatasetRef) -> bool:

@@ -465,7 +465,7 @@ def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:
     manifest = entry.manifest
     if manifest.origin != "hub" or manifest.commit is None or is_commit(manifest.revision, manifest.commit):
         return None
-    if not session.hub_enabled():
+    if not session.asks("hub"):
         return None
     from hf_localize.hf.hub import commit_now
 
@@ -487,7 +487,7 @@ def update_from(entry: LocalEntry, newest: str | None, session: Session, hub: Pl
     """
     ref = entry.manifest.ref
     sources = session.resolver(only=tuple(kind for kind in session.enabled if kind != "local")).sources
-    if not sources and not session.hub_enabled():
+    if not sources and not session.asks("hub"):
         why = "HGLOC_OFFLINE is set" if session.settings.offline else "HGLOC_SOURCES leaves out all others"
         raise UnreachableError(f"{ref} can't be compared with any source: {why}")
     for source in sources:

@@ -125,7 +125,7 @@ def _public(session: Session) -> Iterator[Finding]:
 
 def _hub(session: Session) -> Iterator[Finding]:
     here = session.settings
-    if here.hub_offline or not session.hub_enabled():
+    if here.hub_offline or not session.asks("hub"):
         ours, hubs = "HGLOC_SOURCES or HGLOC_OFFLINE", "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE"
         yield Finding("hub", "use", OK, f"it is not asked ({hubs if here.hub_offline else ours})")
         return

@@ -145,7 +145,7 @@ def planned_downloads(
         is_own = isinstance(entry, StoredEntry) and entry.manifest.origin != "hub"
         if keep_files is not False and session.lock is None and not is_own and repository not in repositories:
             repositories.add(repository)
-            told = describe_files_of(ref, session, asks_hub=session.hub_enabled())
+            told = describe_files_of(ref, session, asks_hub=session.asks("hub"))
             files_bytes = told["transfer_bytes"] if told and (told["is_kept"] or keep_files) else None
         shared[ref] = entry
         return Planned(*ref.parts, action, place_of(entry), to_fetch(entry, session)[1], files_bytes)
@@ -182,7 +182,7 @@ def planned_repositories(
         repository, names = ref.repository, (ref.repository.repo_id, None, ref.revision)
         try:
             told = describe_files(
-                repository, ref.revision, session, asks_hub=session.hub_enabled(), patterns=patterns
+                repository, ref.revision, session, asks_hub=session.asks("hub"), patterns=patterns
             )
         except HfLocalizeError as exc:
             planned.append(Planned(*names, error=message_of(exc), error_kind=kind_of(exc)))

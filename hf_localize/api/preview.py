@@ -58,7 +58,7 @@ def preview_dataset(
     from hf_localize.hf.load import open_builder, plain_request
 
     with configs_listed(ref), _telling_of_cache():
-        builder = open_builder(plain_request(ref), with_hub=current_session().hub_enabled())
+        builder = open_builder(plain_request(ref), with_hub=current_session().asks("hub"))
     streams = builder.as_streaming_dataset()
     if split is not None and split not in streams:
         raise FileNotFoundError(f"{ref} has no split {split!r}. It has {', '.join(streams)}")

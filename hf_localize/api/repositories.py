@@ -234,7 +234,7 @@ def files_to_share(
     """
     from hf_localize.publish.repositories import snapshot_in
 
-    snapshot, is_stored = _find(repository, revision, session, asks_hub=session.hub_enabled())
+    snapshot, is_stored = _find(repository, revision, session, asks_hub=session.asks("hub"))
     files = snapshot.only(*patterns).files
     if not is_named:
         if not is_stored and sum(file.size_bytes for file in files) > MAX_KEPT_BYTES:
@@ -365,7 +365,7 @@ def _localize(
     tiers = session.repositories
     if update and session.lock is None:
         patterns, tiers = _stored_patterns(repository, revision, patterns, session), tiers.elsewhere
-        if session.hub_enabled():
+        if session.asks("hub"):
             from hf_localize.api.datasets import require_hub
 
             require_hub(session, f"pull {repository.repo_id} {files_option(repository.repo_type)} --update")
@@ -397,10 +397,10 @@ def _find_with_advice(
     try:
         return find_on_hub(repository, revision, session, problem)
     except (DatasetNotFoundError, UnreachableError) as exc:
-        said = [one for one in (problem, exc if session.hub_enabled() else None) if one is not None]
+        said = [one for one in (problem, exc if session.asks("hub") else None) if one is not None]
         looked, held = f"Looked in: {session.places_of_files()}", _in_part(repository, revision, session)
         answers = ". ".join([looked, *map(str, said), *held])
-        has_answered = session.hub_enabled() and not isinstance(exc, UnreachableError)
+        has_answered = session.asks("hub") and not isinstance(exc, UnreachableError)
         raise files_not_found(
             repository, revision, session, answers, map(kind_of, said), has_answered=has_answered
         ) from exc
@@ -483,7 +483,7 @@ def find_on_hub(
 ) -> tuple[Snapshot, RepositoryRefs]:
     """Return what the Hub has of *repository* at *revision*; *problem* kept a place before from answering."""
     settings = session.settings
-    if not session.hub_enabled():
+    if not session.asks("hub"):
         kind = DatasetUnreachableError if problem is not None else DatasetNotFoundError
         why = f": {problem}" if problem is not None else ""
         raise kind(f"{repository} at {revision or 'main'} is in no enabled source{why}") from problem

@@ -149,7 +149,7 @@ def repair_dataset(
             "To replace them with the content that a source has: hg-localize remove, then hg-localize "
             "download\n"
         )
-        has_source = bool(sources) or session.hub_enabled()
+        has_source = bool(sources) or session.asks("hub")
         raise IntegrityError(
             f"these are damaged, and could not be repaired:\n{told}\n{again if has_source else ''}{FROM_TAR}"
         )
@@ -310,7 +310,7 @@ def _or_from_hub(item: Repaired, session: Session) -> Repaired:
     store = dataclasses.replace(
         session.store, verifies_hashes=True
     )  # Else the damaged one would be taken for whole.
-    if item.source is not None or not session.hub_enabled() or store.places.is_partial(Path(item.place)):
+    if item.source is not None or not session.asks("hub") or store.places.is_partial(Path(item.place)):
         return item
     hub = PlainHub(trust_remote_code=False)
     try:

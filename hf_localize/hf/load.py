@@ -535,7 +535,7 @@ def only_stock(
     """
     session = current_session()
     problem: Exception | str | None = "it is not among the enabled sources"
-    if session.hub_enabled():
+    if session.asks("hub"):
         problem = None if session.settings.hub_offline else unreachable(session.settings.timeout_seconds)
         if problem is not None:
             for answer in (cached, lambda: without_the_hub(call_stock)):

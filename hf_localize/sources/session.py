@@ -191,10 +191,6 @@ class Session:
         """Return what the lock file names that is in force, or None; raises LockError if it can't be read."""
         return None if self.settings.lock is None else read_lock(self.settings.lock)
 
-    def hub_enabled(self) -> bool:
-        """Tell whether the Hub may be asked."""
-        return "hub" in self.enabled
-
     @property
     def enabled(self) -> tuple[str, ...]:
         """Return the kinds of sources that a load asks, in order."""

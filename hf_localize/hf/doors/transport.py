@@ -165,7 +165,7 @@ def is_held(address: str) -> bool:
 
 def may_ask_hub(request: Request | None = None) -> bool:
     """Tell whether the Hub is a source (for *request*), and is not known to be down."""
-    is_source = _here().hub_enabled() or (request is not None and _is_of_written(request))
+    is_source = _here().asks("hub") or (request is not None and _is_of_written(request))
     return (
         is_source
         and not constants.HF_HUB_OFFLINE
