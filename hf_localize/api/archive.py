@@ -263,7 +263,7 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> str:
     if there is not None and there.manifest.ref == ref:
         if there.content_digest == manifest.digest:
             if not problems_in(there.folder, manifest.files, deep=True):
-                entry.check()
+                entry.files.check(ref, manifest.files)
                 _log.info("%s is in the local store already", ref)
                 return str(there.folder)
             _log.info("%s is damaged in %s, and is replaced", ref, there.folder)
@@ -273,7 +273,7 @@ def _import(entry: ArchiveEntry, store: Store, replaces: bool) -> str:
                 f"file: hg-localize import {shlex.quote(str(entry.files.path))} --replace"
             )
     with staging_folder(store, f"{manifest.digest}-import") as folder:
-        entry.fetch_into(folder)
+        entry.files.fetch(ref, manifest.files, folder)
         try:
             check_shards(folder, manifest.splits, None)
         except HfLocalizeError:

@@ -48,24 +48,26 @@ class ArchiveFiles:
     #: The first byte in the tar, and the size, of each file, by the path in its record.
     places: Mapping[str, tuple[int, int]] = field(repr=False)
 
-    def fetch(self, records: Collection[FileRecord], folder: Path) -> None:
-        """Write the files of *records* into *folder*, verified; raises IntegrityError if one differs."""
+    def fetch(self, what: object, records: Collection[FileRecord], folder: Path) -> None:
+        """Write the files of *records*, of *what*, into *folder*; raises IntegrityError if one differs."""
         try:
-            fetch_files(records, self._open_range, folder, workers=self.workers)
+            with task("Importing", what, records):
+                fetch_files(records, self._open_range, folder, workers=self.workers)
         except IntegrityError as exc:
             raise _damaged(self.path, exc) from exc
 
-    def check(self, records: Collection[FileRecord]) -> None:
-        """Read the files of *records*, and write nothing; raises IntegrityError if one differs."""
-        for record in records:
-            digest, done, note = hashlib.sha256(), 0, counter(record.path)
-            with self._open_range(record.path, 0, None) as source:
-                while chunk := source.read(_CHUNK):
-                    digest.update(chunk)
-                    done += len(chunk)
-                    note(done)
-            if (done, digest.hexdigest()) != (record.size_bytes, record.sha256):
-                raise _damaged(self.path, f"{record.path} differs from its checksum")
+    def check(self, what: object, records: Collection[FileRecord]) -> None:
+        """Read the files of *records*, of *what*; raises IntegrityError if one differs."""
+        with task("Checking", what, records):
+            for record in records:
+                digest, done, note = hashlib.sha256(), 0, counter(record.path)
+                with self._open_range(record.path, 0, None) as source:
+                    while chunk := source.read(_CHUNK):
+                        digest.update(chunk)
+                        done += len(chunk)
+                        note(done)
+                if (done, digest.hexdigest()) != (record.size_bytes, record.sha256):
+                    raise _damaged(self.path, f"{record.path} differs from its checksum")
 
     def _open_range(self, path: str, start: int, stop: int | None) -> io.RawIOBase:
         first, size_bytes = self.places[path]
@@ -80,16 +82,6 @@ class ArchiveEntry:
 
     manifest: Manifest
     files: ArchiveFiles
-
-    def fetch_into(self, folder: Path) -> None:
-        """Write all files into *folder*, verified."""
-        with task("Importing", self.manifest.ref, self.manifest.files):
-            self.files.fetch(self.manifest.files, folder)
-
-    def check(self) -> None:
-        """Read all files, and write nothing; raises IntegrityError if one differs from its record."""
-        with task("Checking", self.manifest.ref, self.manifest.files):
-            self.files.check(self.manifest.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +99,11 @@ class ArchiveSnapshot:
 
     def fetch(self, files: Collection[RepositoryFile], folder: Path) -> None:
         """Write *files* into *folder*, each under its sha256, verified."""
-        records = _records(files)
-        with task("Importing", self.snapshot.repository, records):
-            self.files.fetch(records, folder)
+        self.files.fetch(self.snapshot.repository, _records(files), folder)
 
     def check(self, files: Collection[RepositoryFile]) -> None:
         """Read *files*, and write nothing; raises IntegrityError if one differs from its record."""
-        records = _records(files)
-        with task("Checking", self.snapshot.repository, records):
-            self.files.check(records)
+        self.files.check(self.snapshot.repository, _records(files))
 
 
 def _records(files: Iterable[RepositoryFile]) -> list[FileRecord]:
