@@ -22,7 +22,6 @@ from hf_localize.api.publishing import (
 from hf_localize.api.repositories import keep_files_of
 from hf_localize.api.values import Result, ids_of
 from hf_localize.errors import (
-    AccessDeniedError,
     DatasetNotFoundError,
     HfLocalizeError,
     IntegrityError,
@@ -33,7 +32,7 @@ from hf_localize.errors import (
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef, is_commit
 from hf_localize.settings import SOURCE_NAMES
-from hf_localize.sources.base import Entry, NotHere, StoredEntry, arguments_of
+from hf_localize.sources.base import SOURCE_FAILURES, Entry, NotHere, StoredEntry, arguments_of
 from hf_localize.sources.resolver import Resolver
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.entry import LocalEntry
@@ -493,7 +492,7 @@ def update_from(entry: LocalEntry, newest: str | None, session: Session, hub: Pl
     for source in sources:
         try:
             found = source.find(ref)
-        except (AccessDeniedError, UnreachableError, IntegrityError):
+        except SOURCE_FAILURES:
             if newest is None:
                 raise
             continue

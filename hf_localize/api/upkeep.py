@@ -13,16 +13,10 @@ from hf_localize.api.datasets import PlainHub
 from hf_localize.api.repositories import FROM_TAR
 from hf_localize.api.stored_repositories import remove_files_of, tell_if_original_files_stay, withdraw_rest
 from hf_localize.api.values import CheckedDataset, PrunedDataset, RepairedDataset, Result, ids_of
-from hf_localize.errors import (
-    AccessDeniedError,
-    DatasetNotFoundError,
-    IntegrityError,
-    InvalidRefError,
-    UnreachableError,
-)
+from hf_localize.errors import DatasetNotFoundError, IntegrityError, InvalidRefError
 from hf_localize.format.refs import DatasetRef
 from hf_localize.format.repository import REPO_TYPES
-from hf_localize.sources.base import StoredEntry
+from hf_localize.sources.base import SOURCE_FAILURES, StoredEntry
 from hf_localize.sources.session import Session, current_session
 from hf_localize.store.commit import remove
 from hf_localize.store.verify import Checked, check_store
@@ -292,7 +286,7 @@ def can_be_had_again(entry: StoredEntry, session: Session, kinds: tuple[str, ...
     if entry.manifest.origin == "hub":
         return True
     for source in session.resolver(only=kinds).sources:
-        with contextlib.suppress(AccessDeniedError, UnreachableError, IntegrityError):
+        with contextlib.suppress(*SOURCE_FAILURES):
             found = source.find(entry.manifest.ref)
             if isinstance(found, StoredEntry) and found.digest == entry.digest:
                 return True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
 from hf_localize.format.equivalence import Identity
 from hf_localize.format.manifest import Manifest
 from hf_localize.format.refs import DatasetRef
@@ -15,6 +16,8 @@ from hf_localize.format.repository import RepoType
 from hf_localize.http.deadline import within
 
 _T = TypeVar("_T")
+#: What a source raises that can't tell whether it has something.
+SOURCE_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 #: Which files of an entry a load needs, by its manifest; None: all.
 Needed = Callable[[Manifest], "Collection[str] | None"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar, cast
 
-from hf_localize.errors import AccessDeniedError, HfLocalizeError, IntegrityError, UnreachableError
+from hf_localize.errors import HfLocalizeError, IntegrityError, UnreachableError
 from hf_localize.format.manifest import FileRecord
 from hf_localize.format.repository import (
     Repository,
@@ -27,7 +27,7 @@ from hf_localize.format.streams import Window
 from hf_localize.http.deadline import NoAnswerError
 from hf_localize.http.retry import reread
 from hf_localize.progress import task
-from hf_localize.sources.base import Budget
+from hf_localize.sources.base import SOURCE_FAILURES, Budget
 from hf_localize.store.repositories import LocalRepositories
 from hf_localize.transfer.fetch import fetch_files
 from hf_localize.transfer.remote_file import ReadRange, RemoteFile, range_reader
@@ -42,7 +42,6 @@ _MAX_KEPT = 8
 _IDS_SECONDS = 10.0
 #: How long a place is not asked for data that it did not begin to send in time.
 _SILENT_SECONDS = 60.0
-_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +332,7 @@ def _noting(name: str, problems: list[HfLocalizeError]) -> Iterator[None]:
     """Note why a place can't tell, and go on with the next."""
     try:
         yield
-    except _FAILURES as exc:
+    except SOURCE_FAILURES as exc:
         _log.debug("%s: %s", name, exc)
         problems.append(exc)
 

@@ -41,6 +41,7 @@ from hf_localize.format.renamed_ids import current_ref
 from hf_localize.http.retry import one_load
 from hf_localize.settings import SOURCE_NAMES
 from hf_localize.sources.base import (
+    SOURCE_FAILURES,
     Budget,
     Entry,
     Needed,
@@ -60,7 +61,6 @@ from hf_localize.store.store import Store
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_SOURCE_FAILURES = (AccessDeniedError, UnreachableError, IntegrityError)
 #: What another source can't mend: a mistake of the caller's, and a store that does not take what was found.
 _NO_ANSWER = (SettingsError, LockError, InvalidRefError, StoreError)
 #: How many times an entry may be replaced while it is fetched.
@@ -87,7 +87,7 @@ class Answer(NamedTuple):
     @property
     def has_failed(self) -> bool:
         """Tell whether the source could not answer at all."""
-        return isinstance(self.error, _SOURCE_FAILURES)
+        return isinstance(self.error, SOURCE_FAILURES)
 
     @property
     def was_asked(self) -> bool:
@@ -269,7 +269,7 @@ class Resolver:
                 if isinstance(exc, _NO_ANSWER) or not is_answer:
                     raise
                 answers.append(Answer(source.name, without_queries(str(exc)) or type(exc).__name__, exc))
-                if source.kind == "hub" and not isinstance(exc, (*_SOURCE_FAILURES, ConflictError)):
+                if source.kind == "hub" and not isinstance(exc, (*SOURCE_FAILURES, ConflictError)):
                     said_by_stock = exc
                 is_raised = exc is said_by_stock and source is sources[-1]
                 if not is_raised and not isinstance(exc, ConflictError):  # Other content than is locked.

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_localize.errors import AccessDeniedError, IntegrityError, UnreachableError
+from hf_localize.errors import IntegrityError
 from hf_localize.format.files import read_whole
 from hf_localize.format.manifest_json import manifest_bytes
 from hf_localize.format.refs import MANIFEST_NAME, DatasetRef
-from hf_localize.sources.base import NotHere, Source, StoredEntry
+from hf_localize.sources.base import SOURCE_FAILURES, NotHere, Source, StoredEntry
 from hf_localize.store.commit import exchange
 from hf_localize.store.entry import LocalEntry
 from hf_localize.store.integrity import problems_in
@@ -54,7 +54,7 @@ def _repair(store: Store, sources: Sequence[Source], checked: Checked) -> Repair
     for source, entry in _stored(sources, checked.ref, reasons):
         try:
             mended = _mend(store, Path(checked.place), entry)
-        except (AccessDeniedError, UnreachableError, IntegrityError, FileNotFoundError) as exc:
+        except (*SOURCE_FAILURES, FileNotFoundError) as exc:
             reasons.append(f"{source.name}: {exc}")  # The last: it was removed meanwhile.
             continue
         _log.info("%s: %s mended from %s", checked.ref, ", ".join(mended), source.name)
@@ -68,7 +68,7 @@ def _stored(
     for source in sources:
         try:
             found = source.find(ref)
-        except (AccessDeniedError, UnreachableError, IntegrityError) as exc:
+        except SOURCE_FAILURES as exc:
             reasons.append(f"{source.name}: {exc}")
             continue
         if isinstance(found, StoredEntry):
