@@ -367,6 +367,13 @@ def explain_repository(
         if not files:
             action = "open"
             does = "open its files where they are; no request is made, and nothing is downloaded"
+        elif taken.kind == "local":
+            commit = taken.snapshot.commit
+            others = (one for one in asked if one is not taken)
+            source = next((one.name for one in others if (s := one.snapshot) and s.commit == commit), None)
+            does = f"fetch the files that are not here from {source}"
+            if source is None:
+                action, does = "open", f"open the files that are here; no source has the others of {commit}"
     return Explanation(
         *(repo_id, None, revision),
         sources=[one.shown() for one in asked],

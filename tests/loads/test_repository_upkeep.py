@@ -185,6 +185,8 @@ def test_an_update_brings_the_commit_that_the_source_has_now(
     publisher, teammate = desk.store, desk.teammate().store
     with hf_localize.installed(sources="local,s3"):
         assert config() == b"{}"
+    told = printed("explain", "team/one", *MODEL)
+    assert (told["does"], told["transfer_files"]) == ("fetch the files that are not here from private S3", 1)
     desk.publisher().set(HGLOC_DATASETS_STORE_PATH=str(publisher))
     _push(hub, desk, b"{1}", model=b"other" * 3000)
     newest = hub.commit("models/team/one")
