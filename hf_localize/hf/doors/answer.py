@@ -101,6 +101,8 @@ def answer(request: Request, repositories: RepositoryTiers, *, is_last: bool = T
             call = _Call(request, parts, query, repositories, refs, is_last)
             made = reply(call) if reply in _OF_REVISIONS else call.with_snapshot(reply)
             return _without_body_for_head(request, made)
+        if is_last and reply is _info and _is_path(parts, repositories):
+            return refused(request, "RepoNotFound", f"{parts['id']} is no repository")
     if is_last and _PARQUET.fullmatch(request.path):
         return refused(request, "EntryNotFound", f"{unquote(request.path)} is not held here")
     return None
@@ -194,6 +196,15 @@ def _refs(
         if refs is not None:
             return refs
     return None
+
+
+def _is_path(parts: Mapping[str, str], repositories: RepositoryTiers) -> bool:
+    """Tell whether an id of two parts is a path in a held repository whose id has one, as ``gpt2``.
+
+    huggingface_hub below 1 asks for both, and takes the second if there is no first.
+    """
+    first, slash, _ = parts["id"].partition("/")
+    return bool(slash) and _refs({**parts, "id": first}, repositories, everywhere=False) is not None
 
 
 def _repositories(parts: Mapping[str, str]) -> Iterable[Repository]:

@@ -159,3 +159,30 @@ def test_a_snapshot_has_all_files_as_soon_as_they_can_be_had(
             assert (folder / "big.bin").exists() == has_hub
             hub.start()
     hub._added.clear()
+
+
+def test_an_id_of_one_part_is_told_from_a_path_in_it(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(make_repository(tmp_path / "hub", "models/alone", "main", FILES))
+    asked: list[Callable[[], object]] = [
+        lambda: [HfApi().repo_exists(name) for name in ("alone", "alone/data")],
+        lambda: [HfFileSystem().exists(f"alone/{path}") for path in ("README.md", "data/a.csv", "no")],
+        lambda: [HfFileSystem().isdir("alone/data"), HfFileSystem().isfile("alone/nothing")],
+    ]
+
+    def answers() -> list[object]:
+        HfFileSystem.clear_instance_cache()
+        return [ask() for ask in asked]
+
+    expected = answers()
+    desk.publisher()
+    download_repository("alone", repo_type="model")
+    hub.stop()
+    for who in (desk.publisher, desk.teammate):
+        who()
+        with hf_localize.installed(sources="local,s3"):
+            assert answers() == expected
+            with pytest.raises(OfflineModeIsEnabled):
+                HfApi().model_info("other/data")
+    hub._added.clear()
