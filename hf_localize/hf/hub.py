@@ -255,14 +255,12 @@ class HubSource:
             return NotHere("left out: offline, stock can't tell one revision from another")
         if not self.offline and (problem := unreachable(self.timeout_seconds)):
             # What stock has cached may be of another revision.
-            cached = stock_cached(ref, {"cache_dir": self.cache_dir}) if ref.revision is None else None
-            if cached is None:
-                builder = without_the_hub(self.open_builder)
-                if builder is None:
-                    raise UnreachableError(problem)
-                return HubEntry(builder, ref, self.token, verification_mode=self.verification_mode)
-            _log.warning("%s is taken from the cache of datasets: %s", ref, problem)
-            return HubEntry(cached, ref, self.token)
+            found = stock_cached(ref, {"cache_dir": self.cache_dir}) if ref.revision is None else None
+            if found is not None:
+                _log.warning("%s is taken from the cache of datasets: %s", ref, problem)
+            elif (found := without_the_hub(self.open_builder)) is None:
+                raise UnreachableError(problem)
+            return HubEntry(found, ref, self.token, verification_mode=self.verification_mode)
         try:
             with telling_unreachable(), asking_the_hub_itself():  # What is held may be older.
                 builder = self.open_builder()
