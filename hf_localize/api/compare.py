@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from hf_localize.api.configs import any_ref_of, stored_instead, with_configs
-from hf_localize.api.datasets import PlainHub, require_hub, update_from
+from hf_localize.api.datasets import PlainHub, update_from
+from hf_localize.api.repositories import require_hub
 from hf_localize.api.values import Age, Difference, FileDifference, Status
 from hf_localize.errors import AccessDeniedError, DatasetNotFoundError, IntegrityError, UnreachableError
 from hf_localize.format.manifest import FileRecord, Manifest

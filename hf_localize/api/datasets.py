@@ -19,7 +19,7 @@ from hf_localize.api.publishing import (
     publish_files_of,
     tell_if_files_stay_public,
 )
-from hf_localize.api.repositories import keep_files_of
+from hf_localize.api.repositories import keep_files_of, require_hub
 from hf_localize.api.values import Result, ids_of
 from hf_localize.errors import (
     DatasetNotFoundError,
@@ -439,24 +439,6 @@ else:
         if name == "DATASETS_STORE_PATH":  # Looked up anew each time: a setting may change.
             return Path(current_session().settings.datasets_store_path)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def require_hub(session: Session, command: str) -> None:
-    """Check that the Hub can be asked; the error names what *command* does without it.
-
-    Raises:
-        UnreachableError: it can't be reached, or is turned off.
-    """
-    from hf_localize.hf.hub import unreachable
-
-    settings = session.settings
-    if settings.hub_offline or settings.offline:
-        problem = "the Hub can't be asked: HF_HUB_OFFLINE, HF_DATASETS_OFFLINE or HGLOC_OFFLINE is set"
-    elif not (problem := unreachable(settings.timeout_seconds) or ""):
-        return
-    if session.asks("s3"):
-        problem += f". To leave out the Hub: HGLOC_SOURCES=local,s3 hg-localize {command}"
-    raise UnreachableError(problem)
 
 
 def commit_on_hub(entry: LocalEntry, session: Session) -> str | None:

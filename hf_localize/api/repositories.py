@@ -366,8 +366,6 @@ def _localize(
     if update and session.lock is None:
         patterns, tiers = _stored_patterns(repository, revision, patterns, session), tiers.elsewhere
         if session.asks("hub"):
-            from hf_localize.api.datasets import require_hub
-
             require_hub(session, f"pull {repository.repo_id} {files_option(repository.repo_type)} --update")
             return _from_hub(*_find_with_advice(repository, revision, session), patterns, session)
     snapshot, problem = _from_places(repository, revision, patterns, tiers)
@@ -476,6 +474,24 @@ def _from_places(
         _log.debug("%s is not taken from the store or a bucket: %s", repository, exc)
         return None, exc
     return None, None
+
+
+def require_hub(session: Session, command: str) -> None:
+    """Check that the Hub can be asked; the error names what *command* does without it.
+
+    Raises:
+        UnreachableError: it can't be reached, or is turned off.
+    """
+    from hf_localize.hf.hub import unreachable
+
+    settings = session.settings
+    if settings.hub_offline or settings.offline:
+        problem = "the Hub can't be asked: HF_HUB_OFFLINE, HF_DATASETS_OFFLINE or HGLOC_OFFLINE is set"
+    elif not (problem := unreachable(settings.timeout_seconds) or ""):
+        return
+    if session.asks("s3"):
+        problem += f". To leave out the Hub: HGLOC_SOURCES=local,s3 hg-localize {command}"
+    raise UnreachableError(problem)
 
 
 def find_on_hub(

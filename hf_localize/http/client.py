@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import io
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,6 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from hf_localize._version import __version__
 from hf_localize.errors import IntegrityError, RefusedError, UnreachableError, without_frames
-from hf_localize.format.streams import ReadOnlyStream
 from hf_localize.http.deadline import NoAnswerError
 from hf_localize.http.status import StatusError, place_in
 from hf_localize.http.throttle import THROTTLED_BYTES, Throttle, throttle_of
@@ -266,7 +266,7 @@ class Wire:
         return manager.connection_from_url(self._base_url)
 
 
-class Body(ReadOnlyStream):
+class Body(io.RawIOBase):
     """What the server answers: status, headers (names in small letters), and the bytes as a raw stream."""
 
     def __init__(self, response: Any, url: str, throttle: Throttle | None) -> None:
@@ -282,6 +282,10 @@ class Body(ReadOnlyStream):
         self.left_bytes: int | None = self._source.length
         if self.left_bytes == 0:
             self._finish()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
 
     @property
     def total_bytes(self) -> int | None:
