@@ -55,7 +55,7 @@ def application(
     request = Request(environ["REQUEST_METHOD"], path, query, headers, body, endpoint)
     reply = _reply(request) if may_ask else _refused(request, 403, _FOR_THIS_MACHINE)
     try:
-        content = _file(environ, reply.body) or _begun(transport.chunks(reply.body))
+        content = _file(environ, reply.body) or _begun(path, transport.chunks(reply.body))
     except HfLocalizeError as exc:
         _log.warning("%s can't be read: %s", path, exc)
         reply = _refused(request, 503, "the source that has it can't be reached")
@@ -111,13 +111,16 @@ class _WholeFile(io.FileIO):
         return data
 
 
-def _begun(content: Iterator[bytes]) -> Iterator[bytes]:
+def _begun(path: str, content: Iterator[bytes]) -> Iterator[bytes]:
     """Return *content* with its first bytes read, so that who can't be read says so now."""
     first = next(content, b"")
 
     def rest() -> Iterator[bytes]:
         yield first
-        yield from content
+        try:
+            yield from content
+        except HfLocalizeError as exc:  # waitress ends the connection, so the client misses the rest.
+            _log.warning("the rest of %s can't be read: %s", path, exc)
 
     return rest()
 

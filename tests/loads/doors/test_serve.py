@@ -19,11 +19,14 @@ import requests
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.utils import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
+from hf_localize.api.repositories import download_repository
 from hf_localize.api.serve import serving
 from hf_localize.errors import SettingsError
+from tests.conftest import Desk
 from tests.loads.doors.conftest import CARD, DATASET
 from tests.rig.held import HeldRepositories
 from tests.rig.hub import LoopbackHub, make_repository
+from tests.rig.s3_proxy import Request, Status
 
 KIND = {"repo_type": "dataset"}
 
@@ -241,3 +244,25 @@ while True:
     assert command.wait(60) == 9
     assert saved.exists()
     command.communicate()
+
+
+def test_a_source_that_fails_while_a_file_is_sent_is_told_in_a_line(
+    hub: LoopbackHub, desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.add(make_repository(tmp_path / "hub", "models/team/big", "main", {"big.bin": os.urandom(40 << 20)}))
+    desk.publisher()
+    download_repository("team/big", repo_type="model")
+    desk.teammate().set(HGLOC_SOURCES="local,s3")
+
+    def watch(request: Request) -> Status | None:
+        start = re.match(r"bytes=(\d+)", request.headers.get("range", ""))
+        return Status(403, "ExpiredToken") if start and int(start[1]) >= 30 << 20 else None
+
+    desk.s3.watch = watch
+    with serving() as url, pytest.raises(requests.exceptions.ChunkedEncodingError):
+        _ = requests.get(f"{url}/team/big/resolve/main/big.bin").content
+    desk.s3.watch = None
+    (line,) = [one for one in caplog.records if "ExpiredToken" in one.getMessage()]
+    assert line.getMessage().startswith("the rest of /team/big/resolve/main/big.bin can't be read")
+    assert not [one for one in caplog.records if one.exc_info]
+    hub._added.clear()
