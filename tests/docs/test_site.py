@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.rig.browser import DESK, PHONE, Reader, require_browser
 
-require_browser()
 SITE = ROOT / "build" / "site"
+require_browser(SITE)
 #: The window of the search, which has a tree of its own.
 SEARCH = "Array.from(document.querySelectorAll('*')).find(e => e.shadowRoot).shadowRoot"
 

@@ -55,9 +55,11 @@ def absent() -> str | None:
     return None
 
 
-def require_browser() -> None:
-    """Skip the tests of a module where there is no browser; `make test-browser` fails instead."""
+def require_browser(site: Path | None = None) -> None:
+    """Skip the tests of a module where a browser or *site* is missing; `make test-browser` fails instead."""
     problem = absent()
+    if problem is None and site is not None and not site.is_dir():
+        problem = f"{site} is missing: `make docs` builds it"
     if problem and not IS_REQUIRED:
         pytest.skip(problem, allow_module_level=True)
     assert not problem, problem
