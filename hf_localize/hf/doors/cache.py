@@ -82,11 +82,15 @@ def _record(call: Mapping[str, Any]) -> None:
     commit = getattr(revision, "resolved", revision)
     if not is_commit_sha(commit) or not _is_of_the_hub(call):
         return
-    repository = Repository(call.get("repo_type") or "model", call["repo_id"])
+    repository = _repository_of(call)
     file = "/".join(filter(None, (call.get("subfolder"), call["filename"])))
     if not is_loading(repository):
         locked = LockedRepository(repository, str(revision), commit, (file,))
         record(current_session().settings.record, repository, lambda: locked, "cache")
+
+
+def _repository_of(call: Mapping[str, Any]) -> Repository:
+    return Repository(call.get("repo_type") or "model", call["repo_id"])
 
 
 def _is_of_the_hub(call: Mapping[str, Any]) -> bool:
@@ -125,7 +129,7 @@ def snapshot(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) ->
 def keep_list(stock: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Have stock cache the list of a commit's files, unless it may lack those that are not held.
 
-    Stock asks nobody for a list that it has cached, also where the Hub or a bucket has all files by then.
+    Once stock has cached a list, it never asks for it again, even if the Hub or the bucket has more files.
     """
     return None if lists_a_part.get() else stock(*args, **kwargs)
 
@@ -138,11 +142,11 @@ def _root_of_cache(stock: Callable[..., Any], call: Mapping[str, Any]) -> str:
 
 
 def _held(call: Mapping[str, Any]) -> Snapshot | None:
-    """Return what is held of the commit that *call* asks for; None: stock brings it."""
+    """Return the held snapshot of the commit that *call* asks for; None: stock downloads the files."""
     places = transport.places()
     if call.get("dry_run") or not _is_of_the_hub(call):
         return None
-    repository = Repository(call.get("repo_type") or "model", call["repo_id"])
+    repository = _repository_of(call)
     if is_written(repository):
         return None
     spellings = places.spellings(repository, everywhere=not transport.may_ask_hub())
@@ -159,7 +163,7 @@ def _held(call: Mapping[str, Any]) -> Snapshot | None:
 def _bring_together(call: Mapping[str, Any], found: Snapshot, root: str, session: Session) -> str | None:
     """Have the files that *call* asks for in the cache; return their folder if nothing was missing there."""
     places = transport.places()
-    repository = Repository(call.get("repo_type") or "model", call["repo_id"])
+    repository = _repository_of(call)
     patterns = {name: call.get(name) for name in ("allow_patterns", "ignore_patterns")}
     files = {file.path: file for file in found.files}
     wanted = {path: files[path] for path in filter_repo_objects(list(files), **patterns)}

@@ -217,7 +217,8 @@ def _send_requests(stock: Callable[..., Any], session: Any, request: Any, **kwar
 
     offline = OfflineModeIsEnabled if _uses_requests() else _offline_as(requests.exceptions.ConnectionError)
     failures = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
-    return exchange(asked, Sender(ask_hub, respond, failures, offline, is_streamed))
+    kept = (requests.exceptions.ProxyError, requests.exceptions.SSLError)
+    return exchange(asked, Sender(ask_hub, respond, failures, offline, is_streamed, kept))
 
 
 def _uses_requests() -> bool:

@@ -59,8 +59,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
-#: Errors of connecting that tell of a misconfigured client: they are raised as they are.
-_MISCONFIGURED = frozenset({"ProxyError", "SSLError"})
 _HF_PATH = re.compile(r"hf://((?:datasets/|spaces/)?[^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", re.DOTALL)
 #: That of the request under way: finding the settings takes longer than all else of an answer.
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
@@ -303,7 +301,7 @@ def _record(request: Request, response: Any, status: int, headers: Mapping[str, 
 
 
 class Sender(NamedTuple):
-    """How one request is sent by an HTTP library, and answered in its place."""
+    """What an HTTP library does with one request: send it to the Hub, or make a response of our reply."""
 
     #: Sends the request; to another URL, if it is called with one.
     ask_hub: Callable[[str | None], Any]
@@ -311,10 +309,12 @@ class Sender(NamedTuple):
     respond: Callable[[Reply, BinaryIO], Any]
     #: What ``ask_hub`` raises where the Hub can't be reached; timeouts are among them.
     failures: tuple[type[Exception], ...]
-    #: What to raise in place of them.
+    #: What to raise instead.
     offline: type[Exception] = OfflineModeIsEnabled
     #: ``ask_hub`` returns a response before its body is read.
     is_streamed: bool = False
+    #: Those of ``failures`` that come from a misconfigured client. They are raised unchanged.
+    kept: tuple[type[Exception], ...] = ()
 
 
 def exchange(request: Request | None, sender: Sender) -> Any:
@@ -365,9 +365,10 @@ def _exchange_read(request: Request, sender: Sender) -> Any:
                 if sender.is_streamed:
                     response.close()
                 response = sender.ask_hub(_url(own))
+        except sender.kept:
+            raise
         except sender.failures as exc:
-            is_kept = not _MISCONFIGURED.isdisjoint(kind.__name__ for kind in type(exc).__mro__)
-            if is_kept or not the_hub.failed(begun, is_refused=_is_refused(exc)):
+            if not the_hub.failed(begun, is_refused=_is_refused(exc)):
                 raise
             hub_said, cause = f"the Hub does not answer ({type(exc).__name__})", exc
         else:
