@@ -24,8 +24,8 @@ def rows_of_shard(stream: IterableDataset, number: int) -> list[dict[str, Any]]:
 
 def mapped(dataset_id: str, function: Callable[[dict[str, Any]], Any]) -> list[Any]:
     """Return what *function* makes of each row, computed where the row was read."""
-    # The stream travels to the workers as it is. It has an address and no credentials: each worker
-    # takes those of its own environment.
+    # The stream is pickled for the workers. It holds the address of the bucket but no credentials: each
+    # worker uses those of its own environment.
     stream = load_dataset(dataset_id, split="train", streaming=True)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,

@@ -90,7 +90,7 @@ def main() -> None:
     engine, way, source, target, folder = sys.argv[1:]
     makers: list[Callable[[], Dataset]]
     if way == "map":
-        # The stream travels with an address and no credentials: workers use those of their environment.
+        # The stream is pickled without credentials: each worker uses those of its own environment.
         stream = load_dataset(source, split="train", streaming=True)
         makers = [partial(mapped_shard, stream, number) for number in range(stream.num_shards)]
     else:

@@ -26,8 +26,8 @@ def rows_of_shards(stream: IterableDataset, numbers: pa.Table) -> Iterator[pa.Ta
 
 def rows(dataset_id: str) -> ray.data.Dataset:
     """Return the rows, not yet read: for ``map_batches``, ``streaming_split`` or a trainer of Ray."""
-    # The stream travels to the workers as it is. It has an address and no credentials: each worker
-    # takes those of its own environment.
+    # The stream is pickled for the workers. It holds the address of the bucket but no credentials: each
+    # worker uses those of its own environment.
     stream = load_dataset(dataset_id, split="train", streaming=True)
     numbers = ray.data.from_items(list(range(stream.num_shards)), override_num_blocks=stream.num_shards)
     return numbers.map_batches(partial(rows_of_shards, stream), batch_size=1, batch_format="pyarrow")

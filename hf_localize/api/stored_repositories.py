@@ -29,7 +29,7 @@ def list_repositories(
     """Return what names each snapshot in the local store or a bucket: its ``revision`` is the commit.
 
     Args:
-        place: what is public is listed by those who may list the bucket.
+        place: where to look. Listing ``public`` takes credentials that can list the bucket.
         pattern: of ids, such as ``openai/*``; None: all.
         details: return more, as :func:`~hf_localize.api.listing.list_local_datasets` does.
 
@@ -118,7 +118,7 @@ def remove_repository(
 ) -> Result:
     """Remove what one place has of a repository: all of it, or one *revision*.
 
-    What is removed from ``public`` stays in the bucket for those who have credentials.
+    Removing files from ``public`` leaves their private copy in the bucket.
 
     Raises:
         InvalidRefError: *repo_id* can't name a repository.
@@ -145,7 +145,7 @@ def _withdraw(repository: Repository, revision: str | None, session: Session) ->
 
     bucket, workers = session.require_publisher(), session.settings.max_concurrency
     readers = (session.public_files, session.public_bucket_files)
-    gone = published.withdraw_files(bucket, workers)  # What was left by an interrupted one.
+    gone = published.withdraw_files(bucket, workers)  # Left by an interrupted withdrawal.
     is_done = False
     if repository.repo_type == "dataset" and revision is None:
         is_done = withdraw_original_files(repository.repo_id, bucket, *readers)

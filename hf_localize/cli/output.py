@@ -167,7 +167,7 @@ def show(*parts: str, err: bool = False) -> None:
 
 
 def put(text: str | bytes, *, err: bool = False, nl: bool = True) -> None:
-    """Print *text* as it is. An error names the stream, so a full stdout is not taken for a full store."""
+    """Print *text* as it is. An error names stdout or stderr, so that nobody thinks the store is full."""
     try:
         click.echo(text, err=err, nl=nl)
     except OSError as exc:

@@ -80,7 +80,7 @@ class HubEntry:
     @property
     def commit(self) -> str | None:
         """Return the commit SHA that stock pinned while it resolved the dataset; None: it did not."""
-        # A class of somebody else's may have neither.
+        # A builder class of another library may have neither.
         for text in (getattr(self.builder, "base_path", None), getattr(self.builder, "hash", None)):
             if found := re.search(r"(?:@|^)([0-9a-f]{40})(?:/|$)", str(text or "")):
                 return found.group(1)

@@ -527,8 +527,8 @@ _CHANGE = re.compile(
     rf"{_API}/(?:(?:preupload|commit|branch|tag|super-squash)/.+|settings|lfs-files/batch|discussions/[0-9]+/merge)",
     re.DOTALL,
 )
-#: Copies of a dataset's rows that the Hub makes. Whoever asks for them can do without: Ray does, to read in
-#: several workers what was loaded already, and knows the dataset by a part of its id.
+#: The Parquet copies that the Hub makes of a dataset. Clients work without them: Ray asks for them, by the id
+#: without its owner, and reads the loaded dataset if there are none.
 _PARQUET = re.compile(r"/api/datasets/.+/parquet/.+", re.DOTALL)
 #: What these answer is of no one revision, and needs no snapshot.
 _OF_REVISIONS: tuple[_Make, ...] = (_list_refs, _commits, _auth_check)
