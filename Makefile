@@ -95,7 +95,7 @@ test-doors: .venv/.ready $(addprefix test-doors-,$(HUBS)) ## Calls of huggingfac
 test-clients: .venv-clients/.ready ## Libraries that call datasets inside, unchanged, without the Hub
 	.venv-clients/bin/python -m pytest -n $(JOBS) tests/loads/clients
 
-# Ray opens its ports to every network there is: here, to the loopback of a network of its own.
+# Ray listens on all networks. Here it runs in a network namespace that has only the loopback.
 test-ray: .venv-ray/.ready ## The examples on Ray (Linux; Debian: iproute2)
 	HGLOC_TEST_FAULTS=all unshare --net --map-root-user sh -c 'ip link set lo up && exec .venv-ray/bin/python -m pytest -k ray tests/docs/test_distributed.py'
 

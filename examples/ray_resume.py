@@ -1,4 +1,4 @@
-"""Actors of Ray train as torchrun_resume.py does; one that is killed goes on behind its last checkpoint.
+"""Actors of Ray train as torchrun_resume.py does; one that is killed continues after its last checkpoint.
 
 python examples/ray_resume.py team/corpus /shared/checkpoints    # pip install ray
 """
@@ -16,7 +16,7 @@ def step(row: dict[str, Any]) -> None:
     """Learn from a row."""
 
 
-@ray.remote(max_restarts=-1, max_task_retries=-1)  # Ray starts an actor again, and its call.
+@ray.remote(max_restarts=-1, max_task_retries=-1)  # Ray restarts a killed actor and repeats its call.
 class Trainer:
     """One of the processes that train."""
 

@@ -87,8 +87,8 @@ def download_repository(
         make_public: share these files with everybody too. Those of a dataset hold all of its configs.
         skip_s3_upload: only download; overrides *make_public*.
         share_restricted: as for :func:`~hf_localize.api.datasets.download_dataset`.
-        update: bring the commit that the Hub has now; if it is not a source, that of the next source. Without
-            patterns, it brings files as those that are stored have been chosen.
+        update: download the commit that the Hub has now, or if the Hub is not a source, that of the next
+            source. Without *include* and *exclude*, the patterns of the stored files apply.
 
     Returns:
         ``(True, path of the snapshot in the local store)``, a JSON file that names its files.
@@ -379,13 +379,13 @@ def _stored_patterns(
     repository: Repository, revision: str | None, patterns: Patterns, session: Session
 ) -> Patterns:
     """Return *patterns*; if they choose all files, those by which the stored files were chosen."""
+    if patterns != ALL_FILES:
+        return patterns
     local = session.repositories.local
     refs = local.refs(repository)
     commit = None if refs is None else refs.resolve(revision)
     stored = None if commit is None else local.readable_snapshot(repository, commit)
-    if stored is None or patterns != ALL_FILES:
-        return patterns
-    return Patterns(stored.allow_patterns, stored.ignore_patterns)
+    return ALL_FILES if stored is None else Patterns(stored.allow_patterns, stored.ignore_patterns)
 
 
 def _find_with_advice(

@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "examples"
 ROWS, SHARDS = 4_000, 8
 #: Workers, too, find the programs of the examples; and Ray does not report what it is used for.
 MACHINE = {"PYTHONPATH": str(EXAMPLES), "RAY_USAGE_STATS_ENABLED": "0"}
-#: `make test-ray` has it, and a network in which Ray, which opens its ports to all, has only the loopback.
+#: `make test-ray` installs it, and runs it in a network namespace: Ray listens on all networks.
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="`make test-ray` runs these")
 each_engine = pytest.mark.parametrize("engine", ["dask", pytest.param("ray", marks=needs_ray)])
 READ = """
